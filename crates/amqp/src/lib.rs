@@ -1,0 +1,1 @@
+//! `leveret-amqp`: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! `leveret-base`: see ARCHITECTURE.md.

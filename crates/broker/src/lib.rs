@@ -1,0 +1,1 @@
+//! `leveret-broker`: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! `leveret-cluster`: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! `leveret-console`: see ARCHITECTURE.md.

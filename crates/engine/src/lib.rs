@@ -1,0 +1,1 @@
+//! `leveret-engine`: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! `leveret-keyspace`: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! `leveret-resp`: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! `leveret-server`: see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! `leveret-wal`: see ARCHITECTURE.md.
