@@ -1,1 +1,9 @@
-//! `leveret-base`: see ARCHITECTURE.md.
+//! What the standard library lacks: a hash table that never stops the world, byte codecs for records, and cache
+//! prefetching. It knows neither protocol, keeps no global state and looks at no clock.
+
+pub mod codec;
+pub mod prefetch;
+pub mod table;
+
+pub use codec::{Changes, Reader};
+pub use table::Table;
