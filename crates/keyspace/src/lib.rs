@@ -1,1 +1,35 @@
-//! `leveret-keyspace`: see ARCHITECTURE.md.
+//! Redis' data: sixteen databases of keys, the primitive changes that mutate them, and the commands.
+//!
+//! A command is one row and one function in `commands/`; it reads through [`View`] or decides and calls the primitives
+//! of [`Txn`], the only code that mutates. This crate knows no socket, no clock and no log format: time comes in
+//! as an argument, and a change is bytes in somebody else's record.
+
+mod change;
+pub mod command;
+pub mod commands;
+mod db;
+mod entry;
+mod error;
+mod expire;
+pub mod glob;
+mod number;
+mod txn;
+mod values;
+mod view;
+mod watch;
+
+pub use change::CHANGE_TAGS;
+pub use command::{Row, Run, Spec};
+pub use db::{DATABASES, DbIndex, Keyspace};
+pub use error::Error;
+pub use leveret_resp::{Args, ArgsBuf, Reply};
+pub use number::parse_integer;
+pub use txn::{Block, Txn};
+pub use view::View;
+pub use watch::{SessionId, Watches};
+
+/// Milliseconds since the Unix epoch.
+pub type UnixMillis = u64;
+
+#[cfg(test)]
+mod tests;

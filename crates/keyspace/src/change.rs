@@ -1,0 +1,103 @@
+//! The changes of the keyspace as bytes: what a primitive records and what replay reads. A tag, the database, then
+//! the fields; the tags are part of the log's format and are never reused. Applying a change calls the primitive
+//! that recorded it, so there is no second path.
+
+use crate::db::Keyspace;
+use crate::txn::Txn;
+use crate::values::End;
+use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
+
+/// The tags that belong to the keyspace.
+pub const CHANGE_TAGS: std::ops::RangeInclusive<u8> = 0x01..=0x3f;
+
+pub(crate) const PUT: u8 = 0x01;
+pub(crate) const PUT_WITH_DEADLINE: u8 = 0x02;
+pub(crate) const DELETE: u8 = 0x03;
+pub(crate) const DEADLINE: u8 = 0x04;
+pub(crate) const PERSIST: u8 = 0x05;
+pub(crate) const RENAME: u8 = 0x06;
+pub(crate) const FLUSH: u8 = 0x07;
+pub(crate) const APPEND: u8 = 0x08;
+pub(crate) const LIST_PUSH_LEFT: u8 = 0x09;
+pub(crate) const LIST_PUSH_RIGHT: u8 = 0x0a;
+pub(crate) const LIST_POP_LEFT: u8 = 0x0b;
+pub(crate) const LIST_POP_RIGHT: u8 = 0x0c;
+
+/// Writes one change: tag, database, then numbers and strings in the order given.
+macro_rules! record {
+    ($txn:expr, $tag:expr $(, number $number:expr)* $(, bytes $bytes:expr)* $(,)?) => {
+        if let Some(out) = $txn.changes.buffer() {
+            $crate::change::begin(out, $tag, $txn.db);
+            $(leveret_base::codec::put_varint(out, $number);)*
+            $(leveret_base::codec::put_bytes(out, $bytes);)*
+        }
+    };
+}
+pub(crate) use record;
+
+#[inline]
+pub(crate) fn begin(out: &mut Vec<u8>, tag: u8, db: u8) {
+    out.extend_from_slice(&[tag, db]);
+}
+
+/// A push carries many elements: their count, then each.
+pub(crate) fn record_push<'e>(out: &mut Vec<u8>, end: End, db: u8, key: &[u8], elements: impl ExactSizeIterator<Item = &'e [u8]>) {
+    begin(out, if end == End::Left { LIST_PUSH_LEFT } else { LIST_PUSH_RIGHT }, db);
+    put_bytes(out, key);
+    put_varint(out, elements.len() as u64);
+    elements.for_each(|element| put_bytes(out, element));
+}
+
+impl Keyspace {
+    /// Applies one recorded change whose tag has been read: replay.
+    pub fn apply(&mut self, tag: u8, fields: &mut Reader<'_>) -> Result<(), Malformed> {
+        let db = fields.byte()?;
+        if db as usize >= self.dbs.len() {
+            return Err(Malformed);
+        }
+        // Time 0: nothing is overdue while replaying, because whatever expired has its own change.
+        let mut txn = Txn::new(self, db, 0, Changes::off());
+        match tag {
+            PUT => {
+                let (key, value) = (fields.bytes()?, fields.bytes()?);
+                txn.put(key, value, None);
+            }
+            PUT_WITH_DEADLINE => {
+                let deadline = fields.varint()?;
+                let (key, value) = (fields.bytes()?, fields.bytes()?);
+                txn.put(key, value, Some(deadline));
+            }
+            DELETE => {
+                txn.delete(fields.bytes()?);
+            }
+            DEADLINE => {
+                let deadline = fields.varint()?;
+                txn.set_deadline(fields.bytes()?, Some(deadline));
+            }
+            PERSIST => txn.set_deadline(fields.bytes()?, None),
+            RENAME => {
+                let (from, to) = (fields.bytes()?, fields.bytes()?);
+                txn.rename(from, to);
+            }
+            FLUSH => txn.flush(),
+            APPEND => {
+                let (key, tail) = (fields.bytes()?, fields.bytes()?);
+                txn.append(key, tail);
+            }
+            LIST_PUSH_LEFT | LIST_PUSH_RIGHT => {
+                let end = if tag == LIST_PUSH_LEFT { End::Left } else { End::Right };
+                let (key, count) = (fields.bytes()?, fields.varint()?);
+                for _ in 0..count {
+                    txn.list_push(end, key, std::iter::once(fields.bytes()?));
+                }
+            }
+            LIST_POP_LEFT | LIST_POP_RIGHT => {
+                let end = if tag == LIST_POP_LEFT { End::Left } else { End::Right };
+                let count = fields.varint()?;
+                txn.list_pop(end, fields.bytes()?, count as usize, |_| ());
+            }
+            _ => return Err(Malformed),
+        }
+        Ok(())
+    }
+}

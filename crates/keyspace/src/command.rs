@@ -1,0 +1,238 @@
+//! How a command is declared: one row of facts, built by const functions, and one function. The row feeds dispatch,
+//! `COMMAND`, ACL categories and key extraction. A READONLY row gets a [`View`], a WRITE row a [`Txn`]: the flag
+//! cannot lie. Crates above declare rows of their own with another kind of function.
+
+use crate::{Args, Error, Reply, Txn, View};
+
+/// A read command's function.
+pub type Read = fn(&View<'_>, Args<'_>, &mut Reply<'_>) -> Result<(), Error>;
+/// A write command's function.
+pub type Write = fn(&mut Txn<'_>, Args<'_>, &mut Reply<'_>) -> Result<(), Error>;
+
+/// What runs a command of the keyspace.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// Shared access.
+    Read(Read),
+    /// A transaction.
+    Write(Write),
+}
+
+/// One row of a command table. `R` is what runs it.
+#[derive(Clone, Copy)]
+pub struct Row<R = Run> {
+    /// The facts.
+    pub spec: Spec,
+    /// The function.
+    pub run: R,
+}
+
+/// The facts about a command, as `COMMAND INFO` and `COMMAND DOCS` tell them.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec {
+    /// Lower case; a subcommand is `config|get`.
+    pub name: &'static str,
+    /// Arguments with the name; negative is a minimum.
+    pub arity: i16,
+    /// `flag::*`, or-ed.
+    pub flags: u32,
+    /// `category::*` beyond what flags and group imply, or-ed.
+    pub also: u32,
+    /// What the command belongs to.
+    pub group: Group,
+    /// The first Redis version that had it.
+    pub since: &'static str,
+    /// Time complexity.
+    pub complexity: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// Where the keys stand.
+    pub keys: &'static [KeySpec],
+    /// Hints for clients and proxies.
+    pub tips: &'static [&'static str],
+}
+
+/// A command group; it implies an ACL category.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are Redis' group names")]
+pub enum Group {
+    String,
+    List,
+    Generic,
+    Connection,
+    Server,
+    Transactions,
+    Pubsub,
+    /// The bridge to AMQP.
+    Amqp,
+}
+
+impl Group {
+    /// As `COMMAND DOCS` prints it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Group::String => "string",
+            Group::List => "list",
+            Group::Generic => "generic",
+            Group::Connection => "connection",
+            Group::Server => "server",
+            Group::Transactions => "transactions",
+            Group::Pubsub => "pubsub",
+            Group::Amqp => "amqp",
+        }
+    }
+
+    fn category(self) -> u32 {
+        match self {
+            Group::String => category::STRING,
+            Group::List => category::LIST,
+            Group::Generic => category::KEYSPACE,
+            Group::Connection => category::CONNECTION,
+            Group::Server => 0,
+            Group::Transactions => category::TRANSACTION,
+            Group::Pubsub => category::PUBSUB,
+            Group::Amqp => category::AMQP,
+        }
+    }
+}
+
+macro_rules! bits {
+    ($(#[$meta:meta])* $module:ident: $($name:ident = $text:literal),+ $(,)?) => {
+        $(#[$meta])*
+        pub mod $module {
+            bits!(@ 0u32; $($name,)+);
+            /// Every bit with its name as Redis prints it.
+            pub const NAMES: &[(u32, &str)] = &[$(($name, $text)),+];
+        }
+    };
+    (@ $shift:expr; $name:ident, $($rest:ident,)*) => {
+        #[allow(missing_docs)]
+        pub const $name: u32 = 1 << $shift;
+        bits!(@ $shift + 1; $($rest,)*);
+    };
+    (@ $shift:expr;) => {};
+}
+
+bits! {
+    /// Command flags. (Redis: COMMAND)
+    flag: WRITE = "write", READONLY = "readonly", DENYOOM = "denyoom", ADMIN = "admin", PUBSUB = "pubsub",
+    NOSCRIPT = "noscript", BLOCKING = "blocking", LOADING = "loading", STALE = "stale",
+    SKIP_MONITOR = "skip_monitor", FAST = "fast", NO_AUTH = "no_auth", MAY_REPLICATE = "may_replicate",
+    NO_MULTI = "no_multi", ALLOW_BUSY = "allow_busy", ALL_DBS = "all_dbs", SENTINEL = "sentinel",
+    TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
+}
+
+bits! {
+    /// ACL categories.
+    category: KEYSPACE = "@keyspace", READ = "@read", WRITE = "@write", STRING = "@string", LIST = "@list",
+    PUBSUB = "@pubsub", ADMIN = "@admin", FAST = "@fast", SLOW = "@slow", BLOCKING = "@blocking",
+    DANGEROUS = "@dangerous", CONNECTION = "@connection", TRANSACTION = "@transaction", AMQP = "@amqp",
+    SCRIPTING = "@scripting",
+}
+
+/// One range of keys among the arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// How the keys are used: RO, RW, OW, RM and what is done to them, as `COMMAND INFO` prints it.
+    pub flags: &'static [&'static str],
+    /// Index of the first key.
+    pub first: usize,
+    /// Last key relative to the first; negative counts from the end (-1 is the last argument).
+    pub last: i32,
+    /// Distance between two keys.
+    pub step: usize,
+}
+
+/// Keys from `first` to `last` (relative), every `step` arguments.
+pub const fn keys(flags: &'static [&'static str], first: usize, last: i32, step: usize) -> KeySpec {
+    KeySpec { flags, first, last, step }
+}
+
+impl Spec {
+    /// A row of facts; the rest is added by the builders below.
+    pub const fn new(name: &'static str, arity: i16, group: Group, flags: u32) -> Self {
+        Spec { name, arity, flags, also: 0, group, since: "1.0.0", complexity: "O(1)", summary: "", keys: &[], tips: &[] }
+    }
+
+    /// All ACL categories.
+    pub fn categories(&self) -> u32 {
+        let implied = [
+            (flag::WRITE, category::WRITE),
+            (flag::READONLY, category::READ),
+            (flag::ADMIN, category::ADMIN | category::DANGEROUS),
+            (flag::PUBSUB, category::PUBSUB),
+            (flag::FAST, category::FAST),
+            (flag::BLOCKING, category::BLOCKING),
+        ];
+        let slow = if self.flags & flag::FAST == 0 { category::SLOW } else { 0 };
+        implied.iter().filter(|(flag, _)| self.flags & flag != 0).fold(self.group.category() | self.also | slow, |all, (_, c)| all | c)
+    }
+
+    /// True when so many arguments, the name included, are allowed.
+    #[inline]
+    pub fn takes(&self, args: usize) -> bool {
+        if self.arity >= 0 { args == self.arity as usize } else { args >= self.arity.unsigned_abs() as usize }
+    }
+
+    /// The indexes of all keys among `args` arguments.
+    pub fn key_positions(&self, args: usize) -> impl Iterator<Item = usize> {
+        self.keys.iter().flat_map(move |keys| {
+            let last = if keys.last >= 0 { keys.first + keys.last as usize } else { args.saturating_sub(keys.last.unsigned_abs() as usize) };
+            (keys.first..=last).step_by(keys.step).filter(move |&i| i < args)
+        })
+    }
+}
+
+macro_rules! builders {
+    ($($(#[$meta:meta])* $name:ident($field:ident: $type:ty)),+ $(,)?) => {
+        impl<R: Copy> Row<R> {
+            $($(#[$meta])* pub const fn $name(mut self, $field: $type) -> Self {
+                self.spec.$field = $field;
+                self
+            })+
+        }
+    };
+}
+
+builders! {
+    /// Where the keys stand.
+    keys(keys: &'static [KeySpec]),
+    /// The first Redis version that had it; 1.0.0 unless said.
+    since(since: &'static str),
+    /// Time complexity; O(1) unless said.
+    cost(complexity: &'static str),
+    /// One sentence.
+    says(summary: &'static str),
+    /// ACL categories beyond the implied ones.
+    also(also: u32),
+    /// Hints for clients and proxies.
+    tips(tips: &'static [&'static str]),
+}
+
+impl<R: Copy> Row<R> {
+    /// A row with all its flags.
+    pub const fn new(name: &'static str, arity: i16, group: Group, flags: u32, run: R) -> Self {
+        Row { spec: Spec::new(name, arity, group, flags), run }
+    }
+
+    /// Adds flags.
+    pub const fn flags(mut self, flags: u32) -> Self {
+        self.spec.flags |= flags;
+        self
+    }
+
+    /// Adds the flag FAST.
+    pub const fn fast(self) -> Self {
+        self.flags(flag::FAST)
+    }
+}
+
+/// A READONLY row.
+pub const fn read(name: &'static str, arity: i16, group: Group, run: Read) -> Row {
+    Row::new(name, arity, group, flag::READONLY, Run::Read(run))
+}
+
+/// A WRITE row.
+pub const fn write(name: &'static str, arity: i16, group: Group, run: Write) -> Row {
+    Row::new(name, arity, group, flag::WRITE, Run::Write(run))
+}

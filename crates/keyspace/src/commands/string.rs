@@ -1,0 +1,309 @@
+//! Strings: SET and GET with their families, and counters.
+
+use crate::command::{Group, Row, flag, keys, read, write};
+use crate::commands::{deadline, integer};
+use crate::view::Text;
+use crate::{Args, Error, Reply, Txn, UnixMillis, View};
+
+const RO: &[&str] = &["RO", "ACCESS"];
+const RW: &[&str] = &["RW", "ACCESS", "UPDATE"];
+const OW: &[&str] = &["OW", "UPDATE"];
+/// Redis: `proto-max-bulk-len`.
+const STRING_MAX: usize = 512 * 1024 * 1024;
+
+pub(super) const ROWS: &[Row] = &[
+    write("set", -3, Group::String, set)
+        .flags(flag::DENYOOM)
+        .keys(&[keys(&["RW", "ACCESS", "UPDATE", "VARIABLE_FLAGS"], 1, 0, 1)])
+        .says("Sets the string value of a key, ignoring its type."),
+    read("get", 2, Group::String, get).fast().keys(&[keys(RO, 1, 0, 1)]).says("Returns the string value of a key."),
+    write("getdel", 2, Group::String, getdel)
+        .fast()
+        .keys(&[keys(&["RW", "ACCESS", "DELETE"], 1, 0, 1)])
+        .since("6.2.0")
+        .says("Returns the string value of a key after deleting the key."),
+    write("getex", -2, Group::String, getex)
+        .fast()
+        .keys(&[keys(RW, 1, 0, 1)])
+        .since("6.2.0")
+        .says("Returns the string value of a key after setting its expiration time."),
+    read("mget", -2, Group::String, mget)
+        .fast()
+        .keys(&[keys(RO, 1, -1, 1)])
+        .cost("O(N) where N is the number of keys to retrieve.")
+        .tips(&["REQUEST_POLICY:MULTI_SHARD"])
+        .says("Returns the string values of several keys in one step."),
+    write("mset", -3, Group::String, mset)
+        .flags(flag::DENYOOM)
+        .keys(&[keys(OW, 1, -1, 2)])
+        .since("1.0.1")
+        .cost("O(N) where N is the number of keys to set.")
+        .tips(&["REQUEST_POLICY:MULTI_SHARD", "RESPONSE_POLICY:ALL_SUCCEEDED"])
+        .says("Sets the string values of several keys in one step."),
+    write("setnx", 3, Group::String, setnx)
+        .flags(flag::DENYOOM)
+        .fast()
+        .keys(&[keys(&["OW", "INSERT"], 1, 0, 1)])
+        .says("Sets the string value of a key that does not exist."),
+    write("incr", 2, Group::String, |txn, args, reply| add(txn, &args[1], 1, reply))
+        .flags(flag::DENYOOM)
+        .fast()
+        .keys(&[keys(RW, 1, 0, 1)])
+        .says("Adds one to the integer value of a key; a missing key counts as 0."),
+    write("decr", 2, Group::String, |txn, args, reply| add(txn, &args[1], -1, reply))
+        .flags(flag::DENYOOM)
+        .fast()
+        .keys(&[keys(RW, 1, 0, 1)])
+        .says("Takes one from the integer value of a key; a missing key counts as 0."),
+    write("incrby", 3, Group::String, |txn, args, reply| {
+        let by = integer(&args[2])?;
+        add(txn, &args[1], by, reply)
+    })
+    .flags(flag::DENYOOM)
+    .fast()
+    .keys(&[keys(RW, 1, 0, 1)])
+    .says("Adds a number to the integer value of a key; a missing key counts as 0."),
+    write("decrby", 3, Group::String, |txn, args, reply| {
+        let by = integer(&args[2])?.checked_neg().ok_or(Error::new("ERR decrement would overflow"))?;
+        add(txn, &args[1], by, reply)
+    })
+    .flags(flag::DENYOOM)
+    .fast()
+    .keys(&[keys(RW, 1, 0, 1)])
+    .says("Takes a number from the integer value of a key; a missing key counts as 0."),
+    write("append", 3, Group::String, append)
+        .flags(flag::DENYOOM)
+        .fast()
+        .keys(&[keys(&["RW", "INSERT"], 1, 0, 1)])
+        .since("2.0.0")
+        .says("Appends to the string value of a key, which is created if it is missing."),
+    read("strlen", 2, Group::String, strlen)
+        .fast()
+        .keys(&[keys(&["RO"], 1, 0, 1)])
+        .since("2.2.0")
+        .says("Returns the length of a string value."),
+];
+
+
+/// What SET and GETEX may say about the deadline.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expiry {
+    Unsaid,
+    Keep,
+    Persist,
+    At(i64),
+}
+
+/// Reads `EX s`, `PX ms`, `EXAT s`, `PXAT ms` at `args[*i]`, and moves on behind them.
+fn expiry_option(command: &'static str, args: Args<'_>, i: &mut usize, now_ms: UnixMillis) -> Result<Option<Expiry>, Error> {
+    let (unit_ms, base_ms) = match args[*i].to_ascii_uppercase().as_slice() {
+        b"EX" => (1_000, now_ms),
+        b"PX" => (1, now_ms),
+        b"EXAT" => (1_000, 0),
+        b"PXAT" => (1, 0),
+        _ => return Ok(None),
+    };
+    let amount = integer(args.get(*i + 1).ok_or(Error::Syntax)?)?;
+    if amount <= 0 {
+        return Err(Error::InvalidExpire(command));
+    }
+    *i += 1;
+    deadline(command, amount, unit_ms, base_ms).map(|at| Some(Expiry::At(at)))
+}
+
+#[derive(Default)]
+struct SetOptions {
+    nx: bool,
+    xx: bool,
+    get: bool,
+    expiry: Option<Expiry>,
+}
+
+fn set_options(args: Args<'_>, now_ms: UnixMillis) -> Result<SetOptions, Error> {
+    let mut options = SetOptions::default();
+    let mut i = 3;
+    while i < args.len() {
+        let expiry = match args[i].to_ascii_uppercase().as_slice() {
+            b"NX" if !options.xx => {
+                options.nx = true;
+                None
+            }
+            b"XX" if !options.nx => {
+                options.xx = true;
+                None
+            }
+            b"GET" => {
+                options.get = true;
+                None
+            }
+            b"KEEPTTL" => Some(Expiry::Keep),
+            _ => Some(expiry_option("set", args, &mut i, now_ms)?.ok_or(Error::Syntax)?),
+        };
+        if expiry.is_some() && options.expiry.is_some_and(|before| before != Expiry::Keep || expiry != Some(Expiry::Keep)) {
+            return Err(Error::Syntax);
+        }
+        options.expiry = expiry.or(options.expiry);
+        i += 1;
+    }
+    Ok(options)
+}
+
+fn set(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let (key, value) = (&args[1], &args[2]);
+    if args.len() == 3 {
+        txn.put(key, value, None);
+        reply.ok();
+        return Ok(());
+    }
+    let options = set_options(args, txn.now_ms)?;
+    let exists = txn.view().find(key).is_some();
+    if options.get {
+        match txn.string(key)? {
+            Some(text) => text.reply(reply),
+            None => reply.null(),
+        }
+    }
+    if (options.nx && exists) || (options.xx && !exists) {
+        if !options.get {
+            reply.null();
+        }
+        return Ok(());
+    }
+    match options.expiry.unwrap_or(Expiry::Unsaid) {
+        Expiry::Unsaid | Expiry::Persist => txn.put(key, value, None),
+        Expiry::Keep => {
+            let kept = txn.view().find(key).and_then(crate::entry::Entry::deadline);
+            txn.put(key, value, kept);
+        }
+        Expiry::At(at) => put_until(txn, key, value, at),
+    }
+    if !options.get {
+        reply.ok();
+    }
+    Ok(())
+}
+
+/// A deadline that has passed removes the key instead.
+fn put_until(txn: &mut Txn<'_>, key: &[u8], value: &[u8], at: i64) {
+    if at as u64 > txn.now_ms {
+        txn.put(key, value, Some(at as u64));
+    } else {
+        txn.delete(key);
+    }
+}
+
+fn get(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    match view.string(&args[1])? {
+        Some(text) => text.reply(reply),
+        None => reply.null(),
+    }
+    Ok(())
+}
+
+fn getdel(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    match txn.string(&args[1])? {
+        Some(text) => text.reply(reply),
+        None => {
+            reply.null();
+            return Ok(());
+        }
+    }
+    txn.delete(&args[1]);
+    Ok(())
+}
+
+fn getex(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let mut expiry = Expiry::Unsaid;
+    let mut i = 2;
+    while i < args.len() {
+        let said = match args[i].to_ascii_uppercase().as_slice() {
+            b"PERSIST" => Expiry::Persist,
+            _ => expiry_option("getex", args, &mut i, txn.now_ms)?.ok_or(Error::Syntax)?,
+        };
+        if expiry != Expiry::Unsaid {
+            return Err(Error::Syntax);
+        }
+        expiry = said;
+        i += 1;
+    }
+    match txn.string(&args[1])? {
+        Some(text) => text.reply(reply),
+        None => {
+            reply.null();
+            return Ok(());
+        }
+    }
+    match expiry {
+        Expiry::Unsaid | Expiry::Keep => {}
+        Expiry::Persist => {
+            if txn.view().find(&args[1]).is_some_and(|entry| entry.deadline().is_some()) {
+                txn.set_deadline(&args[1], None);
+            }
+        }
+        Expiry::At(at) if at as u64 > txn.now_ms => txn.set_deadline(&args[1], Some(at as u64)),
+        Expiry::At(_) => {
+            txn.delete(&args[1]);
+        }
+    }
+    Ok(())
+}
+
+fn mget(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    reply.array(args.len() - 1);
+    for key in args.iter().skip(1) {
+        match view.string(key) {
+            Ok(Some(text)) => text.reply(reply),
+            Ok(None) | Err(_) => reply.null(),
+        }
+    }
+    Ok(())
+}
+
+fn mset(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    if args.len().is_multiple_of(2) {
+        return Err(Error::WrongArity("mset".into()));
+    }
+    for i in (1..args.len()).step_by(2) {
+        txn.put(&args[i], &args[i + 1], None);
+    }
+    reply.ok();
+    Ok(())
+}
+
+fn setnx(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let missing = txn.view().find(&args[1]).is_none();
+    if missing {
+        txn.put(&args[1], &args[2], None);
+    }
+    reply.integer(i64::from(missing));
+    Ok(())
+}
+
+fn add(txn: &mut Txn<'_>, key: &[u8], by: i64, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let value = match txn.string(key)? {
+        None => 0,
+        Some(Text::Integer(value)) => value,
+        Some(Text::Bytes(bytes)) => integer(bytes)?,
+    };
+    let value = value.checked_add(by).ok_or(Error::Overflow)?;
+    txn.put_integer(key, value);
+    reply.integer(value);
+    Ok(())
+}
+
+fn append(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let before = txn.string(&args[1])?.map_or(0, |text| text.to_bytes().len());
+    let after = before.saturating_add(args[2].len());
+    if after > STRING_MAX {
+        return Err(Error::StringTooLong);
+    }
+    txn.append(&args[1], &args[2]);
+    reply.integer(after as i64);
+    Ok(())
+}
+
+fn strlen(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let len = view.string(&args[1])?.map_or(0, |text| text.to_bytes().len());
+    reply.integer(len as i64);
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! The sixteen databases: tables of entries. It mutates nothing by itself; see `txn.rs`.
+
+use crate::entry::{Entry, Value};
+use crate::number::IntegerText;
+use crate::values::Object;
+use crate::{UnixMillis, Watches};
+use foldhash::fast::FixedState;
+use leveret_base::Table;
+use std::hash::{BuildHasher, Hasher};
+
+/// How many databases there are (Redis: `databases`).
+pub const DATABASES: u8 = 16;
+
+/// The number of a database, below [`DATABASES`].
+pub type DbIndex = u8;
+
+/// One database.
+#[derive(Default)]
+pub(crate) struct Db {
+    pub(crate) table: Table<Entry>,
+    /// How many keys have a deadline.
+    pub(crate) with_deadline: usize,
+    /// Where the active expiry goes on.
+    pub(crate) expire_cursor: u64,
+}
+
+/// All keys of all databases, and who waits for them.
+pub struct Keyspace {
+    pub(crate) dbs: Vec<Db>,
+    pub(crate) hasher: FixedState,
+    pub(crate) rng: fastrand::Rng,
+    /// Who must hear of which key.
+    pub watches: Watches,
+    /// Keys removed because their time was up, since the start.
+    pub expired_count: u64,
+    /// Lookups by read commands that found something, and that did not.
+    pub(crate) hits: std::cell::Cell<u64>,
+    pub(crate) misses: std::cell::Cell<u64>,
+}
+
+impl Keyspace {
+    /// An empty keyspace. `seed` decides hashing and random picks, never a logged change.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            dbs: (0..DATABASES).map(|_| Db::default()).collect(),
+            hasher: FixedState::with_seed(seed),
+            rng: fastrand::Rng::with_seed(seed),
+            watches: Watches::default(),
+            expired_count: 0,
+            hits: std::cell::Cell::default(),
+            misses: std::cell::Cell::default(),
+        }
+    }
+
+    /// The hash of a key: what `prefetch_bucket` and `prefetch_entry` take.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        hasher.finish()
+    }
+
+    /// First round over a batch: start loading where the key would stand.
+    #[inline]
+    pub fn prefetch_bucket(&self, db: DbIndex, hash: u64) {
+        self.dbs[db as usize].table.prefetch(hash);
+    }
+
+    /// Second round: start loading the entry itself.
+    #[inline]
+    pub fn prefetch_entry(&self, db: DbIndex, hash: u64) {
+        if let Some(entry) = self.dbs[db as usize].table.candidate(hash) {
+            leveret_base::prefetch::prefetch(entry.address());
+            leveret_base::prefetch::prefetch(entry.address().wrapping_add(64));
+        }
+    }
+
+    /// How many keys a database has, overdue ones that nobody has met yet included. (Redis: DBSIZE)
+    pub fn len(&self, db: DbIndex) -> usize {
+        self.dbs[db as usize].table.len()
+    }
+
+    /// True when no database has a key.
+    pub fn is_empty(&self) -> bool {
+        self.dbs.iter().all(|db| db.table.is_empty())
+    }
+
+    /// How many keys of a database have a deadline.
+    pub fn with_deadline(&self, db: DbIndex) -> usize {
+        self.dbs[db as usize].with_deadline
+    }
+
+    /// How many lookups of read commands found their key, and how many did not.
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        (self.hits.get(), self.misses.get())
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, db: DbIndex, key: &[u8]) -> Option<&Entry> {
+        self.dbs[db as usize].table.find(self.hash(key), |entry| entry.key() == key)
+    }
+
+    /// True when the key is there and its time is not up.
+    pub fn is_live(&self, db: DbIndex, key: &[u8], now_ms: UnixMillis) -> bool {
+        self.find(db, key).is_some_and(|entry| !is_overdue(entry, now_ms))
+    }
+
+    /// A number that is equal for equal contents, whatever the seed and the order in the tables: what replay must
+    /// reproduce.
+    pub fn digest(&self) -> u64 {
+        self.dbs.iter().enumerate().fold(0u64, |sum, (index, db)| {
+            db.table.iter().fold(sum, |sum, entry| sum.wrapping_add(digest_entry(index, entry)))
+        })
+    }
+}
+
+#[inline]
+pub(crate) fn is_overdue(entry: &Entry, now_ms: UnixMillis) -> bool {
+    entry.deadline().is_some_and(|deadline| deadline <= now_ms)
+}
+
+fn digest_entry(db: usize, entry: &Entry) -> u64 {
+    let mut hasher = FixedState::with_seed(0).build_hasher();
+    let mut part = |bytes: &[u8]| {
+        hasher.write_usize(bytes.len());
+        hasher.write(bytes);
+    };
+    part(&db.to_le_bytes());
+    part(entry.key());
+    part(&entry.deadline().unwrap_or(0).to_le_bytes());
+    match entry.value() {
+        Value::Bytes(bytes) => part(bytes),
+        Value::Integer(integer) => part(IntegerText::new(integer).as_bytes()),
+        Value::Object(Object::Blob(blob)) => part(blob),
+        Value::Object(Object::List(list)) => {
+            part(b"list");
+            list.iter().for_each(&mut part);
+        }
+    }
+    hasher.finish()
+}

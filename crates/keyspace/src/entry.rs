@@ -1,0 +1,294 @@
+//! One key with its value in one allocation behind one pointer: a head of 12 bytes, the deadline if there is one, the
+//! key, then the value. Short strings and integers live inside; everything else is a boxed [`Object`]. The only
+//! `unsafe` of this crate is here; the trap is that every size is computed from the head, so the head must never lie.
+
+use crate::UnixMillis;
+use crate::values::Object;
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::ptr::NonNull;
+
+/// Strings longer than this are an [`Object`] of their own.
+pub(crate) const INLINE_MAX: usize = 16 * 1024;
+
+#[repr(C)]
+struct Head {
+    key_len: u32,
+    value_len: u32,
+    kind: Kind,
+    has_deadline: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Bytes,
+    Integer,
+    Object,
+}
+
+const HEAD: usize = size_of::<Head>();
+const DEADLINE: usize = size_of::<UnixMillis>();
+const ALIGN: usize = 8;
+
+/// What an entry is made of.
+pub(crate) enum Payload<'a> {
+    /// At most [`INLINE_MAX`] bytes.
+    Bytes(&'a [u8]),
+    /// A string that is a canonical decimal integer.
+    Integer(i64),
+    /// Anything else.
+    Object(Box<Object>),
+}
+
+/// A value, borrowed.
+#[derive(Clone, Copy)]
+pub(crate) enum Value<'a> {
+    /// A string.
+    Bytes(&'a [u8]),
+    /// A string that is an integer.
+    Integer(i64),
+    /// Anything else.
+    Object(&'a Object),
+}
+
+/// The allocation.
+pub(crate) struct Entry(NonNull<Head>);
+
+// SAFETY: an entry owns its allocation and what it points to, and `Object` is `Send`.
+unsafe impl Send for Entry {}
+
+impl Payload<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Payload::Bytes(bytes) => bytes.len(),
+            Payload::Integer(_) | Payload::Object(_) => 8,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Payload::Bytes(_) => Kind::Bytes,
+            Payload::Integer(_) => Kind::Integer,
+            Payload::Object(_) => Kind::Object,
+        }
+    }
+}
+
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size, ALIGN).expect("an entry is far smaller than the address space")
+}
+
+impl Entry {
+    /// Makes an entry.
+    pub(crate) fn new(key: &[u8], value: Payload<'_>, deadline: Option<UnixMillis>) -> Self {
+        let key_len = u32::try_from(key.len()).expect("the codec limits a key to 512 MB");
+        let has_deadline = deadline.is_some();
+        let size = HEAD + if has_deadline { DEADLINE } else { 0 } + key.len() + value.len();
+        let layout = layout(size);
+        // SAFETY: the size is never zero; every write below stays within it, as the head describes.
+        unsafe {
+            let start = alloc(layout);
+            let Some(head) = NonNull::new(start.cast::<Head>()) else { handle_alloc_error(layout) };
+            head.write(Head { key_len, value_len: value.len() as u32, kind: value.kind(), has_deadline });
+            let mut entry = Entry(head);
+            if let Some(deadline) = deadline {
+                start.add(HEAD).cast::<UnixMillis>().write_unaligned(deadline);
+            }
+            start.add(entry.key_offset()).copy_from_nonoverlapping(key.as_ptr(), key.len());
+            entry.write_value(value);
+            entry
+        }
+    }
+
+    #[inline]
+    fn head(&self) -> &Head {
+        // SAFETY: `new` wrote a head there.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline]
+    fn start(&self) -> *mut u8 {
+        self.0.as_ptr().cast()
+    }
+
+    #[inline]
+    fn key_offset(&self) -> usize {
+        HEAD + if self.head().has_deadline { DEADLINE } else { 0 }
+    }
+
+    #[inline]
+    fn value_offset(&self) -> usize {
+        self.key_offset() + self.head().key_len as usize
+    }
+
+    fn size(&self) -> usize {
+        self.value_offset() + self.head().value_len as usize
+    }
+
+    /// Where the allocation starts, for prefetching.
+    #[inline]
+    pub(crate) fn address(&self) -> *const u8 {
+        self.start()
+    }
+
+    /// The key.
+    #[inline]
+    pub(crate) fn key(&self) -> &[u8] {
+        // SAFETY: the key's bytes lie there, as the head says.
+        unsafe { std::slice::from_raw_parts(self.start().add(self.key_offset()), self.head().key_len as usize) }
+    }
+
+    /// When the key expires.
+    #[inline]
+    pub(crate) fn deadline(&self) -> Option<UnixMillis> {
+        // SAFETY: the deadline lies behind the head where the head says there is one.
+        self.head().has_deadline.then(|| unsafe { self.start().add(HEAD).cast::<UnixMillis>().read_unaligned() })
+    }
+
+    /// The value.
+    #[inline]
+    pub(crate) fn value(&self) -> Value<'_> {
+        let head = self.head();
+        // SAFETY: the kind says what lies at the value's offset, and the object is owned by this entry.
+        unsafe {
+            let at = self.start().add(self.value_offset());
+            match head.kind {
+                Kind::Bytes => Value::Bytes(std::slice::from_raw_parts(at, head.value_len as usize)),
+                Kind::Integer => Value::Integer(at.cast::<i64>().read_unaligned()),
+                Kind::Object => Value::Object(&*at.cast::<*mut Object>().read_unaligned()),
+            }
+        }
+    }
+
+    /// The object, to be changed.
+    pub(crate) fn object_mut(&mut self) -> Option<&mut Object> {
+        // SAFETY: as in `value`; `&mut self` makes the borrow unique.
+        (self.head().kind == Kind::Object)
+            .then(|| unsafe { &mut *self.start().add(self.value_offset()).cast::<*mut Object>().read_unaligned() })
+    }
+
+    /// Replaces the value; in place when its size stays the same.
+    #[inline]
+    pub(crate) fn set_value(&mut self, value: Payload<'_>) {
+        if self.head().kind == Kind::Object {
+            drop(self.take_object());
+        }
+        if value.len() != self.head().value_len as usize {
+            self.resize(self.value_offset() + value.len());
+        }
+        // SAFETY: the allocation has room for exactly this value.
+        unsafe { self.write_value(value) };
+    }
+
+    /// Sets or removes the deadline.
+    pub(crate) fn set_deadline(&mut self, deadline: Option<UnixMillis>) {
+        if deadline.is_some() == self.head().has_deadline {
+            if let Some(deadline) = deadline {
+                // SAFETY: the head says there is a deadline.
+                unsafe { self.start().add(HEAD).cast::<UnixMillis>().write_unaligned(deadline) };
+            }
+            return;
+        }
+        *self = self.rebuilt(None, deadline);
+    }
+
+    /// The same value under another key, with the same deadline.
+    pub(crate) fn renamed(mut self, key: &[u8]) -> Entry {
+        let deadline = self.deadline();
+        self.rebuilt(Some(key), deadline)
+    }
+
+    /// A new allocation that takes the value; what is left here is an integer nobody reads.
+    fn rebuilt(&mut self, key: Option<&[u8]>, deadline: Option<UnixMillis>) -> Entry {
+        let object = self.take_object();
+        let key = key.unwrap_or(self.key());
+        match (object, self.value()) {
+            (Some(object), _) => Entry::new(key, Payload::Object(object), deadline),
+            (None, Value::Bytes(bytes)) => Entry::new(key, Payload::Bytes(bytes), deadline),
+            (None, Value::Integer(integer)) => Entry::new(key, Payload::Integer(integer), deadline),
+            (None, Value::Object(_)) => unreachable!("take_object has just taken the object"),
+        }
+    }
+
+    /// Takes the object out and leaves the integer 0.
+    fn take_object(&mut self) -> Option<Box<Object>> {
+        if self.head().kind != Kind::Object {
+            return None;
+        }
+        // SAFETY: the pointer came from a box and is forgotten right here; both kinds take 8 bytes.
+        unsafe {
+            let at = self.start().add(self.value_offset());
+            let object = Box::from_raw(at.cast::<*mut Object>().read_unaligned());
+            at.cast::<i64>().write_unaligned(0);
+            self.0.as_mut().kind = Kind::Integer;
+            Some(object)
+        }
+    }
+
+    fn resize(&mut self, size: usize) {
+        // SAFETY: the old layout is the one the head describes; the new size is not zero.
+        unsafe {
+            let start = realloc(self.start(), layout(self.size()), size);
+            let Some(head) = NonNull::new(start.cast::<Head>()) else { handle_alloc_error(layout(size)) };
+            self.0 = head;
+            let value_len = size - self.value_offset();
+            self.0.as_mut().value_len = value_len as u32;
+        }
+    }
+
+    /// Writes kind and value.
+    ///
+    /// # Safety
+    /// The allocation has room for exactly this value, and no object is there now.
+    unsafe fn write_value(&mut self, value: Payload<'_>) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.0.as_mut().kind = value.kind();
+            let at = self.start().add(self.value_offset());
+            match value {
+                Payload::Bytes(bytes) => at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()),
+                Payload::Integer(integer) => at.cast::<i64>().write_unaligned(integer),
+                Payload::Object(object) => at.cast::<*mut Object>().write_unaligned(Box::into_raw(object)),
+            }
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        drop(self.take_object());
+        // SAFETY: the layout is the one the allocation was made or resized with.
+        unsafe { dealloc(self.start(), layout(self.size())) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(entry: &Entry) -> &[u8] {
+        match entry.value() {
+            Value::Bytes(bytes) => bytes,
+            Value::Integer(_) | Value::Object(_) => panic!("not bytes"),
+        }
+    }
+
+    #[test]
+    fn a_value_changes_size_kind_deadline_and_key() {
+        let mut entry = Entry::new(b"key", Payload::Bytes(b"value"), None);
+        assert_eq!((entry.key(), bytes(&entry), entry.deadline()), (&b"key"[..], &b"value"[..], None));
+        entry.set_deadline(Some(77));
+        assert_eq!((entry.key(), bytes(&entry), entry.deadline()), (&b"key"[..], &b"value"[..], Some(77)));
+        entry.set_value(Payload::Bytes(&[b'x'; 1000]));
+        assert_eq!((entry.key(), bytes(&entry).len(), entry.deadline()), (&b"key"[..], 1000, Some(77)));
+        entry.set_value(Payload::Integer(-5));
+        assert!(matches!(entry.value(), Value::Integer(-5)));
+        entry.set_value(Payload::Object(Box::new(Object::Blob(vec![1; 20]))));
+        entry.set_deadline(None);
+        let mut entry = entry.renamed(b"another key");
+        assert_eq!((entry.key(), entry.deadline()), (&b"another key"[..], None));
+        assert!(matches!(entry.object_mut(), Some(Object::Blob(blob)) if blob.len() == 20));
+        entry.set_value(Payload::Bytes(b""));
+        assert_eq!((entry.key(), bytes(&entry)), (&b"another key"[..], &b""[..]));
+    }
+}

@@ -1,0 +1,281 @@
+//! The primitive changes: the only code that mutates the keyspace. Each mutates and records in one call; replay calls
+//! the same ones with recording off. Commands decide first and call these afterwards; a primitive never refuses.
+
+use crate::change::{self, record};
+use crate::db::{Db, Keyspace, is_overdue};
+use crate::entry::{Entry, INLINE_MAX, Payload, Value};
+use crate::number::{IntegerText, parse_integer};
+use crate::values::{End, List, Object};
+use crate::view::{Text, list_of, text_of};
+use crate::{DbIndex, Error, UnixMillis, View};
+use leveret_base::codec::Changes;
+
+/// A command that found nothing to take wants to wait. (Redis: BLPOP)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// The keys to wait for, in the order they are tried.
+    pub keys: Vec<Box<[u8]>>,
+    /// When to give up; `None` is never.
+    pub deadline: Option<UnixMillis>,
+}
+
+/// Exclusive access for commands flagged WRITE: one database at one moment, inside one commit.
+pub struct Txn<'a> {
+    pub(crate) keyspace: &'a mut Keyspace,
+    pub(crate) db: DbIndex,
+    pub(crate) now_ms: UnixMillis,
+    pub(crate) changes: Changes<'a>,
+    pub(crate) block: Option<Block>,
+}
+
+impl<'a> Txn<'a> {
+    /// A transaction on one database; its changes go to `changes`.
+    pub fn new(keyspace: &'a mut Keyspace, db: DbIndex, now_ms: UnixMillis, changes: Changes<'a>) -> Self {
+        Self { keyspace, db, now_ms, changes, block: None }
+    }
+
+    /// The same moment, read only.
+    #[inline]
+    pub fn view(&self) -> View<'_> {
+        View { keyspace: self.keyspace, db: self.db, now_ms: self.now_ms, seed: 0 }
+    }
+
+    /// Asks to be run again when one of the keys has something. A transaction (`MULTI`) does not wait: then the reply
+    /// that the command has already given, its answer after the timeout, stands.
+    pub fn block_on(&mut self, block: Block) {
+        self.block = Some(block);
+    }
+
+    /// What the command asked to wait for.
+    pub fn take_block(&mut self) -> Option<Block> {
+        self.block.take()
+    }
+
+    /// Turns to another database (Redis: SELECT inside a script, MOVE).
+    pub fn select(&mut self, db: DbIndex) {
+        self.db = db;
+    }
+
+    fn db_mut(&mut self) -> &mut Db {
+        &mut self.keyspace.dbs[self.db as usize]
+    }
+
+    #[inline]
+    fn find_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        let hash = self.keyspace.hash(key);
+        self.keyspace.dbs[self.db as usize].table.find_mut(hash, |entry| entry.key() == key)
+    }
+
+    fn insert(&mut self, key: &[u8], payload: Payload<'_>, deadline: Option<UnixMillis>) {
+        self.insert_entry(Entry::new(key, payload, deadline));
+    }
+
+    fn insert_entry(&mut self, entry: Entry) {
+        let hasher = self.keyspace.hasher;
+        let hash_of = |entry: &Entry| {
+            use std::hash::{BuildHasher, Hasher};
+            let mut hasher = hasher.build_hasher();
+            hasher.write(entry.key());
+            hasher.finish()
+        };
+        let hash = hash_of(&entry);
+        let has_deadline = entry.deadline().is_some();
+        let db = self.db_mut();
+        db.with_deadline += usize::from(has_deadline);
+        db.table.insert_unique(hash, entry, hash_of);
+    }
+
+    fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        let hash = self.keyspace.hash(key);
+        let db = self.db_mut();
+        let entry = db.table.remove(hash, |entry| entry.key() == key)?;
+        db.with_deadline -= usize::from(entry.deadline().is_some());
+        Some(entry)
+    }
+
+    /// Records the removal of an overdue key before anything is built in its place.
+    pub(crate) fn reap(&mut self, key: &[u8]) {
+        let now_ms = self.now_ms;
+        if self.keyspace.find(self.db, key).is_some_and(|entry| is_overdue(entry, now_ms)) {
+            self.keyspace.expired_count += 1;
+            self.delete(key);
+        }
+    }
+
+    /// The string under a live key.
+    #[inline]
+    pub(crate) fn string(&self, key: &[u8]) -> Result<Option<Text<'_>>, Error> {
+        self.view().find(key).map(text_of).transpose()
+    }
+
+    /// The list under a live key.
+    pub(crate) fn list(&self, key: &[u8]) -> Result<Option<&List>, Error> {
+        self.view().find(key).map(list_of).transpose()
+    }
+
+    /// Primitive: sets the key to a string, whatever it held.
+    #[inline]
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8], deadline: Option<UnixMillis>) {
+        match deadline {
+            None => record!(self, change::PUT, bytes key, bytes value),
+            Some(at) => record!(self, change::PUT_WITH_DEADLINE, number at, bytes key, bytes value),
+        }
+        let payload = payload_of(value);
+        let Some(entry) = self.find_mut(key) else {
+            self.insert(key, payload, deadline);
+            return self.keyspace.watches.touched(self.db, key);
+        };
+        let had = entry.deadline().is_some();
+        if had || deadline.is_some() {
+            entry.set_deadline(deadline);
+            entry.set_value(payload);
+            let db = self.db_mut();
+            db.with_deadline = db.with_deadline - usize::from(had) + usize::from(deadline.is_some());
+        } else {
+            entry.set_value(payload);
+        }
+        self.keyspace.watches.touched(self.db, key);
+    }
+
+    /// Primitive: sets the key to an integer and keeps its deadline.
+    pub(crate) fn put_integer(&mut self, key: &[u8], value: i64) {
+        let deadline = self.view().find(key).and_then(Entry::deadline);
+        self.put(key, IntegerText::new(value).as_bytes(), deadline);
+    }
+
+    /// Primitive: appends to a string, which is made if it is missing.
+    pub(crate) fn append(&mut self, key: &[u8], tail: &[u8]) {
+        self.reap(key);
+        record!(self, change::APPEND, bytes key, bytes tail);
+        match self.find_mut(key) {
+            None => self.insert(key, payload_of(tail), None),
+            Some(entry) => {
+                if let Some(Object::Blob(blob)) = entry.object_mut() {
+                    blob.extend_from_slice(tail);
+                } else {
+                    let mut bytes = text_of(entry).map(Text::to_bytes).expect("the command has checked the type").into_owned();
+                    bytes.extend_from_slice(tail);
+                    entry.set_value(if bytes.len() > INLINE_MAX {
+                        Payload::Object(Box::new(Object::Blob(bytes)))
+                    } else {
+                        // Never an integer: Redis calls an appended string "raw".
+                        return self.finish_append(key, &bytes);
+                    });
+                }
+            }
+        }
+        self.keyspace.watches.touched(self.db, key);
+    }
+
+    fn finish_append(&mut self, key: &[u8], bytes: &[u8]) {
+        if let Some(entry) = self.find_mut(key) {
+            entry.set_value(Payload::Bytes(bytes));
+        }
+        self.keyspace.watches.touched(self.db, key);
+    }
+
+    /// Primitive: removes the key. Gives whether it was there, overdue or not.
+    pub(crate) fn delete(&mut self, key: &[u8]) -> bool {
+        let removed = self.remove(key).is_some();
+        if removed {
+            record!(self, change::DELETE, bytes key);
+            self.keyspace.watches.touched(self.db, key);
+        }
+        removed
+    }
+
+    /// Primitive: gives the key a deadline or takes it away. A missing key stays missing.
+    pub(crate) fn set_deadline(&mut self, key: &[u8], deadline: Option<UnixMillis>) {
+        let Some(entry) = self.find_mut(key) else { return };
+        let had = entry.deadline().is_some();
+        entry.set_deadline(deadline);
+        let db = self.db_mut();
+        db.with_deadline = db.with_deadline - usize::from(had) + usize::from(deadline.is_some());
+        match deadline {
+            Some(at) => record!(self, change::DEADLINE, number at, bytes key),
+            None => record!(self, change::PERSIST, bytes key),
+        }
+        self.keyspace.watches.touched(self.db, key);
+    }
+
+    /// Primitive: gives the value another key, deadline included, and removes what stood there.
+    pub(crate) fn rename(&mut self, from: &[u8], to: &[u8]) {
+        let Some(entry) = self.remove(from) else { return };
+        record!(self, change::RENAME, bytes from, bytes to);
+        drop(self.remove(to));
+        self.insert_entry(entry.renamed(to));
+        self.keyspace.watches.touched(self.db, from);
+        self.keyspace.watches.touched(self.db, to);
+        self.keyspace.watches.filled(self.db, to);
+    }
+
+    /// Primitive: empties the database.
+    pub(crate) fn flush(&mut self) {
+        record!(self, change::FLUSH);
+        let old = std::mem::take(self.db_mut());
+        let Keyspace { watches, hasher, .. } = &mut *self.keyspace;
+        watches.flushed(self.db, |key| {
+            use std::hash::{BuildHasher, Hasher};
+            let mut hasher = hasher.build_hasher();
+            hasher.write(key);
+            old.table.find(hasher.finish(), |entry| entry.key() == key).is_some()
+        });
+    }
+
+    /// Primitive: pushes elements one after the other; the list is made if it is missing.
+    pub(crate) fn list_push<'e>(&mut self, end: End, key: &[u8], elements: impl ExactSizeIterator<Item = &'e [u8]> + Clone) {
+        self.reap(key);
+        if let Some(out) = self.changes.buffer() {
+            change::record_push(out, end, self.db, key, elements.clone());
+        }
+        if let Some(Object::List(list)) = self.find_mut(key).and_then(Entry::object_mut) {
+            elements.for_each(|element| list.push(end, element));
+        } else {
+            let mut list = List::default();
+            elements.for_each(|element| list.push(end, element));
+            self.insert(key, Payload::Object(Box::new(Object::List(list))), None);
+        }
+        self.keyspace.watches.touched(self.db, key);
+        self.keyspace.watches.filled(self.db, key);
+    }
+
+    /// Primitive: takes up to `count` elements; an emptied list goes with its key.
+    pub(crate) fn list_pop(&mut self, end: End, key: &[u8], count: usize, mut each: impl FnMut(&[u8])) {
+        let Some(Object::List(list)) = self.find_mut(key).and_then(Entry::object_mut) else { return };
+        let mut taken = 0;
+        while taken < count && let Some(element) = list.pop(end) {
+            each(&element);
+            taken += 1;
+        }
+        let emptied = list.is_empty();
+        if emptied {
+            self.remove(key);
+        }
+        if taken > 0 {
+            let tag = if end == End::Left { change::LIST_POP_LEFT } else { change::LIST_POP_RIGHT };
+            record!(self, tag, number taken as u64, bytes key);
+            self.keyspace.watches.touched(self.db, key);
+        }
+    }
+}
+
+#[inline]
+fn payload_of(value: &[u8]) -> Payload<'_> {
+    if value.len() <= 20
+        && let Some(integer) = parse_integer(value)
+    {
+        return Payload::Integer(integer);
+    }
+    if value.len() > INLINE_MAX {
+        return Payload::Object(Box::new(Object::Blob(value.to_vec())));
+    }
+    Payload::Bytes(value)
+}
+
+/// The type's name as `TYPE` prints it.
+pub(crate) fn type_name(entry: &Entry) -> &'static str {
+    match entry.value() {
+        Value::Bytes(_) | Value::Integer(_) | Value::Object(Object::Blob(_)) => "string",
+        Value::Object(Object::List(_)) => "list",
+    }
+}

@@ -1,0 +1,13 @@
+//! The values that do not fit into an entry: long strings and collections. They know neither their key nor the log.
+
+mod list;
+
+pub(crate) use list::{End, List};
+
+/// A value of its own allocation.
+pub(crate) enum Object {
+    /// A string beyond the inline limit.
+    Blob(Vec<u8>),
+    /// A list, never empty.
+    List(List),
+}

@@ -1,0 +1,95 @@
+//! What a read command sees: one database at one moment. Overdue keys are absent here; nothing can be changed.
+
+use crate::db::{Keyspace, is_overdue};
+use crate::entry::{Entry, Value};
+use crate::number::IntegerText;
+use crate::values::{List, Object};
+use crate::{DbIndex, Error, UnixMillis};
+use std::borrow::Cow;
+
+/// Shared access for commands flagged READONLY.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub(crate) keyspace: &'a Keyspace,
+    pub(crate) db: DbIndex,
+    pub(crate) now_ms: UnixMillis,
+    /// Different for every command; for random picks only.
+    pub(crate) seed: u64,
+}
+
+impl<'a> View<'a> {
+    /// A view of one database at `now_ms`.
+    pub fn new(keyspace: &'a Keyspace, db: DbIndex, now_ms: UnixMillis, seed: u64) -> Self {
+        Self { keyspace, db, now_ms, seed }
+    }
+
+    #[inline]
+    pub(crate) fn find(&self, key: &[u8]) -> Option<&'a Entry> {
+        self.keyspace.find(self.db, key).filter(|entry| !is_overdue(entry, self.now_ms))
+    }
+
+    /// Like `find`, and counts it as a hit or a miss. (Redis: `keyspace_hits`)
+    #[inline]
+    pub(crate) fn look_up(&self, key: &[u8]) -> Option<&'a Entry> {
+        let found = self.find(key);
+        let counter = if found.is_some() { &self.keyspace.hits } else { &self.keyspace.misses };
+        counter.set(counter.get() + 1);
+        found
+    }
+
+    /// The string under a key.
+    #[inline]
+    pub(crate) fn string(&self, key: &[u8]) -> Result<Option<Text<'a>>, Error> {
+        self.look_up(key).map(text_of).transpose()
+    }
+
+    /// The list under a key.
+    pub(crate) fn list(&self, key: &[u8]) -> Result<Option<&'a List>, Error> {
+        self.look_up(key).map(list_of).transpose()
+    }
+}
+
+/// A string value, as bytes or as the integer it spells.
+#[derive(Clone, Copy)]
+pub(crate) enum Text<'a> {
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// A canonical integer.
+    Integer(i64),
+}
+
+impl<'a> Text<'a> {
+    /// The bytes.
+    pub(crate) fn to_bytes(self) -> Cow<'a, [u8]> {
+        match self {
+            Text::Bytes(bytes) => Cow::Borrowed(bytes),
+            Text::Integer(integer) => Cow::Owned(IntegerText::new(integer).as_bytes().to_vec()),
+        }
+    }
+
+    /// Answers with the value as a bulk string.
+    #[inline]
+    pub(crate) fn reply(self, reply: &mut crate::Reply<'_>) {
+        match self {
+            Text::Bytes(bytes) => reply.bulk(bytes),
+            Text::Integer(integer) => reply.bulk_integer(integer),
+        }
+    }
+}
+
+#[inline]
+pub(crate) fn text_of(entry: &Entry) -> Result<Text<'_>, Error> {
+    match entry.value() {
+        Value::Bytes(bytes) => Ok(Text::Bytes(bytes)),
+        Value::Integer(integer) => Ok(Text::Integer(integer)),
+        Value::Object(Object::Blob(blob)) => Ok(Text::Bytes(blob)),
+        Value::Object(Object::List(_)) => Err(Error::WrongType),
+    }
+}
+
+pub(crate) fn list_of(entry: &Entry) -> Result<&List, Error> {
+    match entry.value() {
+        Value::Object(Object::List(list)) => Ok(list),
+        Value::Object(Object::Blob(_)) | Value::Bytes(_) | Value::Integer(_) => Err(Error::WrongType),
+    }
+}
