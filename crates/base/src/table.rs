@@ -96,7 +96,10 @@ impl<T> Segment<T> {
     fn insert(&mut self, hash: u64, item: T, may_refuse: bool) -> Result<(), T> {
         let (home, tag) = (self.home(hash), tag(hash));
         let item = match self.buckets[home].place(tag, item) {
-            Ok(()) => return Ok(self.len += 1),
+            Ok(()) => {
+                self.len += 1;
+                return Ok(());
+            }
             Err(item) => item,
         };
         let crowded = self.len >= SPLIT_AT || self.stash.len() >= STASH_MAX;
@@ -250,20 +253,14 @@ impl<T> Table<T> {
 
     /// Visits whole buckets from `cursor` on until `count` items were seen; gives the cursor to go on from, 0 at the
     /// end. An item present during the whole scan is visited at least once. (Redis: SCAN)
-    pub fn scan(
-        &self,
-        cursor: u64,
-        count: usize,
-        hash_of: impl Fn(&T) -> u64,
-        mut each: impl FnMut(&T),
-    ) -> u64 {
+    pub fn scan<'a>(&'a self, cursor: u64, count: usize, hash_of: impl Fn(&T) -> u64, mut each: impl FnMut(&'a T)) -> u64 {
         let mut place = cursor << CURSOR_SHIFT;
         let mut seen = 0;
         // A sparse table must not make one call walk all of it.
         for _ in 0..count.saturating_mul(10).max(64) {
             let segment = self.segment(place);
             let home = segment.home(place);
-            let mut visit = |item: &T| {
+            let mut visit = |item: &'a T| {
                 if segment.home(hash_of(item)) == home {
                     seen += 1;
                     each(item);

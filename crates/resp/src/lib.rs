@@ -1,1 +1,16 @@
-//! `leveret-resp`: see ARCHITECTURE.md.
+//! The Redis protocol, RESP2 and RESP3: requests in, replies out, no socket and no meaning.
+
+mod args;
+mod decode;
+mod encode;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+mod reply;
+
+pub use args::{Args, ArgsBuf, Batch};
+pub use decode::{Decoder, Limits, ProtocolError};
+pub use encode::{Reply, Version, encode_command};
+pub use reply::{Value, parse_reply, skip_reply};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The arguments of commands as ranges of the bytes they arrived in: nothing is copied until somebody keeps it.
+
+use std::ops::Index;
+
+/// Where one argument lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+/// The arguments of one command, name first.
+#[derive(Clone, Copy)]
+pub struct Args<'a> {
+    bytes: &'a [u8],
+    ranges: &'a [Range],
+}
+
+impl<'a> Args<'a> {
+    /// How many there are, with the name.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// True when there is not even a name.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// The argument at `index`; 0 is the name.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        let range = self.ranges.get(index)?;
+        self.bytes.get(range.start..range.start + range.len)
+    }
+
+    /// All of them in order.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
+        (0..self.len()).map(move |i| self.get(i).unwrap_or_default())
+    }
+}
+
+/// For use behind the arity check.
+impl Index<usize> for Args<'_> {
+    type Output = [u8];
+
+    #[inline]
+    fn index(&self, index: usize) -> &[u8] {
+        self.get(index).expect("the arity was checked")
+    }
+}
+
+/// The commands found in one input buffer. Reused from turn to turn.
+#[derive(Default)]
+pub struct Batch {
+    pub(crate) ranges: Vec<Range>,
+    /// For each command: where its ranges begin.
+    pub(crate) starts: Vec<usize>,
+}
+
+impl Batch {
+    /// How many commands there are.
+    pub fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.starts.is_empty()
+    }
+
+    /// The arguments of command `index`; `input` is what was decoded.
+    #[inline]
+    pub fn args<'a>(&'a self, index: usize, input: &'a [u8]) -> Args<'a> {
+        let start = self.starts.get(index).copied().unwrap_or(self.ranges.len());
+        let end = self.starts.get(index + 1).copied().unwrap_or(self.ranges.len());
+        Args { bytes: input, ranges: self.ranges.get(start..end).unwrap_or_default() }
+    }
+
+    /// Forgets all commands and keeps the memory.
+    pub fn clear(&mut self) {
+        self.ranges.clear();
+        self.starts.clear();
+    }
+}
+
+/// Commands that outlive their input: what `MULTI` queues and a blocked session keeps.
+#[derive(Default, Clone)]
+pub struct ArgsBuf {
+    bytes: Vec<u8>,
+    ranges: Vec<Range>,
+}
+
+impl From<Args<'_>> for ArgsBuf {
+    fn from(args: Args<'_>) -> Self {
+        args.iter().collect()
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for ArgsBuf {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(args: I) -> Self {
+        let mut buf = ArgsBuf::default();
+        for arg in args {
+            buf.ranges.push(Range { start: buf.bytes.len(), len: arg.len() });
+            buf.bytes.extend_from_slice(arg);
+        }
+        buf
+    }
+}
+
+impl ArgsBuf {
+    /// Borrowed again.
+    pub fn as_args(&self) -> Args<'_> {
+        Args { bytes: &self.bytes, ranges: &self.ranges }
+    }
+
+    /// Bytes held.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity() + self.ranges.capacity() * size_of::<Range>()
+    }
+}
+
+/// An iterator of arguments as a batch of one: what a test writes by hand.
+impl Batch {
+    pub(crate) fn close_command(&mut self, first_range: usize) {
+        self.starts.push(first_range);
+    }
+}

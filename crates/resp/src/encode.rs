@@ -1,0 +1,196 @@
+//! Replies, written straight into a connection's output, in the version the client has asked for. What RESP2 lacks
+//! is written as Redis writes it there. (Redis: HELLO)
+
+/// The protocol version of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Version {
+    /// The version a connection starts with.
+    #[default]
+    Resp2,
+    /// After `HELLO 3`.
+    Resp3,
+}
+
+/// Writes replies.
+pub struct Reply<'a> {
+    out: &'a mut Vec<u8>,
+    version: Version,
+}
+
+impl<'a> Reply<'a> {
+    /// Appends to `out`.
+    pub fn new(out: &'a mut Vec<u8>, version: Version) -> Self {
+        Self { out, version }
+    }
+
+    /// The version being written.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Bytes written so far: a mark for `truncate`.
+    pub fn mark(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Takes back what was written since the mark: a refusal replaces half a reply.
+    pub fn truncate(&mut self, mark: usize) {
+        self.out.truncate(mark);
+    }
+
+    fn line(&mut self, kind: u8, text: &[u8]) {
+        self.out.push(kind);
+        self.out.extend_from_slice(text);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    #[inline]
+    fn number(&mut self, kind: u8, number: i64) {
+        let (mut digits, mut start, mut rest) = ([0u8; 20], 20, number.unsigned_abs());
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+            if rest == 0 {
+                break;
+            }
+        }
+        self.out.push(kind);
+        if number < 0 {
+            self.out.push(b'-');
+        }
+        self.out.extend_from_slice(&digits[start..]);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// `+OK`.
+    #[inline]
+    pub fn ok(&mut self) {
+        self.out.extend_from_slice(b"+OK\r\n");
+    }
+
+    /// A simple string, without line breaks.
+    pub fn simple(&mut self, text: &str) {
+        self.line(b'+', text.as_bytes());
+    }
+
+    /// An error with its prefix (`ERR …`); line breaks become blanks.
+    pub fn error(&mut self, text: &str) {
+        self.out.push(b'-');
+        self.out.extend(text.bytes().map(|b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// An integer.
+    #[inline]
+    pub fn integer(&mut self, value: i64) {
+        self.number(b':', value);
+    }
+
+    /// A bulk string.
+    #[inline]
+    pub fn bulk(&mut self, bytes: &[u8]) {
+        self.number(b'$', bytes.len() as i64);
+        self.out.extend_from_slice(bytes);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// An integer as a bulk string.
+    pub fn bulk_integer(&mut self, value: i64) {
+        self.bulk(value.to_string().as_bytes());
+    }
+
+    /// No value.
+    #[inline]
+    pub fn null(&mut self) {
+        self.out.extend_from_slice(match self.version {
+            Version::Resp2 => b"$-1\r\n",
+            Version::Resp3 => b"_\r\n",
+        });
+    }
+
+    /// No array.
+    pub fn null_array(&mut self) {
+        self.out.extend_from_slice(match self.version {
+            Version::Resp2 => b"*-1\r\n",
+            Version::Resp3 => b"_\r\n",
+        });
+    }
+
+    /// An array; `len` replies follow.
+    #[inline]
+    pub fn array(&mut self, len: usize) {
+        self.number(b'*', len as i64);
+    }
+
+    /// A map; `len` pairs of replies follow.
+    pub fn map(&mut self, len: usize) {
+        match self.version {
+            Version::Resp2 => self.number(b'*', 2 * len as i64),
+            Version::Resp3 => self.number(b'%', len as i64),
+        }
+    }
+
+    /// A set; `len` replies follow.
+    pub fn set(&mut self, len: usize) {
+        self.number(if self.version == Version::Resp2 { b'*' } else { b'~' }, len as i64);
+    }
+
+    /// An out-of-band message; `len` replies follow.
+    pub fn push(&mut self, len: usize) {
+        self.number(if self.version == Version::Resp2 { b'*' } else { b'>' }, len as i64);
+    }
+
+    /// A float, as short as it can be and still come back as the same.
+    pub fn double(&mut self, value: f64) {
+        let text = double_text(value);
+        match self.version {
+            Version::Resp2 => self.bulk(text.as_bytes()),
+            Version::Resp3 => self.line(b',', text.as_bytes()),
+        }
+    }
+
+    /// A truth value.
+    pub fn boolean(&mut self, value: bool) {
+        match self.version {
+            Version::Resp2 => self.integer(i64::from(value)),
+            Version::Resp3 => self.line(b'#', if value { b"t" } else { b"f" }),
+        }
+    }
+
+    /// Text with its format, three letters such as `txt`.
+    pub fn verbatim(&mut self, format: &str, text: &str) {
+        match self.version {
+            Version::Resp2 => self.bulk(text.as_bytes()),
+            Version::Resp3 => {
+                self.number(b'=', (text.len() + 4) as i64);
+                self.out.extend_from_slice(format.as_bytes());
+                self.out.push(b':');
+                self.out.extend_from_slice(text.as_bytes());
+                self.out.extend_from_slice(b"\r\n");
+            }
+        }
+    }
+}
+
+fn double_text(value: f64) -> String {
+    if value.is_nan() {
+        return "nan".into();
+    }
+    if value.is_infinite() {
+        return if value > 0.0 { "inf" } else { "-inf" }.into();
+    }
+    let magnitude = value.abs();
+    if magnitude != 0.0 && !(1e-5..1e21).contains(&magnitude) {
+        let text = format!("{value:e}");
+        return if text.contains("e-") { text } else { text.replace('e', "e+") };
+    }
+    format!("{value}")
+}
+
+/// Writes a command as clients do: an array of bulk strings.
+pub fn encode_command(out: &mut Vec<u8>, args: &[&[u8]]) {
+    let mut reply = Reply::new(out, Version::Resp2);
+    reply.array(args.len());
+    args.iter().for_each(|arg| reply.bulk(arg));
+}
