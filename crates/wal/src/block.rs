@@ -1,0 +1,198 @@
+//! The format on disk: segment heads, blocks, and the records inside a block. Reading trusts nothing.
+
+use crate::tail::{Head, RECORD_HEAD, Record};
+
+pub(crate) const SEGMENT_HEAD: usize = 32;
+pub(crate) const BLOCK_HEAD: usize = 48;
+pub(crate) const FORMAT: u8 = 1;
+const SEGMENT_MAGIC: &[u8; 8] = b"LEVERET\n";
+const BLOCK_MAGIC: u32 = 0x4b42_564c;
+
+/// What a block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Part {
+    /// Whole records.
+    Whole = 0,
+    /// The first part of one record that goes on in the next block.
+    First = 1,
+    /// A part between.
+    Middle = 2,
+    /// The last part: only now the record is valid.
+    Last = 3,
+}
+
+/// What a block says about itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BlockHead {
+    pub(crate) part: Part,
+    /// Head of the first record; its kind is not used.
+    pub(crate) first: Head,
+    /// The last position that was synced when this block was written: a damaged block at or below a number that a
+    /// later block gives had been on disk, so the damage is not the trace of a power cut.
+    pub(crate) synced: u64,
+}
+
+/// Magic (8), format (4), unused (4), ordinal (8), CRC of these (4), unused (4).
+pub(crate) fn segment_head(ordinal: u64) -> [u8; SEGMENT_HEAD] {
+    let mut head = [0; SEGMENT_HEAD];
+    head[..8].copy_from_slice(SEGMENT_MAGIC);
+    head[8] = FORMAT;
+    head[16..24].copy_from_slice(&ordinal.to_le_bytes());
+    let crc = crc32c::crc32c(&head[..24]);
+    head[24..28].copy_from_slice(&crc.to_le_bytes());
+    head
+}
+
+/// Why a segment's head is refused; `Ok(false)` is one that was never written.
+pub(crate) fn check_segment_head(bytes: &[u8], ordinal: u64) -> Result<bool, String> {
+    let Some(head) = bytes.get(..SEGMENT_HEAD) else { return Ok(false) };
+    if head.iter().all(|&b| b == 0) {
+        return Ok(false);
+    }
+    if head.get(..8) == Some(SEGMENT_MAGIC) && head[8] != FORMAT {
+        return Err(format!("format {} is not known to this version", head[8]));
+    }
+    match head == segment_head(ordinal) {
+        true => Ok(true),
+        false => Err("this is not the head of that segment".into()),
+    }
+}
+
+/// Fills the head of a block whose payload stands behind it in `block`.
+pub(crate) fn seal(block: &mut [u8], head: &BlockHead, ordinal: u64) {
+    let len = (block.len() - BLOCK_HEAD) as u32;
+    block[..4].copy_from_slice(&BLOCK_MAGIC.to_le_bytes());
+    block[4..8].copy_from_slice(&len.to_le_bytes());
+    block[12] = FORMAT;
+    block[13] = head.part as u8;
+    block[14..16].copy_from_slice(&head.first.partition.to_le_bytes());
+    block[16..24].copy_from_slice(&head.first.term.to_le_bytes());
+    block[24..32].copy_from_slice(&head.first.position.to_le_bytes());
+    block[32..40].copy_from_slice(&head.first.time_ms.to_le_bytes());
+    block[40..48].copy_from_slice(&head.synced.to_le_bytes());
+    let crc = checksum(block, ordinal);
+    block[8..12].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Over everything but itself, seeded with the segment's ordinal: a block of the file's earlier life is not valid.
+fn checksum(block: &[u8], ordinal: u64) -> u32 {
+    let crc = crc32c::crc32c_append(ordinal as u32, &block[..8]);
+    crc32c::crc32c_append(crc, &block[12..])
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
+/// What stands at an offset.
+pub(crate) enum Found<'a> {
+    /// A valid block with its payload.
+    Block(BlockHead, &'a [u8]),
+    /// Nothing was ever written there.
+    End,
+    /// Something else: torn or damaged.
+    Damaged(&'static str),
+}
+
+/// Reads the block at the start of `bytes`. `Err` is a format from the future.
+pub(crate) fn read(bytes: &[u8], ordinal: u64) -> Result<Found<'_>, String> {
+    let Some(head) = bytes.get(..BLOCK_HEAD) else {
+        return Ok(if bytes.iter().all(|&b| b == 0) { Found::End } else { Found::Damaged("a block's head is cut") });
+    };
+    if head.iter().all(|&b| b == 0) {
+        return Ok(Found::End);
+    }
+    if u32_at(head, 0) != BLOCK_MAGIC {
+        return Ok(Found::Damaged("there is no block where one should begin"));
+    }
+    let len = u32_at(head, 4) as usize;
+    let Some(block) = bytes.get(..BLOCK_HEAD + len) else { return Ok(Found::Damaged("a block is cut")) };
+    if checksum(block, ordinal) != u32_at(head, 8) {
+        return Ok(Found::Damaged("a block's checksum is wrong"));
+    }
+    if head[12] != FORMAT {
+        return Err(format!("block format {} is not known to this version", head[12]));
+    }
+    let part = match head[13] {
+        0 => Part::Whole,
+        1 => Part::First,
+        2 => Part::Middle,
+        3 => Part::Last,
+        other => return Err(format!("block part {other} is not known to this version")),
+    };
+    let partition = u16::from_le_bytes([head[14], head[15]]);
+    let first = Head { kind: 0, partition, term: u64_at(head, 16), position: u64_at(head, 24), time_ms: u64_at(head, 32) };
+    Ok(Found::Block(BlockHead { part, first, synced: u64_at(head, 40) }, block.get(BLOCK_HEAD..).unwrap_or_default()))
+}
+
+/// True when a valid block stands anywhere behind `from` that proves `position` had been synced.
+pub(crate) fn proves_synced(bytes: &[u8], from: usize, ordinal: u64, position: u64) -> bool {
+    let magic = BLOCK_MAGIC.to_le_bytes();
+    let mut at = from;
+    while let Some(i) = bytes.get(at..).and_then(|rest| rest.windows(4).position(|window| window == magic)) {
+        at += i;
+        if let Some(Ok(Found::Block(head, _))) = bytes.get(at..).map(|rest| read(rest, ordinal))
+            && head.synced >= position
+        {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+/// The records of a payload, or of one that was put together from parts.
+pub(crate) struct Records<'a> {
+    rest: &'a [u8],
+    next: Head,
+    base_ms: u64,
+}
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(first: Head, payload: &'a [u8]) -> Self {
+        Self { rest: payload, next: first, base_ms: first.time_ms }
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, &'static str>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let len = u32_at(self.rest, 0) as usize;
+        let Some(changes) = self.rest.get(RECORD_HEAD..RECORD_HEAD + len) else {
+            self.rest = &[];
+            return Some(Err("a record is longer than its block"));
+        };
+        let head = Head { kind: self.rest[4], time_ms: self.base_ms + u64::from(u32_at(self.rest, 5)), ..self.next };
+        self.rest = self.rest.get(RECORD_HEAD + len..).unwrap_or_default();
+        self.next.position += 1;
+        Some(Ok(Record { head, changes }))
+    }
+}
+
+/// How many whole records, and how many bytes of them, fit into `room`.
+pub(crate) fn fitting(payload: &[u8], room: usize) -> (u64, usize) {
+    let (mut count, mut at) = (0, 0);
+    while at < payload.len() {
+        let len = RECORD_HEAD + u32_at(payload, at) as usize;
+        if at + len > room {
+            break;
+        }
+        at += len;
+        count += 1;
+    }
+    (count, at)
+}
+
+/// The length of the first record of a payload, with its head.
+pub(crate) fn first_record_len(payload: &[u8]) -> usize {
+    RECORD_HEAD + u32_at(payload, 0) as usize
+}

@@ -1,0 +1,108 @@
+//! The one trait between the log and whatever keeps its bytes, and its real implementation: a directory.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A folder of files.
+pub trait Storage: Send + Sync {
+    /// The names of all files.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Makes an empty file; replaces one of that name.
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Opens an existing file.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>>;
+    /// Renames a file, over one of the new name.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes creations, renames and removals durable.
+    fn sync_dir(&self) -> io::Result<()>;
+}
+
+/// A file written at offsets.
+pub trait File: Send + Sync {
+    /// Writes all bytes at the offset.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Appends the whole content.
+    fn read_all(&self, into: &mut Vec<u8>) -> io::Result<()>;
+    /// Makes what was written durable. (POSIX: fdatasync)
+    fn sync_data(&self) -> io::Result<()>;
+    /// Cuts or extends with zeros.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+}
+
+/// A directory that this process has for itself.
+pub struct Disk {
+    path: PathBuf,
+    _lock: std::fs::File,
+}
+
+impl Disk {
+    /// Makes the directory if it is missing and locks it. A second process gets an error that names the first.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        let mut lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join("LOCK"))?;
+        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut owner = String::new();
+            lock.read_to_string(&mut owner)?;
+            let message = format!("the data directory {} is in use by another process (pid {})", path.display(), owner.trim());
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+        }
+        lock.set_len(0)?;
+        writeln!(lock, "{}", std::process::id())?;
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+}
+
+struct DiskFile(std::fs::File);
+
+impl Storage for Disk {
+    fn list(&self) -> io::Result<Vec<String>> {
+        std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(self.path.join(name))?;
+        Ok(Arc::new(DiskFile(file)))
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(DiskFile(OpenOptions::new().read(true).write(true).open(self.path.join(name))?)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        std::fs::File::open(&self.path)?.sync_all()
+    }
+}
+
+impl File for DiskFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_all(&self, into: &mut Vec<u8>) -> io::Result<()> {
+        let len = self.0.metadata()?.len();
+        let start = into.len();
+        into.resize(start + len as usize, 0);
+        self.0.read_exact_at(into.get_mut(start..).unwrap_or_default(), 0)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+}
