@@ -26,37 +26,40 @@ pub(crate) enum Part {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BlockHead {
     pub(crate) part: Part,
-    /// Head of the first record; its kind is not used.
+    /// Head of the first record; its kind is not used, its time is the base that records count from.
     pub(crate) first: Head,
     /// The last position that was synced when this block was written: a damaged block at or below a number that a
     /// later block gives had been on disk, so the damage is not the trace of a power cut.
     pub(crate) synced: u64,
 }
 
-/// Magic (8), format (4), unused (4), ordinal (8), CRC of these (4), unused (4).
-pub(crate) fn segment_head(ordinal: u64) -> [u8; SEGMENT_HEAD] {
+/// Magic (8), format (4), CRC of all the rest (4), ordinal (8), position of the first record or part (8).
+pub(crate) fn segment_head(ordinal: u64, first: u64) -> [u8; SEGMENT_HEAD] {
     let mut head = [0; SEGMENT_HEAD];
     head[..8].copy_from_slice(SEGMENT_MAGIC);
     head[8] = FORMAT;
     head[16..24].copy_from_slice(&ordinal.to_le_bytes());
-    let crc = crc32c::crc32c(&head[..24]);
-    head[24..28].copy_from_slice(&crc.to_le_bytes());
+    head[24..].copy_from_slice(&first.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&head[..12]), &head[16..]);
+    head[12..16].copy_from_slice(&crc.to_le_bytes());
     head
 }
 
-/// Why a segment's head is refused; `Ok(false)` is one that was never written.
-pub(crate) fn check_segment_head(bytes: &[u8], ordinal: u64) -> Result<bool, String> {
-    let Some(head) = bytes.get(..SEGMENT_HEAD) else { return Ok(false) };
-    if head.iter().all(|&b| b == 0) {
-        return Ok(false);
+/// The position of the first record, `None` if the head is torn or was never written, `Err` for an unknown format.
+pub(crate) fn read_segment_head(bytes: &[u8], ordinal: u64) -> Result<Option<u64>, String> {
+    let Some(head) = bytes.get(..SEGMENT_HEAD) else { return Ok(None) };
+    let first = u64_at(head, 24);
+    if head == segment_head(ordinal, first) {
+        return Ok(Some(first));
     }
-    if head.get(..8) == Some(SEGMENT_MAGIC) && head[8] != FORMAT {
-        return Err(format!("format {} is not known to this version", head[8]));
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&head[..12]), &head[16..]);
+    if head.starts_with(SEGMENT_MAGIC) && crc == u32_at(head, 12) {
+        if u32_at(head, 8) != u32::from(FORMAT) {
+            return Err(format!("segment format {} is not known to this version", u32_at(head, 8)));
+        }
+        return Err(format!("this is segment {}, not {ordinal}", u64_at(head, 16)));
     }
-    match head == segment_head(ordinal) {
-        true => Ok(true),
-        false => Err("this is not the head of that segment".into()),
-    }
+    Ok(None)
 }
 
 /// Fills the head of a block whose payload stands behind it in `block`.
@@ -85,6 +88,14 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
+/// Milliseconds since the block's time base: six bytes.
+fn delta_at(record: &[u8]) -> u64 {
+    let mut delta = [0; 8];
+    let from = record.get(5..RECORD_HEAD).unwrap_or(&[0; 6]);
+    delta[..6].copy_from_slice(from);
+    u64::from_le_bytes(delta)
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
@@ -102,7 +113,11 @@ pub(crate) enum Found<'a> {
 /// Reads the block at the start of `bytes`. `Err` is a format from the future.
 pub(crate) fn read(bytes: &[u8], ordinal: u64) -> Result<Found<'_>, String> {
     let Some(head) = bytes.get(..BLOCK_HEAD) else {
-        return Ok(if bytes.iter().all(|&b| b == 0) { Found::End } else { Found::Damaged("a block's head is cut") });
+        return Ok(if bytes.iter().all(|&b| b == 0) {
+            Found::End
+        } else {
+            Found::Damaged("a block's head is cut")
+        });
     };
     if head.iter().all(|&b| b == 0) {
         return Ok(Found::End);
@@ -126,18 +141,31 @@ pub(crate) fn read(bytes: &[u8], ordinal: u64) -> Result<Found<'_>, String> {
         other => return Err(format!("block part {other} is not known to this version")),
     };
     let partition = u16::from_le_bytes([head[14], head[15]]);
-    let first = Head { kind: 0, partition, term: u64_at(head, 16), position: u64_at(head, 24), time_ms: u64_at(head, 32) };
-    Ok(Found::Block(BlockHead { part, first, synced: u64_at(head, 40) }, block.get(BLOCK_HEAD..).unwrap_or_default()))
+    let first = Head {
+        kind: 0,
+        partition,
+        term: u64_at(head, 16),
+        position: u64_at(head, 24),
+        time_ms: u64_at(head, 32),
+    };
+    Ok(Found::Block(
+        BlockHead { part, first, synced: u64_at(head, 40) },
+        block.get(BLOCK_HEAD..).unwrap_or_default(),
+    ))
 }
 
-/// True when a valid block stands anywhere behind `from` that proves `position` had been synced.
+/// True when a valid block at or behind `from` says that `position` had been synced.
 pub(crate) fn proves_synced(bytes: &[u8], from: usize, ordinal: u64, position: u64) -> bool {
-    let magic = BLOCK_MAGIC.to_le_bytes();
+    let first = BLOCK_MAGIC.to_le_bytes()[0];
     let mut at = from;
-    while let Some(i) = bytes.get(at..).and_then(|rest| rest.windows(4).position(|window| window == magic)) {
+    while let Some(i) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == first)) {
         at += i;
-        if let Some(Ok(Found::Block(head, _))) = bytes.get(at..).map(|rest| read(rest, ordinal))
-            && head.synced >= position
+        let rest = bytes.get(at..).unwrap_or_default();
+        // The cheap questions first: a checksum over every four bytes that look like a block would take for ever.
+        if u32_at(rest, 0) == BLOCK_MAGIC
+            && u64_at(rest, 40) >= position
+            && u64_at(rest, 40) < u64_at(rest, 24)
+            && matches!(read(rest, ordinal), Ok(Found::Block(..)))
         {
             return true;
         }
@@ -171,9 +199,13 @@ impl<'a> Iterator for Records<'a> {
             self.rest = &[];
             return Some(Err("a record is longer than its block"));
         };
-        let head = Head { kind: self.rest[4], time_ms: self.base_ms + u64::from(u32_at(self.rest, 5)), ..self.next };
+        let head = Head {
+            kind: self.rest[4],
+            time_ms: self.base_ms.saturating_add(delta_at(self.rest)),
+            ..self.next
+        };
         self.rest = self.rest.get(RECORD_HEAD + len..).unwrap_or_default();
-        self.next.position += 1;
+        self.next.position = self.next.position.wrapping_add(1);
         Some(Ok(Record { head, changes }))
     }
 }

@@ -41,7 +41,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Io { operation, file, source } => write!(f, "cannot {operation} {file}: {source}"),
-            Error::Corrupt { file, offset, reason } => write!(f, "{file} is damaged at byte {offset}: {reason}"),
+            Error::Corrupt { file, offset, reason } => {
+                write!(f, "{file} is damaged at byte {offset}: {reason}")
+            }
             Error::Poisoned => f.write_str("the log has failed before and takes nothing more"),
         }
     }

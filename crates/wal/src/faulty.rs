@@ -1,215 +1,276 @@
-//! A disk in memory that does what disks do when the power goes: it forgets, tears and reorders what was not synced;
-//! and that fails when it is told to. For tests, of other crates too.
+//! A disk in memory that fails as disks do: unsynced writes are lost, torn or come in another order at a crash, writes
+//! and syncs err, space ends, reads are short. Everything follows from a seed.
 
-use crate::{File, Storage};
+use crate::storage::{File, Storage};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-/// Writes are torn at multiples of this.
 const SECTOR: usize = 512;
 
-#[derive(Default)]
-struct State {
-    names: BTreeMap<String, usize>,
-    /// What the directory would say after a power cut.
-    durable_names: BTreeMap<String, usize>,
-    files: Vec<Content>,
-    operations: u64,
-    fail_at: Option<(u64, Fault)>,
-    room: Option<usize>,
-}
-
-#[derive(Default, Clone)]
-struct Content {
-    durable: Vec<u8>,
-    live: Vec<u8>,
-    /// Offset and bytes, or a new length.
-    pending: Vec<Pending>,
-}
-
-#[derive(Clone)]
-enum Pending {
+enum Change {
     Write(usize, Vec<u8>),
-    Length(usize),
+    SetLen(usize),
 }
 
-/// What fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// The next write: EIO.
-    Write,
-    /// The next sync: EIO.
-    Sync,
+#[derive(Default)]
+struct Content {
+    /// What a reader sees.
+    now: Vec<u8>,
+    /// What a crash leaves for certain.
+    durable: Vec<u8>,
+    /// What it may leave or not.
+    pending: Vec<Change>,
+}
+
+fn put(into: &mut Vec<u8>, bytes: &[u8], offset: usize) {
+    if into.len() < offset + bytes.len() {
+        into.resize(offset + bytes.len(), 0);
+    }
+    into[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+type Names = BTreeMap<String, Arc<Mutex<Content>>>;
+
+#[derive(Default)]
+struct Faults {
+    writes_left: Option<u64>,
+    syncs_left: Option<u64>,
+    space_left: Option<u64>,
+    short_reads: bool,
+}
+
+struct Inner {
+    names: Names,
+    durable: Names,
+    /// The directory after each change since its last sync.
+    pending: Vec<Names>,
+    faults: Faults,
+    random: fastrand::Rng,
 }
 
 /// The disk. Clones are the same disk.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct FaultyDisk {
-    state: Arc<Mutex<State>>,
-}
-
-struct FaultyFile {
-    state: Arc<Mutex<State>>,
-    index: usize,
+    inner: Arc<Mutex<Inner>>,
 }
 
 impl FaultyDisk {
-    /// The n-th write or sync from now on fails, if it is of that kind or the next of that kind after it.
-    pub fn fail_after(&self, operations: u64, fault: Fault) {
-        let mut state = self.state.lock();
-        state.fail_at = Some((state.operations + operations, fault));
+    /// An empty disk without faults.
+    pub fn new(seed: u64) -> Self {
+        Self::with(Names::new(), fastrand::Rng::with_seed(seed))
     }
 
-    /// Only so many bytes fit from now on: ENOSPC.
-    pub fn set_room(&self, bytes: usize) {
-        self.state.lock().room = Some(bytes);
+    fn with(names: Names, random: fastrand::Rng) -> Self {
+        let durable = names.clone();
+        let inner = Inner { names, durable, pending: Vec::new(), faults: Faults::default(), random };
+        Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
-    /// The power goes: every unsynced write is kept, lost or torn, as the seed decides. Gives the disk as the next
-    /// start finds it.
-    pub fn crash(&self, seed: u64) -> FaultyDisk {
-        let mut rng = fastrand::Rng::with_seed(seed);
-        let state = self.state.lock();
-        let mut files = state.files.clone();
-        for file in &mut files {
-            let mut after = file.durable.clone();
-            let keep = rng.u8(..4);
-            for pending in &file.pending {
-                let kept = match keep {
-                    0 => false,
-                    1 => true,
-                    _ => rng.bool(),
-                };
-                match pending {
-                    Pending::Length(len) if kept => after.resize(*len, 0),
-                    Pending::Write(offset, bytes) if kept => {
-                        let len = if rng.u8(..4) == 0 { rng.usize(..=bytes.len() / SECTOR) * SECTOR } else { bytes.len() };
-                        patch(&mut after, *offset, bytes.get(..len).unwrap_or(bytes));
+    /// After `n` more writes every write fails with EIO.
+    pub fn fail_writes_after(&self, n: u64) {
+        self.inner.lock().faults.writes_left = Some(n);
+    }
+
+    /// After `n` more syncs every sync fails with EIO, and what it should have synced stays in doubt.
+    pub fn fail_syncs_after(&self, n: u64) {
+        self.inner.lock().faults.syncs_left = Some(n);
+    }
+
+    /// The disk takes `n` more written bytes, then ENOSPC.
+    pub fn full_after(&self, n: u64) {
+        self.inner.lock().faults.space_left = Some(n);
+    }
+
+    /// Reads give less than asked for.
+    pub fn short_reads(&self) {
+        self.inner.lock().faults.short_reads = true;
+    }
+
+    /// The bytes of a file, as a reader sees them.
+    pub fn content(&self, name: &str) -> Option<Vec<u8>> {
+        Some(self.inner.lock().names.get(name)?.lock().now.clone())
+    }
+
+    /// Puts a file there, durably.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        let content = Content { now: bytes.to_vec(), durable: bytes.to_vec(), pending: Vec::new() };
+        let mut inner = self.inner.lock();
+        let content = Arc::new(Mutex::new(content));
+        inner.names.insert(name.to_owned(), Arc::clone(&content));
+        inner.durable.insert(name.to_owned(), content);
+    }
+
+    /// What a reboot would find: of the directory some of its latest changes in order, of each file any of its unsynced
+    /// writes, whole or by sector. The old disk stays as it is; the new one has no faults set.
+    pub fn crash(&self) -> FaultyDisk {
+        let mut inner = self.inner.lock();
+        let mut random = inner.random.fork();
+        let kept = random.usize(..=inner.pending.len());
+        let names = kept.checked_sub(1).and_then(|i| inner.pending.get(i)).unwrap_or(&inner.durable);
+        let found = names.iter().map(|(name, content)| {
+            let now = content.lock().after_crash(&mut random);
+            let content = Content { durable: now.clone(), now, pending: Vec::new() };
+            (name.clone(), Arc::new(Mutex::new(content)))
+        });
+        Self::with(found.collect(), random)
+    }
+}
+
+impl Content {
+    fn after_crash(&self, random: &mut fastrand::Rng) -> Vec<u8> {
+        let mut found = self.durable.clone();
+        // One crash loses most, another little: both must be seen often.
+        let keep = [0.0, 0.5, 0.9, 1.0][random.usize(..4)];
+        for change in &self.pending {
+            match change {
+                Change::SetLen(len) => {
+                    if random.f64() < keep {
+                        found.resize(*len, 0);
                     }
-                    Pending::Length(_) | Pending::Write(..) => {}
+                }
+                Change::Write(offset, bytes) => {
+                    let torn = random.u8(..4) == 0;
+                    if !torn && random.f64() >= keep {
+                        continue;
+                    }
+                    for (i, sector) in bytes.chunks(SECTOR).enumerate() {
+                        if !torn {
+                            put(&mut found, sector, offset + i * SECTOR);
+                        } else if random.f64() < keep {
+                            let len =
+                                if random.bool() { sector.len() } else { random.usize(..=sector.len()) };
+                            put(&mut found, &sector[..len], offset + i * SECTOR);
+                        }
+                    }
                 }
             }
-            *file = Content { durable: after.clone(), live: after, pending: Vec::new() };
         }
-        let names = if rng.bool() { state.durable_names.clone() } else { state.names.clone() };
-        let new = State { durable_names: names.clone(), names, files, ..State::default() };
-        FaultyDisk { state: Arc::new(Mutex::new(new)) }
-    }
-
-    /// The process is killed, the machine goes on: everything written is there.
-    pub fn kill(&self) -> FaultyDisk {
-        let state = self.state.lock();
-        let new = State { names: state.names.clone(), durable_names: state.durable_names.clone(), files: state.files.clone(), ..State::default() };
-        FaultyDisk { state: Arc::new(Mutex::new(new)) }
-    }
-
-    /// The content of a file, to look at or to damage.
-    pub fn content(&self, name: &str) -> Option<Vec<u8>> {
-        let state = self.state.lock();
-        state.names.get(name).and_then(|&i| state.files.get(i)).map(|file| file.live.clone())
-    }
-
-    /// Replaces a file's content, durably.
-    pub fn set_content(&self, name: &str, bytes: &[u8]) {
-        let mut state = self.state.lock();
-        let index = state.files.len();
-        state.files.push(Content { durable: bytes.to_vec(), live: bytes.to_vec(), pending: Vec::new() });
-        state.names.insert(name.into(), index);
-        state.durable_names.insert(name.into(), index);
+        found
     }
 }
 
-fn patch(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    if content.len() < offset + bytes.len() {
-        content.resize(offset + bytes.len(), 0);
-    }
-    content[offset..offset + bytes.len()].copy_from_slice(bytes);
+struct FaultyFile {
+    disk: Arc<Mutex<Inner>>,
+    content: Arc<Mutex<Content>>,
 }
 
-impl State {
-    fn operation(&mut self, fault: Fault) -> io::Result<()> {
-        self.operations += 1;
-        match self.fail_at {
-            Some((at, kind)) if kind == fault && self.operations >= at => {
-                self.fail_at = None;
-                Err(io::Error::from_raw_os_error(5))
+fn eio() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+fn missing(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("{name} does not exist"))
+}
+
+impl Inner {
+    /// The directory has changed.
+    fn changed(&mut self) {
+        self.pending.push(self.names.clone());
+    }
+
+    fn sync_may_fail(&mut self) -> io::Result<()> {
+        match &mut self.faults.syncs_left {
+            Some(0) => Err(eio()),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
             }
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
     }
 }
 
 impl Storage for FaultyDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        Ok(self.state.lock().names.keys().cloned().collect())
+        Ok(self.inner.lock().names.keys().cloned().collect())
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let mut state = self.state.lock();
-        let index = state.files.len();
-        state.files.push(Content::default());
-        state.names.insert(name.into(), index);
-        Ok(Arc::new(FaultyFile { state: self.state.clone(), index }))
+        let mut inner = self.inner.lock();
+        let content = Arc::new(Mutex::new(Content::default()));
+        inner.names.insert(name.to_owned(), Arc::clone(&content));
+        inner.changed();
+        Ok(Arc::new(FaultyFile { disk: Arc::clone(&self.inner), content }))
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let index = *self.state.lock().names.get(name).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Arc::new(FaultyFile { state: self.state.clone(), index }))
+        let content = self.inner.lock().names.get(name).cloned().ok_or_else(|| missing(name))?;
+        Ok(Arc::new(FaultyFile { disk: Arc::clone(&self.inner), content }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut state = self.state.lock();
-        let index = state.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
-        state.names.insert(to.into(), index);
+        let mut inner = self.inner.lock();
+        let content = inner.names.remove(from).ok_or_else(|| missing(from))?;
+        inner.names.insert(to.to_owned(), content);
+        inner.changed();
         Ok(())
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.state.lock().names.remove(name).map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let mut inner = self.inner.lock();
+        inner.names.remove(name).ok_or_else(|| missing(name))?;
+        inner.changed();
+        Ok(())
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        let mut state = self.state.lock();
-        state.operation(Fault::Sync)?;
-        state.durable_names = state.names.clone();
+        let mut inner = self.inner.lock();
+        inner.sync_may_fail()?;
+        inner.durable = inner.names.clone();
+        inner.pending.clear();
         Ok(())
     }
 }
 
 impl File for FaultyFile {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let mut state = self.state.lock();
-        state.operation(Fault::Write)?;
-        if let Some(room) = &mut state.room {
-            *room = room.checked_sub(bytes.len()).ok_or(io::Error::from_raw_os_error(28))?;
+        let mut disk = self.disk.lock();
+        match &mut disk.faults.writes_left {
+            Some(0) => return Err(eio()),
+            Some(left) => *left -= 1,
+            None => {}
         }
-        let file = &mut state.files[self.index];
-        patch(&mut file.live, offset as usize, bytes);
-        file.pending.push(Pending::Write(offset as usize, bytes.to_vec()));
-        Ok(())
+        let mut taken = bytes;
+        if let Some(left) = &mut disk.faults.space_left {
+            taken = &bytes[..bytes.len().min(*left as usize)];
+            *left -= taken.len() as u64;
+        }
+        let mut content = self.content.lock();
+        put(&mut content.now, taken, offset as usize);
+        content.pending.push(Change::Write(offset as usize, taken.to_vec()));
+        if taken.len() < bytes.len() { Err(io::Error::from_raw_os_error(28)) } else { Ok(()) }
     }
 
-    fn read_all(&self, into: &mut Vec<u8>) -> io::Result<()> {
-        into.extend_from_slice(&self.state.lock().files[self.index].live);
-        Ok(())
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut disk = self.disk.lock();
+        let content = self.content.lock();
+        let rest = content.now.get(offset as usize..).unwrap_or_default();
+        let mut len = into.len().min(rest.len());
+        if disk.faults.short_reads && len > 1 {
+            len = disk.random.usize(1..=len);
+        }
+        into[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.content.lock().now.len() as u64)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.state.lock();
-        state.operation(Fault::Sync)?;
-        let file = &mut state.files[self.index];
-        file.durable = file.live.clone();
-        file.pending.clear();
+        self.disk.lock().sync_may_fail()?;
+        let mut content = self.content.lock();
+        content.durable = content.now.clone();
+        content.pending.clear();
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.state.lock();
-        let file = &mut state.files[self.index];
-        file.live.resize(len as usize, 0);
-        file.pending.push(Pending::Length(len as usize));
+        let mut content = self.content.lock();
+        content.now.resize(len as usize, 0);
+        content.pending.push(Change::SetLen(len as usize));
         Ok(())
     }
 }

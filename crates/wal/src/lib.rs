@@ -11,7 +11,7 @@ mod tail;
 
 pub use error::Error;
 pub use log::{Log, Options, Preparer, Syncer};
-pub use recovery::Summary;
+pub use recovery::{Cut, Summary};
 pub use storage::{Disk, File, Storage};
 pub use tail::{Head, Record, Tail};
 

@@ -1,18 +1,24 @@
-//! Writing: one write a turn into the current segment, a sync from another thread, the next segment prepared by a
-//! third. The trap: the three share a file list, and a position counts as synced only if every file with bytes up to
-//! it was synced after they were written.
+//! Writing: one pwrite per turn into the newest segment, a sync from another thread, the next segment from a third. It
+//! has no threads itself. The trap: a write and a sync overlap, so a sync answers with what was written before it began.
 
 use crate::block::{self, BLOCK_HEAD, BlockHead, Part, SEGMENT_HEAD};
-use crate::tail::Head;
-use crate::{Error, File, Storage, Tail};
+use crate::error::Error;
+use crate::recovery::{self, Summary};
+use crate::storage::{File, Storage};
+use crate::tail::{Head, Record, Tail};
 use parking_lot::Mutex;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// How a log is kept.
-#[derive(Debug, Clone, Copy)]
+/// The name of a segment that is being prepared.
+const NEXT: &str = "next.tmp";
+const ZEROS: usize = 1024 * 1024;
+
+/// What can be chosen.
+#[derive(Debug, Clone)]
 pub struct Options {
-    /// Bytes of one segment file.
+    /// How large a segment gets, in bytes; at least 256.
     pub segment_bytes: u64,
 }
 
@@ -22,254 +28,305 @@ impl Default for Options {
     }
 }
 
-/// What writer, syncer and preparer share.
-pub(crate) struct Common {
-    pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) options: Options,
-    pub(crate) poisoned: AtomicBool,
-    pub(crate) written: AtomicU64,
-    pub(crate) synced: AtomicU64,
-    unsynced: Mutex<Unsynced>,
-    /// The next segment under its temporary name, zero-filled and synced.
-    prepared: Mutex<Option<Arc<dyn File>>>,
-    wants_prepared: AtomicBool,
+pub(crate) fn segment_name(ordinal: u64) -> String {
+    format!("{ordinal:020}.segment")
+}
+
+pub(crate) fn segment_ordinal(name: &str) -> Option<u64> {
+    let ordinal = name.strip_suffix(".segment")?.parse().ok()?;
+    (segment_name(ordinal) == name).then_some(ordinal)
 }
 
 #[derive(Default)]
 struct Unsynced {
+    written: u64,
     files: Vec<(String, Arc<dyn File>)>,
-    dir: bool,
+    directory: bool,
 }
 
-/// The log of one engine.
-pub struct Log {
-    pub(crate) common: Arc<Common>,
-    pub(crate) segment: Option<Segment>,
-    pub(crate) next_ordinal: u64,
-    pub(crate) replayed: bool,
-    scratch: Vec<u8>,
+#[derive(Default)]
+struct Prepared {
+    wanted: bool,
+    file: Option<Arc<dyn File>>,
 }
 
-/// The segment that is being written.
-pub(crate) struct Segment {
-    pub(crate) name: String,
+struct Shared {
+    storage: Arc<dyn Storage>,
+    segment_bytes: u64,
+    unsynced: Mutex<Unsynced>,
+    prepared: Mutex<Prepared>,
+    /// Held for a whole sync: a second one may not find the list empty and answer before the first is through.
+    syncing: Mutex<()>,
+    synced: AtomicU64,
+    poisoned: AtomicBool,
+}
+
+impl Shared {
+    fn check(&self) -> Result<(), Error> {
+        if self.poisoned.load(Ordering::Acquire) { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    /// Turns a failure into our error and refuses everything from now on.
+    fn fatal<T>(&self, operation: &'static str, file: &str, result: io::Result<T>) -> Result<T, Error> {
+        result.map_err(|source| {
+            self.poisoned.store(true, Ordering::Release);
+            Error::io(operation, file, source)
+        })
+    }
+}
+
+/// The segment that is written to.
+pub(crate) struct Open {
     pub(crate) ordinal: u64,
+    pub(crate) name: String,
     pub(crate) file: Arc<dyn File>,
-    pub(crate) offset: usize,
+    pub(crate) offset: u64,
 }
 
-pub(crate) const PREPARED: &str = "next.tmp";
-
-pub(crate) fn segment_name(ordinal: u64) -> String {
-    format!("segment-{ordinal:012}.log")
+/// The log: replayed once, then written to by one thread at a time.
+pub struct Log {
+    shared: Arc<Shared>,
+    open: Option<Open>,
+    next_ordinal: u64,
+    written: u64,
+    replayed: bool,
 }
 
 impl Log {
-    /// Takes the storage; `replay` must follow before the first write.
-    pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Log, Error> {
-        let common = Common {
+    /// Takes a storage. Nothing is read before [`Log::replay`].
+    pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Self, Error> {
+        let Options { segment_bytes } = options;
+        if !(256..=u64::from(u32::MAX)).contains(&segment_bytes) {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "a segment has 256 bytes to 4 GiB");
+            return Err(Error::io("use", "segment_bytes", source));
+        }
+        let shared = Shared {
             storage,
-            options,
-            poisoned: AtomicBool::new(false),
-            written: AtomicU64::new(0),
-            synced: AtomicU64::new(0),
+            segment_bytes,
             unsynced: Mutex::default(),
-            prepared: Mutex::new(None),
-            wants_prepared: AtomicBool::new(false),
+            prepared: Mutex::default(),
+            syncing: Mutex::default(),
+            synced: AtomicU64::new(0),
+            poisoned: AtomicBool::new(false),
         };
-        Ok(Log { common: Arc::new(common), segment: None, next_ordinal: 1, replayed: false, scratch: Vec::new() })
+        Ok(Self { shared: Arc::new(shared), open: None, next_ordinal: 1, written: 0, replayed: false })
     }
 
-    /// Hands the tail's records to the kernel and empties it. Gives the last position written so far.
+    /// Reads every record in order, cuts a torn tail durably and says so. Comes once, before the first write. What it
+    /// has read is synced when it returns.
+    ///
+    /// Damage that cannot be the trace of a power cut is refused, and so is a record that `each` refuses.
+    pub fn replay(
+        &mut self,
+        each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    ) -> Result<Summary, Error> {
+        assert!(!self.replayed, "a log is replayed once");
+        let storage = &self.shared.storage;
+        if storage
+            .list()
+            .map_err(|e| Error::io("list", "the log directory", e))?
+            .iter()
+            .any(|name| name == NEXT)
+        {
+            storage.remove(NEXT).map_err(|e| Error::io("remove", NEXT, e))?;
+        }
+        let (summary, open) = recovery::recover(storage.as_ref(), each)?;
+        self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
+        self.open = open;
+        self.written = summary.last_position;
+        self.shared.unsynced.lock().written = summary.last_position;
+        self.shared.synced.store(summary.last_position, Ordering::Release);
+        self.replayed = true;
+        Ok(summary)
+    }
+
+    /// Hands the records of the tail to the kernel and empties it; answers with the last position written. One write
+    /// per block, one block unless a segment ends. After a failure everything is refused.
     pub fn write(&mut self, tail: &mut Tail) -> Result<u64, Error> {
         assert!(self.replayed, "a log is replayed before it is written");
-        if self.common.poisoned.load(Ordering::Acquire) {
-            return Err(Error::Poisoned);
-        }
-        if let Some(first) = tail.first {
-            self.write_records(tail, first).inspect_err(|_| self.common.poisoned.store(true, Ordering::Release))?;
-            self.common.written.store(tail.last_position, Ordering::Release);
-            tail.clear();
-        }
-        Ok(self.common.written.load(Ordering::Acquire))
-    }
-
-    fn write_records(&mut self, tail: &mut Tail, first: Head) -> Result<(), Error> {
-        if self.room()? >= tail.bytes.len() {
-            return self.write_block(&mut tail.bytes, Part::Whole, first);
-        }
-        // The slow way, once a segment: as many whole records as fit, or one record in parts.
-        let (mut at, mut first) = (BLOCK_HEAD, first);
-        let mut scratch = std::mem::take(&mut self.scratch);
-        while at < tail.bytes.len() {
-            let room = self.room()?.saturating_sub(BLOCK_HEAD);
-            let payload = tail.bytes.get(at..).unwrap_or_default();
+        self.shared.check()?;
+        let Some(mut first) = tail.first else { return Ok(self.written) };
+        assert_eq!(first.position, self.written + 1, "positions are contiguous");
+        let mut at = 0;
+        while BLOCK_HEAD + at < tail.bytes.len() {
+            let payload = tail.bytes.get(BLOCK_HEAD + at..).expect("the loop stays inside");
+            let room = self.room();
             let (count, len) = block::fitting(payload, room);
             if count > 0 {
-                self.copy_block(&mut scratch, payload.get(..len).unwrap_or_default(), Part::Whole, first)?;
-                (at, first.position) = (at + len, first.position + count);
+                self.put(&mut tail.bytes[at..BLOCK_HEAD + at + len], Part::Whole, first)?;
+                first.position += count;
+                at += len;
                 continue;
             }
-            let record_len = block::first_record_len(payload);
-            if room < record_len && record_len <= self.capacity() {
-                // It fits into the next segment as a whole.
-                self.roll()?;
-                continue;
+            let record = block::first_record_len(payload);
+            let segment = self.shared.segment_bytes as usize;
+            // A record that is small against a segment waits for the next one, a large one is split.
+            if record <= segment / 8 || room < segment / 16 {
+                self.roll(first.position)?;
+            } else {
+                self.put_split(tail, at, record, first)?;
+                first.position += 1;
+                at += record;
             }
-            let record = payload.get(..record_len).unwrap_or_default();
-            self.write_parts(&mut scratch, record, first)?;
-            (at, first.position) = (at + record_len, first.position + 1);
         }
-        scratch.clear();
-        scratch.shrink_to(1024 * 1024);
-        self.scratch = scratch;
-        Ok(())
-    }
-
-    fn write_parts(&mut self, scratch: &mut Vec<u8>, record: &[u8], first: Head) -> Result<(), Error> {
-        let mut at = 0;
-        while at < record.len() {
-            let room = self.room()?.saturating_sub(BLOCK_HEAD);
-            if room == 0 {
-                self.roll()?;
-                continue;
-            }
-            let end = (at + room).min(record.len());
-            let part = match (at, end) {
-                (0, _) => Part::First,
-                (_, end) if end == record.len() => Part::Last,
-                (_, _) => Part::Middle,
-            };
-            self.copy_block(scratch, record.get(at..end).unwrap_or_default(), part, first)?;
-            at = end;
-        }
-        Ok(())
-    }
-
-    fn copy_block(&mut self, scratch: &mut Vec<u8>, payload: &[u8], part: Part, first: Head) -> Result<(), Error> {
-        scratch.clear();
-        scratch.resize(BLOCK_HEAD, 0);
-        scratch.extend_from_slice(payload);
-        self.write_block(scratch, part, first)
-    }
-
-    fn write_block(&mut self, block: &mut [u8], part: Part, first: Head) -> Result<(), Error> {
-        let synced = self.common.synced.load(Ordering::Acquire);
-        let segment = self.segment.as_mut().expect("room() has opened a segment");
-        block::seal(block, &BlockHead { part, first, synced }, segment.ordinal);
-        let written = segment.file.write_at(block, segment.offset as u64);
-        written.map_err(|e| Error::io("write", &segment.name, e))?;
-        segment.offset += block.len();
-        Ok(())
-    }
-
-    fn capacity(&self) -> usize {
-        self.common.options.segment_bytes as usize - SEGMENT_HEAD - BLOCK_HEAD
-    }
-
-    /// Bytes left in the current segment, which is opened if there is none.
-    fn room(&mut self) -> Result<usize, Error> {
-        if self.segment.is_none() {
-            self.roll()?;
-        }
-        let offset = self.segment.as_ref().map_or(0, |segment| segment.offset);
-        Ok((self.common.options.segment_bytes as usize).saturating_sub(offset))
-    }
-
-    /// Goes on in the next segment: the prepared one, or a new file that grows.
-    fn roll(&mut self) -> Result<(), Error> {
-        let (ordinal, name) = (self.next_ordinal, segment_name(self.next_ordinal));
-        let storage = &self.common.storage;
-        let prepared = self.common.prepared.lock().take();
-        let file = match prepared {
-            Some(file) => storage.rename(PREPARED, &name).map(|()| file),
-            None => storage.create(&name),
-        };
-        let file = file.map_err(|e| Error::io("create", &name, e))?;
-        file.write_at(&block::segment_head(ordinal), 0).map_err(|e| Error::io("write", &name, e))?;
+        self.written = tail.last_position;
+        self.shared.unsynced.lock().written = self.written;
+        tail.clear();
+        if let Some(open) = &self.open
+            && open.offset > self.shared.segment_bytes / 4
         {
-            let mut unsynced = self.common.unsynced.lock();
-            unsynced.files.push((name.clone(), file.clone()));
-            unsynced.dir = true;
+            self.shared.prepared.lock().wanted = true;
         }
-        self.segment = Some(Segment { name, ordinal, file, offset: SEGMENT_HEAD });
-        self.next_ordinal += 1;
-        self.common.wants_prepared.store(true, Ordering::Release);
+        Ok(self.written)
+    }
+
+    /// How many bytes a block could hold here.
+    fn room(&self) -> usize {
+        let used = self.open.as_ref().map_or(self.shared.segment_bytes, |open| open.offset);
+        (self.shared.segment_bytes.saturating_sub(used) as usize).saturating_sub(BLOCK_HEAD)
+    }
+
+    /// One record as parts. A block's head overwrites what stands before it: that has been written already.
+    fn put_split(&mut self, tail: &mut Tail, at: usize, record: usize, first: Head) -> Result<(), Error> {
+        let mut done = 0;
+        while done < record {
+            if self.room() < (self.shared.segment_bytes / 16) as usize {
+                self.roll(first.position)?;
+            }
+            let len = self.room().min(record - done);
+            let part = match (done == 0, done + len == record) {
+                (true, true) => Part::Whole,
+                (true, false) => Part::First,
+                (false, false) => Part::Middle,
+                (false, true) => Part::Last,
+            };
+            self.put(&mut tail.bytes[at + done..BLOCK_HEAD + at + done + len], part, first)?;
+            done += len;
+        }
         Ok(())
     }
 
-    pub(crate) fn resume(&mut self, segment: Segment) {
-        self.common.unsynced.lock().files.push((segment.name.clone(), segment.file.clone()));
-        self.next_ordinal = segment.ordinal + 1;
-        self.segment = Some(segment);
+    fn put(&mut self, bytes: &mut [u8], part: Part, first: Head) -> Result<(), Error> {
+        let open = self.open.as_mut().expect("without a segment there is no room");
+        let synced = self.shared.synced.load(Ordering::Acquire);
+        block::seal(bytes, &BlockHead { part, first, synced }, open.ordinal);
+        self.shared.fatal("write", &open.name, open.file.write_at(bytes, open.offset))?;
+        open.offset += bytes.len() as u64;
+        let mut unsynced = self.shared.unsynced.lock();
+        if unsynced.files.last().is_none_or(|(name, _)| *name != open.name) {
+            unsynced.files.push((open.name.clone(), Arc::clone(&open.file)));
+        }
+        Ok(())
     }
 
-    /// What syncs, from another thread.
+    /// Begins the next segment: the prepared one if there is one.
+    fn roll(&mut self, first: u64) -> Result<(), Error> {
+        let shared = &self.shared;
+        let ordinal = self.next_ordinal;
+        let name = segment_name(ordinal);
+        // The lock stays until the rename is through: the preparer creates a file of the same temporary name.
+        let mut prepared = shared.prepared.lock();
+        let file = match prepared.file.take() {
+            Some(file) => {
+                shared.fatal("rename", NEXT, shared.storage.rename(NEXT, &name))?;
+                file
+            }
+            None => shared.fatal("create", &name, shared.storage.create(&name))?,
+        };
+        prepared.wanted = false;
+        drop(prepared);
+        shared.fatal("write", &name, file.write_at(&block::segment_head(ordinal, first), 0))?;
+        let mut unsynced = shared.unsynced.lock();
+        unsynced.directory = true;
+        unsynced.files.push((name.clone(), Arc::clone(&file)));
+        drop(unsynced);
+        self.open = Some(Open { ordinal, name, file, offset: SEGMENT_HEAD as u64 });
+        self.next_ordinal += 1;
+        Ok(())
+    }
+
+    /// The hand of the flusher thread.
     pub fn syncer(&self) -> Syncer {
-        Syncer { common: self.common.clone() }
+        Syncer { shared: Arc::clone(&self.shared) }
     }
 
-    /// What prepares the next segment, from another thread.
+    /// The hand of the thread that prepares segments.
     pub fn preparer(&self) -> Preparer {
-        Preparer { common: self.common.clone() }
+        Preparer { shared: Arc::clone(&self.shared) }
     }
 }
 
-/// Makes written records durable.
+/// Makes written records durable while others are written.
 #[derive(Clone)]
 pub struct Syncer {
-    common: Arc<Common>,
+    shared: Arc<Shared>,
 }
 
 impl Syncer {
-    /// Syncs every file with unsynced bytes; gives the position up to which everything was written when it began.
+    /// Syncs every segment with unsynced bytes; answers with the position that was written before it began. After a
+    /// failure everything is refused: what a failed sync has left on disk is not known.
     pub fn sync(&self) -> Result<u64, Error> {
-        let common = &*self.common;
-        if common.poisoned.load(Ordering::Acquire) {
-            return Err(Error::Poisoned);
-        }
-        let position = common.written.load(Ordering::Acquire);
-        let (files, dir) = {
-            let mut unsynced = common.unsynced.lock();
-            // The last file is the current one and may get more.
-            let files = unsynced.files.clone();
-            let done = unsynced.files.len().saturating_sub(1);
-            unsynced.files.drain(..done);
-            (files, std::mem::take(&mut unsynced.dir))
+        let _alone = self.shared.syncing.lock();
+        self.shared.check()?;
+        let Unsynced { written, files, directory } = {
+            let mut unsynced = self.shared.unsynced.lock();
+            let written = unsynced.written;
+            std::mem::replace(&mut *unsynced, Unsynced { written, ..Unsynced::default() })
         };
-        let result = files
-            .iter()
-            .try_for_each(|(name, file)| file.sync_data().map_err(|e| Error::io("sync", name, e)))
-            .and_then(|()| if dir { common.storage.sync_dir().map_err(|e| Error::io("sync", "the data directory", e)) } else { Ok(()) });
-        result.inspect_err(|_| common.poisoned.store(true, Ordering::Release))?;
-        common.synced.fetch_max(position, Ordering::Release);
-        Ok(position)
+        for (name, file) in &files {
+            self.shared.fatal("sync", name, file.sync_data())?;
+        }
+        if directory {
+            self.shared.fatal("sync", "the log directory", self.shared.storage.sync_dir())?;
+        }
+        self.shared.check()?;
+        self.shared.synced.fetch_max(written, Ordering::AcqRel);
+        Ok(written)
     }
 }
 
-/// Prepares segments.
+/// Makes the next segment before it is needed. One thread uses it.
+#[derive(Clone)]
 pub struct Preparer {
-    common: Arc<Common>,
+    shared: Arc<Shared>,
 }
 
 impl Preparer {
-    /// Makes the next segment if one is wanted: allocated, filled with zeros, synced. Gives whether it did.
+    /// Prepares a zero-filled segment if the log has asked for one; true if it did. A full disk is no error here: the
+    /// log then goes on with growing files, and fails where it must.
     pub fn run(&self) -> Result<bool, Error> {
-        let common = &*self.common;
-        if common.prepared.lock().is_some() || !common.wants_prepared.swap(false, Ordering::AcqRel) {
-            return Ok(false);
+        let shared = &self.shared;
+        shared.check()?;
+        {
+            let mut prepared = shared.prepared.lock();
+            if !prepared.wanted || prepared.file.is_some() {
+                return Ok(false);
+            }
+            prepared.wanted = false;
         }
-        let fail = |e| Error::io("prepare", PREPARED, e);
-        let file = common.storage.create(PREPARED).map_err(fail)?;
-        let zeros = vec![0; 1024 * 1024];
-        let mut at = 0;
-        while at < common.options.segment_bytes {
-            let len = zeros.len().min((common.options.segment_bytes - at) as usize);
-            file.write_at(zeros.get(..len).unwrap_or_default(), at).map_err(fail)?;
-            at += len as u64;
+        match self.fill() {
+            Ok(file) => {
+                shared.prepared.lock().file = Some(file);
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                shared.fatal("remove", NEXT, shared.storage.remove(NEXT))?;
+                Ok(false)
+            }
+            Err(error) => shared.fatal("prepare", NEXT, Err(error)),
         }
-        file.sync_data().map_err(fail)?;
-        *common.prepared.lock() = Some(file);
-        Ok(true)
+    }
+
+    fn fill(&self) -> io::Result<Arc<dyn File>> {
+        let file = self.shared.storage.create(NEXT)?;
+        let zeros = vec![0; ZEROS];
+        let mut offset = 0;
+        while offset < self.shared.segment_bytes {
+            let len = (self.shared.segment_bytes - offset).min(ZEROS as u64);
+            file.write_at(&zeros[..len as usize], offset)?;
+            offset += len;
+        }
+        file.sync_data()?;
+        Ok(file)
     }
 }

@@ -1,194 +1,269 @@
-//! Reading back. A power cut may lose, tear or reorder what was not synced: then the log ends at the first block that
-//! is not whole, and what stands behind it is cut away, durably, before anything new is written. Damage to what had
-//! been synced is something else: then nothing is cut and nothing starts.
+//! Reading a log after whatever happened to it. A power cut may lose, tear and reorder everything that was not synced:
+//! the first such place ends the log, and the rest is cut durably. Damage to what had been synced is refused; blocks say
+//! how far syncs had come when they were written, so a later block is the witness.
 
-use crate::block::{self, Found, Part, Records, SEGMENT_HEAD};
-use crate::log::{Log, PREPARED, Segment, segment_name};
-use crate::tail::Head;
-use crate::{Error, Record};
-use std::sync::atomic::Ordering;
+use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
+use crate::error::Error;
+use crate::log::{Open, segment_name, segment_ordinal};
+use crate::storage::{File, Storage};
+use crate::tail::{Head, Record};
+use std::sync::Arc;
 
-/// What replay has found.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+/// What a replay found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Records given.
+    /// How many records.
     pub records: u64,
-    /// The last position.
+    /// The first position in the log, 0 if it is empty.
+    pub first_position: u64,
+    /// The last position, 0 if it is empty.
     pub last_position: u64,
-    /// Bytes of all segments read.
+    /// The commit time of the last record, in milliseconds.
+    pub last_time_ms: u64,
+    /// Bytes of segments that were valid.
     pub bytes: u64,
-    /// Where the unsynced end was cut, if it was not whole: segment, offset, why.
-    pub cut: Option<(String, u64, String)>,
+    /// The torn tail that was cut.
+    pub cut: Option<Cut>,
+}
+
+/// Where a torn tail was cut, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// Which segment.
+    pub file: String,
+    /// Where it ends now, in bytes.
+    pub offset: u64,
+    /// What stood there.
+    pub reason: String,
+}
+
+/// A place behind a whole record.
+#[derive(Clone, Copy)]
+struct Place {
+    segment: usize,
+    offset: usize,
 }
 
 struct Reader<'a> {
     each: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     summary: Summary,
-    /// A record whose last part has not come yet, with its head.
-    partial: Option<(Head, Vec<u8>)>,
-    /// Where the log is whole up to: no record begun and not ended.
-    whole: (u64, usize),
+    /// The position that the next record, or the rest of the one that has begun, must have.
+    expected: u64,
+    /// A record of which parts have been read.
+    partial: Option<Head>,
+    parts: Vec<u8>,
+    /// Where the log ends if nothing more is valid.
+    end: Option<Place>,
 }
 
-impl Log {
-    /// Gives every record in order, cuts an unfinished end, and makes the log ready for writing. An error of `each`
-    /// ends it.
-    pub fn replay(&mut self, each: &mut dyn FnMut(Record<'_>) -> Result<(), String>) -> Result<Summary, Error> {
-        let storage = self.common.storage.clone();
-        let names = storage.list().map_err(|e| Error::io("list", "the data directory", e))?;
-        let mut ordinals: Vec<u64> = names.iter().filter_map(|name| ordinal_of(name)).collect();
-        ordinals.sort_unstable();
-        if names.iter().any(|name| name == PREPARED) {
-            storage.remove(PREPARED).map_err(|e| Error::io("remove", PREPARED, e))?;
-        }
-        let first = ordinals.first().copied().unwrap_or(1);
-        let mut reader = Reader { each, summary: Summary::default(), partial: None, whole: (first, SEGMENT_HEAD) };
-        let mut stopped = None;
-        let mut bytes = Vec::new();
-        for (i, &ordinal) in ordinals.iter().enumerate() {
-            let name = segment_name(ordinal);
-            if ordinal != first + i as u64 {
-                stopped = Some((segment_name(first + i as u64), 0, "the segment is missing".to_owned()));
-            }
-            bytes.clear();
-            let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-            file.read_all(&mut bytes).map_err(|e| Error::io("read", &name, e))?;
-            reader.summary.bytes += bytes.len() as u64;
-            let from = match &stopped {
-                Some(_) => 0,
-                None => match reader.segment(&name, ordinal, &bytes)? {
-                    None => continue,
-                    Some((offset, reason)) => {
-                        stopped = Some((name.clone(), offset, reason));
-                        offset
-                    }
-                },
-            };
-            let lost = reader.summary.last_position + 1;
-            if let Some((name, offset, reason)) = &stopped
-                && block::proves_synced(&bytes, from, ordinal, lost)
-            {
-                return Err(Error::corrupt(name, *offset, format!("{reason}; commit {lost} had been synced")));
-            }
-        }
-        let mut summary = reader.summary;
-        let whole = reader.whole;
-        let begun = reader.partial.is_some();
-        if let Some((name, offset, reason)) = stopped {
-            summary.cut = Some((name, offset as u64, reason));
-        } else if begun {
-            summary.cut = Some((segment_name(whole.0), whole.1 as u64, "the last record has no end".into()));
-        }
-        if !ordinals.is_empty() {
-            self.cut_at(whole, &ordinals, summary.cut.is_some())?;
-        }
-        self.common.written.store(summary.last_position, Ordering::Release);
-        self.common.synced.store(summary.last_position, Ordering::Release);
-        self.replayed = true;
-        Ok(summary)
-    }
+enum Ended {
+    /// All of the segment was read.
+    Clean,
+    Damaged(usize, String),
+}
 
-    /// Ends the log there: nothing behind it may ever be read again. Then makes all of it durable.
-    fn cut_at(&mut self, (ordinal, offset): (u64, usize), ordinals: &[u64], dirty: bool) -> Result<(), Error> {
-        let storage = self.common.storage.clone();
-        for &later in ordinals.iter().filter(|&&later| later > ordinal) {
-            let name = segment_name(later);
-            storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
+pub(crate) fn read_file(file: &dyn File, into: &mut Vec<u8>) -> std::io::Result<()> {
+    into.clear();
+    into.resize(file.size()? as usize, 0);
+    let mut at = 0;
+    while let Some(rest) = into.get_mut(at..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at as u64) {
+            Ok(0) => break,
+            Ok(n) => at += n,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
-        for &earlier in ordinals.iter().filter(|&&earlier| earlier < ordinal) {
-            let name = segment_name(earlier);
-            storage.open(&name).and_then(|file| file.sync_data()).map_err(|e| Error::io("sync", &name, e))?;
-        }
+    }
+    into.truncate(at);
+    Ok(())
+}
+
+fn all_zero(bytes: &[u8]) -> bool {
+    bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |sum, &byte| sum | byte) == 0)
+}
+
+/// Reads the whole log, cuts what is torn, and gives the segment to go on with.
+pub(crate) fn recover(
+    storage: &dyn Storage,
+    each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+) -> Result<(Summary, Option<Open>), Error> {
+    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+    let mut ordinals: Vec<u64> = names.iter().filter_map(|name| segment_ordinal(name)).collect();
+    ordinals.sort_unstable();
+    let mut reader = Reader {
+        each,
+        summary: Summary::default(),
+        expected: 0,
+        partial: None,
+        parts: Vec::new(),
+        end: None,
+    };
+    let mut bytes = Vec::new();
+    let mut damage = None;
+    for (i, &ordinal) in ordinals.iter().enumerate() {
         let name = segment_name(ordinal);
         let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-        if dirty || offset == SEGMENT_HEAD {
-            file.set_len(offset as u64).map_err(|e| Error::io("cut", &name, e))?;
-            file.write_at(&block::segment_head(ordinal), 0).map_err(|e| Error::io("write", &name, e))?;
-        }
+        read_file(file.as_ref(), &mut bytes).map_err(|e| Error::io("read", &name, e))?;
+        let gap = i > 0 && ordinals.get(i - 1).is_some_and(|before| before + 1 != ordinal);
+        let ended = match gap {
+            true => Ended::Damaged(0, "the segment before it is missing".into()),
+            false => reader.segment(&name, i, ordinal, &bytes)?,
+        };
+        // A killed process leaves bytes that the kernel has and the disk does not: what is replayed is made durable.
         file.sync_data().map_err(|e| Error::io("sync", &name, e))?;
-        storage.sync_dir().map_err(|e| Error::io("sync", "the data directory", e))?;
-        self.resume(Segment { name, ordinal, file, offset });
-        Ok(())
+        match ended {
+            Ended::Clean => {}
+            Ended::Damaged(offset, reason) => {
+                damage = Some((i, offset, reason));
+                break;
+            }
+        }
     }
+    if damage.is_none() && reader.partial.is_some() {
+        damage = Some((ordinals.len().saturating_sub(1), bytes.len(), "the last record has no end".into()));
+    }
+    if let Some((segment, offset, reason)) = damage {
+        refuse_if_synced(storage, &ordinals, segment, offset, &reason, reader.expected, &mut bytes)?;
+        cut(storage, &ordinals, reader.end)?;
+        let at = reader.end.unwrap_or(Place { segment: 0, offset: 0 });
+        let file = ordinals.get(at.segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
+        reader.summary.cut = Some(Cut { file, offset: at.offset as u64, reason });
+    }
+    storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
+    let Some(end) = reader.end else { return Ok((reader.summary, None)) };
+    let ordinal = ordinals.get(end.segment).copied().unwrap_or_default();
+    let name = segment_name(ordinal);
+    let file: Arc<dyn File> = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+    Ok((reader.summary, Some(Open { ordinal, name, file, offset: end.offset as u64 })))
 }
 
-fn ordinal_of(name: &str) -> Option<u64> {
-    name.strip_prefix("segment-")?.strip_suffix(".log")?.parse().ok()
+/// Damage at `position`, of which a later block says that it had been synced, is not the trace of a power cut.
+fn refuse_if_synced(
+    storage: &dyn Storage,
+    ordinals: &[u64],
+    segment: usize,
+    offset: usize,
+    reason: &str,
+    position: u64,
+    bytes: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let mut from = offset;
+    for &ordinal in ordinals.get(segment..).unwrap_or_default() {
+        let name = segment_name(ordinal);
+        let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+        read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", &name, e))?;
+        if block::proves_synced(bytes, from, ordinal, position) {
+            let damaged = ordinals.get(segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
+            let reason = format!("{reason}, although position {position} had been synced, as {name} says");
+            return Err(Error::corrupt(&damaged, offset, reason));
+        }
+        from = 0;
+    }
+    Ok(())
+}
+
+/// Removes later segments, the last one first, and then what is behind the end; durably at each step, so that a crash
+/// between them leaves a tail that is torn earlier or later and never one with a hole.
+fn cut(storage: &dyn Storage, ordinals: &[u64], end: Option<Place>) -> Result<(), Error> {
+    let keep = end.map_or(0, |end| end.segment + 1);
+    for &ordinal in ordinals.get(keep..).unwrap_or_default().iter().rev() {
+        let name = segment_name(ordinal);
+        storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
+        storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
+    }
+    if let Some(end) = end
+        && let Some(&ordinal) = ordinals.get(end.segment)
+    {
+        let name = segment_name(ordinal);
+        let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+        file.set_len(end.offset as u64).map_err(|e| Error::io("cut", &name, e))?;
+        file.sync_data().map_err(|e| Error::io("sync", &name, e))?;
+    }
+    Ok(())
 }
 
 impl Reader<'_> {
-    /// Reads one segment; gives where and why it stopped if that is not its end.
-    fn segment(&mut self, name: &str, ordinal: u64, bytes: &[u8]) -> Result<Option<(usize, String)>, Error> {
-        match block::check_segment_head(bytes, ordinal) {
-            Ok(true) => {}
-            Ok(false) => return Ok(Some((0, "the segment was never begun".into()))),
-            Err(reason) if reason.contains("not known") => return Err(Error::corrupt(name, 0, reason)),
-            Err(reason) => return Ok(Some((0, reason))),
+    fn segment(&mut self, name: &str, segment: usize, ordinal: u64, bytes: &[u8]) -> Result<Ended, Error> {
+        let first =
+            block::read_segment_head(bytes, ordinal).map_err(|reason| Error::corrupt(name, 0, reason))?;
+        let Some(first) = first else { return Ok(Ended::Damaged(0, "the segment's head is torn".into())) };
+        if segment == 0 {
+            self.expected = first;
+        } else if first != self.expected {
+            let reason = format!("it begins at position {first}, and {} is missing", self.expected);
+            return Ok(Ended::Damaged(0, reason));
         }
         let mut at = SEGMENT_HEAD;
         if self.partial.is_none() {
-            self.whole = (ordinal, at);
+            self.end = Some(Place { segment, offset: at });
         }
-        while at < bytes.len() {
+        loop {
             let rest = bytes.get(at..).unwrap_or_default();
-            match block::read(rest, ordinal).map_err(|reason| Error::corrupt(name, at, reason))? {
-                Found::End => {
-                    // Nothing may follow; `proves_synced` looks.
-                    return Ok(rest.iter().any(|&b| b != 0).then(|| (at, "a block is missing".to_owned())));
-                }
-                Found::Damaged(reason) => return Ok(Some((at, reason.to_owned()))),
+            let found = block::read(rest, ordinal).map_err(|reason| Error::corrupt(name, at, reason))?;
+            match found {
+                Found::End if all_zero(rest) => break,
+                Found::End => return Ok(Ended::Damaged(at, "zeros where a block should begin".into())),
+                Found::Damaged(reason) => return Ok(Ended::Damaged(at, reason.into())),
                 Found::Block(head, payload) => {
-                    if head.first.position != self.summary.last_position + 1 {
-                        let (expected, got) = (self.summary.last_position + 1, head.first.position);
-                        if self.summary.records == 0 && self.partial.is_none() {
-                            return Err(Error::corrupt(name, at, format!("the log begins with commit {got} instead of {expected}")));
-                        }
-                        return Ok(Some((at, format!("commit {expected} is missing: {got} follows"))));
-                    }
-                    if let Some(reason) = self.block(name, at, head.part, head.first, payload)? {
-                        return Ok(Some((at, reason)));
-                    }
-                    at += block::BLOCK_HEAD + payload.len();
+                    self.block(head.part, head.first, payload)
+                        .map_err(|reason| Error::corrupt(name, at, reason))?;
+                    at += BLOCK_HEAD + payload.len();
                     if self.partial.is_none() {
-                        self.whole = (ordinal, at);
+                        self.end = Some(Place { segment, offset: at });
                     }
                 }
             }
         }
-        Ok(None)
+        self.summary.bytes += at as u64;
+        Ok(Ended::Clean)
     }
 
-    fn block(&mut self, name: &str, at: usize, part: Part, first: Head, payload: &[u8]) -> Result<Option<String>, Error> {
-        match (part, self.partial.take()) {
-            (Part::Whole, None) => self.records(name, at, first, payload)?,
-            (Part::First, None) => self.partial = Some((first, payload.to_vec())),
-            (Part::Middle, Some((head, mut bytes))) => {
-                bytes.extend_from_slice(payload);
-                self.partial = Some((head, bytes));
-            }
-            (Part::Last, Some((head, mut bytes))) => {
-                bytes.extend_from_slice(payload);
-                if block::first_record_len(&bytes) != bytes.len() {
-                    self.partial = Some((head, bytes));
-                    return Ok(Some("a part of a record is missing".into()));
-                }
-                self.records(name, at, head, &bytes)?;
-            }
-            (Part::Whole | Part::First, Some(partial)) => {
-                self.partial = Some(partial);
-                return Ok(Some("a record has no end".into()));
-            }
-            (Part::Middle | Part::Last, None) => return Ok(Some("a record has no beginning".into())),
+    fn block(&mut self, part: Part, first: Head, payload: &[u8]) -> Result<(), String> {
+        if first.position != self.expected {
+            return Err(format!("a block for position {} where {} is due", first.position, self.expected));
         }
-        Ok(None)
+        match (part, self.partial) {
+            (Part::Whole, None) => self.records(first, payload),
+            (Part::First, None) => {
+                self.parts.clear();
+                self.parts.extend_from_slice(payload);
+                self.partial = Some(first);
+                Ok(())
+            }
+            (Part::Middle, Some(_)) => {
+                self.parts.extend_from_slice(payload);
+                Ok(())
+            }
+            (Part::Last, Some(begun)) => {
+                self.parts.extend_from_slice(payload);
+                self.partial = None;
+                let mut parts = std::mem::take(&mut self.parts);
+                if block::first_record_len(&parts) != parts.len() {
+                    return Err("the parts of a record do not have its length".into());
+                }
+                self.records(begun, &parts)?;
+                parts.clear();
+                parts.shrink_to(1024 * 1024);
+                self.parts = parts;
+                Ok(())
+            }
+            (Part::Whole | Part::First, Some(_)) => Err("a record begins inside another".into()),
+            (Part::Middle | Part::Last, None) => Err("a record goes on that never began".into()),
+        }
     }
 
-    fn records(&mut self, name: &str, at: usize, first: Head, payload: &[u8]) -> Result<(), Error> {
+    fn records(&mut self, first: Head, payload: &[u8]) -> Result<(), String> {
         for record in Records::new(first, payload) {
-            let record = record.map_err(|reason| Error::corrupt(name, at, reason))?;
-            (self.each)(record).map_err(|reason| Error::corrupt(name, at, format!("commit {}: {reason}", record.head.position)))?;
+            let record = record?;
+            (self.each)(record)?;
+            if self.summary.records == 0 {
+                self.summary.first_position = record.head.position;
+            }
             self.summary.records += 1;
             self.summary.last_position = record.head.position;
+            self.summary.last_time_ms = record.head.time_ms;
+            self.expected =
+                record.head.position.checked_add(1).ok_or("there is no position behind the last one")?;
         }
         Ok(())
     }

@@ -26,8 +26,10 @@ pub trait Storage: Send + Sync {
 pub trait File: Send + Sync {
     /// Writes all bytes at the offset.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Appends the whole content.
-    fn read_all(&self, into: &mut Vec<u8>) -> io::Result<()>;
+    /// Reads at the offset; may give less than asked for, and 0 at the end.
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// How many bytes it has.
+    fn size(&self) -> io::Result<u64>;
     /// Makes what was written durable. (POSIX: fdatasync)
     fn sync_data(&self) -> io::Result<()>;
     /// Cuts or extends with zeros.
@@ -44,11 +46,16 @@ impl Disk {
     /// Makes the directory if it is missing and locks it. A second process gets an error that names the first.
     pub fn open(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
-        let mut lock = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join("LOCK"))?;
+        let mut lock =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join("LOCK"))?;
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut owner = String::new();
             lock.read_to_string(&mut owner)?;
-            let message = format!("the data directory {} is in use by another process (pid {})", path.display(), owner.trim());
+            let message = format!(
+                "the data directory {} is in use by another process (pid {})",
+                path.display(),
+                owner.trim()
+            );
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
         }
         lock.set_len(0)?;
@@ -61,11 +68,18 @@ struct DiskFile(std::fs::File);
 
 impl Storage for Disk {
     fn list(&self) -> io::Result<Vec<String>> {
-        std::fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+        std::fs::read_dir(&self.path)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        let file = OpenOptions::new().create(true).truncate(true).read(true).write(true).open(self.path.join(name))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(self.path.join(name))?;
         Ok(Arc::new(DiskFile(file)))
     }
 
@@ -91,11 +105,12 @@ impl File for DiskFile {
         self.0.write_all_at(bytes, offset)
     }
 
-    fn read_all(&self, into: &mut Vec<u8>) -> io::Result<()> {
-        let len = self.0.metadata()?.len();
-        let start = into.len();
-        into.resize(start + len as usize, 0);
-        self.0.read_exact_at(into.get_mut(start..).unwrap_or_default(), 0)
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(into, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
     }
 
     fn sync_data(&self) -> io::Result<()> {

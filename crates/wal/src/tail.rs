@@ -27,8 +27,8 @@ pub struct Record<'a> {
     pub changes: &'a [u8],
 }
 
-/// Length of the changes (4), kind (1), milliseconds since the first record of the tail (4).
-pub(crate) const RECORD_HEAD: usize = 9;
+/// Length of the changes (4), kind (1), milliseconds since the first record of the tail (6).
+pub(crate) const RECORD_HEAD: usize = 11;
 /// A tail that grew beyond this gives its memory back.
 const KEPT: usize = 4 * 1024 * 1024;
 
@@ -64,13 +64,19 @@ impl Tail {
     /// Closes the open record.
     pub fn commit(&mut self, head: Head) {
         let first = *self.first.get_or_insert(head);
-        assert!(first.partition == head.partition && first.term == head.term, "a tail belongs to one partition and term");
-        let len = u32::try_from(self.bytes.len() - self.open - RECORD_HEAD).expect("a commit is far smaller than 4 GiB");
-        let delta = u32::try_from(head.time_ms.saturating_sub(first.time_ms)).unwrap_or(u32::MAX);
+        assert!(
+            first.partition == head.partition && first.term == head.term,
+            "a tail belongs to one partition and term"
+        );
+        let len = u32::try_from(self.bytes.len() - self.open - RECORD_HEAD)
+            .expect("a commit is far smaller than 4 GiB");
+        assert!(first == head || head.position == self.last_position + 1, "positions are contiguous");
+        let delta = head.time_ms.saturating_sub(first.time_ms);
+        assert!(delta < 1 << 48, "a commit time is far below 8,000 years");
         let at = self.open;
         self.bytes[at..at + 4].copy_from_slice(&len.to_le_bytes());
         self.bytes[at + 4] = head.kind;
-        self.bytes[at + 5..at + 9].copy_from_slice(&delta.to_le_bytes());
+        self.bytes[at + 5..at + RECORD_HEAD].copy_from_slice(&delta.to_le_bytes()[..6]);
         self.last_position = head.position;
     }
 
@@ -82,6 +88,11 @@ impl Tail {
     /// True when there is no record.
     pub fn is_empty(&self) -> bool {
         self.first.is_none()
+    }
+
+    /// The number of the last record that was committed here, 0 before the first.
+    pub fn last_position(&self) -> u64 {
+        self.last_position
     }
 
     /// Bytes of the records, with their heads.
