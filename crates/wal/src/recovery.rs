@@ -62,6 +62,14 @@ enum Ended {
     Damaged(usize, String),
 }
 
+/// Why a valid block is not taken.
+enum Stop {
+    /// What should stand before it was lost: judged like any damage.
+    Damaged(&'static str),
+    /// No crash explains it, or the reader of records does not want it.
+    Refused(String),
+}
+
 pub(crate) fn read_file(file: &dyn File, into: &mut Vec<u8>) -> std::io::Result<()> {
     into.clear();
     into.resize(file.size()? as usize, 0);
@@ -93,7 +101,7 @@ pub(crate) fn recover(
     let mut reader = Reader {
         each,
         summary: Summary::default(),
-        expected: 0,
+        expected: 1,
         partial: None,
         parts: Vec::new(),
         end: None,
@@ -205,8 +213,11 @@ impl Reader<'_> {
                 Found::End => return Ok(Ended::Damaged(at, "zeros where a block should begin".into())),
                 Found::Damaged(reason) => return Ok(Ended::Damaged(at, reason.into())),
                 Found::Block(head, payload) => {
-                    self.block(head.part, head.first, payload)
-                        .map_err(|reason| Error::corrupt(name, at, reason))?;
+                    match self.block(head.part, head.first, payload) {
+                        Ok(()) => {}
+                        Err(Stop::Damaged(reason)) => return Ok(Ended::Damaged(at, reason.into())),
+                        Err(Stop::Refused(reason)) => return Err(Error::corrupt(name, at, reason)),
+                    }
                     at += BLOCK_HEAD + payload.len();
                     if self.partial.is_none() {
                         self.end = Some(Place { segment, offset: at });
@@ -218,12 +229,12 @@ impl Reader<'_> {
         Ok(Ended::Clean)
     }
 
-    fn block(&mut self, part: Part, first: Head, payload: &[u8]) -> Result<(), String> {
+    fn block(&mut self, part: Part, first: Head, payload: &[u8]) -> Result<(), Stop> {
         if first.position != self.expected {
-            return Err(format!("a block for position {} where {} is due", first.position, self.expected));
+            return Err(Stop::Damaged("a block of another position than the one that is due"));
         }
         match (part, self.partial) {
-            (Part::Whole, None) => self.records(first, payload),
+            (Part::Whole, None) => self.records(first, payload).map_err(Stop::Refused),
             (Part::First, None) => {
                 self.parts.clear();
                 self.parts.extend_from_slice(payload);
@@ -239,16 +250,16 @@ impl Reader<'_> {
                 self.partial = None;
                 let mut parts = std::mem::take(&mut self.parts);
                 if block::first_record_len(&parts) != parts.len() {
-                    return Err("the parts of a record do not have its length".into());
+                    return Err(Stop::Damaged("the parts of a record do not have its length"));
                 }
-                self.records(begun, &parts)?;
+                self.records(begun, &parts).map_err(Stop::Refused)?;
                 parts.clear();
                 parts.shrink_to(1024 * 1024);
                 self.parts = parts;
                 Ok(())
             }
-            (Part::Whole | Part::First, Some(_)) => Err("a record begins inside another".into()),
-            (Part::Middle | Part::Last, None) => Err("a record goes on that never began".into()),
+            (Part::Whole | Part::First, Some(_)) => Err(Stop::Damaged("a record begins inside another")),
+            (Part::Middle | Part::Last, None) => Err(Stop::Damaged("a record goes on that never began")),
         }
     }
 
