@@ -1,1 +1,17 @@
-//! `leveret-engine`: see ARCHITECTURE.md.
+//! The whole state behind one door: keyspace and broker, the commit that spans both, sessions' outboxes, waiters and
+//! publish/subscribe. Plain synchronous code without threads, sockets, clock or I/O: time comes in when it is
+//! entered, bytes of records go out through the tail.
+
+mod engine;
+mod pubsub;
+mod replay;
+mod session;
+mod waiters;
+
+pub use engine::{Engine, Position};
+pub use leveret_keyspace as keyspace;
+pub use pubsub::Kind as SubscriptionKind;
+pub use session::{Session, SessionId};
+
+
+

@@ -28,7 +28,6 @@ pub(crate) struct Db {
 pub struct Keyspace {
     pub(crate) dbs: Vec<Db>,
     pub(crate) hasher: FixedState,
-    pub(crate) rng: fastrand::Rng,
     /// Who must hear of which key.
     pub watches: Watches,
     /// Keys removed because their time was up, since the start.
@@ -39,12 +38,11 @@ pub struct Keyspace {
 }
 
 impl Keyspace {
-    /// An empty keyspace. `seed` decides hashing and random picks, never a logged change.
+    /// An empty keyspace. `seed` decides hashing, never a logged change.
     pub fn new(seed: u64) -> Self {
         Self {
             dbs: (0..DATABASES).map(|_| Db::default()).collect(),
             hasher: FixedState::with_seed(seed),
-            rng: fastrand::Rng::with_seed(seed),
             watches: Watches::default(),
             expired_count: 0,
             hits: std::cell::Cell::default(),

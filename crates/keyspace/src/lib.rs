@@ -19,7 +19,7 @@ mod view;
 mod watch;
 
 pub use change::CHANGE_TAGS;
-pub use command::{Row, Run, Spec};
+pub use command::{Row, Run, Spec, category, flag};
 pub use db::{DATABASES, DbIndex, Keyspace};
 pub use error::Error;
 pub use leveret_resp::{Args, ArgsBuf, Reply};
@@ -31,5 +31,5 @@ pub use watch::{SessionId, Watches};
 /// Milliseconds since the Unix epoch.
 pub type UnixMillis = u64;
 
-#[cfg(test)]
-mod tests;
+
+

@@ -71,7 +71,7 @@ impl<'a> Txn<'a> {
     }
 
     fn insert_entry(&mut self, entry: Entry) {
-        let hasher = self.keyspace.hasher;
+        let hasher = self.keyspace.hasher.clone();
         let hash_of = |entry: &Entry| {
             use std::hash::{BuildHasher, Hasher};
             let mut hasher = hasher.build_hasher();

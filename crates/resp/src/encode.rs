@@ -28,6 +28,16 @@ impl<'a> Reply<'a> {
         self.version
     }
 
+    /// Goes on in another version: `HELLO` answers in the one it has chosen.
+    pub fn set_version(&mut self, version: Version) {
+        self.version = version;
+    }
+
+    /// What was written since the mark.
+    pub fn since(&self, mark: usize) -> &[u8] {
+        self.out.get(mark..).unwrap_or_default()
+    }
+
     /// Bytes written so far: a mark for `truncate`.
     pub fn mark(&self) -> usize {
         self.out.len()

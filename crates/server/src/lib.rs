@@ -1,1 +1,14 @@
-//! `leveret-server`: see ARCHITECTURE.md.
+//! Listeners, event loops, and the sessions of both protocols. It turns bytes into engine calls and back, decides
+//! when an answer may leave (the gate), and knows nothing of how values or queues are kept.
+
+mod connection;
+mod io_loop;
+mod log;
+pub mod resp;
+mod serve;
+mod settings;
+mod shared;
+
+pub use serve::{Addresses, Server, StartError, start};
+pub use settings::{Fsync, Settings};
+pub use shared::{Shared, Stats};

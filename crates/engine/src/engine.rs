@@ -1,0 +1,248 @@
+//! The state, and what it means to commit: everything between `begin` and `end` is one record, one position, seen by
+//! recovery as a whole or not at all. The trap: whoever begins must end, and nothing may answer in between.
+
+use crate::pubsub::PubSub;
+use crate::session::{Session, SessionId};
+use crate::waiters::Waiters;
+use hashbrown::HashMap;
+use leveret_base::codec::Changes;
+use leveret_keyspace::{Args, Block, DbIndex, Error, Keyspace, Reply, Run, Txn, UnixMillis, View};
+use leveret_wal::{Head, Tail};
+
+/// A commit's number; 0 is before the first.
+pub type Position = u64;
+
+/// The record kind of a commit of changes.
+pub(crate) const KIND_COMMIT: u8 = 1;
+
+/// Everything a server knows.
+pub struct Engine {
+    /// Redis' data.
+    pub keyspace: Keyspace,
+    pub(crate) sessions: HashMap<SessionId, Session, foldhash::fast::FixedState>,
+    pub(crate) pubsub: PubSub,
+    pub(crate) waiters: Waiters,
+    /// Records that nobody has handed to the log yet.
+    tail: Tail,
+    position: Position,
+    now_ms: UnixMillis,
+    depth: u32,
+    /// Where the changes of the open commit begin.
+    mark: usize,
+    rng: fastrand::Rng,
+    last_session: SessionId,
+    /// Sessions that have got something, by I/O thread.
+    pub(crate) dirty: Vec<Vec<SessionId>>,
+    /// Commands executed since the start.
+    pub commands_count: u64,
+    /// How many records replay has applied.
+    pub replayed_count: u64,
+}
+
+impl Engine {
+    /// An empty engine serving sessions of `threads` I/O threads.
+    pub fn new(seed: u64, threads: usize) -> Self {
+        Self {
+            keyspace: Keyspace::new(seed),
+            sessions: HashMap::default(),
+            pubsub: PubSub::default(),
+            waiters: Waiters::default(),
+            tail: Tail::default(),
+            position: 0,
+            now_ms: 0,
+            depth: 0,
+            mark: 0,
+            rng: fastrand::Rng::with_seed(seed),
+            last_session: 0,
+            dirty: vec![Vec::new(); threads],
+            commands_count: 0,
+            replayed_count: 0,
+        }
+    }
+
+    /// Time goes on, never back.
+    pub fn enter(&mut self, now_ms: UnixMillis) {
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+
+    /// The time of this turn.
+    pub fn now_ms(&self) -> UnixMillis {
+        self.now_ms
+    }
+
+    /// The last commit.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    pub(crate) fn set_replayed(&mut self, position: Position, time_ms: UnixMillis) {
+        self.position = position;
+        self.now_ms = self.now_ms.max(time_ms);
+        self.replayed_count += 1;
+    }
+
+    /// Swaps the pending records for an empty tail: what the log writes next.
+    pub fn take_tail(&mut self, empty: &mut Tail) {
+        std::mem::swap(&mut self.tail, empty);
+    }
+
+    /// Opens a commit. Commits nest: `MULTI` opens one around its commands'.
+    pub fn begin(&mut self) {
+        if self.depth == 0 {
+            self.tail.begin();
+            self.mark = self.tail.changes().len();
+        }
+        self.depth += 1;
+    }
+
+    /// Closes the commit: if anything was changed it gets the next position. Then whoever waited for it is served,
+    /// each in a commit of its own.
+    pub fn end(&mut self) {
+        self.depth -= 1;
+        if self.depth > 0 {
+            return;
+        }
+        if self.tail.changes().len() > self.mark {
+            self.position += 1;
+            self.tail.commit(Head { kind: KIND_COMMIT, partition: 0, term: 0, position: self.position, time_ms: self.now_ms });
+        } else {
+            self.tail.abort();
+        }
+        self.after_commit();
+    }
+
+    fn after_commit(&mut self) {
+        if !self.keyspace.watches.aborted.is_empty() {
+            let Self { keyspace, sessions, .. } = self;
+            for session in keyspace.watches.aborted.drain(..) {
+                if let Some(session) = sessions.get_mut(&session) {
+                    session.aborted = true;
+                }
+            }
+        }
+        if !self.keyspace.watches.ready.is_empty() {
+            self.serve_waiters();
+        }
+    }
+
+    /// Runs one command of the keyspace. Outside `begin`/`end` a write is a commit of its own. What it wants to wait
+    /// for comes back; its reply then is the answer after the timeout.
+    #[inline]
+    pub fn run(&mut self, run: Run, db: DbIndex, args: Args<'_>, reply: &mut Reply<'_>) -> Option<Block> {
+        self.commands_count += 1;
+        let mark = reply.mark();
+        let (result, block) = match run {
+            Run::Read(read) => {
+                let seed = self.commands_count ^ self.now_ms.rotate_left(32);
+                (read(&View::new(&self.keyspace, db, self.now_ms, seed), args, reply), None)
+            }
+            Run::Write(write) => {
+                self.begin();
+                let mut txn = Txn::new(&mut self.keyspace, db, self.now_ms, Changes::on(self.tail.changes()));
+                let result = write(&mut txn, args, reply);
+                let block = txn.take_block();
+                self.end();
+                (result, block)
+            }
+        };
+        if let Err(error) = result {
+            refuse(reply, mark, &error);
+        }
+        block
+    }
+
+    /// What time brings: timeouts of waiters, expired keys and messages. Bounded; true when there is more to do now.
+    pub fn tick(&mut self) -> bool {
+        self.time_out_waiters();
+        self.begin();
+        let mut txn = Txn::new(&mut self.keyspace, 0, self.now_ms, Changes::on(self.tail.changes()));
+        let expired = txn.expire_slice(EXPIRE_VISITS);
+        self.end();
+        expired > EXPIRE_VISITS / 10
+    }
+
+    /// When `tick` is due next.
+    pub fn next_deadline(&self) -> Option<UnixMillis> {
+        let with_deadlines = (0..leveret_keyspace::DATABASES).any(|db| self.keyspace.with_deadline(db) > 0);
+        let expiry = with_deadlines.then_some(self.now_ms + EXPIRE_PERIOD_MS);
+        [expiry, self.waiters.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// A number equal for equal durable states.
+    pub fn digest(&self) -> u64 {
+        self.keyspace.digest()
+    }
+
+    /// A new session of an I/O thread. Its number is never used again.
+    pub fn open_session(&mut self, thread: usize) -> SessionId {
+        self.last_session += 1;
+        self.sessions.insert(self.last_session, Session::new(thread));
+        self.last_session
+    }
+
+    /// Gives back everything the session holds: messages, consumers, waits, watches, subscriptions.
+    pub fn close_session(&mut self, id: SessionId) {
+        self.stop_waiting(id);
+        self.unwatch(id);
+        self.unsubscribe_all(id);
+        self.sessions.remove(&id);
+    }
+
+    /// The session, while it is open.
+    pub fn session(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.sessions.get_mut(&id)
+    }
+
+    /// How many sessions there are.
+    pub fn sessions_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// The sessions of a thread that have got something since the last call.
+    pub fn take_dirty(&mut self, thread: usize, into: &mut Vec<SessionId>) {
+        if let Some(dirty) = self.dirty.get_mut(thread) {
+            into.append(dirty);
+        }
+    }
+
+    /// Threads, other than `me`, that have sessions to serve.
+    pub fn threads_to_wake(&self, me: usize) -> impl Iterator<Item = usize> {
+        self.dirty.iter().enumerate().filter(move |(thread, dirty)| *thread != me && !dirty.is_empty()).map(|(thread, _)| thread)
+    }
+
+    /// `WATCH`. (Redis: WATCH)
+    pub fn watch(&mut self, id: SessionId, db: DbIndex, key: &[u8]) {
+        let expired = !self.keyspace.is_live(db, key, self.now_ms);
+        self.keyspace.watches.watch(db, key, id);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.watched.push((db, key.into(), expired));
+        }
+    }
+
+    /// `UNWATCH`; true when a watched key had been touched or has expired since.
+    pub fn unwatch(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let mut aborted = std::mem::take(&mut session.aborted);
+        for (db, key, was_absent) in session.watched.drain(..) {
+            aborted |= !was_absent && !self.keyspace.is_live(db, &key, self.now_ms);
+            self.keyspace.watches.unwatch(db, &key, id);
+        }
+        aborted
+    }
+
+    /// A random number for names and nonces, never for state.
+    pub fn random(&mut self) -> u64 {
+        self.rng.u64(..)
+    }
+}
+
+/// Keys visited by one slice of the active expiry.
+const EXPIRE_VISITS: usize = 400;
+const EXPIRE_PERIOD_MS: u64 = 100;
+
+/// Replaces what the command has written by its refusal.
+#[cold]
+pub(crate) fn refuse(reply: &mut Reply<'_>, mark: usize, error: &Error) {
+    reply.truncate(mark);
+    reply.error(&error.to_string());
+}

@@ -1,0 +1,32 @@
+//! Records back into state: the tags say whose change it is, and the owner's primitive is called again.
+
+use crate::engine::{Engine, KIND_COMMIT};
+use leveret_base::codec::Reader;
+use leveret_wal::Record;
+
+impl Engine {
+    /// Applies one record. An unknown kind or tag is an error: a newer Leveret has written it.
+    pub fn apply(&mut self, record: &Record<'_>) -> Result<(), String> {
+        if record.head.kind != KIND_COMMIT {
+            return Err(format!("record kind {} is unknown: was this log written by a newer version?", record.head.kind));
+        }
+        let mut fields = Reader::new(record.changes);
+        while !fields.is_empty() {
+            let tag = fields.byte().map_err(|e| e.to_string())?;
+            let applied = if leveret_keyspace::CHANGE_TAGS.contains(&tag) {
+                self.keyspace.apply(tag, &mut fields)
+            } else {
+                return Err(format!("change {tag:#04x} is unknown: was this log written by a newer version?"));
+            };
+            applied.map_err(|e| format!("{e} (tag {tag:#04x})"))?;
+        }
+        self.keyspace.watches.ready.clear();
+        self.set_replayed(record.head.position, record.head.time_ms);
+        Ok(())
+    }
+
+    /// After the last record: time goes on.
+    pub fn after_replay(&mut self, now_ms: u64) {
+        self.enter(now_ms);
+    }
+}

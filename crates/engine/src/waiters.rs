@@ -1,0 +1,134 @@
+//! Blocking commands. A command that found nothing waits with its arguments; when one of its keys is filled it is run
+//! again, in order of arrival, each in its own commit, in the turn that filled the key. (Redis: BLPOP)
+
+use crate::engine::Engine;
+use crate::session::SessionId;
+use leveret_keyspace::{Args, ArgsBuf, Block, DbIndex, Reply, Run, UnixMillis};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+/// What a blocked session waits for.
+pub(crate) struct Waiting {
+    db: DbIndex,
+    run: Run,
+    args: ArgsBuf,
+    block: Block,
+    /// The answer after the timeout.
+    timeout_reply: Vec<u8>,
+}
+
+/// Who waits for which key, and until when.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    queues: HashMap<(DbIndex, Box<[u8]>), VecDeque<SessionId>>,
+    deadlines: BTreeSet<(UnixMillis, SessionId)>,
+}
+
+impl Waiters {
+    pub(crate) fn next_deadline(&self) -> Option<UnixMillis> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// How many sessions are blocked with a deadline, and how many keys are waited for.
+    pub(crate) fn keys_count(&self) -> usize {
+        self.queues.len()
+    }
+}
+
+impl Engine {
+    /// Blocks the session: `reply` is what it gets if nothing comes.
+    pub fn wait(&mut self, id: SessionId, run: Run, db: DbIndex, args: Args<'_>, block: Block, timeout_reply: &[u8]) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        for key in &block.keys {
+            self.keyspace.watches.wait(db, key);
+            self.waiters.queues.entry((db, key.clone())).or_default().push_back(id);
+        }
+        if let Some(deadline) = block.deadline {
+            self.waiters.deadlines.insert((deadline, id));
+        }
+        session.waiting = Some(Waiting { db, run, args: args.into(), block, timeout_reply: timeout_reply.to_vec() });
+    }
+
+    /// Keys that sessions wait for.
+    pub fn awaited_keys_count(&self) -> usize {
+        self.waiters.keys_count()
+    }
+
+    pub(crate) fn stop_waiting(&mut self, id: SessionId) -> Option<Waiting> {
+        let waiting = self.sessions.get_mut(&id)?.waiting.take()?;
+        for key in &waiting.block.keys {
+            self.keyspace.watches.stop_waiting(waiting.db, key);
+            let place = (waiting.db, key.clone());
+            if let Some(queue) = self.waiters.queues.get_mut(&place) {
+                if let Some(i) = queue.iter().position(|&other| other == id) {
+                    queue.remove(i);
+                }
+                if queue.is_empty() {
+                    self.waiters.queues.remove(&place);
+                }
+            }
+        }
+        if let Some(deadline) = waiting.block.deadline {
+            self.waiters.deadlines.remove(&(deadline, id));
+        }
+        Some(waiting)
+    }
+
+    fn answer(&mut self, id: SessionId, bytes: &[u8]) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.pushed.extend_from_slice(bytes);
+            session.mark_dirty(id, &mut self.dirty);
+        }
+    }
+
+    pub(crate) fn time_out_waiters(&mut self) {
+        while let Some(&(deadline, id)) = self.waiters.deadlines.first() {
+            if deadline > self.now_ms() {
+                break;
+            }
+            match self.stop_waiting(id) {
+                Some(waiting) => self.answer(id, &waiting.timeout_reply),
+                None => drop(self.waiters.deadlines.remove(&(deadline, id))),
+            }
+        }
+    }
+
+    /// Serves the waiters of all keys that were filled. Serving may fill further keys (LMOVE-like commands).
+    pub(crate) fn serve_waiters(&mut self) {
+        while !self.keyspace.watches.ready.is_empty() {
+            for place in std::mem::take(&mut self.keyspace.watches.ready) {
+                self.serve_key(&place);
+            }
+        }
+    }
+
+    fn serve_key(&mut self, place: &(DbIndex, Box<[u8]>)) {
+        let mut next = 0;
+        while self.keyspace.is_live(place.0, &place.1, self.now_ms())
+            && let Some(&id) = self.waiters.queues.get(place).and_then(|queue| queue.get(next))
+        {
+            if !self.serve(id) {
+                next += 1;
+            }
+        }
+    }
+
+    /// Runs a waiting command again; false when it goes on waiting.
+    fn serve(&mut self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let version = session.version;
+        // Out of the session while it runs, and back if it was in vain.
+        let Some(waiting) = session.waiting.take() else { return false };
+        let mut bytes = Vec::new();
+        let mut reply = Reply::new(&mut bytes, version);
+        let block = self.run(waiting.run, waiting.db, waiting.args.as_args(), &mut reply);
+        let served = block.is_none();
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.waiting = Some(waiting);
+        }
+        if served {
+            self.stop_waiting(id);
+            self.answer(id, &bytes);
+        }
+        served
+    }
+}

@@ -1,0 +1,114 @@
+//! One table of configuration keys. Each is a flag, a `LEVERET_…` variable and a key of the TOML file; flags win over
+//! variables, variables over the file. Redis' names are accepted where they mean the same.
+
+use anyhow::{Context, Result, anyhow, bail};
+use leveret_server::{Fsync, Settings};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+/// A key, what it means and what sets it.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) value: &'static str,
+    pub(crate) help: &'static str,
+    set: fn(&mut Settings, &str) -> Result<()>,
+}
+
+fn port(text: &str) -> Result<u16> {
+    text.parse().map_err(|_| anyhow!("'{text}' is not a port (0 to 65535; 0 turns the listener off)"))
+}
+
+fn yes_or_no(text: &str) -> Result<bool> {
+    match text {
+        "yes" | "true" | "local" => Ok(true),
+        "no" | "false" => Ok(false),
+        other => bail!("'{other}' is neither yes nor no"),
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T> {
+    text.parse().map_err(|_| anyhow!("'{text}' is not a number"))
+}
+
+/// Every key.
+pub(crate) const KEYS: &[Key] = &[
+    Key { name: "data-dir", value: "DIR", help: "where the log lies; made if it is missing (Redis: dir)", set: |s, v| { s.data_dir = v.into(); Ok(()) } },
+    Key { name: "bind", value: "ADDR …", help: "addresses to listen on [127.0.0.1 ::1]", set: |s, v| { s.bind = v.split_whitespace().map(str::to_owned).collect(); Ok(()) } },
+    Key { name: "resp-port", value: "N", help: "Redis protocol [6379] (Redis: port)", set: |s, v| { s.resp_port = port(v)?; Ok(()) } },
+    Key { name: "unixsocket", value: "PATH", help: "Redis protocol on a Unix socket as well", set: |s, v| { s.unix_socket = Some(PathBuf::from(v)); Ok(()) } },
+    Key {
+        name: "appendfsync",
+        value: "always|everysec|no",
+        help: "when answers to Redis clients leave: after the disk has it, or when the kernel has it, synced every second [everysec]",
+        set: |s, v| { s.set_fsync(Fsync::parse(v).ok_or_else(|| anyhow!("'{v}' is none of always, everysec, no"))?); Ok(()) },
+    },
+    Key { name: "requirepass", value: "PASSWORD", help: "password of Redis clients [none]", set: |s, v| { *s.requirepass.get_mut() = v.into(); Ok(()) } },
+    Key { name: "maxclients", value: "N", help: "Redis clients at a time [10000]", set: |s, v| { s.clients_max.store(number(v)?, Ordering::Relaxed); Ok(()) } },
+    Key { name: "proto-max-bulk-len", value: "BYTES", help: "longest argument of a command [536870912]", set: |s, v| { s.bulk_bytes_max.store(number(v)?, Ordering::Relaxed); Ok(()) } },
+    Key { name: "enable-debug-command", value: "yes|no", help: "allow DEBUG [no]", set: |s, v| { s.enable_debug_command.store(yes_or_no(v)?, Ordering::Relaxed); Ok(()) } },
+    Key { name: "io-threads", value: "N", help: "event loops [one a core]", set: |s, v| { s.io_threads = number::<usize>(v)?.max(1); Ok(()) } },
+    Key { name: "log-segment-bytes", value: "BYTES", help: "size of one file of the log [67108864]", set: |s, v| {
+        s.segment_bytes = number(v)?;
+        if s.segment_bytes < 4096 { bail!("a segment has at least 4096 bytes") }
+        Ok(())
+    } },
+];
+
+/// Redis' names for the same thing.
+const ALIASES: &[(&str, &str)] = &[("dir", "data-dir"), ("port", "resp-port")];
+
+fn set(settings: &mut Settings, name: &str, value: &str, from: &str) -> Result<()> {
+    let name = name.replace('_', "-");
+    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, name)| name);
+    let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| anyhow!("{from}: there is no key '{name}'; 'leveret serve --help' lists all"))?;
+    (key.set)(settings, value).with_context(|| format!("{from}: {name}"))
+}
+
+/// Settings from file, environment and flags.
+pub(crate) fn read(args: &[String]) -> Result<Settings> {
+    let mut flags: Vec<(String, Vec<String>)> = Vec::new();
+    for arg in args {
+        match (arg.strip_prefix("--"), flags.last_mut()) {
+            (Some(name), _) => match name.split_once('=') {
+                Some((name, value)) => flags.push((name.into(), vec![value.into()])),
+                None => flags.push((name.into(), Vec::new())),
+            },
+            (None, Some((_, values))) => values.push(arg.clone()),
+            (None, None) => bail!("'{arg}' is not a flag; flags begin with --"),
+        }
+    }
+    let mut settings = Settings::new(PathBuf::from("data"));
+    let file = flags.iter().find(|(name, _)| name == "config").and_then(|(_, values)| values.first()).cloned();
+    if let Some(path) = file.or_else(|| std::env::var("LEVERET_CONFIG").ok()) {
+        read_file(&mut settings, &path)?;
+    }
+    for key in KEYS {
+        let name = format!("LEVERET_{}", key.name.replace('-', "_").to_uppercase());
+        if let Ok(value) = std::env::var(&name) {
+            set(&mut settings, key.name, &value, &name)?;
+        }
+    }
+    for (name, values) in flags.iter().filter(|(name, _)| name != "config") {
+        if values.is_empty() {
+            bail!("--{name} needs a value");
+        }
+        set(&mut settings, name, &values.join(" "), "command line")?;
+    }
+    Ok(settings)
+}
+
+fn read_file(settings: &mut Settings, path: &str) -> Result<()> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let table: toml::Table = text.parse().with_context(|| format!("{path} is not TOML"))?;
+    for (name, value) in &table {
+        let value = match value {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(flag) => if *flag { "yes" } else { "no" }.into(),
+            toml::Value::Array(items) => items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(" "),
+            toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => bail!("{path}: {name} is not a key with a plain value"),
+        };
+        set(settings, name, &value, path)?;
+    }
+    Ok(())
+}

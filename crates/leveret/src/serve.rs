@@ -1,0 +1,59 @@
+//! `leveret serve`: start, say where, wait for a signal, stop cleanly.
+
+use crate::config::{self, KEYS};
+use anyhow::{Result, anyhow};
+use leveret_server::Server;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+/// Runs the server until SIGTERM or SIGINT.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        print_help();
+        return Ok(());
+    }
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+    // Before any thread exists, so that no signal is missed.
+    let mut signals = Signals::new([SIGTERM, SIGINT])?;
+    let settings = config::read(args)?;
+    let server = leveret_server::start(settings).map_err(|error| anyhow!("{error}"))?;
+    greet(&server);
+    if let Some(signal) = signals.forever().next() {
+        tracing::info!(signal, "stopping");
+    }
+    server.stop();
+    tracing::info!("stopped; everything is on disk");
+    Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "this is what the person at the terminal reads")]
+fn greet(server: &Server) {
+    let settings = &server.shared.settings;
+    let recovered = &server.recovered;
+    if let Some(cut) = &recovered.cut {
+        tracing::warn!(?cut, "the log had an unfinished end, which was never confirmed; it was cut there");
+    }
+    tracing::info!(records = recovered.records, "recovered");
+    println!("Leveret {} is ready. Data: {}", env!("CARGO_PKG_VERSION"), settings.data_dir.display());
+    for address in &server.addresses.resp {
+        println!("  redis://{address}");
+    }
+    if let Some(path) = &settings.unix_socket {
+        println!("  unix://{}", path.display());
+    }
+    if let Some(address) = server.addresses.resp.first() {
+        println!();
+        println!("  import redis");
+        println!("  r = redis.Redis(port={})", address.port());
+        println!("  r.set(\"hare\", \"quick\"); print(r.get(\"hare\"))");
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "help is printed")]
+fn print_help() {
+    println!("Usage: leveret serve [--config FILE.toml] [--KEY VALUE …]\n");
+    println!("Each key is also a key of the file and an environment variable (data-dir: LEVERET_DATA_DIR).\n");
+    for key in KEYS {
+        println!("  --{} {}\n        {}", key.name, key.value, key.help);
+    }
+}

@@ -1,0 +1,199 @@
+//! One socket with its session: reading into the session, writing what the gate has let through.
+
+use crate::resp::RespSession;
+use leveret_engine::Position;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use std::collections::VecDeque;
+use std::io::{self, Write};
+
+/// A TCP or Unix stream.
+pub(crate) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match self {
+            Stream::Tcp(stream) => registry.register(stream, token, interest),
+            Stream::Unix(stream) => registry.register(stream, token, interest),
+        }
+    }
+
+    /// Appends to the spare room of `into`, which is not zeroed before.
+    fn read(&mut self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let room = rustix::buffer::spare_capacity(into);
+        let result = match self {
+            Stream::Tcp(stream) => rustix::io::read(&*stream, room),
+            Stream::Unix(stream) => rustix::io::read(&*stream, room),
+        };
+        result.map_err(io::Error::from)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(stream) => stream.write(bytes),
+            Stream::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    /// Both ends' addresses as Redis prints them.
+    pub(crate) fn addresses(&self) -> (String, String) {
+        let text = |address: io::Result<std::net::SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
+        match self {
+            Stream::Tcp(stream) => (text(stream.peer_addr()), text(stream.local_addr())),
+            Stream::Unix(_) => ("unix:0".into(), "unix:0".into()),
+        }
+    }
+}
+
+/// What a read left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// The socket has no more now.
+    Drained,
+    /// It may have more.
+    More,
+    /// The peer is gone.
+    Closed,
+}
+
+/// One connection of an I/O thread.
+pub(crate) struct Connection {
+    stream: Stream,
+    pub(crate) session: RespSession,
+    /// Answers, the first of them sent already.
+    pub(crate) out: Vec<u8>,
+    sent: usize,
+    /// Up to where `out` may leave once a position has reached the level it waits for.
+    held: VecDeque<(Position, usize)>,
+    /// Up to where `out` may leave now.
+    cleared: usize,
+    /// Close when everything is sent.
+    pub(crate) closing: bool,
+    /// It is in the list of this turn.
+    pub(crate) listed: bool,
+    /// The socket may have more to read.
+    pub(crate) readable: bool,
+    writable: bool,
+}
+
+/// One read, and what a session may have unexecuted.
+const READ_BYTES: usize = 64 * 1024;
+/// With more than this unsent nothing more is read: the client has to read first.
+const OUT_MAX: usize = 4 * 1024 * 1024;
+/// With more than this unsent, which only pushes from others can cause, the client is cut off. (Redis:
+/// client-output-buffer-limit pubsub)
+const OUT_HARD_MAX: usize = 64 * 1024 * 1024;
+
+impl Connection {
+    pub(crate) fn new(stream: Stream, session: RespSession) -> Self {
+        Self {
+            stream,
+            session,
+            out: Vec::new(),
+            sent: 0,
+            held: VecDeque::new(),
+            cleared: 0,
+            closing: false,
+            listed: false,
+            readable: true,
+            writable: true,
+        }
+    }
+
+    /// Bytes that have not left.
+    pub(crate) fn unsent(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// True when there is room for the answers of more input.
+    pub(crate) fn may_read(&self) -> bool {
+        self.unsent() <= OUT_MAX && !self.closing
+    }
+
+    /// True when the client lets too much pile up.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.unsent() > OUT_HARD_MAX
+    }
+
+    /// Reads once; gives the bytes read, too.
+    pub(crate) fn read(&mut self) -> (Reading, usize) {
+        let input = self.session.input();
+        // A value that is arriving in pieces gets larger reads.
+        input.reserve(if input.len() >= READ_BYTES { READ_BYTES * 8 } else { READ_BYTES / 4 });
+        let room = input.capacity() - input.len();
+        let result = self.stream.read(input);
+        let read = *result.as_ref().unwrap_or(&0);
+        let reading = match result {
+            Ok(0) => Reading::Closed,
+            Ok(read) if read < room => Reading::Drained,
+            Ok(_) => Reading::More,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Reading::Drained,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Reading::More,
+            Err(_) => Reading::Closed,
+        };
+        (reading, read)
+    }
+
+    /// What was answered so far may leave when `position` is durable enough; `now` when it is already.
+    pub(crate) fn gate(&mut self, position: Position, now: bool) {
+        if now && self.held.is_empty() {
+            self.cleared = self.out.len();
+        } else {
+            self.held.push_back((position, self.out.len()));
+        }
+    }
+
+    /// Lets out what waited for `level`; true while something still waits.
+    pub(crate) fn release(&mut self, level: Position) -> bool {
+        while let Some(&(position, end)) = self.held.front() {
+            if position > level {
+                return true;
+            }
+            self.cleared = end;
+            self.held.pop_front();
+        }
+        false
+    }
+
+    pub(crate) fn set_writable(&mut self) {
+        self.writable = true;
+    }
+
+    /// Sends what may leave; false when the connection is over. Gives the bytes sent, too.
+    pub(crate) fn flush(&mut self) -> (bool, usize) {
+        let before = self.sent;
+        while self.sent < self.cleared && self.writable {
+            let ready = self.out.get(self.sent..self.cleared).unwrap_or_default();
+            match self.stream.write(ready) {
+                Ok(0) => return (false, self.sent - before),
+                Ok(len) => self.sent += len,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return (false, self.sent - before),
+            }
+        }
+        let sent = self.sent - before;
+        if self.sent == self.out.len() {
+            self.out.clear();
+            if self.out.capacity() > OUT_KEPT {
+                self.out = Vec::new();
+            }
+            (self.sent, self.cleared) = (0, 0);
+            return (!self.closing, sent);
+        }
+        if self.sent > OUT_MAX {
+            self.out.drain(..self.sent);
+            self.cleared -= self.sent;
+            self.held.iter_mut().for_each(|(_, end)| *end -= self.sent);
+            self.sent = 0;
+        }
+        (true, sent)
+    }
+}
+
+/// Output buffers larger than this are given back when they are empty.
+const OUT_KEPT: usize = 64 * 1024;

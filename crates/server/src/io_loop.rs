@@ -1,0 +1,422 @@
+//! The event loop of one I/O thread. A turn: poll, read every ready socket and decode, enter the engine once for all
+//! of it, hand the log's bytes to the kernel once, then write every socket once.
+
+use crate::connection::{Connection, Reading, Stream};
+use crate::resp::{RespSession, Turn};
+use crate::settings::Fsync;
+use crate::shared::{Shared, now_ms};
+use leveret_cluster::{Level, Levels};
+use leveret_engine::{Engine, SessionId};
+use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::{Events, Interest, Poll, Token, Waker};
+use parking_lot::{Mutex, MutexGuard};
+use slab::Slab;
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+const WAKER: Token = Token(usize::MAX);
+const LISTENERS: usize = usize::MAX / 2;
+/// Commands of one connection between two looks at who else wants the engine.
+const BUMP_EVERY: u64 = 128;
+
+/// How other threads reach an I/O thread.
+pub(crate) struct Mailbox {
+    waker: Waker,
+    new: Mutex<Vec<Stream>>,
+    /// The thread has answers that wait for a sync.
+    holds: AtomicBool,
+    connections: AtomicUsize,
+}
+
+impl Mailbox {
+    pub(crate) fn new(poll: &Poll) -> io::Result<Self> {
+        let waker = Waker::new(poll.registry(), WAKER)?;
+        Ok(Self { waker, new: Mutex::default(), holds: AtomicBool::new(false), connections: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "an I/O thread cannot be woken");
+        }
+    }
+
+    /// A sync has ended.
+    pub(crate) fn synced(&self) {
+        if self.holds.load(Ordering::Acquire) {
+            self.wake();
+        }
+    }
+}
+
+/// A socket that gives connections.
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+pub(crate) struct IoLoop {
+    shared: Arc<Shared>,
+    index: usize,
+    poll: Poll,
+    listeners: Vec<Listener>,
+    connections: Slab<Connection>,
+    by_session: HashMap<SessionId, usize>,
+    /// Connections to be visited this turn.
+    turn: Vec<usize>,
+    /// Connections with bytes left in the socket.
+    unread: Vec<usize>,
+    /// Connections whose answers wait for a sync.
+    holding: Vec<usize>,
+    closed_sessions: Vec<SessionId>,
+    dirty: Vec<SessionId>,
+    hashes: Vec<u64>,
+    next_deadline: Option<u64>,
+}
+
+impl IoLoop {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
+        for (i, listener) in listeners.iter_mut().enumerate() {
+            let token = Token(LISTENERS + i);
+            match listener {
+                Listener::Tcp(listener) => poll.registry().register(listener, token, Interest::READABLE)?,
+                Listener::Unix(listener) => poll.registry().register(listener, token, Interest::READABLE)?,
+            }
+        }
+        Ok(Self {
+            shared,
+            index,
+            poll,
+            listeners,
+            connections: Slab::new(),
+            by_session: HashMap::new(),
+            turn: Vec::new(),
+            unread: Vec::new(),
+            holding: Vec::new(),
+            closed_sessions: Vec::new(),
+            dirty: Vec::new(),
+            hashes: Vec::new(),
+            next_deadline: None,
+        })
+    }
+
+    /// Turns until the server stops; then one last turn for what has been taken.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "polling failed");
+                return;
+            }
+            let stopping = self.shared.stopping.load(Ordering::Acquire);
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    Token(token) if token >= LISTENERS => {
+                        if !stopping {
+                            self.accept(token - LISTENERS);
+                        }
+                    }
+                    Token(token) => self.notice(token, event),
+                }
+            }
+            self.take_new();
+            self.read_all();
+            self.enter();
+            self.answer_all();
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        if !self.unread.is_empty() || !self.turn.is_empty() || !self.closed_sessions.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let due = self.next_deadline?;
+        Some(Duration::from_millis(due.saturating_sub(now_ms()).max(1)))
+    }
+
+    fn accept(&mut self, listener: usize) {
+        loop {
+            let accepted = match &self.listeners[listener] {
+                Listener::Tcp(listener) => listener.accept().map(|(stream, _)| tuned(stream)),
+                Listener::Unix(listener) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
+            };
+            match accepted {
+                Ok(stream) => self.place(stream),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Gives the connection to the thread that has the fewest.
+    fn place(&mut self, stream: Stream) {
+        let shared = self.shared.clone();
+        shared.stats.connections_accepted.fetch_add(1, Ordering::Relaxed);
+        let boxes = &shared.mailboxes;
+        let Some((index, mailbox)) = boxes.iter().enumerate().min_by_key(|(_, m)| m.connections.load(Ordering::Relaxed)) else { return };
+        mailbox.connections.fetch_add(1, Ordering::Relaxed);
+        mailbox.new.lock().push(stream);
+        if index != self.index {
+            mailbox.wake();
+        }
+    }
+
+    fn take_new(&mut self) {
+        let new = std::mem::take(&mut *self.shared.mailboxes[self.index].new.lock());
+        if new.is_empty() {
+            return;
+        }
+        let shared = self.shared.clone();
+        for mut stream in new {
+            let too_many = shared.stats.resp_connections.load(Ordering::Relaxed) >= shared.settings.clients_max.load(Ordering::Relaxed) as u64;
+            let id = shared.engine.lock().open_session(self.index);
+            let needs_password = !shared.settings.requirepass.read().is_empty();
+            let mut session = RespSession::new(id, needs_password, shared.settings.bulk_bytes_max.load(Ordering::Relaxed));
+            let (address, local_address) = stream.addresses();
+            session.introduce(address, local_address, now_ms());
+            let entry = self.connections.vacant_entry();
+            let token = entry.key();
+            if let Err(error) = stream.register(self.poll.registry(), Token(token)) {
+                tracing::warn!(%error, "a connection cannot be watched");
+                self.closed_sessions.push(id);
+                continue;
+            }
+            let mut connection = Connection::new(stream, session);
+            if too_many {
+                connection.out.extend_from_slice(b"-ERR max number of clients reached\r\n");
+                connection.gate(0, true);
+                connection.closing = true;
+            }
+            connection.listed = true;
+            entry.insert(connection);
+            shared.stats.resp_connections.fetch_add(1, Ordering::Relaxed);
+            self.by_session.insert(id, token);
+            self.turn.push(token);
+        }
+    }
+
+    fn notice(&mut self, token: usize, event: &mio::event::Event) {
+        let Some(connection) = self.connections.get_mut(token) else { return };
+        connection.readable |= event.is_readable() || event.is_read_closed();
+        if event.is_writable() {
+            connection.set_writable();
+        }
+        if event.is_read_closed() && connection.session.is_blocked() {
+            // Nobody is there to take what it waits for.
+            return self.close(token);
+        }
+        self.list(token);
+    }
+
+    fn list(&mut self, token: usize) {
+        if let Some(connection) = self.connections.get_mut(token)
+            && !connection.listed
+        {
+            connection.listed = true;
+            self.turn.push(token);
+        }
+    }
+
+    /// Reads every listed socket once and decodes, outside the lock.
+    fn read_all(&mut self) {
+        for token in std::mem::take(&mut self.unread) {
+            self.list(token);
+        }
+        let mut i = 0;
+        while i < self.turn.len() {
+            let token = self.turn[i];
+            i += 1;
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            if connection.readable && connection.may_read() && !connection.session.has_work() {
+                let (reading, bytes) = connection.read();
+                self.shared.stats.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
+                connection.session.decode();
+                match reading {
+                    Reading::Drained => connection.readable = false,
+                    Reading::More => self.unread.push(token),
+                    Reading::Closed => {
+                        connection.readable = false;
+                        connection.closing = true;
+                        if connection.unsent() == 0 && !connection.session.has_work() {
+                            self.close(token);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The one visit to the engine.
+    fn enter(&mut self) {
+        let now = now_ms();
+        let due = self.next_deadline.is_some_and(|deadline| deadline <= now);
+        let shared = self.shared.clone();
+        let mut engine = shared.engine.lock();
+        engine.enter(now);
+        for id in self.closed_sessions.drain(..) {
+            engine.close_session(id);
+        }
+        let more = due && engine.tick();
+        self.collect(&mut engine);
+        self.prefetch(&engine);
+        for i in 0..self.turn.len() {
+            let token = self.turn[i];
+            if let Some(connection) = self.connections.get_mut(token)
+                && connection.session.may_execute()
+            {
+                execute(connection, &mut engine, &shared);
+            }
+        }
+        self.collect(&mut engine);
+        let position = engine.position();
+        self.next_deadline = if more { Some(now) } else { engine.next_deadline() };
+        for thread in engine.threads_to_wake(self.index) {
+            shared.mailboxes[thread].wake();
+        }
+        drop(engine);
+        shared.write_up_to(position);
+        self.gate(position);
+    }
+
+    /// Takes what others have put into this thread's sessions.
+    fn collect(&mut self, engine: &mut MutexGuard<'_, Engine>) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        engine.take_dirty(self.index, &mut dirty);
+        for id in dirty.drain(..) {
+            let Some(&token) = self.by_session.get(&id) else { continue };
+            if let (Some(connection), Some(session)) = (self.connections.get_mut(token), engine.session(id)) {
+                session.collect(&mut connection.out);
+                connection.session.set_blocked(session.is_blocked());
+            }
+            self.list(token);
+        }
+        self.dirty = dirty;
+    }
+
+    /// Starts loading what the batch will touch: all buckets first, then all entries.
+    fn prefetch(&mut self, engine: &Engine) {
+        let Self { turn, connections, hashes, .. } = self;
+        hashes.clear();
+        let commands = turn.iter().filter_map(|&token| connections.get(token)).flat_map(|connection| {
+            let db = connection.session.db();
+            connection.session.pending().map(move |args| (db, args))
+        });
+        let mut dbs = Vec::new();
+        for (db, args) in commands.take(PREFETCH_MAX) {
+            if let Some(key) = args.get(1) {
+                let hash = engine.keyspace.hash(key);
+                engine.keyspace.prefetch_bucket(db, hash);
+                hashes.push(hash);
+                if db != 0 {
+                    dbs.push((hashes.len() - 1, db));
+                }
+            }
+        }
+        let mut others = dbs.iter().peekable();
+        for (i, hash) in hashes.iter().enumerate() {
+            let db = match others.peek() {
+                Some((at, db)) if *at == i => {
+                    others.next();
+                    *db
+                }
+                Some(_) | None => 0,
+            };
+            engine.keyspace.prefetch_entry(db, *hash);
+        }
+    }
+
+    /// Who may be answered? Everything is written by now; `always` waits for the disk.
+    fn gate(&mut self, position: u64) {
+        let now = self.shared.settings.fsync() != Fsync::Always || self.shared.levels.level(Level::Synced) >= position;
+        let mut waits = false;
+        for &token in &self.turn {
+            if let Some(connection) = self.connections.get_mut(token)
+                && connection.unsent() > 0
+            {
+                connection.gate(position, now);
+                if !now {
+                    waits = true;
+                    self.holding.push(token);
+                }
+            }
+        }
+        if waits {
+            self.shared.mailboxes[self.index].holds.store(true, Ordering::Release);
+            self.shared.want_sync();
+        }
+    }
+
+    /// Writes every socket once.
+    fn answer_all(&mut self) {
+        if !self.holding.is_empty() {
+            let level = self.shared.levels.level(Level::Synced);
+            for token in std::mem::take(&mut self.holding) {
+                if let Some(connection) = self.connections.get_mut(token)
+                    && connection.release(level)
+                {
+                    self.holding.push(token);
+                }
+                self.list(token);
+            }
+            self.holding.dedup();
+            self.shared.mailboxes[self.index].holds.store(!self.holding.is_empty(), Ordering::Release);
+            if !self.holding.is_empty() {
+                self.shared.want_sync();
+            }
+        }
+        for token in std::mem::take(&mut self.turn) {
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            connection.listed = false;
+            let (alive, bytes) = connection.flush();
+            self.shared.stats.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
+            let more = connection.readable && connection.may_read();
+            if !alive || connection.is_hopeless() {
+                self.close(token);
+            } else if more || connection.session.may_execute() {
+                self.unread.push(token);
+            }
+        }
+    }
+
+    fn close(&mut self, token: usize) {
+        let Some(connection) = self.connections.try_remove(token) else { return };
+        let id = connection.session.id();
+        self.by_session.remove(&id);
+        self.closed_sessions.push(id);
+        self.shared.stats.resp_connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.mailboxes[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Commands prefetched in one turn.
+const PREFETCH_MAX: usize = 1024;
+
+fn execute(connection: &mut Connection, engine: &mut MutexGuard<'_, Engine>, shared: &Shared) {
+    let before = engine.commands_count;
+    match connection.session.execute(engine, shared, &mut connection.out) {
+        Turn::Drained | Turn::Blocked => {}
+        Turn::Closing => connection.closing = true,
+    }
+    if engine.commands_count - before >= BUMP_EVERY {
+        MutexGuard::bump(engine);
+    }
+}
+
+fn tuned(stream: TcpStream) -> Stream {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY was refused");
+    }
+    Stream::Tcp(stream)
+}

@@ -1,0 +1,28 @@
+//! Commands about the session and the server, one file a group. A row without a function has subcommands only.
+
+mod connection;
+mod introspection;
+mod pubsub;
+mod server;
+mod transactions;
+
+use crate::resp::session::Call;
+use leveret_engine::keyspace::command::{Group, Row};
+use leveret_engine::keyspace::{Error, flag};
+
+/// What runs a session command.
+pub(super) type Function = fn(&mut Call<'_, '_>) -> Result<(), Error>;
+
+/// All rows of the session.
+pub(super) const TABLES: &[&[Row<Option<Function>>]] =
+    &[connection::ROWS, introspection::ROWS, pubsub::ROWS, server::ROWS, transactions::ROWS];
+
+const fn session(name: &'static str, arity: i16, group: Group, flags: u32, run: Function) -> Row<Option<Function>> {
+    Row::new(name, arity, group, flags, Some(run))
+}
+
+const fn container(name: &'static str, group: Group, flags: u32) -> Row<Option<Function>> {
+    Row::new(name, -2, group, flags, None)
+}
+
+const LOADING_STALE: u32 = flag::LOADING | flag::STALE;

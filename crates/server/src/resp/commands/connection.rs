@@ -1,0 +1,247 @@
+//! The connection: handshake, authentication, database, name.
+
+use super::{Function, LOADING_STALE, container, session};
+use crate::resp::session::Call;
+use crate::shared::now_ms;
+use leveret_engine::keyspace::command::{Group, Row};
+use leveret_engine::keyspace::{DATABASES, Error, flag, parse_integer};
+use leveret_resp::Version;
+
+const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::SENTINEL;
+const CLIENT: u32 = COMMON | flag::ALLOW_BUSY;
+
+pub(super) const ROWS: &[Row<Option<Function>>] = &[
+    session("hello", -1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, hello).since("6.0.0").says("Shakes hands: protocol version, authentication, name."),
+    session("auth", -2, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, auth)
+        .cost("O(N) where N is the number of passwords defined for the user")
+        .says("Authenticates the connection."),
+    session("select", 2, Group::Connection, LOADING_STALE | flag::FAST, select).says("Changes the database of the connection."),
+    session("ping", -1, Group::Connection, flag::FAST | flag::SENTINEL, ping).says("Answers PONG, or its argument."),
+    session("echo", 2, Group::Connection, flag::LOADING | flag::STALE | flag::FAST, echo).says("Answers its argument."),
+    session("quit", -1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, quit).says("Closes the connection."),
+    session("reset", 1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, reset).since("6.2.0").says("Gives the connection its first state back."),
+    container("client", Group::Connection, flag::SENTINEL).since("2.4.0").cost("Depends on subcommand."),
+    session("client|id", 2, Group::Connection, CLIENT, id).since("5.0.0").says("Returns the number of the connection."),
+    session("client|getname", 2, Group::Connection, CLIENT, getname).since("2.6.9").says("Returns the name of the connection."),
+    session("client|setname", 3, Group::Connection, CLIENT, setname)
+        .since("2.6.9")
+        .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
+        .says("Names the connection."),
+    session("client|setinfo", 4, Group::Connection, CLIENT, setinfo)
+        .since("7.2.0")
+        .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
+        .says("Tells which client library is in use."),
+    session("client|info", 2, Group::Connection, CLIENT, info).since("6.2.0").tips(&["NONDETERMINISTIC_OUTPUT"]).says("Returns facts about the connection."),
+];
+
+fn check_password(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), Error> {
+    let required = call.shared.settings.requirepass.read();
+    if user == b"default" && (required.is_empty() || required.as_bytes() == password) {
+        return Ok(());
+    }
+    Err(Error::new("WRONGPASS invalid username-password pair or user is disabled."))
+}
+
+fn auth(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let (user, password) = match call.args.len() {
+        2 if call.shared.settings.requirepass.read().is_empty() => {
+            return Err(Error::new(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
+            ));
+        }
+        2 => (&b"default"[..], call.args.get(1).unwrap_or_default()),
+        3 => (call.args.get(1).unwrap_or_default(), call.args.get(2).unwrap_or_default()),
+        _ => return Err(Error::Syntax),
+    };
+    check_password(call, user, password)?;
+    call.session.authenticated = true;
+    call.reply.ok();
+    Ok(())
+}
+
+fn hello(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let mut version = call.session.version;
+    let mut authenticated = call.session.authenticated;
+    let mut name = None;
+    if let Some(wanted) = call.args.get(1) {
+        version = match parse_integer(wanted) {
+            Some(2) => Version::Resp2,
+            Some(3) => Version::Resp3,
+            Some(_) => return Err(Error::new("NOPROTO unsupported protocol version")),
+            None => return Err(Error::new("ERR Protocol version is not an integer or out of range")),
+        };
+    }
+    let mut i = 2;
+    while let Some(option) = call.args.get(i) {
+        let (first, second) = (call.args.get(i + 1), call.args.get(i + 2));
+        match (option.to_ascii_uppercase().as_slice(), first, second) {
+            (b"AUTH", Some(user), Some(password)) => {
+                check_password(call, user, password)?;
+                authenticated = true;
+                i += 3;
+            }
+            (b"SETNAME", Some(wanted), _) => {
+                name = Some(checked_name(wanted)?);
+                i += 2;
+            }
+            _ => {
+                let option = String::from_utf8_lossy(option);
+                return Err(Error::Other(format!("ERR Syntax error in HELLO option '{option}'").into()));
+            }
+        }
+    }
+    if !authenticated {
+        return Err(Error::new(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+        ));
+    }
+    call.session.authenticated = true;
+    if let Some(name) = name {
+        call.session.facts.name = name;
+    }
+    set_version(call, version);
+    let reply = &mut *call.reply;
+    reply.set_version(version);
+    reply.map(7);
+    reply.bulk(b"server");
+    reply.bulk(b"redis");
+    reply.bulk(b"version");
+    reply.bulk(super::server::REDIS_VERSION.as_bytes());
+    reply.bulk(b"proto");
+    reply.integer(if version == Version::Resp3 { 3 } else { 2 });
+    reply.bulk(b"id");
+    reply.integer(call.session.id as i64);
+    reply.bulk(b"mode");
+    reply.bulk(b"standalone");
+    reply.bulk(b"role");
+    reply.bulk(b"master");
+    reply.bulk(b"modules");
+    reply.array(0);
+    Ok(())
+}
+
+fn set_version(call: &mut Call<'_, '_>, version: Version) {
+    call.session.version = version;
+    call.engine.set_version(call.session.id, version);
+}
+
+fn select(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let index = parse_integer(&call.args[1]).ok_or(Error::NotInteger)?;
+    call.session.db = u8::try_from(index).ok().filter(|db| *db < DATABASES).ok_or(Error::DbOutOfRange)?;
+    call.reply.ok();
+    Ok(())
+}
+
+fn ping(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    if call.args.len() > 2 {
+        return Err(Error::WrongArity("ping".into()));
+    }
+    let listens = call.engine.session(call.session.id).is_some_and(|s| s.subscriptions_count() > 0);
+    if listens && call.session.version == Version::Resp2 {
+        call.reply.array(2);
+        call.reply.bulk(b"pong");
+        call.reply.bulk(call.args.get(1).unwrap_or_default());
+        return Ok(());
+    }
+    match call.args.get(1) {
+        Some(text) => call.reply.bulk(text),
+        None => call.reply.simple("PONG"),
+    }
+    Ok(())
+}
+
+fn echo(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.reply.bulk(&call.args[1]);
+    Ok(())
+}
+
+fn quit(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.session.quitting = true;
+    call.reply.ok();
+    Ok(())
+}
+
+fn reset(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.session.multi = None;
+    call.engine.unwatch(call.session.id);
+    for kind in [leveret_engine::SubscriptionKind::Topic, leveret_engine::SubscriptionKind::Pattern] {
+        for name in call.engine.subscriptions(call.session.id, kind) {
+            call.engine.unsubscribe(call.session.id, kind, &name);
+        }
+    }
+    call.session.db = 0;
+    call.session.facts.name.clear();
+    call.session.authenticated = call.shared.settings.requirepass.read().is_empty();
+    set_version(call, Version::Resp2);
+    call.reply.set_version(Version::Resp2);
+    call.reply.simple("RESET");
+    Ok(())
+}
+
+fn id(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.reply.integer(call.session.id as i64);
+    Ok(())
+}
+
+fn getname(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    match call.session.facts.name.as_str() {
+        "" => call.reply.null(),
+        name => call.reply.bulk(name.as_bytes()),
+    }
+    Ok(())
+}
+
+fn checked_name(name: &[u8]) -> Result<String, Error> {
+    if !name.iter().all(|b| (b'!'..=b'~').contains(b)) {
+        return Err(Error::new("ERR Client names cannot contain spaces, newlines or special characters."));
+    }
+    Ok(String::from_utf8_lossy(name).into_owned())
+}
+
+fn setname(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.session.facts.name = checked_name(&call.args[2])?;
+    call.reply.ok();
+    Ok(())
+}
+
+fn setinfo(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let value = &call.args[3];
+    if !value.iter().all(|b| (b'!'..=b'~').contains(b)) {
+        let option = String::from_utf8_lossy(&call.args[2]).to_lowercase();
+        return Err(Error::Other(format!("ERR {option} cannot contain spaces, newlines or special characters.").into()));
+    }
+    let value = String::from_utf8_lossy(value).into_owned();
+    match call.args[2].to_ascii_uppercase().as_slice() {
+        b"LIB-NAME" => call.session.facts.lib_name = value,
+        b"LIB-VER" => call.session.facts.lib_version = value,
+        _ => {
+            let option = String::from_utf8_lossy(&call.args[2]);
+            return Err(Error::Other(format!("ERR Unrecognized option '{option}'").into()));
+        }
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+fn info(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let session = &*call.session;
+    let facts = &session.facts;
+    let id = session.id;
+    let topics = call.engine.subscriptions(id, leveret_engine::SubscriptionKind::Topic).len();
+    let patterns = call.engine.subscriptions(id, leveret_engine::SubscriptionKind::Pattern).len();
+    let multi = session.multi.as_ref().map_or(-1, |multi| multi.queue.len() as i64);
+    let age = now_ms().saturating_sub(facts.since_ms) / 1000;
+    let line = format!(
+        "id={id} addr={} laddr={} fd=0 name={} age={age} idle=0 flags=N db={} sub={topics} psub={patterns} ssub=0 multi={multi} watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
+        facts.address,
+        facts.local_address,
+        facts.name,
+        session.db,
+        facts.last_command,
+        if session.version == Version::Resp3 { 3 } else { 2 },
+        facts.lib_name,
+        facts.lib_version,
+    );
+    call.reply.verbatim("txt", &line);
+    Ok(())
+}

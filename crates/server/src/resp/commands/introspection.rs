@@ -1,0 +1,217 @@
+//! `COMMAND`: the table tells about itself.
+
+use super::{Function, LOADING_STALE, session};
+use crate::resp::session::Call;
+use crate::resp::table::{Command, Run, TABLE, find};
+use leveret_engine::keyspace::command::{Group, KeySpec, Row};
+use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, category, flag};
+
+const COMMON: u32 = LOADING_STALE | flag::SENTINEL;
+
+pub(super) const ROWS: &[Row<Option<Function>>] = &[
+    session("command", -1, Group::Server, COMMON, all)
+        .since("2.8.13")
+        .also(category::CONNECTION)
+        .cost("O(N) where N is the total number of commands")
+        .tips(&["NONDETERMINISTIC_OUTPUT_ORDER"])
+        .says("Returns facts about all commands."),
+    session("command|count", 2, Group::Server, COMMON, count).since("2.8.13").also(category::CONNECTION).says("Returns the number of commands."),
+    session("command|info", -2, Group::Server, COMMON, info)
+        .since("2.8.13")
+        .also(category::CONNECTION)
+        .cost("O(N) where N is the number of commands to look up")
+        .tips(&["NONDETERMINISTIC_OUTPUT_ORDER"])
+        .says("Returns facts about some commands."),
+    session("command|docs", -2, Group::Server, COMMON, docs)
+        .since("7.0.0")
+        .also(category::CONNECTION)
+        .cost("O(N) where N is the number of commands to look up")
+        .tips(&["NONDETERMINISTIC_OUTPUT_ORDER"])
+        .says("Returns what commands are for."),
+    session("command|list", -2, Group::Server, COMMON, list)
+        .since("7.0.0")
+        .also(category::CONNECTION)
+        .cost("O(N) where N is the total number of commands")
+        .tips(&["NONDETERMINISTIC_OUTPUT_ORDER"])
+        .says("Returns the names of all commands."),
+    session("command|getkeys", -3, Group::Server, COMMON, getkeys)
+        .since("2.8.13")
+        .also(category::CONNECTION)
+        .cost("O(N) where N is the number of arguments to the command")
+        .says("Returns which arguments of a command are keys."),
+];
+
+fn top_level() -> Vec<&'static Command> {
+    let mut commands: Vec<&Command> = TABLE.iter().filter(|c| !c.spec.name.contains('|')).collect();
+    commands.sort_by_key(|c| c.spec.name);
+    commands
+}
+
+fn all(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    if call.args.len() > 1 {
+        let sub = call.args.get(1).unwrap_or_default();
+        let command = TABLE.get(b"command").and_then(|c| TABLE.get_sub(c, sub)).ok_or_else(|| {
+            let sub = String::from_utf8_lossy(sub).into_owned();
+            Error::Other(format!("ERR unknown subcommand '{sub}'. Try COMMAND HELP.").into())
+        })?;
+        if !command.spec.takes(call.args.len()) {
+            return Err(Error::WrongArity(command.spec.name.into()));
+        }
+        return match command.run {
+            Run::Session(run) => run(call),
+            Run::Keyspace(_) | Run::Bridge(_) | Run::Container => Err(Error::Syntax),
+        };
+    }
+    let commands = top_level();
+    call.reply.array(commands.len());
+    commands.iter().for_each(|command| describe(call.reply, command));
+    Ok(())
+}
+
+fn count(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.reply.integer(top_level().len() as i64);
+    Ok(())
+}
+
+fn named(name: &[u8]) -> Option<&'static Command> {
+    TABLE.get(name)
+}
+
+fn info(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    if call.args.len() == 2 {
+        let commands = top_level();
+        call.reply.array(commands.len());
+        commands.iter().for_each(|command| describe(call.reply, command));
+        return Ok(());
+    }
+    call.reply.array(call.args.len() - 2);
+    for name in call.args.iter().skip(2) {
+        match named(name) {
+            Some(command) => describe(call.reply, command),
+            None => call.reply.null_array(),
+        }
+    }
+    Ok(())
+}
+
+fn names_of(bits: u32, names: &'static [(u32, &'static str)]) -> Vec<&'static str> {
+    names.iter().filter(|(bit, _)| bits & bit != 0).map(|(_, name)| *name).collect()
+}
+
+fn simple_set(reply: &mut Reply<'_>, names: &[&str]) {
+    reply.set(names.len());
+    names.iter().for_each(|name| reply.simple(name));
+}
+
+/// The ten fields of a command. (Redis: COMMAND INFO)
+fn describe(reply: &mut Reply<'_>, command: &Command) {
+    let spec = &command.spec;
+    reply.array(10);
+    reply.bulk(spec.name.as_bytes());
+    reply.integer(i64::from(spec.arity));
+    simple_set(reply, &names_of(spec.flags, flag::NAMES));
+    let first = spec.keys.first();
+    reply.integer(first.map_or(0, |keys| keys.first as i64));
+    let last = spec.keys.iter().map(|keys| if keys.last < 0 { i64::from(keys.last) } else { keys.first as i64 + i64::from(keys.last) });
+    reply.integer(last.clone().find(|last| *last < 0).or(last.max()).unwrap_or(0));
+    reply.integer(first.map_or(0, |keys| keys.step as i64));
+    simple_set(reply, &names_of(spec.categories(), category::NAMES));
+    reply.array(spec.tips.len());
+    spec.tips.iter().for_each(|tip| reply.bulk(tip.to_ascii_lowercase().as_bytes()));
+    reply.array(spec.keys.len());
+    spec.keys.iter().for_each(|keys| describe_keys(reply, keys));
+    let subs = TABLE.subs(spec.name);
+    reply.array(subs.len());
+    subs.iter().for_each(|sub| describe(reply, sub));
+}
+
+fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
+    let pair = |reply: &mut Reply<'_>, name: &str, value: i64| {
+        reply.bulk(name.as_bytes());
+        reply.integer(value);
+    };
+    reply.map(3);
+    reply.bulk(b"flags");
+    simple_set(reply, keys.flags);
+    reply.bulk(b"begin_search");
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(b"index");
+    reply.bulk(b"spec");
+    reply.map(1);
+    pair(reply, "index", keys.first as i64);
+    reply.bulk(b"find_keys");
+    reply.map(2);
+    reply.bulk(b"type");
+    reply.bulk(b"range");
+    reply.bulk(b"spec");
+    reply.map(3);
+    pair(reply, "lastkey", i64::from(keys.last));
+    pair(reply, "keystep", keys.step as i64);
+    pair(reply, "limit", 0);
+}
+
+fn docs(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let commands: Vec<&Command> = match call.args.len() {
+        2 => top_level(),
+        _ => call.args.iter().skip(2).filter_map(named).collect(),
+    };
+    call.reply.map(commands.len());
+    commands.iter().for_each(|command| document(call.reply, command));
+    Ok(())
+}
+
+fn document(reply: &mut Reply<'_>, command: &Command) {
+    let subs = TABLE.subs(command.spec.name);
+    let spec = &command.spec;
+    let facts = [("summary", spec.summary), ("since", spec.since), ("group", spec.group.name()), ("complexity", spec.complexity)];
+    reply.bulk(spec.name.as_bytes());
+    reply.map(facts.len() + usize::from(!subs.is_empty()));
+    for (name, value) in facts {
+        reply.bulk(name.as_bytes());
+        reply.bulk(value.as_bytes());
+    }
+    if !subs.is_empty() {
+        reply.bulk(b"subcommands");
+        reply.map(subs.len());
+        subs.iter().for_each(|sub| document(reply, sub));
+    }
+}
+
+fn list(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let mut names: Vec<&str> = TABLE.iter().map(|c| c.spec.name).collect();
+    names.sort_unstable();
+    if let Some(option) = call.args.get(2) {
+        let (by, value) = match (option, call.args.get(3), call.args.get(4)) {
+            (option, Some(by), Some(value)) if option.eq_ignore_ascii_case(b"filterby") && call.args.len() == 5 => (by.to_ascii_uppercase(), value),
+            _ => return Err(Error::Syntax),
+        };
+        match by.as_slice() {
+            b"PATTERN" => names.retain(|name| leveret_engine::keyspace::glob::matches(&value.to_ascii_lowercase(), name.as_bytes())),
+            b"ACLCAT" => {
+                let wanted = format!("@{}", String::from_utf8_lossy(value).to_lowercase());
+                let bit = category::NAMES.iter().find(|(_, name)| *name == wanted).map_or(0, |(bit, _)| *bit);
+                names.retain(|name| TABLE.get(name.as_bytes()).is_some_and(|c| c.spec.categories() & bit != 0));
+            }
+            b"MODULE" => names.clear(),
+            _ => return Err(Error::Syntax),
+        }
+    }
+    call.reply.array(names.len());
+    names.iter().for_each(|name| call.reply.bulk(name.as_bytes()));
+    Ok(())
+}
+
+fn getkeys(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let inner: ArgsBuf = call.args.iter().skip(2).collect();
+    let inner: Args<'_> = inner.as_args();
+    let command = TABLE.get(inner.get(0).unwrap_or_default()).ok_or(Error::new("ERR Invalid command specified"))?;
+    if command.spec.keys.is_empty() {
+        return Err(Error::new("ERR The command has no key arguments"));
+    }
+    let command = find(inner).map_err(|_| Error::new("ERR Invalid number of arguments specified for command"))?;
+    let positions: Vec<usize> = command.spec.key_positions(inner.len()).collect();
+    call.reply.array(positions.len());
+    positions.iter().for_each(|&i| call.reply.bulk(&inner[i]));
+    Ok(())
+}

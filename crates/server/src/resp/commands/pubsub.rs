@@ -1,0 +1,72 @@
+//! Publish/subscribe as commands of a session.
+
+use super::{Function, LOADING_STALE, session};
+use crate::resp::session::Call;
+use leveret_engine::SubscriptionKind as Kind;
+use leveret_engine::keyspace::command::{Group, Row};
+use leveret_engine::keyspace::{Error, flag};
+
+const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::PUBSUB | flag::SENTINEL;
+
+pub(super) const ROWS: &[Row<Option<Function>>] = &[
+    session("subscribe", -2, Group::Pubsub, COMMON, |call| subscribe(call, Kind::Topic, "subscribe"))
+        .since("2.0.0")
+        .cost("O(N) where N is the number of channels to subscribe to.")
+        .says("Listens to channels."),
+    session("psubscribe", -2, Group::Pubsub, COMMON, |call| subscribe(call, Kind::Pattern, "psubscribe"))
+        .since("2.0.0")
+        .cost("O(N) where N is the number of patterns to subscribe to.")
+        .says("Listens to all channels that match patterns."),
+    session("unsubscribe", -1, Group::Pubsub, COMMON, |call| unsubscribe(call, Kind::Topic, "unsubscribe"))
+        .since("2.0.0")
+        .cost("O(N) where N is the number of channels to unsubscribe.")
+        .says("Stops listening to channels."),
+    session("punsubscribe", -1, Group::Pubsub, COMMON, |call| unsubscribe(call, Kind::Pattern, "punsubscribe"))
+        .since("2.0.0")
+        .cost("O(N) where N is the number of patterns to unsubscribe.")
+        .says("Stops listening to patterns."),
+    session("publish", 3, Group::Pubsub, LOADING_STALE | flag::PUBSUB | flag::FAST | flag::MAY_REPLICATE | flag::SENTINEL, publish)
+        .since("2.0.0")
+        .cost("O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of subscribed patterns (by any client).")
+        .says("Sends a message to everybody who listens to a channel."),
+];
+
+fn confirm(call: &mut Call<'_, '_>, word: &str, name: Option<&[u8]>, count: usize) {
+    call.reply.push(3);
+    call.reply.bulk(word.as_bytes());
+    match name {
+        Some(name) => call.reply.bulk(name),
+        None => call.reply.null(),
+    }
+    call.reply.integer(count as i64);
+}
+
+fn subscribe(call: &mut Call<'_, '_>, kind: Kind, word: &str) -> Result<(), Error> {
+    for name in call.args.iter().skip(1) {
+        let count = call.engine.subscribe(call.session.id, kind, name);
+        confirm(call, word, Some(name), count);
+    }
+    Ok(())
+}
+
+fn unsubscribe(call: &mut Call<'_, '_>, kind: Kind, word: &str) -> Result<(), Error> {
+    let names: Vec<Box<[u8]>> = match call.args.len() {
+        1 => call.engine.subscriptions(call.session.id, kind),
+        _ => call.args.iter().skip(1).map(Into::into).collect(),
+    };
+    if names.is_empty() {
+        let count = call.engine.session(call.session.id).map_or(0, |s| s.subscriptions_count());
+        confirm(call, word, None, count);
+    }
+    for name in &names {
+        let count = call.engine.unsubscribe(call.session.id, kind, name);
+        confirm(call, word, Some(name), count);
+    }
+    Ok(())
+}
+
+fn publish(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let count = call.engine.publish_topic(&call.args[1], &call.args[2]);
+    call.reply.integer(count as i64);
+    Ok(())
+}

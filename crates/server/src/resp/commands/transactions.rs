@@ -1,0 +1,75 @@
+//! MULTI, EXEC and optimistic locking. EXEC is one commit: one record, whatever it spans.
+
+use super::{Function, LOADING_STALE, session};
+use crate::resp::session::{Call, Multi};
+use leveret_engine::keyspace::command::{Group, Row, keys};
+use leveret_engine::keyspace::{Error, flag};
+
+const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::FAST | flag::ALLOW_BUSY;
+
+pub(super) const ROWS: &[Row<Option<Function>>] = &[
+    session("multi", 1, Group::Transactions, COMMON | flag::NO_MULTI, multi).since("1.2.0").says("Starts a transaction."),
+    session("exec", 1, Group::Transactions, LOADING_STALE | flag::NOSCRIPT, exec)
+        .since("1.2.0")
+        .cost("Depends on commands in the transaction")
+        .says("Executes all commands of a transaction as one commit."),
+    session("discard", 1, Group::Transactions, COMMON, discard).since("2.0.0").cost("O(N), when N is the number of queued commands").says("Drops a transaction."),
+    session("watch", -2, Group::Transactions, COMMON | flag::NO_MULTI, watch)
+        .keys(&[keys(&["RO"], 1, -1, 1)])
+        .since("2.2.0")
+        .cost("O(1) for every key.")
+        .says("Makes the next EXEC depend on keys staying unchanged."),
+    session("unwatch", 1, Group::Transactions, COMMON, unwatch).since("2.2.0").says("Forgets all watched keys."),
+];
+
+fn multi(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    if call.session.multi.is_some() {
+        return Err(Error::new("ERR MULTI calls can not be nested"));
+    }
+    call.session.multi = Some(Multi::default());
+    call.reply.ok();
+    Ok(())
+}
+
+fn exec(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let multi = call.session.multi.take().ok_or(Error::new("ERR EXEC without MULTI"))?;
+    let touched = call.engine.unwatch(call.session.id);
+    if multi.refused {
+        return Err(Error::new("EXECABORT Transaction discarded because of previous errors."));
+    }
+    if touched {
+        call.reply.null_array();
+        return Ok(());
+    }
+    call.reply.array(multi.queue.len());
+    call.engine.begin();
+    for (command, args) in &multi.queue {
+        call.session.run(call.engine, call.shared, command, args.as_args(), call.reply, false);
+    }
+    call.engine.end();
+    Ok(())
+}
+
+fn discard(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.session.multi.take().ok_or(Error::new("ERR DISCARD without MULTI"))?;
+    call.engine.unwatch(call.session.id);
+    call.reply.ok();
+    Ok(())
+}
+
+fn watch(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    if call.session.multi.is_some() {
+        return Err(Error::new("ERR WATCH inside MULTI is not allowed"));
+    }
+    for key in call.args.iter().skip(1) {
+        call.engine.watch(call.session.id, call.session.db, key);
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+fn unwatch(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.engine.unwatch(call.session.id);
+    call.reply.ok();
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! One RESP connection as a state machine: bytes in, bytes out, no socket. Decoding happens outside the engine's lock,
+//! execution inside; a blocked session executes nothing until the engine has answered it.
+
+use crate::resp::table::{Command, Run, find};
+use crate::shared::Shared;
+use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
+use leveret_engine::{Engine, SessionId};
+use leveret_resp::{Batch, Decoder, ProtocolError, Version};
+
+/// Why the connection ends after what was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Malformed bytes; the client gets the text.
+    Protocol(ProtocolError),
+    /// The client said goodbye.
+    Quit,
+}
+
+/// Commands queued by `MULTI`.
+#[derive(Default)]
+pub(crate) struct Multi {
+    pub(crate) queue: Vec<(&'static Command, ArgsBuf)>,
+    /// A command was refused while queueing: `EXEC` refuses all.
+    pub(crate) refused: bool,
+}
+
+/// What the session has said about itself.
+#[derive(Default)]
+pub(crate) struct Facts {
+    pub(crate) name: String,
+    pub(crate) lib_name: String,
+    pub(crate) lib_version: String,
+    pub(crate) address: String,
+    pub(crate) local_address: String,
+    pub(crate) since_ms: u64,
+    pub(crate) last_command: &'static str,
+}
+
+/// One connection.
+pub struct RespSession {
+    pub(crate) id: SessionId,
+    pub(crate) db: u8,
+    pub(crate) version: Version,
+    pub(crate) authenticated: bool,
+    pub(crate) multi: Option<Multi>,
+    pub(crate) facts: Facts,
+    pub(crate) quitting: bool,
+    blocked: bool,
+    decoder: Decoder,
+    input: Vec<u8>,
+    consumed: usize,
+    batch: Batch,
+    /// Commands of the batch already executed.
+    done: usize,
+    error: Option<ProtocolError>,
+}
+
+/// What one locked visit left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Everything that has arrived was executed.
+    Drained,
+    /// The session waits for a key; the rest of its commands stay.
+    Blocked,
+    /// The connection is to be closed once its answers are out.
+    Closing,
+}
+
+/// What a session command works with.
+pub struct Call<'a, 'b> {
+    pub(crate) session: &'a mut RespSession,
+    pub(crate) engine: &'a mut Engine,
+    pub(crate) shared: &'a Shared,
+    pub(crate) args: Args<'a>,
+    pub(crate) reply: &'a mut Reply<'b>,
+}
+
+impl RespSession {
+    /// A new session; `needs_password` when `requirepass` is set.
+    pub fn new(id: SessionId, needs_password: bool, bulk_bytes_max: usize) -> Self {
+        let mut decoder = Decoder::default();
+        decoder.limits.authenticated = !needs_password;
+        decoder.limits.bulk_bytes_max = bulk_bytes_max;
+        Self {
+            id,
+            db: 0,
+            version: Version::Resp2,
+            authenticated: !needs_password,
+            multi: None,
+            facts: Facts::default(),
+            quitting: false,
+            blocked: false,
+            decoder,
+            input: Vec::new(),
+            consumed: 0,
+            batch: Batch::default(),
+            done: 0,
+            error: None,
+        }
+    }
+
+    /// The session's number in the engine.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Where the socket's bytes are read into.
+    pub fn input(&mut self) -> &mut Vec<u8> {
+        &mut self.input
+    }
+
+    /// Finds the commands in what has arrived. Outside the lock.
+    pub fn decode(&mut self) {
+        if self.done < self.batch.len() || self.error.is_some() {
+            return;
+        }
+        self.settle_input();
+        self.decoder.limits.authenticated = self.authenticated;
+        match self.decoder.decode(&mut self.input, &mut self.batch) {
+            Ok(consumed) => self.consumed = consumed,
+            Err(error) => self.error = Some(error),
+        }
+    }
+
+    /// Drops the bytes of executed commands.
+    fn settle_input(&mut self) {
+        self.batch.clear();
+        self.done = 0;
+        if self.consumed > 0 {
+            self.input.drain(..self.consumed);
+            self.consumed = 0;
+        }
+        if self.input.is_empty() && self.input.capacity() > INPUT_KEPT {
+            self.input = Vec::new();
+        }
+    }
+
+    /// True when there is something for `execute`.
+    pub fn has_work(&self) -> bool {
+        self.done < self.batch.len() || self.error.is_some()
+    }
+
+    /// True when `execute` would do something now.
+    pub fn may_execute(&self) -> bool {
+        self.has_work() && !self.blocked
+    }
+
+    /// True while a blocking command waits.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// The engine has answered the blocking command, or not yet.
+    pub fn set_blocked(&mut self, blocked: bool) {
+        self.blocked = blocked;
+    }
+
+    /// Where the connection comes from and since when it is there.
+    pub fn introduce(&mut self, address: String, local_address: String, now_ms: u64) {
+        self.facts.address = address;
+        self.facts.local_address = local_address;
+        self.facts.since_ms = now_ms;
+    }
+
+    /// The commands that will be executed next, for prefetching.
+    pub fn pending(&self) -> impl Iterator<Item = Args<'_>> {
+        (self.done..self.batch.len()).map(|i| self.batch.args(i, &self.input))
+    }
+
+    /// The selected database.
+    pub fn db(&self) -> u8 {
+        self.db
+    }
+
+    /// Executes what was decoded, under the lock, and writes the answers to `out`.
+    pub fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Vec<u8>) -> Turn {
+        // The input and the batch are lent out while commands may change the rest of the session.
+        let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));
+        let mut turn = Turn::Drained;
+        while self.done < batch.len() && turn == Turn::Drained {
+            let args = batch.args(self.done, &input);
+            self.done += 1;
+            turn = self.command(engine, shared, args, out);
+        }
+        self.blocked = turn == Turn::Blocked;
+        (self.input, self.batch) = (input, batch);
+        if turn == Turn::Drained
+            && let Some(error) = self.error
+        {
+            Reply::new(out, self.version).error(&format!("ERR {error}"));
+            turn = Turn::Closing;
+        }
+        turn
+    }
+
+    fn command(&mut self, engine: &mut Engine, shared: &Shared, args: Args<'_>, out: &mut Vec<u8>) -> Turn {
+        let mut reply = Reply::new(out, self.version);
+        let command = match self.admit(engine, args) {
+            Ok(command) => command,
+            Err(error) => {
+                if let Some(multi) = &mut self.multi {
+                    multi.refused = true;
+                }
+                reply.error(&error.to_string());
+                return Turn::Drained;
+            }
+        };
+        if let Some(multi) = &mut self.multi
+            && !runs_inside_multi(command)
+        {
+            multi.queue.push((command, args.into()));
+            reply.simple("QUEUED");
+            return Turn::Drained;
+        }
+        self.run(engine, shared, command, args, &mut reply, true);
+        match () {
+            () if self.quitting => Turn::Closing,
+            () if command.spec.flags & flag::BLOCKING != 0 && engine.session(self.id).is_some_and(|s| s.is_blocked()) => Turn::Blocked,
+            () => Turn::Drained,
+        }
+    }
+
+    fn admit(&self, engine: &mut Engine, args: Args<'_>) -> Result<&'static Command, Error> {
+        let command = find(args)?;
+        if !self.authenticated && command.spec.flags & flag::NO_AUTH == 0 {
+            return Err(Error::new("NOAUTH Authentication required."));
+        }
+        if self.version == Version::Resp2
+            && command.spec.flags & flag::PUBSUB == 0
+            && engine.session(self.id).is_some_and(|s| s.subscriptions_count() > 0)
+            && !matches!(command.spec.name, "ping" | "quit" | "reset")
+        {
+            let name = command.spec.name;
+            let line = format!("ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context");
+            return Err(Error::Other(line.into()));
+        }
+        Ok(command)
+    }
+
+    /// Runs one admitted command; `may_block` is false inside `EXEC`.
+    pub(crate) fn run(&mut self, engine: &mut Engine, shared: &Shared, command: &'static Command, args: Args<'_>, reply: &mut Reply<'_>, may_block: bool) {
+        self.facts.last_command = command.spec.name;
+        let mark = reply.mark();
+        let result = match command.run {
+            Run::Keyspace(run) => {
+                if let Some(block) = engine.run(run, self.db, args, reply)
+                    && may_block
+                {
+                    let timeout_reply = reply.since(mark).to_vec();
+                    reply.truncate(mark);
+                    engine.wait(self.id, run, self.db, args, block, &timeout_reply);
+                }
+                Ok(())
+            }
+            Run::Bridge(run) => {
+                engine.begin();
+                let result = run(engine, args, reply);
+                engine.end();
+                result
+            }
+            Run::Session(run) => run(&mut Call { session: self, engine, shared, args, reply }),
+            Run::Container => Err(Error::WrongArity(command.spec.name.into())),
+        };
+        if let Err(error) = result {
+            reply.truncate(mark);
+            reply.error(&error.to_string());
+        }
+    }
+}
+
+/// These act on the transaction or the connection at once.
+fn runs_inside_multi(command: &Command) -> bool {
+    matches!(command.spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+/// Input buffers larger than this are given back when they are empty.
+const INPUT_KEPT: usize = 64 * 1024;

@@ -1,0 +1,121 @@
+//! The one command table: the rows of the keyspace, of the engine's bridge to AMQP and of the session, under one roof.
+//! It feeds dispatch and `COMMAND`.
+
+use crate::resp::commands;
+use crate::resp::session::Call;
+use hashbrown::HashMap;
+use leveret_engine::Engine;
+use leveret_engine::keyspace::{self, Args, Error, Reply, Row, Spec};
+use std::sync::LazyLock;
+
+/// What runs a command.
+#[derive(Clone, Copy)]
+pub enum Run {
+    /// A command of the keyspace.
+    Keyspace(keyspace::Run),
+    /// A command that spans keyspace and broker; runs inside a commit.
+    Bridge(fn(&mut Engine, Args<'_>, &mut Reply<'_>) -> Result<(), Error>),
+    /// A command about the session, the server or publish/subscribe.
+    Session(fn(&mut Call<'_, '_>) -> Result<(), Error>),
+    /// Has subcommands only.
+    Container,
+}
+
+/// A row of the table as it is used.
+#[derive(Clone, Copy)]
+pub struct Command {
+    /// The facts.
+    pub spec: Spec,
+    /// The function.
+    pub run: Run,
+}
+
+/// Every command by its lower-case name; a subcommand by `config|get`.
+pub struct Table {
+    by_name: HashMap<&'static [u8], Command, foldhash::fast::FixedState>,
+}
+
+/// The table.
+pub static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let mut by_name = HashMap::default();
+    let mut add = |spec: Spec, run| by_name.insert(spec.name.as_bytes(), Command { spec, run });
+    for row in keyspace::commands::TABLES.iter().copied().flatten() {
+        add(row.spec, Run::Keyspace(row.run));
+    }
+    for Row { spec, run } in commands::TABLES.iter().copied().flatten() {
+        add(*spec, run.map_or(Run::Container, Run::Session));
+    }
+    Table { by_name }
+});
+
+/// Longer than any name.
+const NAME_MAX: usize = 64;
+
+impl Table {
+    /// All commands and subcommands.
+    pub fn iter(&self) -> impl Iterator<Item = &Command> {
+        self.by_name.values()
+    }
+
+    /// The command of this name, in any case; `config|get` names a subcommand.
+    pub fn get(&self, name: &[u8]) -> Option<&Command> {
+        let mut lower = [0; NAME_MAX];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.by_name.get(&*lower)
+    }
+
+    /// The subcommand `sub` of a container.
+    pub fn get_sub(&self, container: &Command, sub: &[u8]) -> Option<&Command> {
+        let mut name = Vec::with_capacity(NAME_MAX);
+        name.extend_from_slice(container.spec.name.as_bytes());
+        name.push(b'|');
+        name.extend_from_slice(sub);
+        self.get(&name)
+    }
+
+    /// The subcommands of a container, by name.
+    pub fn subs(&self, container: &str) -> Vec<&Command> {
+        let prefix = format!("{container}|");
+        let mut subs: Vec<&Command> = self.iter().filter(|c| c.spec.name.starts_with(&prefix)).collect();
+        subs.sort_by_key(|c| c.spec.name);
+        subs
+    }
+}
+
+/// The command that the arguments name, or the refusal.
+pub fn find(args: Args<'_>) -> Result<&'static Command, Error> {
+    let name = args.get(0).unwrap_or_default();
+    let command = TABLE.get(name).filter(|_| !name.contains(&b'|')).ok_or_else(|| unknown(args))?;
+    let command = match (command.run, args.get(1)) {
+        (Run::Container, Some(sub)) => TABLE.get_sub(command, sub).ok_or_else(|| unknown_sub(name, sub))?,
+        (Run::Container | Run::Keyspace(_) | Run::Bridge(_) | Run::Session(_), _) => command,
+    };
+    if !command.spec.takes(args.len()) {
+        return Err(Error::WrongArity(command.spec.name.into()));
+    }
+    Ok(command)
+}
+
+/// At most 128 bytes of each are repeated to the client. (Redis: `commandCheckExistence`)
+#[cold]
+fn unknown(args: Args<'_>) -> Error {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.get(..128).unwrap_or(bytes)).into_owned();
+    let mut beginning = String::new();
+    for arg in args.iter().skip(1) {
+        if beginning.len() >= 128 {
+            break;
+        }
+        beginning += &format!("'{}' ", text(arg));
+    }
+    let name = text(args.get(0).unwrap_or_default());
+    Error::Other(format!("ERR unknown command '{name}', with args beginning with: {beginning}").into())
+}
+
+#[cold]
+fn unknown_sub(name: &[u8], sub: &[u8]) -> Error {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes.get(..128).unwrap_or(bytes)).into_owned();
+    let (name, sub) = (text(name), text(sub));
+    Error::Other(format!("ERR unknown subcommand '{sub}'. Try {} HELP.", name.to_uppercase()).into())
+}

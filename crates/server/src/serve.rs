@@ -1,0 +1,158 @@
+//! Starting and stopping: recovery, listeners, threads.
+
+use crate::Settings;
+use crate::io_loop::{IoLoop, Listener, Mailbox};
+use crate::log::{LogWriter, run_flusher, run_preparer};
+use crate::shared::{Shared, Stats, now_ms};
+use leveret_cluster::Alone;
+use leveret_engine::Engine;
+use leveret_wal::{Disk, Log, Options, Summary, Syncer};
+use mio::Poll;
+use mio::net::{TcpListener, UnixListener};
+use parking_lot::{Condvar, Mutex};
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// Why a server does not start; `Display` is for the person who started it.
+#[derive(Debug)]
+pub enum StartError {
+    /// The data directory or an address cannot be had.
+    Io(String, std::io::Error),
+    /// The log cannot be read.
+    Log(leveret_wal::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Io(what, error) => write!(f, "{what}: {error}"),
+            StartError::Log(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Where a server listens.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses {
+    /// RESP.
+    pub resp: Vec<SocketAddr>,
+}
+
+/// A running server.
+pub struct Server {
+    /// What its threads share.
+    pub shared: Arc<Shared>,
+    /// Where it listens.
+    pub addresses: Addresses,
+    /// What recovery found.
+    pub recovered: Summary,
+    syncer: Syncer,
+    threads: Vec<JoinHandle<()>>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+fn listen(settings: &Settings, port: u16, listeners: &mut Vec<Listener>) -> Result<Vec<SocketAddr>, StartError> {
+    let mut bound = Vec::new();
+    for host in settings.bind.iter().filter(|_| port != 0) {
+        let failed = |error| StartError::Io(format!("cannot listen on {host} port {port}"), error);
+        for address in (host.as_str(), port).to_socket_addrs().map_err(failed)? {
+            match TcpListener::bind(address) {
+                Ok(listener) => {
+                    bound.push(address);
+                    listeners.push(Listener::Tcp(listener));
+                }
+                // A machine without IPv6 is no reason not to start.
+                Err(error) if address.is_ipv6() && error.kind() == std::io::ErrorKind::AddrNotAvailable => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+    Ok(bound)
+}
+
+/// Recovers the state from the data directory, listens, and starts all threads.
+pub fn start(settings: Settings) -> Result<Server, StartError> {
+    let what = format!("cannot use the data directory {}", settings.data_dir.display());
+    let disk = Disk::open(&settings.data_dir).map_err(|error| StartError::Io(what, error))?;
+    let threads_count = settings.io_threads.max(1);
+    let mut engine = Engine::new(fastrand::u64(..), threads_count);
+    let options = Options { segment_bytes: settings.segment_bytes };
+    let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
+    let recovered = log.replay(&mut |record| engine.apply(&record)).map_err(StartError::Log)?;
+    engine.after_replay(now_ms());
+
+    let mut listeners = Vec::new();
+    let addresses = Addresses { resp: listen(&settings, settings.resp_port, &mut listeners)? };
+    if let Some(path) = &settings.unix_socket {
+        let failed = |error| StartError::Io(format!("cannot listen on {}", path.display()), error);
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(()) | Err(_) => {}
+        }
+        listeners.push(Listener::Unix(UnixListener::bind(path).map_err(failed)?));
+    }
+    let failed = |error| StartError::Io("cannot make an event loop".into(), error);
+    let polls = (0..threads_count).map(|_| Poll::new()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let mailboxes = polls.iter().map(Mailbox::new).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let (syncer, preparer) = (log.syncer(), log.preparer());
+    let shared = Arc::new(Shared {
+        settings,
+        engine: Mutex::new(engine),
+        log: Mutex::new(LogWriter::new(log)),
+        levels: Alone::recovered(recovered.last_position),
+        mailboxes,
+        stopping: AtomicBool::new(false),
+        sync_wanted: Mutex::new(false),
+        sync_signal: Condvar::new(),
+        started: Instant::now(),
+        stats: Stats::default(),
+    });
+    let mut threads = Vec::new();
+    for (index, poll) in polls.into_iter().enumerate() {
+        let listeners = if index == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
+        let io_loop = IoLoop::new(shared.clone(), index, poll, listeners).map_err(failed)?;
+        threads.push(spawn(format!("io-{index}"), move || io_loop.run()).map_err(failed)?);
+    }
+    let (for_flusher, its_syncer) = (shared.clone(), syncer.clone());
+    let for_preparer = shared.clone();
+    let helpers = vec![
+        spawn("flusher".into(), move || run_flusher(&for_flusher, &its_syncer)).map_err(failed)?,
+        spawn("preparer".into(), move || run_preparer(&for_preparer, &preparer)).map_err(failed)?,
+    ];
+    Ok(Server { shared, addresses, recovered, syncer, threads, helpers })
+}
+
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name(name).spawn(run)
+}
+
+impl Server {
+    /// Stops accepting, answers what was taken, syncs everything, and ends all threads.
+    pub fn stop(mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.mailboxes.iter().for_each(Mailbox::wake);
+        join(&mut self.threads);
+        self.shared.flush(&self.syncer);
+        self.shared.want_sync();
+        self.helpers.iter().for_each(|thread| thread.thread().unpark());
+        join(&mut self.helpers);
+        if let Some(path) = &self.shared.settings.unix_socket {
+            // It may be gone already.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn join(threads: &mut Vec<JoinHandle<()>>) {
+    for thread in threads.drain(..) {
+        if thread.join().is_err() {
+            tracing::error!("a thread has panicked");
+        }
+    }
+}

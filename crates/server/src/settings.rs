@@ -1,0 +1,105 @@
+//! What a server is told before it starts and, where Redis allows it, while it runs.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+
+/// When answers of the RESP side leave. (Redis: `appendfsync`)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fsync {
+    /// After the sync of what they saw.
+    Always,
+    /// When the kernel has it; synced every second.
+    Everysec,
+    /// When the kernel has it; synced when the kernel likes.
+    No,
+}
+
+impl Fsync {
+    /// From Redis' name.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "always" => Some(Fsync::Always),
+            "everysec" => Some(Fsync::Everysec),
+            "no" => Some(Fsync::No),
+            _ => None,
+        }
+    }
+
+    /// Redis' name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Fsync::Always => "always",
+            Fsync::Everysec => "everysec",
+            Fsync::No => "no",
+        }
+    }
+}
+
+/// All settings of one server.
+#[derive(Debug)]
+pub struct Settings {
+    /// Where the log lies.
+    pub data_dir: PathBuf,
+    /// Addresses to listen on, names or numbers.
+    pub bind: Vec<String>,
+    /// 0 turns a listener off.
+    pub resp_port: u16,
+    /// See `resp_port`.
+    pub amqp_port: u16,
+    /// See `resp_port`.
+    pub http_port: u16,
+    /// Listen for RESP here as well.
+    pub unix_socket: Option<PathBuf>,
+    /// I/O threads.
+    pub io_threads: usize,
+    /// Bytes of one log segment.
+    pub segment_bytes: u64,
+    /// The password of RESP's default user; empty needs none. (Redis: `requirepass`)
+    pub requirepass: parking_lot::RwLock<String>,
+    /// `DEBUG` is allowed. (Redis: `enable-debug-command`)
+    pub enable_debug_command: AtomicBool,
+    /// Redis: `proto-max-bulk-len`.
+    pub bulk_bytes_max: AtomicUsize,
+    /// Redis: `maxclients`.
+    pub clients_max: AtomicUsize,
+    /// Largest AMQP message body. (RabbitMQ: `max_message_size`)
+    pub message_bytes_max: u64,
+    fsync: AtomicU8,
+}
+
+impl Settings {
+    /// The defaults for a data directory.
+    pub fn new(data_dir: PathBuf) -> Self {
+        Self {
+            data_dir,
+            bind: vec!["127.0.0.1".into(), "::1".into()],
+            resp_port: 6379,
+            amqp_port: 5672,
+            http_port: 15672,
+            unix_socket: None,
+            io_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            segment_bytes: 64 * 1024 * 1024,
+            requirepass: parking_lot::RwLock::default(),
+            enable_debug_command: AtomicBool::new(false),
+            bulk_bytes_max: AtomicUsize::new(512 * 1024 * 1024),
+            clients_max: AtomicUsize::new(10_000),
+            message_bytes_max: 128 * 1024 * 1024,
+            fsync: AtomicU8::new(1),
+        }
+    }
+
+    /// When RESP answers leave.
+    #[inline]
+    pub fn fsync(&self) -> Fsync {
+        match self.fsync.load(Ordering::Relaxed) {
+            0 => Fsync::Always,
+            1 => Fsync::Everysec,
+            _ => Fsync::No,
+        }
+    }
+
+    /// Changes when RESP answers leave, from the next turn on.
+    pub fn set_fsync(&self, fsync: Fsync) {
+        self.fsync.store(fsync as u8, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,51 @@
+//! What all threads of a server share: the engine behind its one lock, the log behind another, and the levels.
+
+use crate::Settings;
+use crate::io_loop::Mailbox;
+use crate::log::LogWriter;
+use leveret_cluster::Alone;
+use leveret_engine::Engine;
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::{Instant, SystemTime};
+
+/// One server's common state. Lock order: the log before the engine.
+pub struct Shared {
+    /// Settings.
+    pub settings: Settings,
+    /// The state; entered once per turn.
+    pub engine: Mutex<Engine>,
+    /// Writes records, in the order of their positions.
+    pub(crate) log: Mutex<LogWriter>,
+    /// How durable a position is.
+    pub levels: Alone,
+    /// How to reach the I/O threads.
+    pub(crate) mailboxes: Vec<Mailbox>,
+    /// Set once: stop.
+    pub(crate) stopping: AtomicBool,
+    /// True when somebody waits for a sync.
+    pub(crate) sync_wanted: Mutex<bool>,
+    pub(crate) sync_signal: Condvar,
+    /// When the server started.
+    pub started: Instant,
+    /// Counters.
+    pub stats: Stats,
+}
+
+/// Counters since the start.
+#[derive(Default, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Stats {
+    pub connections_accepted: AtomicU64,
+    pub resp_connections: AtomicU64,
+    pub amqp_connections: AtomicU64,
+    pub bytes_read: AtomicU64,
+    pub bytes_written: AtomicU64,
+    pub syncs: AtomicU64,
+    pub log_writes: AtomicU64,
+}
+
+/// Milliseconds since the Unix epoch, by the wall clock.
+pub(crate) fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
