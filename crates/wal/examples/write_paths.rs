@@ -112,7 +112,7 @@ fn turns(directory: &Path, turn: usize, filled: bool, map: bool) {
 
 fn record(tail: &mut Tail, position: u64, len: usize) {
     tail.begin();
-    tail.changes().resize(tail.changes().len() + len, 5);
+    tail.changes().extend(std::iter::repeat_n(5, len));
     tail.commit(Head { kind: 1, partition: 0, term: 1, position, time_ms: 1_700_000_000_000 });
 }
 
