@@ -69,7 +69,7 @@ fn turns(directory: &Path, turn: usize, filled: bool, map: bool) {
     let path = directory.join("measured");
     let target = target(&path, filled, map);
     let bytes = vec![7; turn];
-    let count = (SEGMENT / turn).min(4096);
+    let count = (SEGMENT / turn).min(16_384);
     let (stop, mut took) = (AtomicBool::new(false), Vec::with_capacity(count));
     let mut syncs = 0;
     let begun = Instant::now();

@@ -16,7 +16,7 @@ const NEXT: &str = "next.tmp";
 const ZEROS: usize = 1024 * 1024;
 
 /// What can be chosen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
     /// How large a segment gets, in bytes; at least 256.
     pub segment_bytes: u64,
