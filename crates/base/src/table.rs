@@ -253,7 +253,13 @@ impl<T> Table<T> {
 
     /// Visits whole buckets from `cursor` on until `count` items were seen; gives the cursor to go on from, 0 at the
     /// end. An item present during the whole scan is visited at least once. (Redis: SCAN)
-    pub fn scan<'a>(&'a self, cursor: u64, count: usize, hash_of: impl Fn(&T) -> u64, mut each: impl FnMut(&'a T)) -> u64 {
+    pub fn scan<'a>(
+        &'a self,
+        cursor: u64,
+        count: usize,
+        hash_of: impl Fn(&T) -> u64,
+        mut each: impl FnMut(&'a T),
+    ) -> u64 {
         let mut place = cursor << CURSOR_SHIFT;
         let mut seen = 0;
         // A sparse table must not make one call walk all of it.

@@ -104,7 +104,13 @@ impl Engine {
         }
         if self.tail.changes().len() > self.mark {
             self.position += 1;
-            self.tail.commit(Head { kind: KIND_COMMIT, partition: 0, term: 0, position: self.position, time_ms: self.now_ms });
+            self.tail.commit(Head {
+                kind: KIND_COMMIT,
+                partition: 0,
+                term: 0,
+                position: self.position,
+                time_ms: self.now_ms,
+            });
         } else {
             self.tail.abort();
         }
@@ -207,7 +213,11 @@ impl Engine {
 
     /// Threads, other than `me`, that have sessions to serve.
     pub fn threads_to_wake(&self, me: usize) -> impl Iterator<Item = usize> {
-        self.dirty.iter().enumerate().filter(move |(thread, dirty)| *thread != me && !dirty.is_empty()).map(|(thread, _)| thread)
+        self.dirty
+            .iter()
+            .enumerate()
+            .filter(move |(thread, dirty)| *thread != me && !dirty.is_empty())
+            .map(|(thread, _)| thread)
     }
 
     /// `WATCH`. (Redis: WATCH)

@@ -12,6 +12,3 @@ pub use engine::{Engine, Position};
 pub use leveret_keyspace as keyspace;
 pub use pubsub::Kind as SubscriptionKind;
 pub use session::{Session, SessionId};
-
-
-

@@ -8,7 +8,10 @@ impl Engine {
     /// Applies one record. An unknown kind or tag is an error: a newer Leveret has written it.
     pub fn apply(&mut self, record: &Record<'_>) -> Result<(), String> {
         if record.head.kind != KIND_COMMIT {
-            return Err(format!("record kind {} is unknown: was this log written by a newer version?", record.head.kind));
+            return Err(format!(
+                "record kind {} is unknown: was this log written by a newer version?",
+                record.head.kind
+            ));
         }
         let mut fields = Reader::new(record.changes);
         while !fields.is_empty() {
@@ -16,7 +19,9 @@ impl Engine {
             let applied = if leveret_keyspace::CHANGE_TAGS.contains(&tag) {
                 self.keyspace.apply(tag, &mut fields)
             } else {
-                return Err(format!("change {tag:#04x} is unknown: was this log written by a newer version?"));
+                return Err(format!(
+                    "change {tag:#04x} is unknown: was this log written by a newer version?"
+                ));
             };
             applied.map_err(|e| format!("{e} (tag {tag:#04x})"))?;
         }

@@ -36,7 +36,15 @@ impl Waiters {
 
 impl Engine {
     /// Blocks the session: `reply` is what it gets if nothing comes.
-    pub fn wait(&mut self, id: SessionId, run: Run, db: DbIndex, args: Args<'_>, block: Block, timeout_reply: &[u8]) {
+    pub fn wait(
+        &mut self,
+        id: SessionId,
+        run: Run,
+        db: DbIndex,
+        args: Args<'_>,
+        block: Block,
+        timeout_reply: &[u8],
+    ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for key in &block.keys {
             self.keyspace.watches.wait(db, key);
@@ -45,7 +53,8 @@ impl Engine {
         if let Some(deadline) = block.deadline {
             self.waiters.deadlines.insert((deadline, id));
         }
-        session.waiting = Some(Waiting { db, run, args: args.into(), block, timeout_reply: timeout_reply.to_vec() });
+        session.waiting =
+            Some(Waiting { db, run, args: args.into(), block, timeout_reply: timeout_reply.to_vec() });
     }
 
     /// Keys that sessions wait for.

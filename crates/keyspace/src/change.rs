@@ -41,7 +41,13 @@ pub(crate) fn begin(out: &mut Vec<u8>, tag: u8, db: u8) {
 }
 
 /// A push carries many elements: their count, then each.
-pub(crate) fn record_push<'e>(out: &mut Vec<u8>, end: End, db: u8, key: &[u8], elements: impl ExactSizeIterator<Item = &'e [u8]>) {
+pub(crate) fn record_push<'e>(
+    out: &mut Vec<u8>,
+    end: End,
+    db: u8,
+    key: &[u8],
+    elements: impl ExactSizeIterator<Item = &'e [u8]>,
+) {
     begin(out, if end == End::Left { LIST_PUSH_LEFT } else { LIST_PUSH_RIGHT }, db);
     put_bytes(out, key);
     put_varint(out, elements.len() as u64);

@@ -151,7 +151,18 @@ pub const fn keys(flags: &'static [&'static str], first: usize, last: i32, step:
 impl Spec {
     /// A row of facts; the rest is added by the builders below.
     pub const fn new(name: &'static str, arity: i16, group: Group, flags: u32) -> Self {
-        Spec { name, arity, flags, also: 0, group, since: "1.0.0", complexity: "O(1)", summary: "", keys: &[], tips: &[] }
+        Spec {
+            name,
+            arity,
+            flags,
+            also: 0,
+            group,
+            since: "1.0.0",
+            complexity: "O(1)",
+            summary: "",
+            keys: &[],
+            tips: &[],
+        }
     }
 
     /// All ACL categories.
@@ -165,7 +176,10 @@ impl Spec {
             (flag::BLOCKING, category::BLOCKING),
         ];
         let slow = if self.flags & flag::FAST == 0 { category::SLOW } else { 0 };
-        implied.iter().filter(|(flag, _)| self.flags & flag != 0).fold(self.group.category() | self.also | slow, |all, (_, c)| all | c)
+        implied
+            .iter()
+            .filter(|(flag, _)| self.flags & flag != 0)
+            .fold(self.group.category() | self.also | slow, |all, (_, c)| all | c)
     }
 
     /// True when so many arguments, the name included, are allowed.
@@ -177,7 +191,11 @@ impl Spec {
     /// The indexes of all keys among `args` arguments.
     pub fn key_positions(&self, args: usize) -> impl Iterator<Item = usize> {
         self.keys.iter().flat_map(move |keys| {
-            let last = if keys.last >= 0 { keys.first + keys.last as usize } else { args.saturating_sub(keys.last.unsigned_abs() as usize) };
+            let last = if keys.last >= 0 {
+                keys.first + keys.last as usize
+            } else {
+                args.saturating_sub(keys.last.unsigned_abs() as usize)
+            };
             (keys.first..=last).step_by(keys.step).filter(move |&i| i < args)
         })
     }

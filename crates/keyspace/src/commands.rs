@@ -15,7 +15,12 @@ pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {
 }
 
 /// An absolute deadline from an amount in units of `unit_ms`, which counts from `base_ms`.
-pub(crate) fn deadline(command: &'static str, amount: i64, unit_ms: i64, base_ms: UnixMillis) -> Result<i64, Error> {
+pub(crate) fn deadline(
+    command: &'static str,
+    amount: i64,
+    unit_ms: i64,
+    base_ms: UnixMillis,
+) -> Result<i64, Error> {
     amount
         .checked_mul(unit_ms)
         .and_then(|ms| ms.checked_add(base_ms as i64))

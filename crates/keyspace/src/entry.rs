@@ -135,14 +135,18 @@ impl Entry {
     #[inline]
     pub(crate) fn key(&self) -> &[u8] {
         // SAFETY: the key's bytes lie there, as the head says.
-        unsafe { std::slice::from_raw_parts(self.start().add(self.key_offset()), self.head().key_len as usize) }
+        unsafe {
+            std::slice::from_raw_parts(self.start().add(self.key_offset()), self.head().key_len as usize)
+        }
     }
 
     /// When the key expires.
     #[inline]
     pub(crate) fn deadline(&self) -> Option<UnixMillis> {
         // SAFETY: the deadline lies behind the head where the head says there is one.
-        self.head().has_deadline.then(|| unsafe { self.start().add(HEAD).cast::<UnixMillis>().read_unaligned() })
+        self.head()
+            .has_deadline
+            .then(|| unsafe { self.start().add(HEAD).cast::<UnixMillis>().read_unaligned() })
     }
 
     /// The value.
@@ -163,8 +167,9 @@ impl Entry {
     /// The object, to be changed.
     pub(crate) fn object_mut(&mut self) -> Option<&mut Object> {
         // SAFETY: as in `value`; `&mut self` makes the borrow unique.
-        (self.head().kind == Kind::Object)
-            .then(|| unsafe { &mut *self.start().add(self.value_offset()).cast::<*mut Object>().read_unaligned() })
+        (self.head().kind == Kind::Object).then(|| unsafe {
+            &mut *self.start().add(self.value_offset()).cast::<*mut Object>().read_unaligned()
+        })
     }
 
     /// Replaces the value; in place when its size stays the same.

@@ -62,7 +62,9 @@ impl fmt::Display for Error {
             Error::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
             Error::NoSuchKey => "ERR no such key",
             Error::InvalidCursor => "ERR invalid cursor",
-            Error::InvalidExpire(command) => return write!(f, "ERR invalid expire time in '{command}' command"),
+            Error::InvalidExpire(command) => {
+                return write!(f, "ERR invalid expire time in '{command}' command");
+            }
             Error::DbOutOfRange => "ERR DB index is out of range",
             Error::WrongArity(command) => {
                 return write!(f, "ERR wrong number of arguments for '{command}' command");

@@ -30,6 +30,3 @@ pub use watch::{SessionId, Watches};
 
 /// Milliseconds since the Unix epoch.
 pub type UnixMillis = u64;
-
-
-

@@ -75,7 +75,19 @@ mod tests {
             assert_eq!(parse_integer(value.to_string().as_bytes()), Some(value));
             assert_eq!(IntegerText::new(value).as_bytes(), value.to_string().as_bytes());
         }
-        for text in ["", "-", "+1", "01", "-0", " 1", "1 ", "9223372036854775808", "-9223372036854775809", "1e3", "99999999999999999999"] {
+        for text in [
+            "",
+            "-",
+            "+1",
+            "01",
+            "-0",
+            " 1",
+            "1 ",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "1e3",
+            "99999999999999999999",
+        ] {
             assert_eq!(parse_integer(text.as_bytes()), None, "{text:?}");
         }
     }

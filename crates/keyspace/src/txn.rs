@@ -153,7 +153,10 @@ impl<'a> Txn<'a> {
                 if let Some(Object::Blob(blob)) = entry.object_mut() {
                     blob.extend_from_slice(tail);
                 } else {
-                    let mut bytes = text_of(entry).map(Text::to_bytes).expect("the command has checked the type").into_owned();
+                    let mut bytes = text_of(entry)
+                        .map(Text::to_bytes)
+                        .expect("the command has checked the type")
+                        .into_owned();
                     bytes.extend_from_slice(tail);
                     entry.set_value(if bytes.len() > INLINE_MAX {
                         Payload::Object(Box::new(Object::Blob(bytes)))
@@ -223,7 +226,12 @@ impl<'a> Txn<'a> {
     }
 
     /// Primitive: pushes elements one after the other; the list is made if it is missing.
-    pub(crate) fn list_push<'e>(&mut self, end: End, key: &[u8], elements: impl ExactSizeIterator<Item = &'e [u8]> + Clone) {
+    pub(crate) fn list_push<'e>(
+        &mut self,
+        end: End,
+        key: &[u8],
+        elements: impl ExactSizeIterator<Item = &'e [u8]> + Clone,
+    ) {
         self.reap(key);
         if let Some(out) = self.changes.buffer() {
             change::record_push(out, end, self.db, key, elements.clone());
@@ -243,7 +251,9 @@ impl<'a> Txn<'a> {
     pub(crate) fn list_pop(&mut self, end: End, key: &[u8], count: usize, mut each: impl FnMut(&[u8])) {
         let Some(Object::List(list)) = self.find_mut(key).and_then(Entry::object_mut) else { return };
         let mut taken = 0;
-        while taken < count && let Some(element) = list.pop(end) {
+        while taken < count
+            && let Some(element) = list.pop(end)
+        {
             each(&element);
             taken += 1;
         }

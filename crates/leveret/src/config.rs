@@ -32,26 +32,108 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T> {
 
 /// Every key.
 pub(crate) const KEYS: &[Key] = &[
-    Key { name: "data-dir", value: "DIR", help: "where the log lies; made if it is missing (Redis: dir)", set: |s, v| { s.data_dir = v.into(); Ok(()) } },
-    Key { name: "bind", value: "ADDR …", help: "addresses to listen on [127.0.0.1 ::1]", set: |s, v| { s.bind = v.split_whitespace().map(str::to_owned).collect(); Ok(()) } },
-    Key { name: "resp-port", value: "N", help: "Redis protocol [6379] (Redis: port)", set: |s, v| { s.resp_port = port(v)?; Ok(()) } },
-    Key { name: "unixsocket", value: "PATH", help: "Redis protocol on a Unix socket as well", set: |s, v| { s.unix_socket = Some(PathBuf::from(v)); Ok(()) } },
+    Key {
+        name: "data-dir",
+        value: "DIR",
+        help: "where the log lies; made if it is missing (Redis: dir)",
+        set: |s, v| {
+            s.data_dir = v.into();
+            Ok(())
+        },
+    },
+    Key {
+        name: "bind",
+        value: "ADDR …",
+        help: "addresses to listen on [127.0.0.1 ::1]",
+        set: |s, v| {
+            s.bind = v.split_whitespace().map(str::to_owned).collect();
+            Ok(())
+        },
+    },
+    Key {
+        name: "resp-port",
+        value: "N",
+        help: "Redis protocol [6379] (Redis: port)",
+        set: |s, v| {
+            s.resp_port = port(v)?;
+            Ok(())
+        },
+    },
+    Key {
+        name: "unixsocket",
+        value: "PATH",
+        help: "Redis protocol on a Unix socket as well",
+        set: |s, v| {
+            s.unix_socket = Some(PathBuf::from(v));
+            Ok(())
+        },
+    },
     Key {
         name: "appendfsync",
         value: "always|everysec|no",
         help: "when answers to Redis clients leave: after the disk has it, or when the kernel has it, synced every second [everysec]",
-        set: |s, v| { s.set_fsync(Fsync::parse(v).ok_or_else(|| anyhow!("'{v}' is none of always, everysec, no"))?); Ok(()) },
+        set: |s, v| {
+            s.set_fsync(Fsync::parse(v).ok_or_else(|| anyhow!("'{v}' is none of always, everysec, no"))?);
+            Ok(())
+        },
     },
-    Key { name: "requirepass", value: "PASSWORD", help: "password of Redis clients [none]", set: |s, v| { *s.requirepass.get_mut() = v.into(); Ok(()) } },
-    Key { name: "maxclients", value: "N", help: "Redis clients at a time [10000]", set: |s, v| { s.clients_max.store(number(v)?, Ordering::Relaxed); Ok(()) } },
-    Key { name: "proto-max-bulk-len", value: "BYTES", help: "longest argument of a command [536870912]", set: |s, v| { s.bulk_bytes_max.store(number(v)?, Ordering::Relaxed); Ok(()) } },
-    Key { name: "enable-debug-command", value: "yes|no", help: "allow DEBUG [no]", set: |s, v| { s.enable_debug_command.store(yes_or_no(v)?, Ordering::Relaxed); Ok(()) } },
-    Key { name: "io-threads", value: "N", help: "event loops [one a core]", set: |s, v| { s.io_threads = number::<usize>(v)?.max(1); Ok(()) } },
-    Key { name: "log-segment-bytes", value: "BYTES", help: "size of one file of the log [67108864]", set: |s, v| {
-        s.segment_bytes = number(v)?;
-        if s.segment_bytes < 4096 { bail!("a segment has at least 4096 bytes") }
-        Ok(())
-    } },
+    Key {
+        name: "requirepass",
+        value: "PASSWORD",
+        help: "password of Redis clients [none]",
+        set: |s, v| {
+            *s.requirepass.get_mut() = v.into();
+            Ok(())
+        },
+    },
+    Key {
+        name: "maxclients",
+        value: "N",
+        help: "Redis clients at a time [10000]",
+        set: |s, v| {
+            s.clients_max.store(number(v)?, Ordering::Relaxed);
+            Ok(())
+        },
+    },
+    Key {
+        name: "proto-max-bulk-len",
+        value: "BYTES",
+        help: "longest argument of a command [536870912]",
+        set: |s, v| {
+            s.bulk_bytes_max.store(number(v)?, Ordering::Relaxed);
+            Ok(())
+        },
+    },
+    Key {
+        name: "enable-debug-command",
+        value: "yes|no",
+        help: "allow DEBUG [no]",
+        set: |s, v| {
+            s.enable_debug_command.store(yes_or_no(v)?, Ordering::Relaxed);
+            Ok(())
+        },
+    },
+    Key {
+        name: "io-threads",
+        value: "N",
+        help: "event loops [one a core]",
+        set: |s, v| {
+            s.io_threads = number::<usize>(v)?.max(1);
+            Ok(())
+        },
+    },
+    Key {
+        name: "log-segment-bytes",
+        value: "BYTES",
+        help: "size of one file of the log [67108864]",
+        set: |s, v| {
+            s.segment_bytes = number(v)?;
+            if s.segment_bytes < 4096 {
+                bail!("a segment has at least 4096 bytes")
+            }
+            Ok(())
+        },
+    },
 ];
 
 /// Redis' names for the same thing.
@@ -60,7 +142,10 @@ const ALIASES: &[(&str, &str)] = &[("dir", "data-dir"), ("port", "resp-port")];
 fn set(settings: &mut Settings, name: &str, value: &str, from: &str) -> Result<()> {
     let name = name.replace('_', "-");
     let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, name)| name);
-    let key = KEYS.iter().find(|key| key.name == name).ok_or_else(|| anyhow!("{from}: there is no key '{name}'; 'leveret serve --help' lists all"))?;
+    let key = KEYS
+        .iter()
+        .find(|key| key.name == name)
+        .ok_or_else(|| anyhow!("{from}: there is no key '{name}'; 'leveret serve --help' lists all"))?;
     (key.set)(settings, value).with_context(|| format!("{from}: {name}"))
 }
 
@@ -78,7 +163,8 @@ pub(crate) fn read(args: &[String]) -> Result<Settings> {
         }
     }
     let mut settings = Settings::new(PathBuf::from("data"));
-    let file = flags.iter().find(|(name, _)| name == "config").and_then(|(_, values)| values.first()).cloned();
+    let file =
+        flags.iter().find(|(name, _)| name == "config").and_then(|(_, values)| values.first()).cloned();
     if let Some(path) = file.or_else(|| std::env::var("LEVERET_CONFIG").ok()) {
         read_file(&mut settings, &path)?;
     }
@@ -105,8 +191,12 @@ fn read_file(settings: &mut Settings, path: &str) -> Result<()> {
             toml::Value::String(text) => text.clone(),
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(flag) => if *flag { "yes" } else { "no" }.into(),
-            toml::Value::Array(items) => items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(" "),
-            toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => bail!("{path}: {name} is not a key with a plain value"),
+            toml::Value::Array(items) => {
+                items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(" ")
+            }
+            toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => {
+                bail!("{path}: {name} is not a key with a plain value")
+            }
         };
         set(settings, name, &value, path)?;
     }

@@ -52,7 +52,9 @@ fn greet(server: &Server) {
 #[allow(clippy::print_stdout, reason = "help is printed")]
 fn print_help() {
     println!("Usage: leveret serve [--config FILE.toml] [--KEY VALUE …]\n");
-    println!("Each key is also a key of the file and an environment variable (data-dir: LEVERET_DATA_DIR).\n");
+    println!(
+        "Each key is also a key of the file and an environment variable (data-dir: LEVERET_DATA_DIR).\n"
+    );
     for key in KEYS {
         println!("  --{} {}\n        {}", key.name, key.value, key.help);
     }

@@ -20,7 +20,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { args_max: 1024 * 1024, bulk_bytes_max: 512 * 1024 * 1024, inline_bytes_max: 64 * 1024, authenticated: true }
+        Self {
+            args_max: 1024 * 1024,
+            bulk_bytes_max: 512 * 1024 * 1024,
+            inline_bytes_max: 64 * 1024,
+            authenticated: true,
+        }
     }
 }
 
@@ -48,7 +53,9 @@ impl fmt::Display for ProtocolError {
         f.write_str(match self {
             ProtocolError::InvalidMultibulkLength => "invalid multibulk length",
             ProtocolError::InvalidBulkLength => "invalid bulk length",
-            ProtocolError::ExpectedDollar(got) => return write!(f, "expected '$', got '{}'", char::from(*got)),
+            ProtocolError::ExpectedDollar(got) => {
+                return write!(f, "expected '$', got '{}'", char::from(*got));
+            }
             ProtocolError::TooBigInline => "too big inline request",
             ProtocolError::TooBigMultibulkCount => "too big mbulk count string",
             ProtocolError::TooBigBulkCount => "too big bulk count string",
@@ -103,7 +110,9 @@ impl Decoder {
                 Step::Nothing(len) => consumed += len,
                 Step::Command(len) => {
                     let first = batch.ranges.len();
-                    batch.ranges.extend(self.ranges.iter().map(|r| Range { start: r.start + consumed, len: r.len }));
+                    batch
+                        .ranges
+                        .extend(self.ranges.iter().map(|r| Range { start: r.start + consumed, len: r.len }));
                     batch.close_command(first);
                     consumed += len;
                 }
@@ -126,7 +135,10 @@ impl Decoder {
         let mut missing = match self.missing {
             Some(missing) => missing,
             None => {
-                let Some((count, next)) = self.length_line(input, ProtocolError::TooBigMultibulkCount)? else { return Ok(Step::More) };
+                let Some((count, next)) = self.length_line(input, ProtocolError::TooBigMultibulkCount)?
+                else {
+                    return Ok(Step::More);
+                };
                 let count = count.ok_or(ProtocolError::InvalidMultibulkLength)?;
                 if count > self.limits.args_max as i64 {
                     return Err(ProtocolError::InvalidMultibulkLength);
@@ -151,8 +163,12 @@ impl Decoder {
                         Some(b'$') => {}
                         Some(&other) => return Err(ProtocolError::ExpectedDollar(other)),
                     }
-                    let Some((len, next)) = self.length_line(input, ProtocolError::TooBigBulkCount)? else { return Ok(Step::More) };
-                    let len = len.and_then(|len| usize::try_from(len).ok()).ok_or(ProtocolError::InvalidBulkLength)?;
+                    let Some((len, next)) = self.length_line(input, ProtocolError::TooBigBulkCount)? else {
+                        return Ok(Step::More);
+                    };
+                    let len = len
+                        .and_then(|len| usize::try_from(len).ok())
+                        .ok_or(ProtocolError::InvalidBulkLength)?;
                     if len > self.limits.bulk_bytes_max {
                         return Err(ProtocolError::InvalidBulkLength);
                     }
@@ -178,7 +194,11 @@ impl Decoder {
 
     /// Reads `*12\r\n` or `$12\r\n` at `self.parsed`: the number, if it is one, and the offset behind the line.
     #[inline]
-    fn length_line(&self, input: &[u8], too_big: ProtocolError) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
+    fn length_line(
+        &self,
+        input: &[u8],
+        too_big: ProtocolError,
+    ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
         let line = &input[self.parsed + 1..];
         let (mut value, mut digits) = (0i64, 0);
         for (i, &byte) in line.iter().enumerate() {
@@ -201,7 +221,11 @@ impl Decoder {
 
     /// The slow way: signs, rubbish, or a line that goes on.
     #[cold]
-    fn odd_length_line(&self, input: &[u8], too_big: ProtocolError) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
+    fn odd_length_line(
+        &self,
+        input: &[u8],
+        too_big: ProtocolError,
+    ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
         let line = &input[self.parsed + 1..];
         let Some(end) = line.iter().position(|&b| b == b'\r') else {
             return if line.len() > self.limits.inline_bytes_max { Err(too_big) } else { Ok(None) };
@@ -217,9 +241,14 @@ impl Decoder {
 
     fn inline(&mut self, input: &mut [u8], start: usize) -> Result<Step, ProtocolError> {
         let input = &mut input[start..];
-        let Some(end) = input[self.searched..].iter().position(|&b| b == b'\n').map(|i| i + self.searched) else {
+        let Some(end) = input[self.searched..].iter().position(|&b| b == b'\n').map(|i| i + self.searched)
+        else {
             self.searched = input.len();
-            return if input.len() > self.limits.inline_bytes_max { Err(ProtocolError::TooBigInline) } else { Ok(Step::More) };
+            return if input.len() > self.limits.inline_bytes_max {
+                Err(ProtocolError::TooBigInline)
+            } else {
+                Ok(Step::More)
+            };
         };
         let line_end = if end > 0 && input[end - 1] == b'\r' { end - 1 } else { end };
         self.split_inline(&mut input[..line_end])?;

@@ -9,7 +9,8 @@ pub fn requests(data: &[u8]) {
 }
 
 fn decoded(data: &[u8], step: usize) -> (Vec<Vec<Vec<u8>>>, bool) {
-    let (mut decoder, mut batch, mut buffer, mut commands) = (Decoder::default(), Batch::default(), Vec::new(), Vec::new());
+    let (mut decoder, mut batch, mut buffer, mut commands) =
+        (Decoder::default(), Batch::default(), Vec::new(), Vec::new());
     for piece in data.chunks(step) {
         buffer.extend_from_slice(piece);
         batch.clear();

@@ -51,11 +51,14 @@ fn parse(input: &[u8], depth: usize) -> Result<Option<(Value, usize)>, ProtocolE
         b'$' | b'=' => {
             let len = number(text)?;
             let Ok(len) = usize::try_from(len) else { return Ok(Some((Value::Null, next))) };
-            let Some(bytes) = next.checked_add(len).and_then(|end| input.get(next..end)) else { return Ok(None) };
+            let Some(bytes) = next.checked_add(len).and_then(|end| input.get(next..end)) else {
+                return Ok(None);
+            };
             if input.len() < next + len + 2 {
                 return Ok(None);
             }
-            let value = if kind == b'$' { Value::Bulk(bytes.to_vec()) } else { Value::Verbatim(bytes.to_vec()) };
+            let value =
+                if kind == b'$' { Value::Bulk(bytes.to_vec()) } else { Value::Verbatim(bytes.to_vec()) };
             return Ok(Some((value, next + len + 2)));
         }
         b'*' | b'%' | b'~' | b'>' => {
@@ -69,7 +72,9 @@ fn parse(input: &[u8], depth: usize) -> Result<Option<(Value, usize)>, ProtocolE
             }
             let (mut items, mut at) = (Vec::new(), next);
             for _ in 0..len {
-                let Some((item, used)) = parse(input.get(at..).unwrap_or_default(), depth + 1)? else { return Ok(None) };
+                let Some((item, used)) = parse(input.get(at..).unwrap_or_default(), depth + 1)? else {
+                    return Ok(None);
+                };
                 items.push(item);
                 at += used;
             }

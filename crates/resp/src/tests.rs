@@ -72,7 +72,8 @@ fn replies_come_back() {
     reply.array(2);
     reply.integer(7);
     reply.null();
-    let expected = Value::Map(vec![Value::Bulk(b"k".to_vec()), Value::Array(vec![Value::Integer(7), Value::Null])]);
+    let expected =
+        Value::Map(vec![Value::Bulk(b"k".to_vec()), Value::Array(vec![Value::Integer(7), Value::Null])]);
     assert_eq!(parse_reply(&out), Ok(Some((expected, out.len()))));
     assert_eq!(skip_reply(&out), Ok(Some(out.len())));
     for cut in 0..out.len() {

@@ -41,7 +41,8 @@ impl Stream {
 
     /// Both ends' addresses as Redis prints them.
     pub(crate) fn addresses(&self) -> (String, String) {
-        let text = |address: io::Result<std::net::SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
+        let text =
+            |address: io::Result<std::net::SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
         match self {
             Stream::Tcp(stream) => (text(stream.peer_addr()), text(stream.local_addr())),
             Stream::Unix(_) => ("unix:0".into(), "unix:0".into()),

@@ -34,7 +34,12 @@ pub(crate) struct Mailbox {
 impl Mailbox {
     pub(crate) fn new(poll: &Poll) -> io::Result<Self> {
         let waker = Waker::new(poll.registry(), WAKER)?;
-        Ok(Self { waker, new: Mutex::default(), holds: AtomicBool::new(false), connections: AtomicUsize::new(0) })
+        Ok(Self {
+            waker,
+            new: Mutex::default(),
+            holds: AtomicBool::new(false),
+            connections: AtomicUsize::new(0),
+        })
     }
 
     pub(crate) fn wake(&self) {
@@ -77,7 +82,12 @@ pub(crate) struct IoLoop {
 }
 
 impl IoLoop {
-    pub(crate) fn new(shared: Arc<Shared>, index: usize, poll: Poll, mut listeners: Vec<Listener>) -> io::Result<Self> {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        index: usize,
+        poll: Poll,
+        mut listeners: Vec<Listener>,
+    ) -> io::Result<Self> {
         for (i, listener) in listeners.iter_mut().enumerate() {
             let token = Token(LISTENERS + i);
             match listener {
@@ -165,7 +175,11 @@ impl IoLoop {
         let shared = self.shared.clone();
         shared.stats.connections_accepted.fetch_add(1, Ordering::Relaxed);
         let boxes = &shared.mailboxes;
-        let Some((index, mailbox)) = boxes.iter().enumerate().min_by_key(|(_, m)| m.connections.load(Ordering::Relaxed)) else { return };
+        let Some((index, mailbox)) =
+            boxes.iter().enumerate().min_by_key(|(_, m)| m.connections.load(Ordering::Relaxed))
+        else {
+            return;
+        };
         mailbox.connections.fetch_add(1, Ordering::Relaxed);
         mailbox.new.lock().push(stream);
         if index != self.index {
@@ -180,10 +194,12 @@ impl IoLoop {
         }
         let shared = self.shared.clone();
         for mut stream in new {
-            let too_many = shared.stats.resp_connections.load(Ordering::Relaxed) >= shared.settings.clients_max.load(Ordering::Relaxed) as u64;
+            let too_many = shared.stats.resp_connections.load(Ordering::Relaxed)
+                >= shared.settings.clients_max.load(Ordering::Relaxed) as u64;
             let id = shared.engine.lock().open_session(self.index);
             let needs_password = !shared.settings.requirepass.read().is_empty();
-            let mut session = RespSession::new(id, needs_password, shared.settings.bulk_bytes_max.load(Ordering::Relaxed));
+            let mut session =
+                RespSession::new(id, needs_password, shared.settings.bulk_bytes_max.load(Ordering::Relaxed));
             let (address, local_address) = stream.addresses();
             session.introduce(address, local_address, now_ms());
             let entry = self.connections.vacant_entry();
@@ -339,7 +355,8 @@ impl IoLoop {
 
     /// Who may be answered? Everything is written by now; `always` waits for the disk.
     fn gate(&mut self, position: u64) {
-        let now = self.shared.settings.fsync() != Fsync::Always || self.shared.levels.level(Level::Synced) >= position;
+        let now = self.shared.settings.fsync() != Fsync::Always
+            || self.shared.levels.level(Level::Synced) >= position;
         let mut waits = false;
         for &token in &self.turn {
             if let Some(connection) = self.connections.get_mut(token)

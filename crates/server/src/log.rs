@@ -1,8 +1,8 @@
 //! The gate's two hands: the write that every turn waits for, and the flusher thread that syncs what has accumulated.
 //! A failed write or sync ends the process: nothing that was answered may turn out not to be there.
 
-use crate::shared::Shared;
 use crate::settings::Fsync;
+use crate::shared::Shared;
 use leveret_cluster::{Level, Levels};
 use leveret_wal::{Log, Preparer, Syncer, Tail};
 use std::sync::Arc;

@@ -57,7 +57,11 @@ pub struct Server {
     helpers: Vec<JoinHandle<()>>,
 }
 
-fn listen(settings: &Settings, port: u16, listeners: &mut Vec<Listener>) -> Result<Vec<SocketAddr>, StartError> {
+fn listen(
+    settings: &Settings,
+    port: u16,
+    listeners: &mut Vec<Listener>,
+) -> Result<Vec<SocketAddr>, StartError> {
     let mut bound = Vec::new();
     for host in settings.bind.iter().filter(|_| port != 0) {
         let failed = |error| StartError::Io(format!("cannot listen on {host} port {port}"), error);

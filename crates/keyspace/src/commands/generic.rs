@@ -120,7 +120,14 @@ fn type_of(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(),
     Ok(())
 }
 
-fn expire(txn: &mut Txn<'_>, command: &'static str, unit_ms: i64, relative: bool, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+fn expire(
+    txn: &mut Txn<'_>,
+    command: &'static str,
+    unit_ms: i64,
+    relative: bool,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
     let amount = integer(&args[2])?;
     let base_ms = if relative { txn.now_ms } else { 0 };
     let at = deadline(command, amount, unit_ms, base_ms)?;
@@ -195,7 +202,10 @@ fn keys_matching(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
 }
 
 fn scan(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let cursor = std::str::from_utf8(&args[1]).ok().and_then(|text| text.parse::<u64>().ok()).ok_or(Error::InvalidCursor)?;
+    let cursor = std::str::from_utf8(&args[1])
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok())
+        .ok_or(Error::InvalidCursor)?;
     let (mut pattern, mut count, mut of_type) = (None, 10, None);
     for i in (2..args.len()).step_by(2) {
         let value = args.get(i + 1).ok_or(Error::Syntax)?;
@@ -213,14 +223,19 @@ fn scan(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Er
     }
     let db = &view.keyspace.dbs[view.db as usize];
     let mut found = Vec::new();
-    let next = db.table.scan(cursor, count as usize, |entry| view.keyspace.hash(entry.key()), |entry| {
-        let wanted = !is_overdue(entry, view.now_ms)
-            && pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
-            && of_type.as_ref().is_none_or(|name| name == type_name(entry).as_bytes());
-        if wanted {
-            found.push(entry.key());
-        }
-    });
+    let next = db.table.scan(
+        cursor,
+        count as usize,
+        |entry| view.keyspace.hash(entry.key()),
+        |entry| {
+            let wanted = !is_overdue(entry, view.now_ms)
+                && pattern.is_none_or(|pattern| glob::matches(pattern, entry.key()))
+                && of_type.as_ref().is_none_or(|name| name == type_name(entry).as_bytes());
+            if wanted {
+                found.push(entry.key());
+            }
+        },
+    );
     reply.array(2);
     reply.bulk(next.to_string().as_bytes());
     reply.array(found.len());
@@ -234,7 +249,9 @@ fn dbsize(view: &View<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Err
 }
 
 fn flush(txn: &mut Txn<'_>, args: Args<'_>, all: bool, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let mode_is_known = args.get(1).is_none_or(|mode| mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync"));
+    let mode_is_known = args
+        .get(1)
+        .is_none_or(|mode| mode.eq_ignore_ascii_case(b"async") || mode.eq_ignore_ascii_case(b"sync"));
     if args.len() > 2 || !mode_is_known {
         return Err(Error::Syntax);
     }
@@ -254,7 +271,8 @@ fn randomkey(view: &View<'_>, _: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
     let mut rng = fastrand::Rng::with_seed(view.seed);
     let db = &view.keyspace.dbs[view.db as usize];
     // Overdue keys are absent; after a hundred of them Redis gives up as well.
-    let key = (0..100).find_map(|_| db.table.random(|n| rng.usize(..n)).filter(|entry| !is_overdue(entry, view.now_ms)));
+    let key = (0..100)
+        .find_map(|_| db.table.random(|n| rng.usize(..n)).filter(|entry| !is_overdue(entry, view.now_ms)));
     match key {
         Some(entry) => reply.bulk(entry.key()),
         None => reply.null(),

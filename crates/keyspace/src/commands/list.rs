@@ -59,7 +59,13 @@ fn push(txn: &mut Txn<'_>, end: End, args: Args<'_>, reply: &mut Reply<'_>) -> R
     Ok(())
 }
 
-fn pop(txn: &mut Txn<'_>, command: &'static str, end: End, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+fn pop(
+    txn: &mut Txn<'_>,
+    command: &'static str,
+    end: End,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
     if args.len() > 3 {
         return Err(Error::WrongArity(command.into()));
     }
@@ -70,7 +76,9 @@ fn pop(txn: &mut Txn<'_>, command: &'static str, end: End, args: Args<'_>, reply
         }
         return Ok(());
     };
-    let count = crate::parse_integer(count).and_then(|count| usize::try_from(count).ok()).ok_or(Error::MustBePositive)?;
+    let count = crate::parse_integer(count)
+        .and_then(|count| usize::try_from(count).ok())
+        .ok_or(Error::MustBePositive)?;
     match txn.list(&args[1])?.map(List::len) {
         None => reply.null_array(),
         Some(len) => {

@@ -16,7 +16,10 @@ pub(super) const ROWS: &[Row] = &[
         .flags(flag::DENYOOM)
         .keys(&[keys(&["RW", "ACCESS", "UPDATE", "VARIABLE_FLAGS"], 1, 0, 1)])
         .says("Sets the string value of a key, ignoring its type."),
-    read("get", 2, Group::String, get).fast().keys(&[keys(RO, 1, 0, 1)]).says("Returns the string value of a key."),
+    read("get", 2, Group::String, get)
+        .fast()
+        .keys(&[keys(RO, 1, 0, 1)])
+        .says("Returns the string value of a key."),
     write("getdel", 2, Group::String, getdel)
         .fast()
         .keys(&[keys(&["RW", "ACCESS", "DELETE"], 1, 0, 1)])
@@ -84,7 +87,6 @@ pub(super) const ROWS: &[Row] = &[
         .says("Returns the length of a string value."),
 ];
 
-
 /// What SET and GETEX may say about the deadline.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expiry {
@@ -95,7 +97,12 @@ enum Expiry {
 }
 
 /// Reads `EX s`, `PX ms`, `EXAT s`, `PXAT ms` at `args[*i]`, and moves on behind them.
-fn expiry_option(command: &'static str, args: Args<'_>, i: &mut usize, now_ms: UnixMillis) -> Result<Option<Expiry>, Error> {
+fn expiry_option(
+    command: &'static str,
+    args: Args<'_>,
+    i: &mut usize,
+    now_ms: UnixMillis,
+) -> Result<Option<Expiry>, Error> {
     let (unit_ms, base_ms) = match args[*i].to_ascii_uppercase().as_slice() {
         b"EX" => (1_000, now_ms),
         b"PX" => (1, now_ms),
@@ -139,7 +146,9 @@ fn set_options(args: Args<'_>, now_ms: UnixMillis) -> Result<SetOptions, Error> 
             b"KEEPTTL" => Some(Expiry::Keep),
             _ => Some(expiry_option("set", args, &mut i, now_ms)?.ok_or(Error::Syntax)?),
         };
-        if expiry.is_some() && options.expiry.is_some_and(|before| before != Expiry::Keep || expiry != Some(Expiry::Keep)) {
+        if expiry.is_some()
+            && options.expiry.is_some_and(|before| before != Expiry::Keep || expiry != Some(Expiry::Keep))
+        {
             return Err(Error::Syntax);
         }
         options.expiry = expiry.or(options.expiry);

@@ -17,7 +17,13 @@ pub(super) type Function = fn(&mut Call<'_, '_>) -> Result<(), Error>;
 pub(super) const TABLES: &[&[Row<Option<Function>>]] =
     &[connection::ROWS, introspection::ROWS, pubsub::ROWS, server::ROWS, transactions::ROWS];
 
-const fn session(name: &'static str, arity: i16, group: Group, flags: u32, run: Function) -> Row<Option<Function>> {
+const fn session(
+    name: &'static str,
+    arity: i16,
+    group: Group,
+    flags: u32,
+    run: Function,
+) -> Row<Option<Function>> {
     Row::new(name, arity, group, flags, Some(run))
 }
 

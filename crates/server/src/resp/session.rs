@@ -215,7 +215,11 @@ impl RespSession {
         self.run(engine, shared, command, args, &mut reply, true);
         match () {
             () if self.quitting => Turn::Closing,
-            () if command.spec.flags & flag::BLOCKING != 0 && engine.session(self.id).is_some_and(|s| s.is_blocked()) => Turn::Blocked,
+            () if command.spec.flags & flag::BLOCKING != 0
+                && engine.session(self.id).is_some_and(|s| s.is_blocked()) =>
+            {
+                Turn::Blocked
+            }
             () => Turn::Drained,
         }
     }
@@ -231,14 +235,24 @@ impl RespSession {
             && !matches!(command.spec.name, "ping" | "quit" | "reset")
         {
             let name = command.spec.name;
-            let line = format!("ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context");
+            let line = format!(
+                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+            );
             return Err(Error::Other(line.into()));
         }
         Ok(command)
     }
 
     /// Runs one admitted command; `may_block` is false inside `EXEC`.
-    pub(crate) fn run(&mut self, engine: &mut Engine, shared: &Shared, command: &'static Command, args: Args<'_>, reply: &mut Reply<'_>, may_block: bool) {
+    pub(crate) fn run(
+        &mut self,
+        engine: &mut Engine,
+        shared: &Shared,
+        command: &'static Command,
+        args: Args<'_>,
+        reply: &mut Reply<'_>,
+        may_block: bool,
+    ) {
         self.facts.last_command = command.spec.name;
         let mark = reply.mark();
         let result = match command.run {

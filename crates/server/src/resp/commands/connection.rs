@@ -11,18 +11,30 @@ const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::SENTINEL;
 const CLIENT: u32 = COMMON | flag::ALLOW_BUSY;
 
 pub(super) const ROWS: &[Row<Option<Function>>] = &[
-    session("hello", -1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, hello).since("6.0.0").says("Shakes hands: protocol version, authentication, name."),
+    session("hello", -1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, hello)
+        .since("6.0.0")
+        .says("Shakes hands: protocol version, authentication, name."),
     session("auth", -2, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, auth)
         .cost("O(N) where N is the number of passwords defined for the user")
         .says("Authenticates the connection."),
-    session("select", 2, Group::Connection, LOADING_STALE | flag::FAST, select).says("Changes the database of the connection."),
-    session("ping", -1, Group::Connection, flag::FAST | flag::SENTINEL, ping).says("Answers PONG, or its argument."),
-    session("echo", 2, Group::Connection, flag::LOADING | flag::STALE | flag::FAST, echo).says("Answers its argument."),
-    session("quit", -1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, quit).says("Closes the connection."),
-    session("reset", 1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, reset).since("6.2.0").says("Gives the connection its first state back."),
+    session("select", 2, Group::Connection, LOADING_STALE | flag::FAST, select)
+        .says("Changes the database of the connection."),
+    session("ping", -1, Group::Connection, flag::FAST | flag::SENTINEL, ping)
+        .says("Answers PONG, or its argument."),
+    session("echo", 2, Group::Connection, flag::LOADING | flag::STALE | flag::FAST, echo)
+        .says("Answers its argument."),
+    session("quit", -1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, quit)
+        .says("Closes the connection."),
+    session("reset", 1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, reset)
+        .since("6.2.0")
+        .says("Gives the connection its first state back."),
     container("client", Group::Connection, flag::SENTINEL).since("2.4.0").cost("Depends on subcommand."),
-    session("client|id", 2, Group::Connection, CLIENT, id).since("5.0.0").says("Returns the number of the connection."),
-    session("client|getname", 2, Group::Connection, CLIENT, getname).since("2.6.9").says("Returns the name of the connection."),
+    session("client|id", 2, Group::Connection, CLIENT, id)
+        .since("5.0.0")
+        .says("Returns the number of the connection."),
+    session("client|getname", 2, Group::Connection, CLIENT, getname)
+        .since("2.6.9")
+        .says("Returns the name of the connection."),
     session("client|setname", 3, Group::Connection, CLIENT, setname)
         .since("2.6.9")
         .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
@@ -31,7 +43,10 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("7.2.0")
         .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
         .says("Tells which client library is in use."),
-    session("client|info", 2, Group::Connection, CLIENT, info).since("6.2.0").tips(&["NONDETERMINISTIC_OUTPUT"]).says("Returns facts about the connection."),
+    session("client|info", 2, Group::Connection, CLIENT, info)
+        .since("6.2.0")
+        .tips(&["NONDETERMINISTIC_OUTPUT"])
+        .says("Returns facts about the connection."),
 ];
 
 fn check_password(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), Error> {
@@ -208,7 +223,9 @@ fn setinfo(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let value = &call.args[3];
     if !value.iter().all(|b| (b'!'..=b'~').contains(b)) {
         let option = String::from_utf8_lossy(&call.args[2]).to_lowercase();
-        return Err(Error::Other(format!("ERR {option} cannot contain spaces, newlines or special characters.").into()));
+        return Err(Error::Other(
+            format!("ERR {option} cannot contain spaces, newlines or special characters.").into(),
+        ));
     }
     let value = String::from_utf8_lossy(value).into_owned();
     match call.args[2].to_ascii_uppercase().as_slice() {

@@ -15,7 +15,10 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .cost("O(N) where N is the total number of commands")
         .tips(&["NONDETERMINISTIC_OUTPUT_ORDER"])
         .says("Returns facts about all commands."),
-    session("command|count", 2, Group::Server, COMMON, count).since("2.8.13").also(category::CONNECTION).says("Returns the number of commands."),
+    session("command|count", 2, Group::Server, COMMON, count)
+        .since("2.8.13")
+        .also(category::CONNECTION)
+        .says("Returns the number of commands."),
     session("command|info", -2, Group::Server, COMMON, info)
         .since("2.8.13")
         .also(category::CONNECTION)
@@ -112,7 +115,9 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     simple_set(reply, &names_of(spec.flags, flag::NAMES));
     let first = spec.keys.first();
     reply.integer(first.map_or(0, |keys| keys.first as i64));
-    let last = spec.keys.iter().map(|keys| if keys.last < 0 { i64::from(keys.last) } else { keys.first as i64 + i64::from(keys.last) });
+    let last = spec.keys.iter().map(|keys| {
+        if keys.last < 0 { i64::from(keys.last) } else { keys.first as i64 + i64::from(keys.last) }
+    });
     reply.integer(last.clone().find(|last| *last < 0).or(last.max()).unwrap_or(0));
     reply.integer(first.map_or(0, |keys| keys.step as i64));
     simple_set(reply, &names_of(spec.categories(), category::NAMES));
@@ -164,7 +169,12 @@ fn docs(call: &mut Call<'_, '_>) -> Result<(), Error> {
 fn document(reply: &mut Reply<'_>, command: &Command) {
     let subs = TABLE.subs(command.spec.name);
     let spec = &command.spec;
-    let facts = [("summary", spec.summary), ("since", spec.since), ("group", spec.group.name()), ("complexity", spec.complexity)];
+    let facts = [
+        ("summary", spec.summary),
+        ("since", spec.since),
+        ("group", spec.group.name()),
+        ("complexity", spec.complexity),
+    ];
     reply.bulk(spec.name.as_bytes());
     reply.map(facts.len() + usize::from(!subs.is_empty()));
     for (name, value) in facts {
@@ -183,15 +193,23 @@ fn list(call: &mut Call<'_, '_>) -> Result<(), Error> {
     names.sort_unstable();
     if let Some(option) = call.args.get(2) {
         let (by, value) = match (option, call.args.get(3), call.args.get(4)) {
-            (option, Some(by), Some(value)) if option.eq_ignore_ascii_case(b"filterby") && call.args.len() == 5 => (by.to_ascii_uppercase(), value),
+            (option, Some(by), Some(value))
+                if option.eq_ignore_ascii_case(b"filterby") && call.args.len() == 5 =>
+            {
+                (by.to_ascii_uppercase(), value)
+            }
             _ => return Err(Error::Syntax),
         };
         match by.as_slice() {
-            b"PATTERN" => names.retain(|name| leveret_engine::keyspace::glob::matches(&value.to_ascii_lowercase(), name.as_bytes())),
+            b"PATTERN" => names.retain(|name| {
+                leveret_engine::keyspace::glob::matches(&value.to_ascii_lowercase(), name.as_bytes())
+            }),
             b"ACLCAT" => {
                 let wanted = format!("@{}", String::from_utf8_lossy(value).to_lowercase());
                 let bit = category::NAMES.iter().find(|(_, name)| *name == wanted).map_or(0, |(bit, _)| *bit);
-                names.retain(|name| TABLE.get(name.as_bytes()).is_some_and(|c| c.spec.categories() & bit != 0));
+                names.retain(|name| {
+                    TABLE.get(name.as_bytes()).is_some_and(|c| c.spec.categories() & bit != 0)
+                });
             }
             b"MODULE" => names.clear(),
             _ => return Err(Error::Syntax),
@@ -205,11 +223,13 @@ fn list(call: &mut Call<'_, '_>) -> Result<(), Error> {
 fn getkeys(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let inner: ArgsBuf = call.args.iter().skip(2).collect();
     let inner: Args<'_> = inner.as_args();
-    let command = TABLE.get(inner.get(0).unwrap_or_default()).ok_or(Error::new("ERR Invalid command specified"))?;
+    let command =
+        TABLE.get(inner.get(0).unwrap_or_default()).ok_or(Error::new("ERR Invalid command specified"))?;
     if command.spec.keys.is_empty() {
         return Err(Error::new("ERR The command has no key arguments"));
     }
-    let command = find(inner).map_err(|_| Error::new("ERR Invalid number of arguments specified for command"))?;
+    let command =
+        find(inner).map_err(|_| Error::new("ERR Invalid number of arguments specified for command"))?;
     let positions: Vec<usize> = command.spec.key_positions(inner.len()).collect();
     call.reply.array(positions.len());
     positions.iter().for_each(|&i| call.reply.bulk(&inner[i]));

@@ -2,8 +2,8 @@
 
 use super::{Function, LOADING_STALE, container, session};
 use crate::resp::session::Call;
-use crate::shared::{Shared, now_ms};
 use crate::settings::Fsync;
+use crate::shared::{Shared, now_ms};
 use leveret_cluster::{Level, Levels};
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::{DATABASES, Error, flag, glob, parse_integer};
@@ -31,11 +31,13 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .says("Returns facts and figures about the server."),
 ];
 
+type Setter = fn(&Shared, &str) -> Result<(), String>;
+
 /// A setting as CONFIG shows it, and how CONFIG SET changes it if that is possible.
 struct Parameter {
     name: &'static str,
     get: fn(&Shared) -> String,
-    set: Option<fn(&Shared, &str) -> Result<(), String>>,
+    set: Option<Setter>,
 }
 
 const PARAMETERS: &[Parameter] = &[
@@ -43,7 +45,8 @@ const PARAMETERS: &[Parameter] = &[
         name: "appendfsync",
         get: |shared| shared.settings.fsync().name().into(),
         set: Some(|shared, value| {
-            let fsync = Fsync::parse(value).ok_or("argument(s) must be one of the following: everysec, always, no")?;
+            let fsync = Fsync::parse(value)
+                .ok_or("argument(s) must be one of the following: everysec, always, no")?;
             shared.settings.set_fsync(fsync);
             Ok(())
         }),
@@ -62,8 +65,12 @@ const PARAMETERS: &[Parameter] = &[
         name: "maxclients",
         get: |shared| shared.settings.clients_max.load(Relaxed).to_string(),
         set: Some(|shared, value| {
-            let max = parse_integer(value.as_bytes()).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-            shared.settings.clients_max.store(max.ok_or("argument must be between 1 and 4294967295 inclusive")?, Relaxed);
+            let max =
+                parse_integer(value.as_bytes()).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+            shared
+                .settings
+                .clients_max
+                .store(max.ok_or("argument must be between 1 and 4294967295 inclusive")?, Relaxed);
             Ok(())
         }),
     },
@@ -74,8 +81,13 @@ const PARAMETERS: &[Parameter] = &[
         name: "proto-max-bulk-len",
         get: |shared| shared.settings.bulk_bytes_max.load(Relaxed).to_string(),
         set: Some(|shared, value| {
-            let max = parse_integer(value.as_bytes()).and_then(|n| usize::try_from(n).ok()).filter(|n| *n >= 1024 * 1024);
-            shared.settings.bulk_bytes_max.store(max.ok_or("argument must be between 1048576 and 9223372036854775807 inclusive")?, Relaxed);
+            let max = parse_integer(value.as_bytes())
+                .and_then(|n| usize::try_from(n).ok())
+                .filter(|n| *n >= 1024 * 1024);
+            shared.settings.bulk_bytes_max.store(
+                max.ok_or("argument must be between 1048576 and 9223372036854775807 inclusive")?,
+                Relaxed,
+            );
             Ok(())
         }),
     },
@@ -90,7 +102,9 @@ const PARAMETERS: &[Parameter] = &[
     Parameter { name: "save", get: |_| String::new(), set: None },
     Parameter {
         name: "unixsocket",
-        get: |shared| shared.settings.unix_socket.as_ref().map(|p| p.display().to_string()).unwrap_or_default(),
+        get: |shared| {
+            shared.settings.unix_socket.as_ref().map(|p| p.display().to_string()).unwrap_or_default()
+        },
         set: None,
     },
 ];
@@ -98,7 +112,12 @@ const PARAMETERS: &[Parameter] = &[
 fn config_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let wanted: Vec<&Parameter> = PARAMETERS
         .iter()
-        .filter(|p| call.args.iter().skip(2).any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), p.name.as_bytes())))
+        .filter(|p| {
+            call.args
+                .iter()
+                .skip(2)
+                .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), p.name.as_bytes()))
+        })
         .collect();
     call.reply.map(wanted.len());
     for parameter in wanted {
@@ -109,7 +128,7 @@ fn config_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
 }
 
 fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    if call.args.len() % 2 != 0 {
+    if !call.args.len().is_multiple_of(2) {
         return Err(Error::WrongArity("config|set".into()));
     }
     let mut changes = Vec::new();
@@ -117,12 +136,18 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
         let name = String::from_utf8_lossy(&call.args[i]).to_lowercase();
         let value = String::from_utf8_lossy(&call.args[i + 1]).into_owned();
         let Some(parameter) = PARAMETERS.iter().find(|p| p.name == name) else {
-            return Err(Error::Other(format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'").into()));
+            return Err(Error::Other(
+                format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'").into(),
+            ));
         };
         changes.push((parameter.name, parameter.set, value));
     }
     for (name, set, value) in changes {
-        let failed = |why: &str| Error::Other(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into());
+        let failed = |why: &str| {
+            Error::Other(
+                format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into(),
+            )
+        };
         let set = set.ok_or_else(|| failed("can't set immutable config"))?;
         set(call.shared, &value).map_err(|why| failed(&why))?;
     }
@@ -131,8 +156,10 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
 }
 
 fn info(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let wanted: Vec<String> = call.args.iter().skip(1).map(|name| String::from_utf8_lossy(name).to_lowercase()).collect();
-    let all = wanted.is_empty() || wanted.iter().any(|name| matches!(name.as_str(), "all" | "default" | "everything"));
+    let wanted: Vec<String> =
+        call.args.iter().skip(1).map(|name| String::from_utf8_lossy(name).to_lowercase()).collect();
+    let all = wanted.is_empty()
+        || wanted.iter().any(|name| matches!(name.as_str(), "all" | "default" | "everything"));
     let mut text = String::new();
     for (name, section) in sections(call) {
         if all || wanted.iter().any(|wanted| wanted.eq_ignore_ascii_case(name)) {
@@ -150,57 +177,78 @@ fn sections(call: &mut Call<'_, '_>) -> Vec<(&'static str, String)> {
     let (shared, engine) = (call.shared, &*call.engine);
     let stats = &shared.stats;
     let uptime = shared.started.elapsed().as_secs();
-    let line = |pairs: &[(&str, String)]| pairs.iter().map(|(name, value)| format!("{name}:{value}\r\n")).collect::<String>();
+    let line = |pairs: &[(&str, String)]| {
+        pairs.iter().map(|(name, value)| format!("{name}:{value}\r\n")).collect::<String>()
+    };
     let (hits, misses) = engine.keyspace.hits_and_misses();
     let memory = resident_bytes();
     let written = shared.levels.level(Level::Written);
     let synced = shared.levels.level(Level::Synced);
     let keyspace = (0..DATABASES).filter(|&db| engine.keyspace.len(db) > 0).map(|db| {
-        format!("db{db}:keys={},expires={},avg_ttl=0\r\n", engine.keyspace.len(db), engine.keyspace.with_deadline(db))
+        format!(
+            "db{db}:keys={},expires={},avg_ttl=0\r\n",
+            engine.keyspace.len(db),
+            engine.keyspace.with_deadline(db)
+        )
     });
     vec![
-        ("Server", line(&[
-            ("redis_version", REDIS_VERSION.into()),
-            ("server_name", "leveret".into()),
-            ("leveret_version", env!("CARGO_PKG_VERSION").into()),
-            ("redis_mode", "standalone".into()),
-            ("os", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
-            ("arch_bits", usize::BITS.to_string()),
-            ("process_id", std::process::id().to_string()),
-            ("tcp_port", shared.settings.resp_port.to_string()),
-            ("server_time_usec", (now_ms() * 1000).to_string()),
-            ("uptime_in_seconds", uptime.to_string()),
-            ("uptime_in_days", (uptime / 86_400).to_string()),
-            ("io_threads_active", u8::from(shared.settings.io_threads > 1).to_string()),
-        ])),
-        ("Clients", line(&[
-            ("connected_clients", stats.resp_connections.load(Relaxed).to_string()),
-            ("maxclients", shared.settings.clients_max.load(Relaxed).to_string()),
-            ("total_blocking_keys", engine.awaited_keys_count().to_string()),
-        ])),
-        ("Memory", line(&[
-            ("used_memory", memory.to_string()),
-            ("used_memory_rss", memory.to_string()),
-            ("maxmemory", "0".into()),
-            ("maxmemory_policy", "noeviction".into()),
-        ])),
-        ("Persistence", line(&[
-            ("loading", "0".into()),
-            ("aof_enabled", "1".into()),
-            ("log_position", engine.position().to_string()),
-            ("log_written_position", written.to_string()),
-            ("log_synced_position", synced.to_string()),
-        ])),
-        ("Stats", line(&[
-            ("total_connections_received", stats.connections_accepted.load(Relaxed).to_string()),
-            ("total_commands_processed", engine.commands_count.to_string()),
-            ("total_net_input_bytes", stats.bytes_read.load(Relaxed).to_string()),
-            ("total_net_output_bytes", stats.bytes_written.load(Relaxed).to_string()),
-            ("expired_keys", engine.keyspace.expired_count.to_string()),
-            ("evicted_keys", "0".into()),
-            ("keyspace_hits", hits.to_string()),
-            ("keyspace_misses", misses.to_string()),
-        ])),
+        (
+            "Server",
+            line(&[
+                ("redis_version", REDIS_VERSION.into()),
+                ("server_name", "leveret".into()),
+                ("leveret_version", env!("CARGO_PKG_VERSION").into()),
+                ("redis_mode", "standalone".into()),
+                ("os", format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
+                ("arch_bits", usize::BITS.to_string()),
+                ("process_id", std::process::id().to_string()),
+                ("tcp_port", shared.settings.resp_port.to_string()),
+                ("server_time_usec", (now_ms() * 1000).to_string()),
+                ("uptime_in_seconds", uptime.to_string()),
+                ("uptime_in_days", (uptime / 86_400).to_string()),
+                ("io_threads_active", u8::from(shared.settings.io_threads > 1).to_string()),
+            ]),
+        ),
+        (
+            "Clients",
+            line(&[
+                ("connected_clients", stats.resp_connections.load(Relaxed).to_string()),
+                ("maxclients", shared.settings.clients_max.load(Relaxed).to_string()),
+                ("total_blocking_keys", engine.awaited_keys_count().to_string()),
+            ]),
+        ),
+        (
+            "Memory",
+            line(&[
+                ("used_memory", memory.to_string()),
+                ("used_memory_rss", memory.to_string()),
+                ("maxmemory", "0".into()),
+                ("maxmemory_policy", "noeviction".into()),
+            ]),
+        ),
+        (
+            "Persistence",
+            line(&[
+                ("loading", "0".into()),
+                ("aof_enabled", "1".into()),
+                ("log_position", engine.position().to_string()),
+                ("log_written_position", written.to_string()),
+                ("log_synced_position", synced.to_string()),
+            ]),
+        ),
+        (
+            "Stats",
+            line(&[
+                ("total_connections_received", stats.connections_accepted.load(Relaxed).to_string()),
+                ("total_commands_processed", engine.commands_count.to_string()),
+                ("total_net_input_bytes", stats.bytes_read.load(Relaxed).to_string()),
+                ("total_net_output_bytes", stats.bytes_written.load(Relaxed).to_string()),
+                ("expired_keys", engine.keyspace.expired_count.to_string()),
+                ("evicted_keys", "0".into()),
+                ("keyspace_hits", hits.to_string()),
+                ("keyspace_misses", misses.to_string()),
+            ]),
+        ),
         ("Replication", line(&[("role", "master".into()), ("connected_slaves", "0".into())])),
         ("Cluster", line(&[("cluster_enabled", "0".into())])),
         ("Keyspace", keyspace.collect()),

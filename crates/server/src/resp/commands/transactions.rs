@@ -8,18 +8,25 @@ use leveret_engine::keyspace::{Error, flag};
 const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::FAST | flag::ALLOW_BUSY;
 
 pub(super) const ROWS: &[Row<Option<Function>>] = &[
-    session("multi", 1, Group::Transactions, COMMON | flag::NO_MULTI, multi).since("1.2.0").says("Starts a transaction."),
+    session("multi", 1, Group::Transactions, COMMON | flag::NO_MULTI, multi)
+        .since("1.2.0")
+        .says("Starts a transaction."),
     session("exec", 1, Group::Transactions, LOADING_STALE | flag::NOSCRIPT, exec)
         .since("1.2.0")
         .cost("Depends on commands in the transaction")
         .says("Executes all commands of a transaction as one commit."),
-    session("discard", 1, Group::Transactions, COMMON, discard).since("2.0.0").cost("O(N), when N is the number of queued commands").says("Drops a transaction."),
+    session("discard", 1, Group::Transactions, COMMON, discard)
+        .since("2.0.0")
+        .cost("O(N), when N is the number of queued commands")
+        .says("Drops a transaction."),
     session("watch", -2, Group::Transactions, COMMON | flag::NO_MULTI, watch)
         .keys(&[keys(&["RO"], 1, -1, 1)])
         .since("2.2.0")
         .cost("O(1) for every key.")
         .says("Makes the next EXEC depend on keys staying unchanged."),
-    session("unwatch", 1, Group::Transactions, COMMON, unwatch).since("2.2.0").says("Forgets all watched keys."),
+    session("unwatch", 1, Group::Transactions, COMMON, unwatch)
+        .since("2.2.0")
+        .says("Forgets all watched keys."),
 ];
 
 fn multi(call: &mut Call<'_, '_>) -> Result<(), Error> {
