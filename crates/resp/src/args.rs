@@ -1,5 +1,6 @@
 //! The arguments of commands as ranges of the bytes they arrived in: nothing is copied until somebody keeps it.
 
+use crate::decode::RANGES_KEPT;
 use std::ops::Index;
 
 /// Where one argument lies.
@@ -33,6 +34,11 @@ impl<'a> Args<'a> {
     pub fn get(&self, index: usize) -> Option<&'a [u8]> {
         let range = self.ranges.get(index)?;
         self.bytes.get(range.start..range.start + range.len)
+    }
+
+    /// Without the first `count`; nothing when there are no more.
+    pub fn from(self, count: usize) -> Self {
+        Self { bytes: self.bytes, ranges: self.ranges.get(count..).unwrap_or_default() }
     }
 
     /// All of them in order.
@@ -81,7 +87,13 @@ impl Batch {
     /// Forgets all commands and keeps the memory.
     pub fn clear(&mut self) {
         self.ranges.clear();
+        self.ranges.shrink_to(RANGES_KEPT);
         self.starts.clear();
+        self.starts.shrink_to(RANGES_KEPT);
+    }
+
+    pub(crate) fn close_command(&mut self, first_range: usize) {
+        self.starts.push(first_range);
     }
 }
 
@@ -102,14 +114,19 @@ impl<'a> FromIterator<&'a [u8]> for ArgsBuf {
     fn from_iter<I: IntoIterator<Item = &'a [u8]>>(args: I) -> Self {
         let mut buf = ArgsBuf::default();
         for arg in args {
-            buf.ranges.push(Range { start: buf.bytes.len(), len: arg.len() });
-            buf.bytes.extend_from_slice(arg);
+            buf.push(arg);
         }
         buf
     }
 }
 
 impl ArgsBuf {
+    /// Appends an argument.
+    pub fn push(&mut self, arg: &[u8]) {
+        self.ranges.push(Range { start: self.bytes.len(), len: arg.len() });
+        self.bytes.extend_from_slice(arg);
+    }
+
     /// Borrowed again.
     pub fn as_args(&self) -> Args<'_> {
         Args { bytes: &self.bytes, ranges: &self.ranges }
@@ -118,12 +135,5 @@ impl ArgsBuf {
     /// Bytes held.
     pub fn memory(&self) -> usize {
         self.bytes.capacity() + self.ranges.capacity() * size_of::<Range>()
-    }
-}
-
-/// An iterator of arguments as a batch of one: what a test writes by hand.
-impl Batch {
-    pub(crate) fn close_command(&mut self, first_range: usize) {
-        self.starts.push(first_range);
     }
 }

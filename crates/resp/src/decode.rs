@@ -16,6 +16,9 @@ pub struct Limits {
     pub inline_bytes_max: usize,
     /// Before `AUTH`, Redis takes 10 arguments of 16 KiB only.
     pub authenticated: bool,
+    /// Commands found in one call. At this bound the caller executes, drains and calls again without having read:
+    /// with 1 a pipelined `AUTH` counts for what comes behind it.
+    pub commands_max: usize,
 }
 
 impl Default for Limits {
@@ -25,9 +28,13 @@ impl Default for Limits {
             bulk_bytes_max: 512 * 1024 * 1024,
             inline_bytes_max: 64 * 1024,
             authenticated: true,
+            commands_max: usize::MAX,
         }
     }
 }
+
+/// Places for ranges that an idle connection keeps.
+pub(crate) const RANGES_KEPT: usize = 1024;
 
 const ARGS_MAX_UNAUTHENTICATED: usize = 10;
 const BULK_MAX_UNAUTHENTICATED: usize = 16 * 1024;
@@ -98,13 +105,12 @@ impl Decoder {
     /// batch is executed the caller drains those bytes; what is left is the start of an unfinished command. Inline
     /// commands may rewrite their own bytes (quotes), hence `&mut`. On an error the commands before it are in `batch`.
     pub fn decode(&mut self, input: &mut [u8], batch: &mut Batch) -> Result<usize, ProtocolError> {
-        let mut consumed = 0;
-        while consumed < input.len() {
-            let step = match input[consumed] {
-                b'*' => self.multibulk(input, consumed)?,
-                _ if self.missing.is_some() => self.multibulk(input, consumed)?,
-                _ => self.inline(input, consumed)?,
-            };
+        let (mut consumed, mut found) = (0, 0);
+        while found < self.limits.commands_max
+            && let Some(&first) = input.get(consumed)
+        {
+            let command = input.get_mut(consumed..).unwrap_or_default();
+            let step = if first == b'*' { self.multibulk(command)? } else { self.inline(command)? };
             match step {
                 Step::More => break,
                 Step::Nothing(len) => consumed += len,
@@ -115,6 +121,7 @@ impl Decoder {
                         .extend(self.ranges.iter().map(|r| Range { start: r.start + consumed, len: r.len }));
                     batch.close_command(first);
                     consumed += len;
+                    found += 1;
                 }
             }
             self.forget();
@@ -128,10 +135,10 @@ impl Decoder {
         self.bulk_len = None;
         self.searched = 0;
         self.ranges.clear();
+        self.ranges.shrink_to(RANGES_KEPT);
     }
 
-    fn multibulk(&mut self, input: &[u8], start: usize) -> Result<Step, ProtocolError> {
-        let input = &input[start..];
+    fn multibulk(&mut self, input: &[u8]) -> Result<Step, ProtocolError> {
         let mut missing = match self.missing {
             Some(missing) => missing,
             None => {
@@ -199,7 +206,7 @@ impl Decoder {
         input: &[u8],
         too_big: ProtocolError,
     ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
-        let line = &input[self.parsed + 1..];
+        let line = input.get(self.parsed + 1..).unwrap_or_default();
         let (mut value, mut digits) = (0i64, 0);
         for (i, &byte) in line.iter().enumerate() {
             match byte {
@@ -211,7 +218,8 @@ impl Decoder {
                     if line.len() < i + 2 {
                         return Ok(None);
                     }
-                    return Ok(Some(((digits > 0 && digits == i).then_some(value), self.parsed + i + 3)));
+                    let canonical = i == 1 || i > 1 && line.first() != Some(&b'0');
+                    return Ok(Some((canonical.then_some(value), self.parsed + i + 3)));
                 }
                 _ => return self.odd_length_line(input, too_big),
             }
@@ -226,23 +234,22 @@ impl Decoder {
         input: &[u8],
         too_big: ProtocolError,
     ) -> Result<Option<(Option<i64>, usize)>, ProtocolError> {
-        let line = &input[self.parsed + 1..];
+        let line = input.get(self.parsed + 1..).unwrap_or_default();
         let Some(end) = line.iter().position(|&b| b == b'\r') else {
             return if line.len() > self.limits.inline_bytes_max { Err(too_big) } else { Ok(None) };
         };
         if line.len() < end + 2 {
             return Ok(None);
         }
-        let text = line.get(..end).unwrap_or_default();
-        let canonical = !text.starts_with(b"+");
-        let number = std::str::from_utf8(text).ok().filter(|_| canonical).and_then(|text| text.parse().ok());
+        let text = line.get(..end).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
+        // Only as it would be written: no `+1`, `-0` or `01`.
+        let number = text.parse().ok().filter(|number: &i64| number.to_string() == text);
         Ok(Some((number, self.parsed + end + 3)))
     }
 
-    fn inline(&mut self, input: &mut [u8], start: usize) -> Result<Step, ProtocolError> {
-        let input = &mut input[start..];
-        let Some(end) = input[self.searched..].iter().position(|&b| b == b'\n').map(|i| i + self.searched)
-        else {
+    fn inline(&mut self, input: &mut [u8]) -> Result<Step, ProtocolError> {
+        let unsearched = input.get(self.searched..).unwrap_or_default();
+        let Some(end) = unsearched.iter().position(|&b| b == b'\n').map(|i| i + self.searched) else {
             self.searched = input.len();
             return if input.len() > self.limits.inline_bytes_max {
                 Err(ProtocolError::TooBigInline)
@@ -250,8 +257,11 @@ impl Decoder {
                 Ok(Step::More)
             };
         };
-        let line_end = if end > 0 && input[end - 1] == b'\r' { end - 1 } else { end };
-        self.split_inline(&mut input[..line_end])?;
+        let line = input.get_mut(..end).unwrap_or_default();
+        match line {
+            [line @ .., b'\r'] => self.split_inline(line)?,
+            line => self.split_inline(line)?,
+        }
         Ok(if self.ranges.is_empty() { Step::Nothing(end + 1) } else { Step::Command(end + 1) })
     }
 
@@ -290,11 +300,14 @@ impl Decoder {
                         i += 1;
                         continue;
                     }
-                    Some(b'"') if byte == b'\\' => escape(&line[i..]),
+                    Some(b'"') if byte == b'\\' => escape(line.get(i..).unwrap_or_default()),
                     Some(b'\'') if byte == b'\\' && line.get(i + 1) == Some(&b'\'') => (b'\'', 2),
                     None | Some(_) => (byte, 1),
                 };
-                line[out] = meaning;
+                // A meaning is never longer than its spelling, so `out` is behind `i`.
+                if let Some(place) = line.get_mut(out) {
+                    *place = meaning;
+                }
                 out += 1;
                 i += len;
             }

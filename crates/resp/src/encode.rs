@@ -1,6 +1,8 @@
 //! Replies, written straight into a connection's output, in the version the client has asked for. What RESP2 lacks
 //! is written as Redis writes it there. (Redis: HELLO)
 
+use crate::double::DoubleText;
+
 /// The protocol version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Version {
@@ -56,21 +58,8 @@ impl<'a> Reply<'a> {
 
     #[inline]
     fn number(&mut self, kind: u8, number: i64) {
-        let (mut digits, mut start, mut rest) = ([0u8; 20], 20, number.unsigned_abs());
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (rest % 10) as u8;
-            rest /= 10;
-            if rest == 0 {
-                break;
-            }
-        }
-        self.out.push(kind);
-        if number < 0 {
-            self.out.push(b'-');
-        }
-        self.out.extend_from_slice(&digits[start..]);
-        self.out.extend_from_slice(b"\r\n");
+        let (digits, start) = digits(number);
+        self.line(kind, digits.get(start..).unwrap_or_default());
     }
 
     /// `+OK`.
@@ -107,7 +96,8 @@ impl<'a> Reply<'a> {
 
     /// An integer as a bulk string.
     pub fn bulk_integer(&mut self, value: i64) {
-        self.bulk(value.to_string().as_bytes());
+        let (digits, start) = digits(value);
+        self.bulk(digits.get(start..).unwrap_or_default());
     }
 
     /// No value.
@@ -153,7 +143,7 @@ impl<'a> Reply<'a> {
 
     /// A float, as short as it can be and still come back as the same.
     pub fn double(&mut self, value: f64) {
-        let text = double_text(value);
+        let text = DoubleText::new(value);
         match self.version {
             Version::Resp2 => self.bulk(text.as_bytes()),
             Version::Resp3 => self.line(b',', text.as_bytes()),
@@ -166,6 +156,24 @@ impl<'a> Reply<'a> {
             Version::Resp2 => self.integer(i64::from(value)),
             Version::Resp3 => self.line(b'#', if value { b"t" } else { b"f" }),
         }
+    }
+
+    /// An integer of any size, in decimal digits.
+    pub fn big_number(&mut self, digits: &str) {
+        match self.version {
+            Version::Resp2 => self.bulk(digits.as_bytes()),
+            Version::Resp3 => self.line(b'(', digits.as_bytes()),
+        }
+    }
+
+    /// Attributes of the reply that follows them: `len` pairs. RESP2 has none; there the pairs must not be written,
+    /// hence the answer.
+    #[must_use = "in RESP2 the pairs must not be written"]
+    pub fn attribute(&mut self, len: usize) -> bool {
+        if self.version == Version::Resp3 {
+            self.number(b'|', len as i64);
+        }
+        self.version == Version::Resp3
     }
 
     /// Text with its format, three letters such as `txt`.
@@ -183,19 +191,23 @@ impl<'a> Reply<'a> {
     }
 }
 
-fn double_text(value: f64) -> String {
-    if value.is_nan() {
-        return "nan".into();
+/// The digits of a number, with its sign, at the end of the buffer from the offset on.
+#[inline]
+fn digits(number: i64) -> ([u8; 20], usize) {
+    let (mut digits, mut start, mut rest) = ([0u8; 20], 20, number.unsigned_abs());
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
     }
-    if value.is_infinite() {
-        return if value > 0.0 { "inf" } else { "-inf" }.into();
+    if number < 0 {
+        start -= 1;
+        digits[start] = b'-';
     }
-    let magnitude = value.abs();
-    if magnitude != 0.0 && !(1e-5..1e21).contains(&magnitude) {
-        let text = format!("{value:e}");
-        return if text.contains("e-") { text } else { text.replace('e', "e+") };
-    }
-    format!("{value}")
+    (digits, start)
 }
 
 /// Writes a command as clients do: an array of bulk strings.

@@ -28,6 +28,11 @@ fn decoded(data: &[u8], step: usize) -> (Vec<Vec<Vec<u8>>>, bool) {
 
 /// Replies.
 pub fn replies(data: &[u8]) {
-    let _ = parse_reply(data);
-    let _ = skip_reply(data);
+    let skipped = skip_reply(data);
+    match parse_reply(data) {
+        Ok(Some((_, used))) => assert_eq!(skipped, Ok(Some(used)), "skipping finds another end"),
+        Ok(None) => assert!(!matches!(skipped, Ok(Some(_))), "skipping finds an end where there is none"),
+        // It looks at values too, so it refuses more.
+        Err(_) => {}
+    }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod decode;
+mod double;
 mod encode;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
@@ -9,6 +10,7 @@ mod reply;
 
 pub use args::{Args, ArgsBuf, Batch};
 pub use decode::{Decoder, Limits, ProtocolError};
+pub use double::DoubleText;
 pub use encode::{Reply, Version, encode_command};
 pub use reply::{Value, parse_reply, skip_reply};
 

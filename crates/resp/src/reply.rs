@@ -17,7 +17,11 @@ pub enum Value {
     Push(Vec<Value>),
     Double(String),
     Boolean(bool),
+    /// With its format in front: `txt:…`.
     Verbatim(Vec<u8>),
+    BigNumber(String),
+    /// Keys and values, and the reply they belong to.
+    Attributed(Vec<Value>, Box<Value>),
 }
 
 /// Nested deeper than any server answers.
@@ -28,9 +32,16 @@ pub fn parse_reply(input: &[u8]) -> Result<Option<(Value, usize)>, ProtocolError
     parse(input, 0)
 }
 
+/// The text between the kind and the line's end, and the offset behind it.
 fn line(input: &[u8]) -> Option<(&[u8], usize)> {
-    let end = input.windows(2).position(|pair| pair == b"\r\n")?;
-    Some((input.get(1..end).unwrap_or_default(), end + 2))
+    let mut from = 1;
+    loop {
+        let end = from + input.get(from..)?.iter().position(|&b| b == b'\n')?;
+        if input.get(end - 1) == Some(&b'\r') {
+            return Some((input.get(1..end - 1).unwrap_or_default(), end + 1));
+        }
+        from = end + 1;
+    }
 }
 
 fn number(text: &[u8]) -> Result<i64, ProtocolError> {
@@ -46,9 +57,10 @@ fn parse(input: &[u8], depth: usize) -> Result<Option<(Value, usize)>, ProtocolE
         b'-' => Value::Error(owned()),
         b':' => Value::Integer(number(text)?),
         b',' => Value::Double(owned()),
+        b'(' => Value::BigNumber(owned()),
         b'#' => Value::Boolean(text == b"t"),
         b'_' => Value::Null,
-        b'$' | b'=' => {
+        b'$' | b'=' | b'!' => {
             let len = number(text)?;
             let Ok(len) = usize::try_from(len) else { return Ok(Some((Value::Null, next))) };
             let Some(bytes) = next.checked_add(len).and_then(|end| input.get(next..end)) else {
@@ -57,17 +69,24 @@ fn parse(input: &[u8], depth: usize) -> Result<Option<(Value, usize)>, ProtocolE
             if input.len() < next + len + 2 {
                 return Ok(None);
             }
-            let value =
-                if kind == b'$' { Value::Bulk(bytes.to_vec()) } else { Value::Verbatim(bytes.to_vec()) };
+            let value = match kind {
+                b'$' => Value::Bulk(bytes.to_vec()),
+                b'!' => Value::Error(String::from_utf8_lossy(bytes).into_owned()),
+                _ => Value::Verbatim(bytes.to_vec()),
+            };
             return Ok(Some((value, next + len + 2)));
         }
-        b'*' | b'%' | b'~' | b'>' => {
+        b'*' | b'%' | b'~' | b'>' | b'|' => {
             let len = number(text)?;
-            let Ok(mut len) = usize::try_from(len) else { return Ok(Some((Value::Null, next))) };
+            let mut len = match usize::try_from(len) {
+                Ok(len) => len,
+                Err(_) if kind == b'|' => 0,
+                Err(_) => return Ok(Some((Value::Null, next))),
+            };
             if depth == DEPTH_MAX {
                 return Err(ProtocolError::InvalidMultibulkLength);
             }
-            if kind == b'%' {
+            if kind == b'%' || kind == b'|' {
                 len = len.saturating_mul(2);
             }
             let (mut items, mut at) = (Vec::new(), next);
@@ -82,6 +101,12 @@ fn parse(input: &[u8], depth: usize) -> Result<Option<(Value, usize)>, ProtocolE
                 b'*' => Value::Array(items),
                 b'%' => Value::Map(items),
                 b'~' => Value::Set(items),
+                b'|' => {
+                    let rest = input.get(at..).unwrap_or_default();
+                    let Some((reply, used)) = parse(rest, depth + 1)? else { return Ok(None) };
+                    at += used;
+                    Value::Attributed(items, Box::new(reply))
+                }
                 _ => Value::Push(items),
             };
             return Ok(Some((value, at)));
@@ -91,28 +116,31 @@ fn parse(input: &[u8], depth: usize) -> Result<Option<(Value, usize)>, ProtocolE
     Ok(Some((value, next)))
 }
 
-/// Finds the end of one flat reply or array of flat replies without building it.
+/// Finds the end of one reply, however nested, without building it: what a load generator needs. Values are not looked
+/// at, only lengths are.
 pub fn skip_reply(input: &[u8]) -> Result<Option<usize>, ProtocolError> {
     let (mut at, mut missing) = (0, 1i64);
     while missing > 0 {
         let rest = input.get(at..).unwrap_or_default();
-        let Some(end) = rest.iter().position(|&b| b == b'\n') else { return Ok(None) };
-        let text = rest.get(1..end.max(2) - 1).unwrap_or_default();
-        at += end + 1;
+        let Some((text, next)) = line(rest) else { return Ok(None) };
+        at += next;
         missing -= 1;
         match rest.first().copied().unwrap_or_default() {
             b'+' | b'-' | b':' | b',' | b'#' | b'_' | b'(' => {}
-            b'$' | b'=' => {
-                let len = number(text)?;
-                if len >= 0 {
-                    at += len as usize + 2;
+            b'$' | b'=' | b'!' => {
+                if let Ok(len) = usize::try_from(number(text)?) {
+                    at = at.saturating_add(len).saturating_add(2);
                     if input.len() < at {
                         return Ok(None);
                     }
                 }
             }
-            b'*' | b'~' | b'>' => missing += number(text)?.max(0),
-            b'%' => missing += number(text)?.max(0).saturating_mul(2),
+            b'*' | b'~' | b'>' => missing = missing.saturating_add(number(text)?.max(0)),
+            b'%' => missing = missing.saturating_add(number(text)?.max(0).saturating_mul(2)),
+            // The reply they belong to follows.
+            b'|' => {
+                missing = missing.saturating_add(number(text)?.max(0).saturating_mul(2)).saturating_add(1);
+            }
             other => return Err(ProtocolError::ExpectedDollar(other)),
         }
     }
