@@ -1,1 +1,24 @@
-//! `leveret-broker`: see ARCHITECTURE.md.
+//! RabbitMQ's model: vhosts, exchanges, queues, consumers, and the ledger of who holds which message. A pure state
+//! machine: no sockets, no delivery tags, no clock; what must reach a client is put out as [`Event`]s. All mutation goes
+//! through [`Txn`], whose primitives record what is durable.
+
+mod arguments;
+mod broker;
+mod change;
+mod exception;
+mod exchange;
+mod message;
+mod queue;
+mod txn;
+
+pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostId};
+pub use change::CHANGE_TAGS;
+pub use exception::Exception;
+pub use message::Message;
+pub use txn::{Consume, Declared, Delivery, ExchangeDeclare, How, Published, QueueDeclare, Txn};
+
+/// Milliseconds since the Unix epoch.
+pub type UnixMillis = u64;
+
+
+

@@ -1,0 +1,195 @@
+//! The state: vhosts, exchanges, queues, and what must reach sessions. Numbers of vhosts, exchanges and queues are
+//! assigned by changes and never used twice.
+
+use crate::exchange::{Destination, Exchange, Kind};
+use crate::queue::Queue;
+use crate::{Message, UnixMillis};
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+/// A session, as the engine numbers it.
+pub type SessionId = u64;
+
+/// The number of a vhost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VhostId(pub u32);
+
+/// The number of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId(pub u32);
+
+/// The number of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueId(pub u32);
+
+/// What must reach a session's client, in order.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the fields are those of basic.deliver and basic.cancel")]
+pub enum Event {
+    /// A message for a consumer.
+    Deliver { channel: u16, consumer_tag: Arc<[u8]>, queue: QueueId, seq: u64, redelivered: bool, no_ack: bool, message: Arc<Message> },
+    /// The consumer's queue is gone. (RabbitMQ: consumer cancel notification)
+    Cancel { channel: u16, consumer_tag: Arc<[u8]> },
+}
+
+pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
+
+pub(crate) struct Vhost {
+    pub(crate) name: Box<[u8]>,
+    pub(crate) exchanges: Map<Box<[u8]>, ExchangeId>,
+    pub(crate) queues: Map<Box<[u8]>, QueueId>,
+}
+
+/// The limit of a whole channel, and what it holds. (RabbitMQ: basic.qos global)
+#[derive(Default, Clone, Copy)]
+pub(crate) struct ChannelLimit {
+    pub(crate) prefetch: u16,
+    pub(crate) unacked_count: usize,
+}
+
+/// RabbitMQ's data.
+pub struct Broker {
+    pub(crate) vhosts: Vec<Vhost>,
+    pub(crate) exchanges: Map<ExchangeId, Exchange>,
+    pub(crate) queues: Map<QueueId, Queue>,
+    pub(crate) next_exchange: u32,
+    pub(crate) next_queue: u32,
+    /// For each session what must reach its client; the engine drains it after every commit.
+    pub events: Vec<(SessionId, Event)>,
+    /// Channels with a limit of their own.
+    pub(crate) limits: Map<(SessionId, u16), ChannelLimit>,
+    /// When each queue has something due.
+    pub(crate) due: BTreeSet<(UnixMillis, QueueId)>,
+    /// The message that the changes being replayed speak of.
+    pub(crate) replaying: Option<Arc<Message>>,
+    pub(crate) rng: fastrand::Rng,
+    pub(crate) route: Vec<Destination>,
+}
+
+/// The first number for what is declared; below are the predeclared exchanges.
+const FIRST_DECLARED: u32 = 64;
+
+impl Broker {
+    /// The vhost `/` with its predeclared exchanges. `seed` is for generated names only.
+    pub fn new(seed: u64) -> Self {
+        let mut broker = Self {
+            vhosts: vec![Vhost { name: Box::from(&b"/"[..]), exchanges: Map::default(), queues: Map::default() }],
+            exchanges: Map::default(),
+            queues: Map::default(),
+            next_exchange: FIRST_DECLARED,
+            next_queue: 1,
+            events: Vec::new(),
+            limits: Map::default(),
+            due: BTreeSet::new(),
+            replaying: None,
+            rng: fastrand::Rng::with_seed(seed),
+            route: Vec::new(),
+        };
+        let predeclared = [
+            ("", Kind::Direct),
+            ("amq.direct", Kind::Direct),
+            ("amq.fanout", Kind::Fanout),
+            ("amq.topic", Kind::Topic),
+            ("amq.headers", Kind::Headers),
+            ("amq.match", Kind::Headers),
+        ];
+        for (id, (name, kind)) in predeclared.into_iter().enumerate() {
+            let id = ExchangeId(id as u32);
+            broker.exchanges.insert(id, Exchange::new(VhostId(0), name.as_bytes(), kind, b""));
+            broker.vhosts[0].exchanges.insert(name.as_bytes().into(), id);
+        }
+        broker
+    }
+
+    /// The vhost of that name.
+    pub fn vhost(&self, name: &[u8]) -> Option<VhostId> {
+        self.vhosts.iter().position(|vhost| &*vhost.name == name).map(|i| VhostId(i as u32))
+    }
+
+    /// When a message or queue is due to leave.
+    pub fn next_deadline(&self) -> Option<UnixMillis> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Notes when a queue has something due, after it has changed.
+    pub(crate) fn note_due(&mut self, id: QueueId) {
+        if let Some(queue) = self.queues.get(&id) {
+            let message = queue.deadlines.first().map(|(at, _)| *at);
+            if let Some(at) = message.into_iter().chain(queue.expires_at).min() {
+                self.due.insert((at, id));
+            }
+        }
+    }
+
+    /// Queues, exchanges, ready messages, unacknowledged messages, consumers.
+    pub fn counts(&self) -> [usize; 5] {
+        let sum = |count: fn(&Queue) -> usize| self.queues.values().map(count).sum();
+        [
+            self.queues.len(),
+            self.exchanges.len(),
+            sum(Queue::ready_count),
+            sum(|queue| queue.unacked.len()),
+            sum(|queue| queue.consumers.len()),
+        ]
+    }
+
+    /// After replay: what may have been delivered is marked so, and time goes on.
+    pub fn after_replay(&mut self, now_ms: UnixMillis) {
+        self.replaying = None;
+        let ids: Vec<QueueId> = self.queues.keys().copied().collect();
+        for id in ids {
+            if let Some(queue) = self.queues.get_mut(&id) {
+                let through = queue.delivered_through;
+                queue.ready.iter_mut().take_while(|entry| entry.seq <= through).for_each(|entry| entry.redelivered = true);
+                queue.expires_at = queue.meaning.expires_ms.map(|ms| now_ms + ms);
+            }
+            self.note_due(id);
+        }
+    }
+
+    /// A number that is equal for equal durable states.
+    pub fn digest(&self) -> u64 {
+        let exchanges = self.exchanges.iter().filter(|(_, exchange)| exchange.durable).map(|(id, exchange)| {
+            let mut hasher = new_hasher();
+            hasher.write_u32(id.0);
+            hasher.write(&exchange.name);
+            hasher.write(exchange.kind.name().as_bytes());
+            hasher.write(&exchange.arguments);
+            exchange.bindings.iter().filter(|binding| self.is_logged(binding.destination)).for_each(|binding| {
+                hasher.write(&binding.key);
+                hasher.write(format!("{:?}", binding.destination).as_bytes());
+            });
+            hasher.finish()
+        });
+        let queues = self.queues.values().filter(|queue| queue.is_logged()).map(|queue| {
+            let mut hasher = new_hasher();
+            hasher.write_u32(queue.id.0);
+            hasher.write(&queue.name);
+            let unacked = queue.unacked.values().map(|unacked| &unacked.entry);
+            let mut entries: Vec<_> = queue.ready.iter().chain(queue.returned.values()).chain(unacked).collect();
+            entries.sort_by_key(|entry| entry.seq);
+            for entry in entries.into_iter().filter(|entry| entry.message.persistent) {
+                hasher.write_u64(entry.seq);
+                hasher.write_u64(entry.deadline);
+                hasher.write(&entry.message.routing_key);
+                hasher.write(&entry.message.properties);
+                hasher.write(&entry.message.body);
+            }
+            hasher.finish()
+        });
+        exchanges.chain(queues).fold(0, u64::wrapping_add)
+    }
+
+    /// True when bindings to it belong into the log.
+    pub(crate) fn is_logged(&self, destination: Destination) -> bool {
+        match destination {
+            Destination::Queue(id) => self.queues.get(&id).is_some_and(Queue::is_logged),
+            Destination::Exchange(id) => self.exchanges.get(&id).is_some_and(|exchange| exchange.durable),
+        }
+    }
+}
+
+fn new_hasher() -> impl Hasher {
+    foldhash::fast::FixedState::with_seed(0).build_hasher()
+}

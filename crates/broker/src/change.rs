@@ -1,0 +1,147 @@
+//! The changes of the broker as bytes; the tags are part of the log's format and are never reused. Applying a change
+//! calls the primitive that recorded it.
+
+use crate::exchange::{Binding, Destination, Kind};
+use crate::txn::Txn;
+use crate::{Broker, ExchangeId, Message, QueueId, VhostId};
+use bytes::Bytes;
+use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
+use std::sync::Arc;
+
+/// The tags that belong to the broker.
+pub const CHANGE_TAGS: std::ops::RangeInclusive<u8> = 0x40..=0x7f;
+
+const EXCHANGE_DECLARE: u8 = 0x40;
+const EXCHANGE_DELETE: u8 = 0x41;
+const QUEUE_DECLARE: u8 = 0x42;
+const QUEUE_DELETE: u8 = 0x43;
+const BIND: u8 = 0x44;
+const UNBIND: u8 = 0x45;
+const MESSAGE: u8 = 0x46;
+const ENQUEUE: u8 = 0x47;
+const SETTLE: u8 = 0x48;
+const DELIVERED_THROUGH: u8 = 0x49;
+
+/// One change, borrowed.
+pub(crate) enum Change<'a> {
+    ExchangeDeclare { vhost: VhostId, id: ExchangeId, name: &'a [u8], kind: Kind, auto_delete: bool, internal: bool, arguments: &'a [u8] },
+    ExchangeDelete { id: ExchangeId },
+    QueueDeclare { vhost: VhostId, id: QueueId, name: &'a [u8], auto_delete: bool, arguments: &'a [u8] },
+    QueueDelete { id: QueueId },
+    Bind { source: ExchangeId, binding: &'a Binding },
+    Unbind { source: ExchangeId, binding: &'a Binding },
+    Message(&'a Message),
+    Enqueue { queue: QueueId, seq: u64, deadline: u64 },
+    Settle { queue: QueueId, seq: u64 },
+    DeliveredThrough { queue: QueueId, seq: u64 },
+}
+
+impl Change<'_> {
+    #[inline]
+    pub(crate) fn record(&self, changes: &mut Changes<'_>) {
+        let Some(out) = changes.buffer() else { return };
+        match self {
+            Change::ExchangeDeclare { vhost, id, name, kind, auto_delete, internal, arguments } => {
+                numbers(out, EXCHANGE_DECLARE, &[vhost.0.into(), id.0.into(), u64::from(*auto_delete) | u64::from(*internal) << 1]);
+                strings(out, &[name, kind.name().as_bytes(), arguments]);
+            }
+            Change::ExchangeDelete { id } => numbers(out, EXCHANGE_DELETE, &[id.0.into()]),
+            Change::QueueDeclare { vhost, id, name, auto_delete, arguments } => {
+                numbers(out, QUEUE_DECLARE, &[vhost.0.into(), id.0.into(), u64::from(*auto_delete)]);
+                strings(out, &[name, arguments]);
+            }
+            Change::QueueDelete { id } => numbers(out, QUEUE_DELETE, &[id.0.into()]),
+            Change::Bind { source, binding } => record_binding(out, BIND, *source, binding),
+            Change::Unbind { source, binding } => record_binding(out, UNBIND, *source, binding),
+            Change::Message(message) => {
+                out.push(MESSAGE);
+                strings(out, &[&message.exchange, &message.routing_key, &message.properties, &message.body]);
+            }
+            Change::Enqueue { queue, seq, deadline } => numbers(out, ENQUEUE, &[queue.0.into(), *seq, *deadline]),
+            Change::Settle { queue, seq } => numbers(out, SETTLE, &[queue.0.into(), *seq]),
+            Change::DeliveredThrough { queue, seq } => numbers(out, DELIVERED_THROUGH, &[queue.0.into(), *seq]),
+        }
+    }
+}
+
+fn numbers(out: &mut Vec<u8>, tag: u8, numbers: &[u64]) {
+    out.push(tag);
+    numbers.iter().for_each(|number| put_varint(out, *number));
+}
+
+fn strings(out: &mut Vec<u8>, strings: &[&[u8]]) {
+    strings.iter().for_each(|string| put_bytes(out, string));
+}
+
+fn record_binding(out: &mut Vec<u8>, tag: u8, source: ExchangeId, binding: &Binding) {
+    let (kind, id) = match binding.destination {
+        Destination::Queue(id) => (0, id.0),
+        Destination::Exchange(id) => (1, id.0),
+    };
+    numbers(out, tag, &[source.0.into(), kind, id.into()]);
+    strings(out, &[&binding.key, &binding.arguments]);
+}
+
+fn read_binding(fields: &mut Reader<'_>) -> Result<(ExchangeId, Binding), Malformed> {
+    let source = ExchangeId(fields.varint32()?);
+    let destination = match (fields.varint()?, fields.varint32()?) {
+        (0, id) => Destination::Queue(QueueId(id)),
+        (1, id) => Destination::Exchange(ExchangeId(id)),
+        _ => return Err(Malformed),
+    };
+    Ok((source, Binding { destination, key: fields.bytes()?.into(), arguments: fields.bytes()?.into() }))
+}
+
+impl Broker {
+    /// Applies one recorded change whose tag has been read: replay.
+    pub fn apply(&mut self, tag: u8, fields: &mut Reader<'_>) -> Result<(), Malformed> {
+        let replaying = self.replaying.take();
+        let mut txn = Txn::new(self, 0, Changes::off());
+        match tag {
+            EXCHANGE_DECLARE => {
+                let (vhost, id, flags) = (VhostId(fields.varint32()?), ExchangeId(fields.varint32()?), fields.varint()?);
+                let (name, kind, arguments) = (fields.bytes()?, fields.bytes()?, fields.bytes()?);
+                let kind = Kind::parse(kind).ok_or(Malformed)?;
+                txn.add_exchange(vhost, id, name, kind, true, flags & 1 != 0, flags & 2 != 0, arguments);
+            }
+            EXCHANGE_DELETE => txn.remove_exchange(ExchangeId(fields.varint32()?)),
+            QUEUE_DECLARE => {
+                let (vhost, id, flags) = (VhostId(fields.varint32()?), QueueId(fields.varint32()?), fields.varint()?);
+                let (name, arguments) = (fields.bytes()?, fields.bytes()?);
+                txn.add_queue(vhost, id, name, true, None, flags & 1 != 0, arguments).map_err(|_| Malformed)?;
+            }
+            QUEUE_DELETE => txn.remove_queue(QueueId(fields.varint32()?)),
+            BIND => {
+                let (source, binding) = read_binding(fields)?;
+                txn.add_binding(source, binding);
+            }
+            UNBIND => {
+                let (source, binding) = read_binding(fields)?;
+                txn.remove_bindings(source, |other| *other == binding);
+            }
+            MESSAGE => {
+                let (exchange, routing_key) = (fields.bytes()?.into(), fields.bytes()?.into());
+                let (properties, body) = (fields.bytes()?.into(), Bytes::copy_from_slice(fields.bytes()?));
+                let message = Message::new(exchange, routing_key, properties, body).map_err(|_| Malformed)?;
+                self.replaying = Some(Arc::new(message));
+                return Ok(());
+            }
+            ENQUEUE => {
+                let (queue, seq, deadline) = (QueueId(fields.varint32()?), fields.varint()?, fields.varint()?);
+                let message = replaying.clone().ok_or(Malformed)?;
+                txn.enqueue(queue, seq, deadline, &message);
+            }
+            SETTLE => {
+                let (queue, seq) = (QueueId(fields.varint32()?), fields.varint()?);
+                txn.settle_ready(queue, seq);
+            }
+            DELIVERED_THROUGH => {
+                let (queue, seq) = (QueueId(fields.varint32()?), fields.varint()?);
+                txn.deliver_through(queue, seq);
+            }
+            _ => return Err(Malformed),
+        }
+        self.replaying = replaying;
+        Ok(())
+    }
+}

@@ -1,0 +1,34 @@
+//! A refusal in RabbitMQ's words.
+
+use leveret_amqp::ReplyCode;
+
+/// Why a method is refused. The code decides whether the channel or the connection closes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exception {
+    /// The reply code.
+    pub code: u16,
+    /// The whole text: `NOT_FOUND - no queue 'q' in vhost '/'`.
+    pub text: String,
+    /// The connection closes, not only the channel.
+    pub hard: bool,
+}
+
+impl Exception {
+    /// A refusal with this code; the code's name is put before the text.
+    pub fn new(code: ReplyCode, text: impl AsRef<str>) -> Self {
+        Exception { code: code.code(), text: code.text(text.as_ref()), hard: code.is_hard() }
+    }
+
+    pub(crate) fn precondition(text: impl AsRef<str>) -> Self {
+        Self::new(ReplyCode::PreconditionFailed, text)
+    }
+
+    pub(crate) fn not_built(what: &str) -> Self {
+        Self::new(ReplyCode::NotImplemented, format!("{what} is not built yet"))
+    }
+}
+
+/// A name as refusals print it.
+pub(crate) fn shown(name: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(name)
+}

@@ -1,0 +1,201 @@
+//! Messages on their way: publish, get, settle, expire.
+
+use super::Txn;
+use crate::change::Change;
+use crate::exception::{Exception, shown};
+use crate::exchange::Destination;
+use crate::queue::Unacked;
+use crate::{Message, QueueId, SessionId, VhostId};
+use leveret_amqp::ReplyCode;
+use std::sync::Arc;
+
+/// What became of a published message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// How many queues took it.
+    pub queues: usize,
+    /// A durable queue took a persistent message: the confirm waits for the disk.
+    pub durable: bool,
+}
+
+/// A message got by `basic.get`.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Where from.
+    pub queue: QueueId,
+    /// Its number there.
+    pub seq: u64,
+    /// It may have been delivered before.
+    pub redelivered: bool,
+    /// The message.
+    pub message: Arc<Message>,
+    /// Ready messages left.
+    pub message_count: usize,
+}
+
+/// How a message is settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Done.
+    Ack,
+    /// Back to its place.
+    Requeue,
+    /// Rejected for good.
+    Drop,
+}
+
+/// Messages expired in one slice.
+const EXPIRE_SLICE: usize = 1000;
+
+impl Txn<'_> {
+    /// Routes and enqueues; to a queue only once. (AMQP 0-9-1 1.8.3.7)
+    pub fn publish(&mut self, vhost: VhostId, message: &Arc<Message>) -> Result<Published, Exception> {
+        let mut route = std::mem::take(&mut self.broker.route);
+        route.clear();
+        let routed = self.route(vhost, message, &mut route);
+        if let Err(exception) = routed {
+            self.broker.route = route;
+            return Err(exception);
+        }
+        let mut published = Published { queues: 0, durable: false };
+        let mut recorded = false;
+        for &destination in &route {
+            let Destination::Queue(id) = destination else { continue };
+            let Some(queue) = self.broker.queues.get(&id) else { continue };
+            let (logged, seq) = (queue.is_logged() && message.persistent, queue.next_seq);
+            let ttl = [queue.meaning.ttl_ms, message.ttl_ms].into_iter().flatten().min();
+            if logged && !recorded {
+                Change::Message(message).record(&mut self.changes);
+                recorded = true;
+            }
+            let deadline = ttl.map_or(0, |ms| self.now_ms.saturating_add(ms));
+            self.enqueue(id, seq, deadline, message);
+            published.queues += 1;
+            published.durable |= logged;
+            self.dispatch(id);
+            if ttl == Some(0) {
+                // Only a consumer that was ready could have it.
+                self.settle_ready(id, seq);
+            }
+        }
+        self.broker.route = route;
+        Ok(published)
+    }
+
+    fn route(&mut self, vhost: VhostId, message: &Message, route: &mut Vec<Destination>) -> Result<(), Exception> {
+        if message.exchange.is_empty() {
+            route.extend(self.find_queue(vhost, &message.routing_key).map(Destination::Queue));
+            return Ok(());
+        }
+        let id = self.exchange_id(vhost, &message.exchange)?;
+        let Some(exchange) = self.broker.exchanges.get(&id) else { return Ok(()) };
+        if exchange.internal {
+            let text = format!("cannot publish to internal exchange '{}' in vhost '{}'", shown(&message.exchange), self.vhost_name(vhost));
+            return Err(Exception::new(ReplyCode::AccessRefused, text));
+        }
+        exchange.route(&message.routing_key, route);
+        // Exchanges that exchanges lead to, each once; then each queue once.
+        let mut visited = vec![id];
+        let mut i = 0;
+        while i < route.len() {
+            if let Destination::Exchange(next) = route[i]
+                && !visited.contains(&next)
+            {
+                visited.push(next);
+                if let Some(exchange) = self.broker.exchanges.get(&next) {
+                    exchange.route(&message.routing_key, route);
+                }
+            }
+            i += 1;
+        }
+        if route.len() > 1 {
+            route.sort_unstable();
+            route.dedup();
+        }
+        Ok(())
+    }
+
+    /// Takes the first message. (AMQP 0-9-1 1.8.3.10)
+    pub fn get(&mut self, vhost: VhostId, session: SessionId, channel: u16, queue: &[u8], no_ack: bool) -> Result<Option<Delivery>, Exception> {
+        let queue = self.queue_for(vhost, session, queue)?;
+        let (id, logged) = (queue.id, queue.is_logged());
+        let Some(entry) = queue.pop() else { return Ok(None) };
+        let (seq, through, message_count) = (entry.seq, queue.delivered_through, queue.ready_count());
+        let delivery = Delivery { queue: id, seq, redelivered: entry.redelivered, message: entry.message.clone(), message_count };
+        if no_ack {
+            self.record_settle(id, logged, &entry);
+        } else {
+            queue.unacked.insert(seq, Unacked { entry, session, channel, tag: None });
+            self.hold_in_channel(session, channel);
+            self.note_delivery(id, seq, through);
+        }
+        Ok(Some(delivery))
+    }
+
+    /// Settles an entry that the channel holds; anything else is late and ignored.
+    pub fn settle(&mut self, session: SessionId, channel: u16, id: QueueId, seq: u64, how: How) {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        if !queue.unacked.get(&seq).is_some_and(|held| held.session == session && held.channel == channel) {
+            return;
+        }
+        let Some(Unacked { entry, tag, .. }) = queue.unacked.remove(&seq) else { return };
+        if let Some(consumer) = tag.and_then(|tag| queue.consumers.iter_mut().find(|c| c.session == session && c.channel == channel && c.tag == tag)) {
+            consumer.unacked_count = consumer.unacked_count.saturating_sub(1);
+        }
+        let logged = queue.is_logged();
+        match how {
+            How::Ack | How::Drop => self.record_settle(id, logged, &entry),
+            How::Requeue => queue.put_back(entry),
+        }
+        if how == How::Requeue {
+            self.broker.note_due(id);
+        }
+        self.free_channel(session, channel);
+        self.dispatch(id);
+        // A limit of the whole channel may have held back its other queues.
+        if self.broker.limits.get(&(session, channel)).is_some_and(|limit| limit.prefetch > 0) {
+            self.dispatch_channel(session, channel);
+        }
+    }
+
+    /// Removes all ready messages; gives how many. (AMQP 0-9-1 1.7.2.7)
+    pub fn queue_purge(&mut self, vhost: VhostId, session: SessionId, name: &[u8]) -> Result<usize, Exception> {
+        let queue = self.queue_for(vhost, session, name)?;
+        let (id, logged, mut count) = (queue.id, queue.is_logged(), 0);
+        while let Some(entry) = self.broker.queues.get_mut(&id).and_then(crate::queue::Queue::pop) {
+            self.record_settle(id, logged, &entry);
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// Removes messages and queues whose time is up, in a slice.
+    pub fn tick(&mut self) {
+        let mut left = EXPIRE_SLICE;
+        while left > 0
+            && let Some(&(at, id)) = self.broker.due.first()
+            && at <= self.now_ms
+        {
+            self.broker.due.pop_first();
+            while left > 0 {
+                let Some(queue) = self.broker.queues.get(&id) else { break };
+                let Some(&(deadline, seq)) = queue.deadlines.first() else { break };
+                if deadline > self.now_ms {
+                    break;
+                }
+                self.settle_ready(id, seq);
+                left -= 1;
+            }
+            let Some(queue) = self.broker.queues.get_mut(&id) else { continue };
+            if !queue.consumers.is_empty() {
+                // A consumer is a use.
+                queue.expires_at = queue.meaning.expires_ms.map(|ms| self.now_ms + ms);
+            }
+            if queue.expires_at.is_some_and(|at| at <= self.now_ms) {
+                self.remove_queue(id);
+            } else {
+                self.broker.note_due(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! The primitive changes of the broker.
+
+use super::Txn;
+use crate::arguments::queue_arguments;
+use crate::broker::Event;
+use crate::change::Change;
+use crate::exchange::{Binding, Destination, Exchange, Kind};
+use crate::queue::{Entry, Queue};
+use crate::{Exception, ExchangeId, Message, QueueId, SessionId, VhostId};
+use leveret_amqp::Table;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// How far ahead deliveries are recorded.
+const DELIVERED_AHEAD: u64 = 1024;
+
+impl Txn<'_> {
+    /// Primitive: a new exchange.
+    #[allow(clippy::too_many_arguments, reason = "the fields of exchange.declare")]
+    pub(crate) fn add_exchange(&mut self, vhost: VhostId, id: ExchangeId, name: &[u8], kind: Kind, durable: bool, auto_delete: bool, internal: bool, arguments: &[u8]) {
+        let mut exchange = Exchange::new(vhost, name, kind, arguments);
+        (exchange.durable, exchange.auto_delete, exchange.internal) = (durable, auto_delete, internal);
+        self.broker.next_exchange = self.broker.next_exchange.max(id.0 + 1);
+        self.broker.exchanges.insert(id, exchange);
+        if let Some(vhost) = self.broker.vhosts.get_mut(vhost.0 as usize) {
+            vhost.exchanges.insert(name.into(), id);
+        }
+        if durable {
+            Change::ExchangeDeclare { vhost, id, name, kind, auto_delete, internal, arguments }.record(&mut self.changes);
+        }
+    }
+
+    /// Primitive: removes an exchange with all bindings from and to it.
+    pub(crate) fn remove_exchange(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.broker.exchanges.remove(&id) else { return };
+        if let Some(vhost) = self.broker.vhosts.get_mut(exchange.vhost.0 as usize) {
+            vhost.exchanges.remove(&exchange.name);
+        }
+        if exchange.durable {
+            Change::ExchangeDelete { id }.record(&mut self.changes);
+        }
+        self.remove_bindings_to(Destination::Exchange(id));
+    }
+
+    /// Primitive: a new queue. Refuses arguments that mean nothing.
+    #[allow(clippy::too_many_arguments, reason = "the fields of queue.declare")]
+    pub(crate) fn add_queue(&mut self, vhost: VhostId, id: QueueId, name: &[u8], durable: bool, exclusive: Option<SessionId>, auto_delete: bool, arguments: &[u8]) -> Result<(), Exception> {
+        let vhost_name = self.vhost_name(vhost);
+        let meaning = queue_arguments(vhost_name.as_bytes(), name, Table::from_validated(arguments))?;
+        let queue = Queue {
+            id,
+            vhost,
+            name: name.into(),
+            durable,
+            exclusive,
+            auto_delete,
+            arguments: arguments.into(),
+            meaning,
+            ready: VecDeque::new(),
+            returned: BTreeMap::new(),
+            unacked: HashMap::default(),
+            next_seq: 1,
+            delivered_through: 0,
+            consumers: Vec::new(),
+            turn: 0,
+            deadlines: BTreeSet::new(),
+            expires_at: meaning.expires_ms.map(|ms| self.now_ms + ms),
+        };
+        if queue.is_logged() {
+            Change::QueueDeclare { vhost, id, name, auto_delete, arguments }.record(&mut self.changes);
+        }
+        self.broker.next_queue = self.broker.next_queue.max(id.0 + 1);
+        self.broker.queues.insert(id, queue);
+        if let Some(vhost) = self.broker.vhosts.get_mut(vhost.0 as usize) {
+            vhost.queues.insert(name.into(), id);
+        }
+        self.broker.note_due(id);
+        Ok(())
+    }
+
+    /// Primitive: removes a queue with its messages and bindings; its consumers hear of it.
+    pub(crate) fn remove_queue(&mut self, id: QueueId) {
+        let Some(queue) = self.broker.queues.remove(&id) else { return };
+        if let Some(vhost) = self.broker.vhosts.get_mut(queue.vhost.0 as usize) {
+            vhost.queues.remove(&*queue.name);
+        }
+        for consumer in &queue.consumers {
+            let event = Event::Cancel { channel: consumer.channel, consumer_tag: consumer.tag.clone() };
+            self.broker.events.push((consumer.session, event));
+        }
+        for unacked in queue.unacked.values() {
+            self.free_channel(unacked.session, unacked.channel);
+        }
+        if queue.is_logged() {
+            Change::QueueDelete { id }.record(&mut self.changes);
+        }
+        self.remove_bindings_to(Destination::Queue(id));
+    }
+
+    /// Bindings go with what they lead to; replay does the same, so they need no changes of their own.
+    fn remove_bindings_to(&mut self, destination: Destination) {
+        let mut unused = Vec::new();
+        for (&id, exchange) in &mut self.broker.exchanges {
+            let removed = exchange.unbind(|binding| binding.destination == destination);
+            if !removed.is_empty() && exchange.auto_delete && exchange.bindings.is_empty() {
+                unused.push(id);
+            }
+        }
+        unused.into_iter().for_each(|id| self.remove_exchange(id));
+    }
+
+    /// Primitive: a binding, unless it is there.
+    pub(crate) fn add_binding(&mut self, source: ExchangeId, binding: Binding) {
+        let logged = self.broker.is_logged(binding.destination) && self.broker.is_logged(Destination::Exchange(source));
+        let Some(exchange) = self.broker.exchanges.get_mut(&source) else { return };
+        if logged && !exchange.bindings.contains(&binding) {
+            Change::Bind { source, binding: &binding }.record(&mut self.changes);
+        }
+        exchange.bind(binding);
+    }
+
+    /// Primitive: removes the bindings of an exchange that `gone` names.
+    pub(crate) fn remove_bindings(&mut self, source: ExchangeId, gone: impl Fn(&Binding) -> bool) {
+        let Some(exchange) = self.broker.exchanges.get_mut(&source) else { return };
+        let removed = exchange.unbind(gone);
+        let unused = exchange.auto_delete && exchange.bindings.is_empty() && !removed.is_empty();
+        for binding in removed {
+            if self.broker.is_logged(binding.destination) && self.broker.is_logged(Destination::Exchange(source)) {
+                Change::Unbind { source, binding: &binding }.record(&mut self.changes);
+            }
+        }
+        if unused {
+            self.remove_exchange(source);
+        }
+    }
+
+    /// Primitive: a message at the end of a queue. The caller has recorded the message itself.
+    pub(crate) fn enqueue(&mut self, id: QueueId, seq: u64, deadline: u64, message: &Arc<Message>) {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        queue.next_seq = queue.next_seq.max(seq + 1);
+        if queue.is_logged() && message.persistent {
+            Change::Enqueue { queue: id, seq, deadline }.record(&mut self.changes);
+        }
+        queue.push(Entry { seq, message: message.clone(), redelivered: false, deadline });
+        if deadline != 0 {
+            self.broker.note_due(id);
+        }
+    }
+
+    /// Primitive: an entry that nobody holds leaves the queue.
+    pub(crate) fn settle_ready(&mut self, id: QueueId, seq: u64) {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        if let Some(entry) = queue.take(seq) {
+            let logged = queue.is_logged();
+            self.record_settle(id, logged, &entry);
+        }
+    }
+
+    pub(crate) fn record_settle(&mut self, queue: QueueId, logged: bool, entry: &Entry) {
+        if logged && entry.message.persistent {
+            Change::Settle { queue, seq: entry.seq }.record(&mut self.changes);
+        }
+    }
+
+    /// Primitive: entries up to this number count as delivered after a restart.
+    pub(crate) fn deliver_through(&mut self, id: QueueId, seq: u64) {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        if seq > queue.delivered_through {
+            queue.delivered_through = seq;
+            if queue.is_logged() {
+                Change::DeliveredThrough { queue: id, seq }.record(&mut self.changes);
+            }
+        }
+    }
+
+    /// Records ahead, so that one delivery in many records anything.
+    pub(crate) fn note_delivery(&mut self, id: QueueId, seq: u64, through: u64) {
+        if seq > through {
+            self.deliver_through(id, seq + DELIVERED_AHEAD);
+        }
+    }
+
+    /// The channel holds one message less.
+    pub(crate) fn free_channel(&mut self, session: SessionId, channel: u16) {
+        if let Some(limit) = self.broker.limits.get_mut(&(session, channel)) {
+            limit.unacked_count = limit.unacked_count.saturating_sub(1);
+        }
+    }
+}
