@@ -24,14 +24,22 @@ const NOT_BUILT: &[&str] = &[
     "x-single-active-consumer",
 ];
 
-pub(crate) fn queue_arguments(vhost: &[u8], queue: &[u8], arguments: Table<'_>) -> Result<QueueArguments, Exception> {
+pub(crate) fn queue_arguments(
+    vhost: &[u8],
+    queue: &[u8],
+    arguments: Table<'_>,
+) -> Result<QueueArguments, Exception> {
     let mut meaning = QueueArguments::default();
     let refuse = |name: &[u8], why: &str| {
         let (name, queue, vhost) = (shown(name), shown(queue), shown(vhost));
         Exception::precondition(format!("invalid arg '{name}' for queue '{queue}' in vhost '{vhost}': {why}"))
     };
     for (name, value) in arguments.iter() {
-        let integer = |value: Value<'_>| value.as_integer().ok_or_else(|| refuse(name, &format!("\"expected integer, got {}\"", value.type_name())));
+        let integer = |value: Value<'_>| {
+            value
+                .as_integer()
+                .ok_or_else(|| refuse(name, &format!("\"expected integer, got {}\"", value.type_name())))
+        };
         match name {
             b"x-message-ttl" => match integer(value)? {
                 ttl if ttl < 0 => return Err(refuse(name, &format!("{{value_negative,{ttl}}}"))),
@@ -44,8 +52,12 @@ pub(crate) fn queue_arguments(vhost: &[u8], queue: &[u8], arguments: Table<'_>) 
             },
             b"x-queue-type" => match value.as_longstr() {
                 Some(b"classic") => {}
-                Some(kind @ (b"quorum" | b"stream")) => return Err(Exception::not_built(&format!("queue type '{}'", shown(kind)))),
-                Some(kind) => return Err(refuse(name, &format!("\"unsupported queue type '{}'\"", shown(kind)))),
+                Some(kind @ (b"quorum" | b"stream")) => {
+                    return Err(Exception::not_built(&format!("queue type '{}'", shown(kind))));
+                }
+                Some(kind) => {
+                    return Err(refuse(name, &format!("\"unsupported queue type '{}'\"", shown(kind))));
+                }
                 None => return Err(refuse(name, &format!("\"expected string, got {}\"", value.type_name()))),
             },
             name if NOT_BUILT.iter().any(|not_built| not_built.as_bytes() == name) => {
@@ -58,14 +70,27 @@ pub(crate) fn queue_arguments(vhost: &[u8], queue: &[u8], arguments: Table<'_>) 
 }
 
 /// Refuses a second declaration whose arguments differ. (RabbitMQ: `rabbit_misc:assert_args_equivalence`)
-pub(crate) fn check_equivalence(what: &str, old: Table<'_>, new: Table<'_>, names: &[&str]) -> Result<(), Exception> {
+pub(crate) fn check_equivalence(
+    what: &str,
+    old: Table<'_>,
+    new: Table<'_>,
+    names: &[&str],
+) -> Result<(), Exception> {
     for name in names {
         let text = match (old.find(name.as_bytes()), new.find(name.as_bytes())) {
             (None, None) => continue,
             (Some(old), Some(new)) if old == new => continue,
             (Some(old), Some(new)) => format!("received '{}' but current is '{}'", plain(new), plain(old)),
-            (None, Some(new)) => format!("received the value '{}' of type '{}' but current is none", plain(new), new.type_name()),
-            (Some(old), None) => format!("received none but current is the value '{}' of type '{}'", plain(old), old.type_name()),
+            (None, Some(new)) => format!(
+                "received the value '{}' of type '{}' but current is none",
+                plain(new),
+                new.type_name()
+            ),
+            (Some(old), None) => format!(
+                "received none but current is the value '{}' of type '{}'",
+                plain(old),
+                old.type_name()
+            ),
         };
         return Err(Exception::precondition(format!("inequivalent arg '{name}' for {what}: {text}")));
     }

@@ -28,7 +28,15 @@ pub struct QueueId(pub u32);
 #[allow(missing_docs, reason = "the fields are those of basic.deliver and basic.cancel")]
 pub enum Event {
     /// A message for a consumer.
-    Deliver { channel: u16, consumer_tag: Arc<[u8]>, queue: QueueId, seq: u64, redelivered: bool, no_ack: bool, message: Arc<Message> },
+    Deliver {
+        channel: u16,
+        consumer_tag: Arc<[u8]>,
+        queue: QueueId,
+        seq: u64,
+        redelivered: bool,
+        no_ack: bool,
+        message: Arc<Message>,
+    },
     /// The consumer's queue is gone. (RabbitMQ: consumer cancel notification)
     Cancel { channel: u16, consumer_tag: Arc<[u8]> },
 }
@@ -74,7 +82,11 @@ impl Broker {
     /// The vhost `/` with its predeclared exchanges. `seed` is for generated names only.
     pub fn new(seed: u64) -> Self {
         let mut broker = Self {
-            vhosts: vec![Vhost { name: Box::from(&b"/"[..]), exchanges: Map::default(), queues: Map::default() }],
+            vhosts: vec![Vhost {
+                name: Box::from(&b"/"[..]),
+                exchanges: Map::default(),
+                queues: Map::default(),
+            }],
             exchanges: Map::default(),
             queues: Map::default(),
             next_exchange: FIRST_DECLARED,
@@ -141,7 +153,11 @@ impl Broker {
         for id in ids {
             if let Some(queue) = self.queues.get_mut(&id) {
                 let through = queue.delivered_through;
-                queue.ready.iter_mut().take_while(|entry| entry.seq <= through).for_each(|entry| entry.redelivered = true);
+                queue
+                    .ready
+                    .iter_mut()
+                    .take_while(|entry| entry.seq <= through)
+                    .for_each(|entry| entry.redelivered = true);
                 queue.expires_at = queue.meaning.expires_ms.map(|ms| now_ms + ms);
             }
             self.note_due(id);
@@ -150,24 +166,28 @@ impl Broker {
 
     /// A number that is equal for equal durable states.
     pub fn digest(&self) -> u64 {
-        let exchanges = self.exchanges.iter().filter(|(_, exchange)| exchange.durable).map(|(id, exchange)| {
-            let mut hasher = new_hasher();
-            hasher.write_u32(id.0);
-            hasher.write(&exchange.name);
-            hasher.write(exchange.kind.name().as_bytes());
-            hasher.write(&exchange.arguments);
-            exchange.bindings.iter().filter(|binding| self.is_logged(binding.destination)).for_each(|binding| {
-                hasher.write(&binding.key);
-                hasher.write(format!("{:?}", binding.destination).as_bytes());
+        let exchanges =
+            self.exchanges.iter().filter(|(_, exchange)| exchange.durable).map(|(id, exchange)| {
+                let mut hasher = new_hasher();
+                hasher.write_u32(id.0);
+                hasher.write(&exchange.name);
+                hasher.write(exchange.kind.name().as_bytes());
+                hasher.write(&exchange.arguments);
+                exchange.bindings.iter().filter(|binding| self.is_logged(binding.destination)).for_each(
+                    |binding| {
+                        hasher.write(&binding.key);
+                        hasher.write(format!("{:?}", binding.destination).as_bytes());
+                    },
+                );
+                hasher.finish()
             });
-            hasher.finish()
-        });
         let queues = self.queues.values().filter(|queue| queue.is_logged()).map(|queue| {
             let mut hasher = new_hasher();
             hasher.write_u32(queue.id.0);
             hasher.write(&queue.name);
             let unacked = queue.unacked.values().map(|unacked| &unacked.entry);
-            let mut entries: Vec<_> = queue.ready.iter().chain(queue.returned.values()).chain(unacked).collect();
+            let mut entries: Vec<_> =
+                queue.ready.iter().chain(queue.returned.values()).chain(unacked).collect();
             entries.sort_by_key(|entry| entry.seq);
             for entry in entries.into_iter().filter(|entry| entry.message.persistent) {
                 hasher.write_u64(entry.seq);

@@ -24,16 +24,50 @@ const DELIVERED_THROUGH: u8 = 0x49;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
-    ExchangeDeclare { vhost: VhostId, id: ExchangeId, name: &'a [u8], kind: Kind, auto_delete: bool, internal: bool, arguments: &'a [u8] },
-    ExchangeDelete { id: ExchangeId },
-    QueueDeclare { vhost: VhostId, id: QueueId, name: &'a [u8], auto_delete: bool, arguments: &'a [u8] },
-    QueueDelete { id: QueueId },
-    Bind { source: ExchangeId, binding: &'a Binding },
-    Unbind { source: ExchangeId, binding: &'a Binding },
+    ExchangeDeclare {
+        vhost: VhostId,
+        id: ExchangeId,
+        name: &'a [u8],
+        kind: Kind,
+        auto_delete: bool,
+        internal: bool,
+        arguments: &'a [u8],
+    },
+    ExchangeDelete {
+        id: ExchangeId,
+    },
+    QueueDeclare {
+        vhost: VhostId,
+        id: QueueId,
+        name: &'a [u8],
+        auto_delete: bool,
+        arguments: &'a [u8],
+    },
+    QueueDelete {
+        id: QueueId,
+    },
+    Bind {
+        source: ExchangeId,
+        binding: &'a Binding,
+    },
+    Unbind {
+        source: ExchangeId,
+        binding: &'a Binding,
+    },
     Message(&'a Message),
-    Enqueue { queue: QueueId, seq: u64, deadline: u64 },
-    Settle { queue: QueueId, seq: u64 },
-    DeliveredThrough { queue: QueueId, seq: u64 },
+    Enqueue {
+        queue: QueueId,
+        seq: u64,
+        deadline: u64,
+    },
+    Settle {
+        queue: QueueId,
+        seq: u64,
+    },
+    DeliveredThrough {
+        queue: QueueId,
+        seq: u64,
+    },
 }
 
 impl Change<'_> {
@@ -42,7 +76,11 @@ impl Change<'_> {
         let Some(out) = changes.buffer() else { return };
         match self {
             Change::ExchangeDeclare { vhost, id, name, kind, auto_delete, internal, arguments } => {
-                numbers(out, EXCHANGE_DECLARE, &[vhost.0.into(), id.0.into(), u64::from(*auto_delete) | u64::from(*internal) << 1]);
+                numbers(
+                    out,
+                    EXCHANGE_DECLARE,
+                    &[vhost.0.into(), id.0.into(), u64::from(*auto_delete) | u64::from(*internal) << 1],
+                );
                 strings(out, &[name, kind.name().as_bytes(), arguments]);
             }
             Change::ExchangeDelete { id } => numbers(out, EXCHANGE_DELETE, &[id.0.into()]),
@@ -57,9 +95,13 @@ impl Change<'_> {
                 out.push(MESSAGE);
                 strings(out, &[&message.exchange, &message.routing_key, &message.properties, &message.body]);
             }
-            Change::Enqueue { queue, seq, deadline } => numbers(out, ENQUEUE, &[queue.0.into(), *seq, *deadline]),
+            Change::Enqueue { queue, seq, deadline } => {
+                numbers(out, ENQUEUE, &[queue.0.into(), *seq, *deadline])
+            }
             Change::Settle { queue, seq } => numbers(out, SETTLE, &[queue.0.into(), *seq]),
-            Change::DeliveredThrough { queue, seq } => numbers(out, DELIVERED_THROUGH, &[queue.0.into(), *seq]),
+            Change::DeliveredThrough { queue, seq } => {
+                numbers(out, DELIVERED_THROUGH, &[queue.0.into(), *seq])
+            }
         }
     }
 }
@@ -99,16 +141,19 @@ impl Broker {
         let mut txn = Txn::new(self, 0, Changes::off());
         match tag {
             EXCHANGE_DECLARE => {
-                let (vhost, id, flags) = (VhostId(fields.varint32()?), ExchangeId(fields.varint32()?), fields.varint()?);
+                let (vhost, id, flags) =
+                    (VhostId(fields.varint32()?), ExchangeId(fields.varint32()?), fields.varint()?);
                 let (name, kind, arguments) = (fields.bytes()?, fields.bytes()?, fields.bytes()?);
                 let kind = Kind::parse(kind).ok_or(Malformed)?;
                 txn.add_exchange(vhost, id, name, kind, true, flags & 1 != 0, flags & 2 != 0, arguments);
             }
             EXCHANGE_DELETE => txn.remove_exchange(ExchangeId(fields.varint32()?)),
             QUEUE_DECLARE => {
-                let (vhost, id, flags) = (VhostId(fields.varint32()?), QueueId(fields.varint32()?), fields.varint()?);
+                let (vhost, id, flags) =
+                    (VhostId(fields.varint32()?), QueueId(fields.varint32()?), fields.varint()?);
                 let (name, arguments) = (fields.bytes()?, fields.bytes()?);
-                txn.add_queue(vhost, id, name, true, None, flags & 1 != 0, arguments).map_err(|_| Malformed)?;
+                txn.add_queue(vhost, id, name, true, None, flags & 1 != 0, arguments)
+                    .map_err(|_| Malformed)?;
             }
             QUEUE_DELETE => txn.remove_queue(QueueId(fields.varint32()?)),
             BIND => {
@@ -127,7 +172,8 @@ impl Broker {
                 return Ok(());
             }
             ENQUEUE => {
-                let (queue, seq, deadline) = (QueueId(fields.varint32()?), fields.varint()?, fields.varint()?);
+                let (queue, seq, deadline) =
+                    (QueueId(fields.varint32()?), fields.varint()?, fields.varint()?);
                 let message = replaying.clone().ok_or(Malformed)?;
                 txn.enqueue(queue, seq, deadline, &message);
             }

@@ -96,7 +96,8 @@ impl Exchange {
 
     /// Removes the bindings that `gone` names; gives them.
     pub(crate) fn unbind(&mut self, gone: impl Fn(&Binding) -> bool) -> Vec<Binding> {
-        let (removed, kept) = std::mem::take(&mut self.bindings).into_iter().partition(|binding| gone(binding));
+        let (removed, kept) =
+            std::mem::take(&mut self.bindings).into_iter().partition(|binding| gone(binding));
         self.bindings = kept;
         self.compile();
         removed
@@ -128,7 +129,12 @@ impl Exchange {
         if let Some(exact) = self.exact.get(key) {
             into.extend_from_slice(exact);
         }
-        into.extend(self.patterns.iter().filter(|(pattern, _)| topic_matches(pattern, key)).map(|(_, destination)| *destination));
+        into.extend(
+            self.patterns
+                .iter()
+                .filter(|(pattern, _)| topic_matches(pattern, key))
+                .map(|(_, destination)| *destination),
+        );
     }
 }
 

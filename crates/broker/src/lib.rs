@@ -19,6 +19,3 @@ pub use txn::{Consume, Declared, Delivery, ExchangeDeclare, How, Published, Queu
 
 /// Milliseconds since the Unix epoch.
 pub type UnixMillis = u64;
-
-
-

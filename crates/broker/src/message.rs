@@ -23,8 +23,14 @@ pub struct Message {
 
 impl Message {
     /// Checks the properties that the broker acts on.
-    pub fn new(exchange: Box<[u8]>, routing_key: Box<[u8]>, properties: Box<[u8]>, body: Bytes) -> Result<Self, Exception> {
-        let parsed = Properties::parse(&properties).map_err(|error| Exception::new(ReplyCode::SyntaxError, error.to_string()))?;
+    pub fn new(
+        exchange: Box<[u8]>,
+        routing_key: Box<[u8]>,
+        properties: Box<[u8]>,
+        body: Bytes,
+    ) -> Result<Self, Exception> {
+        let parsed = Properties::parse(&properties)
+            .map_err(|error| Exception::new(ReplyCode::SyntaxError, error.to_string()))?;
         let persistent = parsed.delivery_mode() == Some(2);
         let ttl_ms = parsed.expiration().map(expiration).transpose()?;
         Ok(Self { exchange, routing_key, properties, body, persistent, ttl_ms })
@@ -37,7 +43,9 @@ fn expiration(text: &[u8]) -> Result<u64, Exception> {
     let number: Option<i64> = shown.parse().ok();
     match number {
         Some(number) if number >= 0 => Ok(number as u64),
-        Some(number) => Err(Exception::precondition(format!("invalid expiration '{shown}': {{value_negative,{number}}}"))),
+        Some(number) => {
+            Err(Exception::precondition(format!("invalid expiration '{shown}': {{value_negative,{number}}}")))
+        }
         None => Err(Exception::precondition(format!("invalid expiration '{shown}': no_integer"))),
     }
 }

@@ -81,7 +81,11 @@ impl Queue {
             (Some(_), None) => true,
             (None, _) => false,
         };
-        let entry = if from_returned { self.returned.pop_first().map(|(_, entry)| entry) } else { self.ready.pop_front() }?;
+        let entry = if from_returned {
+            self.returned.pop_first().map(|(_, entry)| entry)
+        } else {
+            self.ready.pop_front()
+        }?;
         if entry.deadline != 0 {
             self.deadlines.remove(&(entry.deadline, entry.seq));
         }
@@ -126,8 +130,13 @@ impl Queue {
         for i in 0..count {
             let i = (self.turn + i) % count;
             let consumer = &self.consumers[i];
-            let free = consumer.no_ack || consumer.prefetch == 0 || consumer.unacked_count < consumer.prefetch as usize;
-            if free && best.is_none_or(|best| consumer.priority > self.consumers[best].priority) && has_credit(consumer) {
+            let free = consumer.no_ack
+                || consumer.prefetch == 0
+                || consumer.unacked_count < consumer.prefetch as usize;
+            if free
+                && best.is_none_or(|best| consumer.priority > self.consumers[best].priority)
+                && has_credit(consumer)
+            {
                 best = Some(i);
             }
         }

@@ -34,9 +34,14 @@ impl<'a> Txn<'a> {
     }
 
     fn exchange_id(&self, vhost: VhostId, name: &[u8]) -> Result<ExchangeId, Exception> {
-        self.broker.vhosts.get(vhost.0 as usize).and_then(|v| v.exchanges.get(name)).copied().ok_or_else(|| {
-            Exception::new(ReplyCode::NotFound, format!("no exchange '{}' in vhost '{}'", shown(name), self.vhost_name(vhost)))
-        })
+        self.broker.vhosts.get(vhost.0 as usize).and_then(|v| v.exchanges.get(name)).copied().ok_or_else(
+            || {
+                Exception::new(
+                    ReplyCode::NotFound,
+                    format!("no exchange '{}' in vhost '{}'", shown(name), self.vhost_name(vhost)),
+                )
+            },
+        )
     }
 
     fn find_queue(&self, vhost: VhostId, name: &[u8]) -> Option<QueueId> {
@@ -44,9 +49,16 @@ impl<'a> Txn<'a> {
     }
 
     /// The queue, if it is there and not another session's own.
-    fn queue_for(&mut self, vhost: VhostId, session: SessionId, name: &[u8]) -> Result<&mut Queue, Exception> {
+    fn queue_for(
+        &mut self,
+        vhost: VhostId,
+        session: SessionId,
+        name: &[u8],
+    ) -> Result<&mut Queue, Exception> {
         let vhost_name = self.vhost_name(vhost);
-        let missing = || Exception::new(ReplyCode::NotFound, format!("no queue '{}' in vhost '{vhost_name}'", shown(name)));
+        let missing = || {
+            Exception::new(ReplyCode::NotFound, format!("no queue '{}' in vhost '{vhost_name}'", shown(name)))
+        };
         let id = self.find_queue(vhost, name).ok_or_else(missing)?;
         let queue = self.broker.queues.get_mut(&id).ok_or_else(missing)?;
         if queue.exclusive.is_some_and(|owner| owner != session) {

@@ -6,6 +6,7 @@ use crate::session::{Session, SessionId};
 use crate::waiters::Waiters;
 use hashbrown::HashMap;
 use leveret_base::codec::Changes;
+use leveret_broker::Broker;
 use leveret_keyspace::{Args, Block, DbIndex, Error, Keyspace, Reply, Run, Txn, UnixMillis, View};
 use leveret_wal::{Head, Tail};
 
@@ -19,6 +20,8 @@ pub(crate) const KIND_COMMIT: u8 = 1;
 pub struct Engine {
     /// Redis' data.
     pub keyspace: Keyspace,
+    /// RabbitMQ's data.
+    pub broker: Broker,
     pub(crate) sessions: HashMap<SessionId, Session, foldhash::fast::FixedState>,
     pub(crate) pubsub: PubSub,
     pub(crate) waiters: Waiters,
@@ -44,6 +47,7 @@ impl Engine {
     pub fn new(seed: u64, threads: usize) -> Self {
         Self {
             keyspace: Keyspace::new(seed),
+            broker: Broker::new(seed),
             sessions: HashMap::default(),
             pubsub: PubSub::default(),
             waiters: Waiters::default(),
@@ -126,9 +130,23 @@ impl Engine {
                 }
             }
         }
+        if !self.broker.events.is_empty() {
+            self.route_events();
+        }
         if !self.keyspace.watches.ready.is_empty() {
             self.serve_waiters();
         }
+    }
+
+    fn route_events(&mut self) {
+        let mut events = std::mem::take(&mut self.broker.events);
+        for (id, event) in events.drain(..) {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.events.push(event);
+                session.mark_dirty(id, &mut self.dirty);
+            }
+        }
+        self.broker.events = events;
     }
 
     /// Runs one command of the keyspace. Outside `begin`/`end` a write is a commit of its own. What it wants to wait
@@ -157,6 +175,15 @@ impl Engine {
         block
     }
 
+    /// One commit on the broker.
+    pub fn on_broker<T>(&mut self, run: impl FnOnce(&mut leveret_broker::Txn<'_>) -> T) -> T {
+        self.begin();
+        let changes = Changes::on(self.tail.changes());
+        let result = run(&mut leveret_broker::Txn::new(&mut self.broker, self.now_ms, changes));
+        self.end();
+        result
+    }
+
     /// What time brings: timeouts of waiters, expired keys and messages. Bounded; true when there is more to do now.
     pub fn tick(&mut self) -> bool {
         self.time_out_waiters();
@@ -164,6 +191,7 @@ impl Engine {
         let mut txn = Txn::new(&mut self.keyspace, 0, self.now_ms, Changes::on(self.tail.changes()));
         let expired = txn.expire_slice(EXPIRE_VISITS);
         self.end();
+        self.on_broker(|txn| txn.tick());
         expired > EXPIRE_VISITS / 10
     }
 
@@ -171,12 +199,12 @@ impl Engine {
     pub fn next_deadline(&self) -> Option<UnixMillis> {
         let with_deadlines = (0..leveret_keyspace::DATABASES).any(|db| self.keyspace.with_deadline(db) > 0);
         let expiry = with_deadlines.then_some(self.now_ms + EXPIRE_PERIOD_MS);
-        [expiry, self.waiters.next_deadline()].into_iter().flatten().min()
+        [expiry, self.waiters.next_deadline(), self.broker.next_deadline()].into_iter().flatten().min()
     }
 
     /// A number equal for equal durable states.
     pub fn digest(&self) -> u64 {
-        self.keyspace.digest()
+        self.keyspace.digest() ^ self.broker.digest().rotate_left(1)
     }
 
     /// A new session of an I/O thread. Its number is never used again.
@@ -192,6 +220,7 @@ impl Engine {
         self.unwatch(id);
         self.unsubscribe_all(id);
         self.sessions.remove(&id);
+        self.on_broker(|txn| txn.session_closed(id));
     }
 
     /// The session, while it is open.

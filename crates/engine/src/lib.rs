@@ -2,13 +2,16 @@
 //! publish/subscribe. Plain synchronous code without threads, sockets, clock or I/O: time comes in when it is
 //! entered, bytes of records go out through the tail.
 
+mod bridge;
 mod engine;
 mod pubsub;
 mod replay;
 mod session;
 mod waiters;
 
+pub use bridge::ROWS as BRIDGE_ROWS;
 pub use engine::{Engine, Position};
+pub use leveret_broker as broker;
 pub use leveret_keyspace as keyspace;
 pub use pubsub::Kind as SubscriptionKind;
 pub use session::{Session, SessionId};

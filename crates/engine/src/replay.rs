@@ -18,6 +18,8 @@ impl Engine {
             let tag = fields.byte().map_err(|e| e.to_string())?;
             let applied = if leveret_keyspace::CHANGE_TAGS.contains(&tag) {
                 self.keyspace.apply(tag, &mut fields)
+            } else if leveret_broker::CHANGE_TAGS.contains(&tag) {
+                self.broker.apply(tag, &mut fields)
             } else {
                 return Err(format!(
                     "change {tag:#04x} is unknown: was this log written by a newer version?"
@@ -30,8 +32,10 @@ impl Engine {
         Ok(())
     }
 
-    /// After the last record: time goes on.
+    /// After the last record: what was handed out before the stop is marked redelivered.
     pub fn after_replay(&mut self, now_ms: u64) {
         self.enter(now_ms);
+        let now_ms = self.now_ms();
+        self.broker.after_replay(now_ms);
     }
 }

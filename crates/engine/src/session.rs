@@ -1,6 +1,7 @@
 //! What the engine knows of a session: what must reach its client, and what it must give back when it closes.
 
 use crate::waiters::Waiting;
+use leveret_broker::Event;
 use leveret_keyspace::DbIndex;
 use leveret_resp::Version;
 use std::collections::BTreeSet;
@@ -17,6 +18,8 @@ pub struct Session {
     pub version: Version,
     /// RESP bytes that others caused: pub/sub messages, answers after a wait.
     pub pushed: Vec<u8>,
+    /// AMQP events that others or it itself caused, in order.
+    pub events: Vec<Event>,
     /// A watched key was touched.
     pub(crate) aborted: bool,
     /// With whether the key was absent when the watch began.
@@ -50,8 +53,9 @@ impl Session {
     }
 
     /// Hands over what has come: appends the bytes and events, which leaves the session clean.
-    pub fn collect(&mut self, bytes: &mut Vec<u8>) {
+    pub fn collect(&mut self, bytes: &mut Vec<u8>, events: &mut Vec<Event>) {
         self.dirty = false;
         bytes.append(&mut self.pushed);
+        events.append(&mut self.events);
     }
 }

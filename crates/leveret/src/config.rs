@@ -60,6 +60,15 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "amqp-port",
+        value: "N",
+        help: "AMQP 0-9-1 [5672]",
+        set: |s, v| {
+            s.amqp_port = port(v)?;
+            Ok(())
+        },
+    },
+    Key {
         name: "unixsocket",
         value: "PATH",
         help: "Redis protocol on a Unix socket as well",

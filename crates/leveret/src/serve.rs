@@ -38,6 +38,9 @@ fn greet(server: &Server) {
     for address in &server.addresses.resp {
         println!("  redis://{address}");
     }
+    for address in &server.addresses.amqp {
+        println!("  amqp://guest:guest@{address}/");
+    }
     if let Some(path) = &settings.unix_socket {
         println!("  unix://{}", path.display());
     }

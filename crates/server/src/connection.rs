@@ -1,6 +1,6 @@
 //! One socket with its session: reading into the session, writing what the gate has let through.
 
-use crate::resp::RespSession;
+use crate::session::Session;
 use leveret_engine::Position;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
@@ -39,6 +39,16 @@ impl Stream {
         }
     }
 
+    /// True when the peer is on this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self {
+            Stream::Tcp(stream) => {
+                stream.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+            }
+            Stream::Unix(_) => true,
+        }
+    }
+
     /// Both ends' addresses as Redis prints them.
     pub(crate) fn addresses(&self) -> (String, String) {
         let text =
@@ -64,7 +74,7 @@ pub(crate) enum Reading {
 /// One connection of an I/O thread.
 pub(crate) struct Connection {
     stream: Stream,
-    pub(crate) session: RespSession,
+    pub(crate) session: Session,
     /// Answers, the first of them sent already.
     pub(crate) out: Vec<u8>,
     sent: usize,
@@ -76,6 +86,8 @@ pub(crate) struct Connection {
     pub(crate) closing: bool,
     /// It is in the list of this turn.
     pub(crate) listed: bool,
+    /// Something waits for a sync.
+    pub(crate) holding: bool,
     /// The socket may have more to read.
     pub(crate) readable: bool,
     writable: bool,
@@ -90,7 +102,7 @@ const OUT_MAX: usize = 4 * 1024 * 1024;
 const OUT_HARD_MAX: usize = 64 * 1024 * 1024;
 
 impl Connection {
-    pub(crate) fn new(stream: Stream, session: RespSession) -> Self {
+    pub(crate) fn new(stream: Stream, session: Session) -> Self {
         Self {
             stream,
             session,
@@ -100,6 +112,7 @@ impl Connection {
             cleared: 0,
             closing: false,
             listed: false,
+            holding: false,
             readable: true,
             writable: true,
         }

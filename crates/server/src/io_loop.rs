@@ -1,8 +1,10 @@
 //! The event loop of one I/O thread. A turn: poll, read every ready socket and decode, enter the engine once for all
 //! of it, hand the log's bytes to the kernel once, then write every socket once.
 
+use crate::amqp::AmqpSession;
 use crate::connection::{Connection, Reading, Stream};
-use crate::resp::{RespSession, Turn};
+use crate::resp::RespSession;
+use crate::session::Session;
 use crate::settings::Fsync;
 use crate::shared::{Shared, now_ms};
 use leveret_cluster::{Level, Levels};
@@ -25,7 +27,7 @@ const BUMP_EVERY: u64 = 128;
 /// How other threads reach an I/O thread.
 pub(crate) struct Mailbox {
     waker: Waker,
-    new: Mutex<Vec<Stream>>,
+    new: Mutex<Vec<(Stream, Protocol)>>,
     /// The thread has answers that wait for a sync.
     holds: AtomicBool,
     connections: AtomicUsize,
@@ -56,9 +58,16 @@ impl Mailbox {
     }
 }
 
+/// What is spoken on a listener's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Resp,
+    Amqp,
+}
+
 /// A socket that gives connections.
 pub(crate) enum Listener {
-    Tcp(TcpListener),
+    Tcp(TcpListener, Protocol),
     Unix(UnixListener),
 }
 
@@ -79,6 +88,8 @@ pub(crate) struct IoLoop {
     dirty: Vec<SessionId>,
     hashes: Vec<u64>,
     next_deadline: Option<u64>,
+    amqp_count: usize,
+    heartbeat_ms: u64,
 }
 
 impl IoLoop {
@@ -91,7 +102,9 @@ impl IoLoop {
         for (i, listener) in listeners.iter_mut().enumerate() {
             let token = Token(LISTENERS + i);
             match listener {
-                Listener::Tcp(listener) => poll.registry().register(listener, token, Interest::READABLE)?,
+                Listener::Tcp(listener, _) => {
+                    poll.registry().register(listener, token, Interest::READABLE)?
+                }
                 Listener::Unix(listener) => poll.registry().register(listener, token, Interest::READABLE)?,
             }
         }
@@ -109,6 +122,8 @@ impl IoLoop {
             dirty: Vec::new(),
             hashes: Vec::new(),
             next_deadline: None,
+            amqp_count: 0,
+            heartbeat_ms: 0,
         })
     }
 
@@ -136,6 +151,7 @@ impl IoLoop {
                 }
             }
             self.take_new();
+            self.heartbeats();
             self.read_all();
             self.enter();
             self.answer_all();
@@ -149,18 +165,23 @@ impl IoLoop {
         if !self.unread.is_empty() || !self.turn.is_empty() || !self.closed_sessions.is_empty() {
             return Some(Duration::ZERO);
         }
-        let due = self.next_deadline?;
+        let heartbeat = (self.amqp_count > 0).then_some(self.heartbeat_ms);
+        let due = self.next_deadline.into_iter().chain(heartbeat).min()?;
         Some(Duration::from_millis(due.saturating_sub(now_ms()).max(1)))
     }
 
     fn accept(&mut self, listener: usize) {
         loop {
             let accepted = match &self.listeners[listener] {
-                Listener::Tcp(listener) => listener.accept().map(|(stream, _)| tuned(stream)),
-                Listener::Unix(listener) => listener.accept().map(|(stream, _)| Stream::Unix(stream)),
+                Listener::Tcp(listener, protocol) => {
+                    listener.accept().map(|(stream, _)| (tuned(stream), *protocol))
+                }
+                Listener::Unix(listener) => {
+                    listener.accept().map(|(stream, _)| (Stream::Unix(stream), Protocol::Resp))
+                }
             };
             match accepted {
-                Ok(stream) => self.place(stream),
+                Ok((stream, protocol)) => self.place(stream, protocol),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
@@ -171,7 +192,7 @@ impl IoLoop {
     }
 
     /// Gives the connection to the thread that has the fewest.
-    fn place(&mut self, stream: Stream) {
+    fn place(&mut self, stream: Stream, protocol: Protocol) {
         let shared = self.shared.clone();
         shared.stats.connections_accepted.fetch_add(1, Ordering::Relaxed);
         let boxes = &shared.mailboxes;
@@ -181,7 +202,7 @@ impl IoLoop {
             return;
         };
         mailbox.connections.fetch_add(1, Ordering::Relaxed);
-        mailbox.new.lock().push(stream);
+        mailbox.new.lock().push((stream, protocol));
         if index != self.index {
             mailbox.wake();
         }
@@ -193,20 +214,36 @@ impl IoLoop {
             return;
         }
         let shared = self.shared.clone();
-        for mut stream in new {
-            let too_many = shared.stats.resp_connections.load(Ordering::Relaxed)
-                >= shared.settings.clients_max.load(Ordering::Relaxed) as u64;
+        for (mut stream, protocol) in new {
             let id = shared.engine.lock().open_session(self.index);
-            let needs_password = !shared.settings.requirepass.read().is_empty();
-            let mut session =
-                RespSession::new(id, needs_password, shared.settings.bulk_bytes_max.load(Ordering::Relaxed));
-            let (address, local_address) = stream.addresses();
-            session.introduce(address, local_address, now_ms());
+            let now_ms = now_ms();
+            let (count, session) = match protocol {
+                Protocol::Resp => {
+                    let needs_password = !shared.settings.requirepass.read().is_empty();
+                    let mut session = RespSession::new(
+                        id,
+                        needs_password,
+                        shared.settings.bulk_bytes_max.load(Ordering::Relaxed),
+                    );
+                    let (address, local_address) = stream.addresses();
+                    session.introduce(address, local_address, now_ms);
+                    (&shared.stats.resp_connections, Session::Resp(Box::new(session)))
+                }
+                Protocol::Amqp => {
+                    self.amqp_count += 1;
+                    let session = AmqpSession::new(id, stream.is_loopback(), now_ms);
+                    (&shared.stats.amqp_connections, Session::Amqp(Box::new(session)))
+                }
+            };
+            let before = count.fetch_add(1, Ordering::Relaxed);
+            let too_many = protocol == Protocol::Resp
+                && before >= shared.settings.clients_max.load(Ordering::Relaxed) as u64;
             let entry = self.connections.vacant_entry();
             let token = entry.key();
             if let Err(error) = stream.register(self.poll.registry(), Token(token)) {
                 tracing::warn!(%error, "a connection cannot be watched");
                 self.closed_sessions.push(id);
+                count.fetch_sub(1, Ordering::Relaxed);
                 continue;
             }
             let mut connection = Connection::new(stream, session);
@@ -217,7 +254,6 @@ impl IoLoop {
             }
             connection.listed = true;
             entry.insert(connection);
-            shared.stats.resp_connections.fetch_add(1, Ordering::Relaxed);
             self.by_session.insert(id, token);
             self.turn.push(token);
         }
@@ -258,7 +294,7 @@ impl IoLoop {
             if connection.readable && connection.may_read() && !connection.session.has_work() {
                 let (reading, bytes) = connection.read();
                 self.shared.stats.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
-                connection.session.decode();
+                connection.session.decode(now_ms());
                 match reading {
                     Reading::Drained => connection.readable = false,
                     Reading::More => self.unread.push(token),
@@ -313,8 +349,7 @@ impl IoLoop {
         for id in dirty.drain(..) {
             let Some(&token) = self.by_session.get(&id) else { continue };
             if let (Some(connection), Some(session)) = (self.connections.get_mut(token), engine.session(id)) {
-                session.collect(&mut connection.out);
-                connection.session.set_blocked(session.is_blocked());
+                connection.session.collect(session, &mut connection.out);
             }
             self.list(token);
         }
@@ -325,10 +360,11 @@ impl IoLoop {
     fn prefetch(&mut self, engine: &Engine) {
         let Self { turn, connections, hashes, .. } = self;
         hashes.clear();
-        let commands = turn.iter().filter_map(|&token| connections.get(token)).flat_map(|connection| {
-            let db = connection.session.db();
-            connection.session.pending().map(move |args| (db, args))
+        let sessions = turn.iter().filter_map(|&token| match &connections.get(token)?.session {
+            Session::Resp(session) => Some(session),
+            Session::Amqp(_) => None,
         });
+        let commands = sessions.flat_map(|session| session.pending().map(|args| (session.db(), args)));
         let mut dbs = Vec::new();
         for (db, args) in commands.take(PREFETCH_MAX) {
             if let Some(key) = args.get(1) {
@@ -353,23 +389,31 @@ impl IoLoop {
         }
     }
 
-    /// Who may be answered? Everything is written by now; `always` waits for the disk.
+    /// Who may be answered? Everything is written by now; `always` waits for the disk, and so do confirms.
     fn gate(&mut self, position: u64) {
-        let now = self.shared.settings.fsync() != Fsync::Always
-            || self.shared.levels.level(Level::Synced) >= position;
-        let mut waits = false;
+        let synced = self.shared.levels.level(Level::Synced);
+        let now = self.shared.settings.fsync() != Fsync::Always || synced >= position;
         for &token in &self.turn {
-            if let Some(connection) = self.connections.get_mut(token)
-                && connection.unsent() > 0
-            {
-                connection.gate(position, now);
-                if !now {
-                    waits = true;
-                    self.holding.push(token);
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            let waits = match &connection.session {
+                Session::Resp(_) => {
+                    if connection.unsent() > 0 {
+                        connection.gate(position, now);
+                    }
+                    !now
                 }
+                Session::Amqp(_) => {
+                    let waits = connection.session.encode(synced, &mut connection.out);
+                    connection.gate(0, true);
+                    waits
+                }
+            };
+            if waits && !connection.holding {
+                connection.holding = true;
+                self.holding.push(token);
             }
         }
-        if waits {
+        if !self.holding.is_empty() {
             self.shared.mailboxes[self.index].holds.store(true, Ordering::Release);
             self.shared.want_sync();
         }
@@ -378,20 +422,7 @@ impl IoLoop {
     /// Writes every socket once.
     fn answer_all(&mut self) {
         if !self.holding.is_empty() {
-            let level = self.shared.levels.level(Level::Synced);
-            for token in std::mem::take(&mut self.holding) {
-                if let Some(connection) = self.connections.get_mut(token)
-                    && connection.release(level)
-                {
-                    self.holding.push(token);
-                }
-                self.list(token);
-            }
-            self.holding.dedup();
-            self.shared.mailboxes[self.index].holds.store(!self.holding.is_empty(), Ordering::Release);
-            if !self.holding.is_empty() {
-                self.shared.want_sync();
-            }
+            self.release();
         }
         for token in std::mem::take(&mut self.turn) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
@@ -407,24 +438,83 @@ impl IoLoop {
         }
     }
 
+    /// Lets out what waited for the disk, as far as it has come.
+    fn release(&mut self) {
+        let level = self.shared.levels.level(Level::Synced);
+        for token in std::mem::take(&mut self.holding) {
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            connection.holding = match &connection.session {
+                Session::Resp(_) => connection.release(level),
+                Session::Amqp(_) => {
+                    let waits = connection.session.encode(level, &mut connection.out);
+                    connection.gate(0, true);
+                    waits
+                }
+            };
+            if connection.holding {
+                self.holding.push(token);
+            }
+            self.list(token);
+        }
+        self.shared.mailboxes[self.index].holds.store(!self.holding.is_empty(), Ordering::Release);
+        if !self.holding.is_empty() {
+            self.shared.want_sync();
+        }
+    }
+
+    /// Heartbeats of AMQP, once a second.
+    fn heartbeats(&mut self) {
+        let now = now_ms();
+        if self.amqp_count == 0 || now < self.heartbeat_ms {
+            return;
+        }
+        self.heartbeat_ms = now + HEARTBEAT_PERIOD_MS;
+        let mut silent = Vec::new();
+        let mut due = Vec::new();
+        for (token, connection) in &mut self.connections {
+            if let Session::Amqp(session) = &mut connection.session {
+                if !session.heartbeat(now, &mut connection.out) {
+                    silent.push(token);
+                } else if connection.unsent() > 0 {
+                    connection.gate(0, true);
+                    due.push(token);
+                }
+            }
+        }
+        for token in due {
+            self.list(token);
+        }
+        for token in silent {
+            tracing::warn!("an AMQP client missed its heartbeats; the connection is closed");
+            self.close(token);
+        }
+    }
+
     fn close(&mut self, token: usize) {
         let Some(connection) = self.connections.try_remove(token) else { return };
         let id = connection.session.id();
         self.by_session.remove(&id);
         self.closed_sessions.push(id);
-        self.shared.stats.resp_connections.fetch_sub(1, Ordering::Relaxed);
+        let count = match connection.session {
+            Session::Resp(_) => &self.shared.stats.resp_connections,
+            Session::Amqp(_) => {
+                self.amqp_count -= 1;
+                &self.shared.stats.amqp_connections
+            }
+        };
+        count.fetch_sub(1, Ordering::Relaxed);
         self.shared.mailboxes[self.index].connections.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
+const HEARTBEAT_PERIOD_MS: u64 = 1000;
 /// Commands prefetched in one turn.
 const PREFETCH_MAX: usize = 1024;
 
 fn execute(connection: &mut Connection, engine: &mut MutexGuard<'_, Engine>, shared: &Shared) {
     let before = engine.commands_count;
-    match connection.session.execute(engine, shared, &mut connection.out) {
-        Turn::Drained | Turn::Blocked => {}
-        Turn::Closing => connection.closing = true,
+    if !connection.session.execute(engine, shared, &mut connection.out) {
+        connection.closing = true;
     }
     if engine.commands_count - before >= BUMP_EVERY {
         MutexGuard::bump(engine);

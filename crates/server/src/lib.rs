@@ -1,11 +1,13 @@
 //! Listeners, event loops, and the sessions of both protocols. It turns bytes into engine calls and back, decides
 //! when an answer may leave (the gate), and knows nothing of how values or queues are kept.
 
+mod amqp;
 mod connection;
 mod io_loop;
 mod log;
 pub mod resp;
 mod serve;
+mod session;
 mod settings;
 mod shared;
 

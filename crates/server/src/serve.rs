@@ -1,7 +1,7 @@
 //! Starting and stopping: recovery, listeners, threads.
 
 use crate::Settings;
-use crate::io_loop::{IoLoop, Listener, Mailbox};
+use crate::io_loop::{IoLoop, Listener, Mailbox, Protocol};
 use crate::log::{LogWriter, run_flusher, run_preparer};
 use crate::shared::{Shared, Stats, now_ms};
 use leveret_cluster::Alone;
@@ -42,6 +42,8 @@ impl std::error::Error for StartError {}
 pub struct Addresses {
     /// RESP.
     pub resp: Vec<SocketAddr>,
+    /// AMQP.
+    pub amqp: Vec<SocketAddr>,
 }
 
 /// A running server.
@@ -60,6 +62,7 @@ pub struct Server {
 fn listen(
     settings: &Settings,
     port: u16,
+    protocol: Protocol,
     listeners: &mut Vec<Listener>,
 ) -> Result<Vec<SocketAddr>, StartError> {
     let mut bound = Vec::new();
@@ -69,7 +72,7 @@ fn listen(
             match TcpListener::bind(address) {
                 Ok(listener) => {
                     bound.push(address);
-                    listeners.push(Listener::Tcp(listener));
+                    listeners.push(Listener::Tcp(listener, protocol));
                 }
                 // A machine without IPv6 is no reason not to start.
                 Err(error) if address.is_ipv6() && error.kind() == std::io::ErrorKind::AddrNotAvailable => {}
@@ -92,7 +95,10 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     engine.after_replay(now_ms());
 
     let mut listeners = Vec::new();
-    let addresses = Addresses { resp: listen(&settings, settings.resp_port, &mut listeners)? };
+    let addresses = Addresses {
+        resp: listen(&settings, settings.resp_port, Protocol::Resp, &mut listeners)?,
+        amqp: listen(&settings, settings.amqp_port, Protocol::Amqp, &mut listeners)?,
+    };
     if let Some(path) = &settings.unix_socket {
         let failed = |error| StartError::Io(format!("cannot listen on {}", path.display()), error);
         match std::fs::remove_file(path) {

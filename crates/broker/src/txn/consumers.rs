@@ -30,13 +30,20 @@ impl Txn<'_> {
     /// Subscribes; gives the tag. (AMQP 0-9-1 1.8.3.3)
     pub fn consume(&mut self, vhost: VhostId, consume: &Consume<'_>) -> Result<Arc<[u8]>, Exception> {
         let Consume { session, channel, no_ack, exclusive, prefetch, .. } = *consume;
-        let taken = self.broker.queues.values().flat_map(|queue| &queue.consumers).any(|c| c.session == session && c.channel == channel && *c.tag == *consume.tag);
+        let taken = self
+            .broker
+            .queues
+            .values()
+            .flat_map(|queue| &queue.consumers)
+            .any(|c| c.session == session && c.channel == channel && *c.tag == *consume.tag);
         if taken {
             let text = format!("attempt to reuse consumer tag '{}'", shown(consume.tag));
             return Err(Exception::new(ReplyCode::NotAllowed, text));
         }
-        let tag: Arc<[u8]> = if consume.tag.is_empty() { self.generated(b"amq.ctag-").into() } else { consume.tag.into() };
-        let priority = consume.arguments.find(b"x-priority").and_then(|value| value.as_integer()).unwrap_or(0);
+        let tag: Arc<[u8]> =
+            if consume.tag.is_empty() { self.generated(b"amq.ctag-").into() } else { consume.tag.into() };
+        let priority =
+            consume.arguments.find(b"x-priority").and_then(|value| value.as_integer()).unwrap_or(0);
         let vhost_name = self.vhost_name(vhost);
         let queue = self.queue_for(vhost, session, consume.queue)?;
         if queue.consumers.iter().any(|c| c.exclusive) || (exclusive && !queue.consumers.is_empty()) {
@@ -44,7 +51,16 @@ impl Txn<'_> {
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
         let id = queue.id;
-        queue.consumers.push(Consumer { session, channel, tag: tag.clone(), no_ack, exclusive, prefetch, priority, unacked_count: 0 });
+        queue.consumers.push(Consumer {
+            session,
+            channel,
+            tag: tag.clone(),
+            no_ack,
+            exclusive,
+            prefetch,
+            priority,
+            unacked_count: 0,
+        });
         self.dispatch(id);
         Ok(tag)
     }
@@ -91,7 +107,8 @@ impl Txn<'_> {
     }
 
     pub(crate) fn dispatch_channel(&mut self, session: SessionId, channel: u16) {
-        let consumes = |queue: &&Queue| queue.consumers.iter().any(|c| c.session == session && c.channel == channel);
+        let consumes =
+            |queue: &&Queue| queue.consumers.iter().any(|c| c.session == session && c.channel == channel);
         let ids: Vec<QueueId> = self.broker.queues.values().filter(consumes).map(|queue| queue.id).collect();
         ids.into_iter().for_each(|id| self.dispatch(id));
     }
@@ -105,13 +122,17 @@ impl Txn<'_> {
                 return;
             }
             let has_credit = |c: &Consumer| {
-                c.no_ack || limits.get(&(c.session, c.channel)).is_none_or(|limit| limit.prefetch == 0 || limit.unacked_count < limit.prefetch as usize)
+                c.no_ack
+                    || limits.get(&(c.session, c.channel)).is_none_or(|limit| {
+                        limit.prefetch == 0 || limit.unacked_count < limit.prefetch as usize
+                    })
             };
             let Some(next) = queue.next_consumer(has_credit) else { return };
             let Some(entry) = queue.pop() else { return };
             let (logged, through) = (queue.is_logged(), queue.delivered_through);
             let consumer = &mut queue.consumers[next];
-            let (session, channel, no_ack, tag) = (consumer.session, consumer.channel, consumer.no_ack, consumer.tag.clone());
+            let (session, channel, no_ack, tag) =
+                (consumer.session, consumer.channel, consumer.no_ack, consumer.tag.clone());
             let event = Event::Deliver {
                 channel,
                 consumer_tag: tag.clone(),
@@ -149,7 +170,8 @@ impl Txn<'_> {
 
     fn give_back(&mut self, holds: impl Fn(&Unacked) -> bool) {
         for queue in self.broker.queues.values_mut() {
-            let seqs: Vec<u64> = queue.unacked.iter().filter(|(_, held)| holds(held)).map(|(seq, _)| *seq).collect();
+            let seqs: Vec<u64> =
+                queue.unacked.iter().filter(|(_, held)| holds(held)).map(|(seq, _)| *seq).collect();
             for seq in seqs {
                 if let Some(held) = queue.unacked.remove(&seq) {
                     queue.put_back(held.entry);
@@ -163,9 +185,21 @@ impl Txn<'_> {
         self.give_back(|held| held.session == session);
         self.broker.limits.retain(|(id, _), _| *id != session);
         self.remove_consumers(|c| c.session == session);
-        let own: Vec<QueueId> = self.broker.queues.values().filter(|queue| queue.exclusive == Some(session)).map(|queue| queue.id).collect();
+        let own: Vec<QueueId> = self
+            .broker
+            .queues
+            .values()
+            .filter(|queue| queue.exclusive == Some(session))
+            .map(|queue| queue.id)
+            .collect();
         own.into_iter().for_each(|id| self.remove_queue(id));
-        let ids: Vec<QueueId> = self.broker.queues.values().filter(|queue| !queue.returned.is_empty()).map(|queue| queue.id).collect();
+        let ids: Vec<QueueId> = self
+            .broker
+            .queues
+            .values()
+            .filter(|queue| !queue.returned.is_empty())
+            .map(|queue| queue.id)
+            .collect();
         for id in ids {
             self.broker.note_due(id);
             self.dispatch(id);

@@ -55,20 +55,28 @@ impl Txn<'_> {
 
     fn not_the_default(&self, name: &[u8]) -> Result<(), Exception> {
         if name.is_empty() {
-            return Err(Exception::new(ReplyCode::AccessRefused, "operation not permitted on the default exchange"));
+            return Err(Exception::new(
+                ReplyCode::AccessRefused,
+                "operation not permitted on the default exchange",
+            ));
         }
         Ok(())
     }
 
     /// Declares an exchange, or checks one. (AMQP 0-9-1 1.6.2.1)
-    pub fn exchange_declare(&mut self, vhost: VhostId, declare: &ExchangeDeclare<'_>) -> Result<(), Exception> {
+    pub fn exchange_declare(
+        &mut self,
+        vhost: VhostId,
+        declare: &ExchangeDeclare<'_>,
+    ) -> Result<(), Exception> {
         let ExchangeDeclare { name, kind, durable, auto_delete, internal, arguments, .. } = *declare;
         if declare.passive {
             return self.exchange_id(vhost, name).map(|_| ());
         }
         self.not_the_default(name)?;
         let kind = Kind::parse(kind).ok_or_else(|| match kind {
-            b"x-delayed-message" | b"x-consistent-hash" | b"x-random" | b"x-local-random" | b"x-modulus-hash" | b"x-recent-history" => {
+            b"x-delayed-message" | b"x-consistent-hash" | b"x-random" | b"x-local-random"
+            | b"x-modulus-hash" | b"x-recent-history" => {
                 Exception::not_built(&format!("exchange type '{}'", shown(kind)))
             }
             other => Exception::precondition(format!("unknown exchange type '{}'", shown(other))),
@@ -88,7 +96,14 @@ impl Txn<'_> {
         Ok(())
     }
 
-    fn check_exchange(&self, id: ExchangeId, name: &[u8], vhost: VhostId, kind: Kind, declare: &ExchangeDeclare<'_>) -> Result<(), Exception> {
+    fn check_exchange(
+        &self,
+        id: ExchangeId,
+        name: &[u8],
+        vhost: VhostId,
+        kind: Kind,
+        declare: &ExchangeDeclare<'_>,
+    ) -> Result<(), Exception> {
         let Some(exchange) = self.broker.exchanges.get(&id) else { return Ok(()) };
         let what = format!("exchange '{}' in vhost '{}'", shown(name), self.vhost_name(vhost));
         let pairs = [
@@ -105,20 +120,29 @@ impl Txn<'_> {
         self.not_the_default(name)?;
         let vhost_name = self.vhost_name(vhost);
         if name.starts_with(b"amq.") {
-            let text = format!("deletion of system exchange '{}' in vhost '{vhost_name}' not allowed", shown(name));
+            let text =
+                format!("deletion of system exchange '{}' in vhost '{vhost_name}' not allowed", shown(name));
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
         let Ok(id) = self.exchange_id(vhost, name) else { return Ok(()) };
         let in_use = self.broker.exchanges.get(&id).is_some_and(|exchange| !exchange.bindings.is_empty());
         if if_unused && in_use {
-            return Err(Exception::precondition(format!("exchange '{}' in vhost '{vhost_name}' in use", shown(name))));
+            return Err(Exception::precondition(format!(
+                "exchange '{}' in vhost '{vhost_name}' in use",
+                shown(name)
+            )));
         }
         self.remove_exchange(id);
         Ok(())
     }
 
     /// Declares a queue, or checks one. (AMQP 0-9-1 1.7.2.1)
-    pub fn queue_declare(&mut self, vhost: VhostId, session: SessionId, declare: &QueueDeclare<'_>) -> Result<Declared, Exception> {
+    pub fn queue_declare(
+        &mut self,
+        vhost: VhostId,
+        session: SessionId,
+        declare: &QueueDeclare<'_>,
+    ) -> Result<Declared, Exception> {
         if declare.passive {
             return self.queue_for(vhost, session, declare.name).map(declared);
         }
@@ -129,11 +153,25 @@ impl Txn<'_> {
         let name = if declare.name.is_empty() { self.generated(b"amq.gen-") } else { declare.name.to_vec() };
         let id = QueueId(self.broker.next_queue);
         let owner = declare.exclusive.then_some(session);
-        self.add_queue(vhost, id, &name, declare.durable, owner, declare.auto_delete, declare.arguments.raw())?;
+        self.add_queue(
+            vhost,
+            id,
+            &name,
+            declare.durable,
+            owner,
+            declare.auto_delete,
+            declare.arguments.raw(),
+        )?;
         Ok(Declared { name: name.into(), message_count: 0, consumer_count: 0 })
     }
 
-    fn check_queue(&mut self, id: QueueId, vhost: VhostId, session: SessionId, declare: &QueueDeclare<'_>) -> Result<Declared, Exception> {
+    fn check_queue(
+        &mut self,
+        id: QueueId,
+        vhost: VhostId,
+        session: SessionId,
+        declare: &QueueDeclare<'_>,
+    ) -> Result<Declared, Exception> {
         let vhost_name = self.vhost_name(vhost);
         queue_arguments(vhost_name.as_bytes(), declare.name, declare.arguments)?;
         if self.broker.queues.get(&id).is_some_and(|queue| declare.exclusive != queue.exclusive.is_some()) {
@@ -147,7 +185,12 @@ impl Txn<'_> {
             pairs.insert(0, ("durable", declare.durable.to_string(), queue.durable.to_string()));
         }
         equal_fields(&what, &pairs)?;
-        check_equivalence(&what, Table::from_validated(&queue.arguments), declare.arguments, QUEUE_EQUIVALENT)?;
+        check_equivalence(
+            &what,
+            Table::from_validated(&queue.arguments),
+            declare.arguments,
+            QUEUE_EQUIVALENT,
+        )?;
         Ok(declared(queue))
     }
 
@@ -159,14 +202,23 @@ impl Txn<'_> {
     }
 
     /// Deletes a queue; a missing one is fine. Gives how many messages went. (AMQP 0-9-1 1.7.2.9)
-    pub fn queue_delete(&mut self, vhost: VhostId, session: SessionId, name: &[u8], if_unused: bool, if_empty: bool) -> Result<usize, Exception> {
+    pub fn queue_delete(
+        &mut self,
+        vhost: VhostId,
+        session: SessionId,
+        name: &[u8],
+        if_unused: bool,
+        if_empty: bool,
+    ) -> Result<usize, Exception> {
         if self.find_queue(vhost, name).is_none() {
             return Ok(0);
         }
         let vhost_name = self.vhost_name(vhost);
         let queue = self.queue_for(vhost, session, name)?;
         let (id, count) = (queue.id, queue.ready_count());
-        let refuse = |why: &str| Exception::precondition(format!("queue '{}' in vhost '{vhost_name}' {why}", shown(name)));
+        let refuse = |why: &str| {
+            Exception::precondition(format!("queue '{}' in vhost '{vhost_name}' {why}", shown(name)))
+        };
         if if_unused && !queue.consumers.is_empty() {
             return Err(refuse("in use"));
         }
@@ -178,21 +230,43 @@ impl Txn<'_> {
     }
 
     /// Binds a queue. (AMQP 0-9-1 1.7.2.3)
-    pub fn queue_bind(&mut self, vhost: VhostId, session: SessionId, queue: &[u8], exchange: &[u8], key: &[u8], arguments: Table<'_>) -> Result<(), Exception> {
+    pub fn queue_bind(
+        &mut self,
+        vhost: VhostId,
+        session: SessionId,
+        queue: &[u8],
+        exchange: &[u8],
+        key: &[u8],
+        arguments: Table<'_>,
+    ) -> Result<(), Exception> {
         self.not_the_default(exchange)?;
         let id = self.queue_for(vhost, session, queue)?.id;
         self.bind(vhost, exchange, Destination::Queue(id), key, arguments)
     }
 
     /// Binds an exchange to another. (RabbitMQ: exchange to exchange bindings)
-    pub fn exchange_bind(&mut self, vhost: VhostId, destination: &[u8], source: &[u8], key: &[u8], arguments: Table<'_>) -> Result<(), Exception> {
+    pub fn exchange_bind(
+        &mut self,
+        vhost: VhostId,
+        destination: &[u8],
+        source: &[u8],
+        key: &[u8],
+        arguments: Table<'_>,
+    ) -> Result<(), Exception> {
         self.not_the_default(source)?;
         self.not_the_default(destination)?;
         let id = self.exchange_id(vhost, destination)?;
         self.bind(vhost, source, Destination::Exchange(id), key, arguments)
     }
 
-    fn bind(&mut self, vhost: VhostId, source: &[u8], destination: Destination, key: &[u8], arguments: Table<'_>) -> Result<(), Exception> {
+    fn bind(
+        &mut self,
+        vhost: VhostId,
+        source: &[u8],
+        destination: Destination,
+        key: &[u8],
+        arguments: Table<'_>,
+    ) -> Result<(), Exception> {
         let id = self.exchange_id(vhost, source)?;
         if self.broker.exchanges.get(&id).is_some_and(|exchange| exchange.kind == Kind::Headers) {
             return Err(Exception::not_built("binding to a headers exchange"));
@@ -202,20 +276,42 @@ impl Txn<'_> {
     }
 
     /// Removes a binding of a queue; a missing one is fine. (AMQP 0-9-1 1.7.2.5)
-    pub fn queue_unbind(&mut self, vhost: VhostId, session: SessionId, queue: &[u8], exchange: &[u8], key: &[u8], arguments: Table<'_>) -> Result<(), Exception> {
+    pub fn queue_unbind(
+        &mut self,
+        vhost: VhostId,
+        session: SessionId,
+        queue: &[u8],
+        exchange: &[u8],
+        key: &[u8],
+        arguments: Table<'_>,
+    ) -> Result<(), Exception> {
         self.not_the_default(exchange)?;
         let id = self.queue_for(vhost, session, queue)?.id;
         self.unbind(vhost, exchange, Destination::Queue(id), key, arguments)
     }
 
     /// Removes a binding between exchanges; a missing one is fine.
-    pub fn exchange_unbind(&mut self, vhost: VhostId, destination: &[u8], source: &[u8], key: &[u8], arguments: Table<'_>) -> Result<(), Exception> {
+    pub fn exchange_unbind(
+        &mut self,
+        vhost: VhostId,
+        destination: &[u8],
+        source: &[u8],
+        key: &[u8],
+        arguments: Table<'_>,
+    ) -> Result<(), Exception> {
         self.not_the_default(source)?;
         let id = self.exchange_id(vhost, destination)?;
         self.unbind(vhost, source, Destination::Exchange(id), key, arguments)
     }
 
-    fn unbind(&mut self, vhost: VhostId, source: &[u8], destination: Destination, key: &[u8], arguments: Table<'_>) -> Result<(), Exception> {
+    fn unbind(
+        &mut self,
+        vhost: VhostId,
+        source: &[u8],
+        destination: Destination,
+        key: &[u8],
+        arguments: Table<'_>,
+    ) -> Result<(), Exception> {
         let id = self.exchange_id(vhost, source)?;
         let gone = Binding { destination, key: key.into(), arguments: arguments.raw().into() };
         self.remove_bindings(id, |binding| *binding == gone);
@@ -224,14 +320,18 @@ impl Txn<'_> {
 }
 
 fn declared(queue: &mut crate::queue::Queue) -> Declared {
-    Declared { name: queue.name.clone(), message_count: queue.ready_count(), consumer_count: queue.consumers.len() }
+    Declared {
+        name: queue.name.clone(),
+        message_count: queue.ready_count(),
+        consumer_count: queue.consumers.len(),
+    }
 }
 
 fn equal_fields(what: &str, pairs: &[(&str, String, String)]) -> Result<(), Exception> {
     match pairs.iter().find(|(_, received, current)| received != current) {
         None => Ok(()),
-        Some((name, received, current)) => {
-            Err(Exception::precondition(format!("inequivalent arg '{name}' for {what}: received '{received}' but current is '{current}'")))
-        }
+        Some((name, received, current)) => Err(Exception::precondition(format!(
+            "inequivalent arg '{name}' for {what}: received '{received}' but current is '{current}'"
+        ))),
     }
 }

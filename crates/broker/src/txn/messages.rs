@@ -82,7 +82,12 @@ impl Txn<'_> {
         Ok(published)
     }
 
-    fn route(&mut self, vhost: VhostId, message: &Message, route: &mut Vec<Destination>) -> Result<(), Exception> {
+    fn route(
+        &mut self,
+        vhost: VhostId,
+        message: &Message,
+        route: &mut Vec<Destination>,
+    ) -> Result<(), Exception> {
         if message.exchange.is_empty() {
             route.extend(self.find_queue(vhost, &message.routing_key).map(Destination::Queue));
             return Ok(());
@@ -90,7 +95,11 @@ impl Txn<'_> {
         let id = self.exchange_id(vhost, &message.exchange)?;
         let Some(exchange) = self.broker.exchanges.get(&id) else { return Ok(()) };
         if exchange.internal {
-            let text = format!("cannot publish to internal exchange '{}' in vhost '{}'", shown(&message.exchange), self.vhost_name(vhost));
+            let text = format!(
+                "cannot publish to internal exchange '{}' in vhost '{}'",
+                shown(&message.exchange),
+                self.vhost_name(vhost)
+            );
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
         exchange.route(&message.routing_key, route);
@@ -116,12 +125,25 @@ impl Txn<'_> {
     }
 
     /// Takes the first message. (AMQP 0-9-1 1.8.3.10)
-    pub fn get(&mut self, vhost: VhostId, session: SessionId, channel: u16, queue: &[u8], no_ack: bool) -> Result<Option<Delivery>, Exception> {
+    pub fn get(
+        &mut self,
+        vhost: VhostId,
+        session: SessionId,
+        channel: u16,
+        queue: &[u8],
+        no_ack: bool,
+    ) -> Result<Option<Delivery>, Exception> {
         let queue = self.queue_for(vhost, session, queue)?;
         let (id, logged) = (queue.id, queue.is_logged());
         let Some(entry) = queue.pop() else { return Ok(None) };
         let (seq, through, message_count) = (entry.seq, queue.delivered_through, queue.ready_count());
-        let delivery = Delivery { queue: id, seq, redelivered: entry.redelivered, message: entry.message.clone(), message_count };
+        let delivery = Delivery {
+            queue: id,
+            seq,
+            redelivered: entry.redelivered,
+            message: entry.message.clone(),
+            message_count,
+        };
         if no_ack {
             self.record_settle(id, logged, &entry);
         } else {
@@ -139,7 +161,9 @@ impl Txn<'_> {
             return;
         }
         let Some(Unacked { entry, tag, .. }) = queue.unacked.remove(&seq) else { return };
-        if let Some(consumer) = tag.and_then(|tag| queue.consumers.iter_mut().find(|c| c.session == session && c.channel == channel && c.tag == tag)) {
+        if let Some(consumer) = tag.and_then(|tag| {
+            queue.consumers.iter_mut().find(|c| c.session == session && c.channel == channel && c.tag == tag)
+        }) {
             consumer.unacked_count = consumer.unacked_count.saturating_sub(1);
         }
         let logged = queue.is_logged();
@@ -159,7 +183,12 @@ impl Txn<'_> {
     }
 
     /// Removes all ready messages; gives how many. (AMQP 0-9-1 1.7.2.7)
-    pub fn queue_purge(&mut self, vhost: VhostId, session: SessionId, name: &[u8]) -> Result<usize, Exception> {
+    pub fn queue_purge(
+        &mut self,
+        vhost: VhostId,
+        session: SessionId,
+        name: &[u8],
+    ) -> Result<usize, Exception> {
         let queue = self.queue_for(vhost, session, name)?;
         let (id, logged, mut count) = (queue.id, queue.is_logged(), 0);
         while let Some(entry) = self.broker.queues.get_mut(&id).and_then(crate::queue::Queue::pop) {

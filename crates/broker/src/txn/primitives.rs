@@ -17,7 +17,17 @@ const DELIVERED_AHEAD: u64 = 1024;
 impl Txn<'_> {
     /// Primitive: a new exchange.
     #[allow(clippy::too_many_arguments, reason = "the fields of exchange.declare")]
-    pub(crate) fn add_exchange(&mut self, vhost: VhostId, id: ExchangeId, name: &[u8], kind: Kind, durable: bool, auto_delete: bool, internal: bool, arguments: &[u8]) {
+    pub(crate) fn add_exchange(
+        &mut self,
+        vhost: VhostId,
+        id: ExchangeId,
+        name: &[u8],
+        kind: Kind,
+        durable: bool,
+        auto_delete: bool,
+        internal: bool,
+        arguments: &[u8],
+    ) {
         let mut exchange = Exchange::new(vhost, name, kind, arguments);
         (exchange.durable, exchange.auto_delete, exchange.internal) = (durable, auto_delete, internal);
         self.broker.next_exchange = self.broker.next_exchange.max(id.0 + 1);
@@ -26,7 +36,8 @@ impl Txn<'_> {
             vhost.exchanges.insert(name.into(), id);
         }
         if durable {
-            Change::ExchangeDeclare { vhost, id, name, kind, auto_delete, internal, arguments }.record(&mut self.changes);
+            Change::ExchangeDeclare { vhost, id, name, kind, auto_delete, internal, arguments }
+                .record(&mut self.changes);
         }
     }
 
@@ -44,7 +55,16 @@ impl Txn<'_> {
 
     /// Primitive: a new queue. Refuses arguments that mean nothing.
     #[allow(clippy::too_many_arguments, reason = "the fields of queue.declare")]
-    pub(crate) fn add_queue(&mut self, vhost: VhostId, id: QueueId, name: &[u8], durable: bool, exclusive: Option<SessionId>, auto_delete: bool, arguments: &[u8]) -> Result<(), Exception> {
+    pub(crate) fn add_queue(
+        &mut self,
+        vhost: VhostId,
+        id: QueueId,
+        name: &[u8],
+        durable: bool,
+        exclusive: Option<SessionId>,
+        auto_delete: bool,
+        arguments: &[u8],
+    ) -> Result<(), Exception> {
         let vhost_name = self.vhost_name(vhost);
         let meaning = queue_arguments(vhost_name.as_bytes(), name, Table::from_validated(arguments))?;
         let queue = Queue {
@@ -111,7 +131,8 @@ impl Txn<'_> {
 
     /// Primitive: a binding, unless it is there.
     pub(crate) fn add_binding(&mut self, source: ExchangeId, binding: Binding) {
-        let logged = self.broker.is_logged(binding.destination) && self.broker.is_logged(Destination::Exchange(source));
+        let logged = self.broker.is_logged(binding.destination)
+            && self.broker.is_logged(Destination::Exchange(source));
         let Some(exchange) = self.broker.exchanges.get_mut(&source) else { return };
         if logged && !exchange.bindings.contains(&binding) {
             Change::Bind { source, binding: &binding }.record(&mut self.changes);
@@ -125,7 +146,9 @@ impl Txn<'_> {
         let removed = exchange.unbind(gone);
         let unused = exchange.auto_delete && exchange.bindings.is_empty() && !removed.is_empty();
         for binding in removed {
-            if self.broker.is_logged(binding.destination) && self.broker.is_logged(Destination::Exchange(source)) {
+            if self.broker.is_logged(binding.destination)
+                && self.broker.is_logged(Destination::Exchange(source))
+            {
                 Change::Unbind { source, binding: &binding }.record(&mut self.changes);
             }
         }

@@ -4,8 +4,8 @@
 use crate::resp::commands;
 use crate::resp::session::Call;
 use hashbrown::HashMap;
-use leveret_engine::Engine;
 use leveret_engine::keyspace::{self, Args, Error, Reply, Row, Spec};
+use leveret_engine::{BRIDGE_ROWS, Engine};
 use std::sync::LazyLock;
 
 /// What runs a command.
@@ -41,6 +41,9 @@ pub static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut add = |spec: Spec, run| by_name.insert(spec.name.as_bytes(), Command { spec, run });
     for row in keyspace::commands::TABLES.iter().copied().flatten() {
         add(row.spec, Run::Keyspace(row.run));
+    }
+    for Row { spec, run } in BRIDGE_ROWS {
+        add(*spec, Run::Bridge(*run));
     }
     for Row { spec, run } in commands::TABLES.iter().copied().flatten() {
         add(*spec, run.map_or(Run::Container, Run::Session));

@@ -1,0 +1,8 @@
+//! The AMQP 0-9-1 side: a session per connection, its channels, and what each method does.
+
+mod channel;
+mod handshake;
+mod methods;
+mod session;
+
+pub(crate) use session::AmqpSession;

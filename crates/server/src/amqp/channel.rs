@@ -1,0 +1,102 @@
+//! One channel: the message that is arriving, the map from delivery tags to queue entries, and the confirms that wait
+//! for the disk. The queue entries themselves belong to the engine.
+
+use leveret_engine::Position;
+use leveret_engine::broker::QueueId;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A `basic.publish` whose content has not all come.
+pub(crate) struct Arriving {
+    pub(crate) exchange: Box<[u8]>,
+    pub(crate) routing_key: Box<[u8]>,
+    pub(crate) mandatory: bool,
+    /// Body size and raw properties, once the header has come.
+    pub(crate) header: Option<(u64, Box<[u8]>)>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A confirm that has not left.
+#[derive(Clone, Copy)]
+struct Confirm {
+    position: Position,
+    number: u64,
+}
+
+/// The confirm mode of a channel. (RabbitMQ: publisher confirms)
+#[derive(Default)]
+pub(crate) struct Confirms {
+    published: u64,
+    waiting: VecDeque<Confirm>,
+}
+
+impl Confirms {
+    /// The next publish is confirmed once `position` is on disk; 0 waits for nothing.
+    pub(crate) fn push(&mut self, position: Position) {
+        self.published += 1;
+        self.waiting.push_back(Confirm { position, number: self.published });
+    }
+
+    /// The highest number that may be confirmed now and how many that are, in order of publishing.
+    pub(crate) fn release(&mut self, synced: Position) -> Option<(u64, usize)> {
+        let ready = self.waiting.iter().take_while(|confirm| confirm.position <= synced).count();
+        let last = self.waiting.drain(..ready).next_back()?;
+        Some((last.number, ready))
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+}
+
+/// An open channel.
+#[derive(Default)]
+pub(crate) struct Channel {
+    /// We have closed it and wait for `channel.close-ok`.
+    pub(crate) closing: bool,
+    pub(crate) arriving: Option<Arriving>,
+    pub(crate) confirms: Option<Confirms>,
+    /// The queue that an empty name means. (AMQP 0-9-1 1.7.2.1)
+    pub(crate) last_queue: Box<[u8]>,
+    /// `basic.qos` for consumers to come.
+    pub(crate) prefetch: u16,
+    last_tag: u64,
+    unacked: BTreeMap<u64, (QueueId, u64)>,
+    /// Replies that wait for the disk; whatever follows on this channel waits behind them.
+    pub(crate) held: VecDeque<(Position, Vec<u8>)>,
+}
+
+impl Channel {
+    /// A channel that waits for `channel.close-ok` and ignores the rest.
+    pub(crate) fn closing() -> Self {
+        Self { closing: true, ..Self::default() }
+    }
+
+    /// A tag for a delivery; one that must be acknowledged is remembered.
+    pub(crate) fn tag(&mut self, entry: Option<(QueueId, u64)>) -> u64 {
+        self.last_tag += 1;
+        if let Some(entry) = entry {
+            self.unacked.insert(self.last_tag, entry);
+        }
+        self.last_tag
+    }
+
+    /// The entries that an acknowledgement names, oldest first; `None` is an unknown tag.
+    pub(crate) fn settle(&mut self, tag: u64, multiple: bool) -> Option<Vec<(QueueId, u64)>> {
+        if !multiple {
+            return self.unacked.remove(&tag).map(|entry| vec![entry]);
+        }
+        if tag == 0 {
+            return Some(std::mem::take(&mut self.unacked).into_values().collect());
+        }
+        if !self.unacked.contains_key(&tag) {
+            return None;
+        }
+        let later = self.unacked.split_off(&(tag + 1));
+        Some(std::mem::replace(&mut self.unacked, later).into_values().collect())
+    }
+
+    /// Everything unacknowledged, oldest first.
+    pub(crate) fn take_unacked(&mut self) -> Vec<(QueueId, u64)> {
+        std::mem::take(&mut self.unacked).into_values().collect()
+    }
+}

@@ -1,0 +1,182 @@
+//! From the protocol header to `connection.open-ok`: who the client is and what both sides can. (AMQP 0-9-1 1.4.2)
+
+use crate::amqp::session::{AmqpSession, Failure};
+use leveret_amqp::{
+    ConnectionOpenOk, ConnectionStart, ConnectionTune, Method, PROTOCOL_HEADER, ProtocolHeader, ReplyCode,
+    Table, TableBuf, Value,
+};
+use leveret_engine::Engine;
+
+/// Where a connection stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Nothing has come.
+    Header,
+    /// `connection.start` was sent.
+    Start,
+    /// `connection.tune` was sent.
+    Tune,
+    /// `connection.open` must come.
+    Open,
+    /// Open.
+    Running,
+    /// `connection.close` was sent.
+    Closing,
+    /// Nothing more comes.
+    Over,
+}
+
+/// The RabbitMQ version whose behaviour clients may expect.
+const RABBITMQ_VERSION: &str = "4.3.6";
+
+const CAPABILITIES: &[&str] = &[
+    "authentication_failure_close",
+    "basic.nack",
+    "consumer_cancel_notify",
+    "consumer_priorities",
+    "exchange_exchange_bindings",
+    "per_consumer_qos",
+    "publisher_confirms",
+];
+
+fn server_properties() -> TableBuf {
+    let mut capabilities = TableBuf::new();
+    for name in CAPABILITIES {
+        capabilities.push(name.as_bytes(), Value::Bool(true));
+    }
+    let mut properties = TableBuf::new();
+    properties.push(b"capabilities", Value::Table(capabilities.as_table()));
+    for (name, value) in [
+        ("cluster_name", "rabbit@localhost"),
+        ("platform", "Leveret"),
+        ("product", "RabbitMQ"),
+        ("version", RABBITMQ_VERSION),
+        ("information", concat!("Leveret ", env!("CARGO_PKG_VERSION"), ", compatible with RabbitMQ")),
+    ] {
+        properties.push(name.as_bytes(), Value::LongStr(value.as_bytes()));
+    }
+    properties
+}
+
+impl AmqpSession {
+    /// Answers the protocol header; gives the bytes it took.
+    pub(crate) fn protocol_header(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
+        match leveret_amqp::parse_protocol_header(input) {
+            None => 0,
+            Some(ProtocolHeader::Amqp091) => {
+                let properties = server_properties();
+                let start = ConnectionStart {
+                    version_major: 0,
+                    version_minor: 9,
+                    server_properties: properties.as_table(),
+                    mechanisms: b"PLAIN AMQPLAIN",
+                    locales: b"en_US",
+                };
+                Method::ConnectionStart(start).encode(0, out);
+                self.phase = Phase::Start;
+                8
+            }
+            Some(ProtocolHeader::Amqp10(_) | ProtocolHeader::Other(_)) => {
+                out.extend_from_slice(&PROTOCOL_HEADER);
+                self.phase = Phase::Over;
+                8
+            }
+        }
+    }
+
+    pub(crate) fn shake_hands(
+        &mut self,
+        engine: &mut Engine,
+        method: &Method<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        match (self.phase, method) {
+            (Phase::Start, Method::ConnectionStartOk(start)) => {
+                self.authenticate(start.mechanism, start.response)?;
+                let tune = ConnectionTune {
+                    channel_max: self.channel_max,
+                    frame_max: self.frame_max,
+                    heartbeat: 60,
+                };
+                Method::ConnectionTune(tune).encode(0, out);
+                self.phase = Phase::Tune;
+                Ok(())
+            }
+            (Phase::Tune, Method::ConnectionTuneOk(tune)) => {
+                let (ours, theirs) = (self.frame_max, tune.frame_max);
+                if theirs != 0 && (theirs < leveret_amqp::FRAME_MIN_SIZE || theirs > ours) {
+                    let text = format!(
+                        "negotiated frame_max = {theirs} is not between {} and {ours}",
+                        leveret_amqp::FRAME_MIN_SIZE
+                    );
+                    return Err(Failure::connection(ReplyCode::NotAllowed, text));
+                }
+                if theirs != 0 {
+                    self.frame_max = theirs;
+                }
+                if tune.channel_max != 0 {
+                    self.channel_max = self.channel_max.min(tune.channel_max);
+                }
+                self.heartbeat = tune.heartbeat;
+                self.phase = Phase::Open;
+                Ok(())
+            }
+            (Phase::Open, Method::ConnectionOpen(open)) => {
+                let name = open.virtual_host;
+                let Some(vhost) = engine.broker.vhost(name) else {
+                    let text = format!("vhost {} not found", String::from_utf8_lossy(name));
+                    return Err(Failure::connection(ReplyCode::NotAllowed, text));
+                };
+                self.vhost = Some(vhost);
+                Method::ConnectionOpenOk(ConnectionOpenOk { known_hosts: b"" }).encode(0, out);
+                self.phase = Phase::Running;
+                Ok(())
+            }
+            (_, Method::ConnectionClose(_)) => {
+                Method::ConnectionCloseOk(leveret_amqp::ConnectionCloseOk {}).encode(0, out);
+                self.phase = Phase::Over;
+                Ok(())
+            }
+            (_, other) => Err(Failure::connection(
+                ReplyCode::CommandInvalid,
+                format!("{} does not belong here", other.name()),
+            )),
+        }
+    }
+
+    /// PLAIN and AMQPLAIN; guest with the password guest, from this machine only. (RabbitMQ: loopback_users)
+    fn authenticate(&mut self, mechanism: &[u8], response: &[u8]) -> Result<(), Failure> {
+        let credentials = match mechanism {
+            b"PLAIN" => {
+                let mut parts = response.split(|&b| b == 0).skip(1);
+                parts.next().zip(parts.next())
+            }
+            b"AMQPLAIN" => Table::parse(response).ok().and_then(|table| {
+                Some((table.find(b"LOGIN")?.as_longstr()?, table.find(b"PASSWORD")?.as_longstr()?))
+            }),
+            other => {
+                let text = format!("unknown authentication mechanism '{}'", String::from_utf8_lossy(other));
+                return Err(Failure::connection(ReplyCode::CommandInvalid, text));
+            }
+        };
+        let refused = || {
+            let name = String::from_utf8_lossy(mechanism);
+            let text = format!(
+                "Login was refused using authentication mechanism {name}. For details see the broker logfile."
+            );
+            Failure::connection(ReplyCode::AccessRefused, text)
+        };
+        match credentials {
+            Some((b"guest", b"guest")) if self.loopback => {
+                self.user = "guest".into();
+                Ok(())
+            }
+            Some((user, _)) => {
+                let user = String::from_utf8_lossy(user);
+                tracing::warn!(%user, loopback = self.loopback, "an AMQP login was refused");
+                Err(refused())
+            }
+            None => Err(refused()),
+        }
+    }
+}

@@ -1,0 +1,645 @@
+//! What each method does on an open connection. A new method of the table does not compile until it is answered here.
+
+use crate::amqp::channel::{Arriving, Channel, Confirms};
+use crate::amqp::handshake::Phase;
+use crate::amqp::session::{AmqpSession, Failure};
+use crate::shared::Shared;
+use leveret_amqp as amqp;
+use leveret_amqp::{ContentHeader, Method, ReplyCode};
+use leveret_engine::broker::{self, Event, How, QueueId, VhostId};
+use leveret_engine::{Engine, Position};
+
+type Outcome = Result<(), Failure>;
+
+impl AmqpSession {
+    pub(crate) fn method(
+        &mut self,
+        engine: &mut Engine,
+        number: u16,
+        method: Method<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        if number == 0 {
+            return self.connection_method(engine, &method, out);
+        }
+        if let Method::ChannelOpen(_) = method {
+            return self.open_channel(number, out);
+        }
+        let Some(channel) = self.channels.get_mut(&number) else {
+            return Err(Failure::connection(ReplyCode::ChannelError, "expected 'channel.open'"));
+        };
+        if channel.closing {
+            match method {
+                Method::ChannelCloseOk(_) => drop(self.channels.remove(&number)),
+                Method::ChannelClose(_) => {
+                    Method::ChannelCloseOk(amqp::ChannelCloseOk {}).encode(number, out)
+                }
+                // What was under way when we closed it is ignored. (AMQP 0-9-1 1.5.2.5)
+                _ => {}
+            }
+            return Ok(());
+        }
+        if channel.arriving.is_some() {
+            return Err(Failure::connection(
+                ReplyCode::UnexpectedFrame,
+                "expected content header for class 60, got method frame instead",
+            ));
+        }
+        let vhost =
+            self.vhost.ok_or_else(|| Failure::connection(ReplyCode::CommandInvalid, "no vhost is open"))?;
+        match method {
+            Method::ChannelClose(_) => {
+                engine.on_broker(|txn| txn.channel_closed(self.id, number));
+                self.channels.remove(&number);
+                Method::ChannelCloseOk(amqp::ChannelCloseOk {}).encode(number, out);
+                Ok(())
+            }
+            Method::ChannelFlow(flow) if flow.active => {
+                self.reply(number, 0, &Method::ChannelFlowOk(amqp::ChannelFlowOk { active: true }), out);
+                Ok(())
+            }
+            Method::ChannelFlow(_) => Err(Failure::connection(ReplyCode::NotImplemented, "active=false")),
+            Method::ChannelFlowOk(_) => Ok(()),
+            Method::AccessRequest(_) => {
+                self.reply(number, 0, &Method::AccessRequestOk(amqp::AccessRequestOk { ticket: 1 }), out);
+                Ok(())
+            }
+            Method::ExchangeDeclare(m) => self.exchange_declare(engine, vhost, number, &m, out),
+            Method::ExchangeDelete(m) => {
+                engine.on_broker(|txn| txn.exchange_delete(vhost, m.exchange, m.if_unused))?;
+                self.durable_reply(
+                    engine,
+                    number,
+                    m.nowait,
+                    &Method::ExchangeDeleteOk(amqp::ExchangeDeleteOk {}),
+                    out,
+                );
+                Ok(())
+            }
+            Method::ExchangeBind(m) => {
+                engine.on_broker(|txn| {
+                    txn.exchange_bind(vhost, m.destination, m.source, m.routing_key, m.arguments)
+                })?;
+                self.durable_reply(
+                    engine,
+                    number,
+                    m.nowait,
+                    &Method::ExchangeBindOk(amqp::ExchangeBindOk {}),
+                    out,
+                );
+                Ok(())
+            }
+            Method::ExchangeUnbind(m) => {
+                engine.on_broker(|txn| {
+                    txn.exchange_unbind(vhost, m.destination, m.source, m.routing_key, m.arguments)
+                })?;
+                self.durable_reply(
+                    engine,
+                    number,
+                    m.nowait,
+                    &Method::ExchangeUnbindOk(amqp::ExchangeUnbindOk {}),
+                    out,
+                );
+                Ok(())
+            }
+            Method::QueueDeclare(m) => self.queue_declare(engine, vhost, number, &m, out),
+            Method::QueueBind(m) => {
+                let queue = self.queue_name(number, m.queue)?;
+                let key =
+                    if m.queue.is_empty() && m.routing_key.is_empty() { &*queue } else { m.routing_key };
+                engine
+                    .on_broker(|txn| txn.queue_bind(vhost, self.id, &queue, m.exchange, key, m.arguments))?;
+                self.durable_reply(engine, number, m.nowait, &Method::QueueBindOk(amqp::QueueBindOk {}), out);
+                Ok(())
+            }
+            Method::QueueUnbind(m) => {
+                let queue = self.queue_name(number, m.queue)?;
+                engine.on_broker(|txn| {
+                    txn.queue_unbind(vhost, self.id, &queue, m.exchange, m.routing_key, m.arguments)
+                })?;
+                self.durable_reply(
+                    engine,
+                    number,
+                    false,
+                    &Method::QueueUnbindOk(amqp::QueueUnbindOk {}),
+                    out,
+                );
+                Ok(())
+            }
+            Method::QueuePurge(m) => {
+                let queue = self.queue_name(number, m.queue)?;
+                let message_count = engine.on_broker(|txn| txn.queue_purge(vhost, self.id, &queue))? as u32;
+                self.durable_reply(
+                    engine,
+                    number,
+                    m.nowait,
+                    &Method::QueuePurgeOk(amqp::QueuePurgeOk { message_count }),
+                    out,
+                );
+                Ok(())
+            }
+            Method::QueueDelete(m) => {
+                let queue = self.queue_name(number, m.queue)?;
+                let message_count = engine
+                    .on_broker(|txn| txn.queue_delete(vhost, self.id, &queue, m.if_unused, m.if_empty))?
+                    as u32;
+                self.durable_reply(
+                    engine,
+                    number,
+                    m.nowait,
+                    &Method::QueueDeleteOk(amqp::QueueDeleteOk { message_count }),
+                    out,
+                );
+                Ok(())
+            }
+            Method::BasicQos(m) => self.qos(engine, number, &m, out),
+            Method::BasicConsume(m) => self.consume(engine, vhost, number, &m, out),
+            Method::BasicCancel(m) => {
+                engine.on_broker(|txn| txn.cancel(self.id, number, m.consumer_tag));
+                self.take_events(engine, out);
+                if !m.nowait {
+                    self.reply(
+                        number,
+                        0,
+                        &Method::BasicCancelOk(amqp::BasicCancelOk { consumer_tag: m.consumer_tag }),
+                        out,
+                    );
+                }
+                Ok(())
+            }
+            Method::BasicPublish(m) => self.publish(number, &m),
+            Method::BasicGet(m) => self.get(engine, vhost, number, &m, out),
+            Method::BasicAck(m) => self.settle(engine, number, m.delivery_tag, m.multiple, How::Ack),
+            Method::BasicReject(m) => self.settle(
+                engine,
+                number,
+                m.delivery_tag,
+                false,
+                if m.requeue { How::Requeue } else { How::Drop },
+            ),
+            Method::BasicNack(m) => self.settle(
+                engine,
+                number,
+                m.delivery_tag,
+                m.multiple,
+                if m.requeue { How::Requeue } else { How::Drop },
+            ),
+            Method::BasicRecover(m) => {
+                self.recover(engine, number, m.requeue)?;
+                self.reply(number, 0, &Method::BasicRecoverOk(amqp::BasicRecoverOk {}), out);
+                Ok(())
+            }
+            Method::BasicRecoverAsync(m) => self.recover(engine, number, m.requeue),
+            Method::ConfirmSelect(m) => {
+                if let Some(channel) = self.channels.get_mut(&number) {
+                    channel.confirms.get_or_insert_with(Confirms::default);
+                }
+                if !m.nowait {
+                    self.reply(number, 0, &Method::ConfirmSelectOk(amqp::ConfirmSelectOk {}), out);
+                }
+                Ok(())
+            }
+            Method::TxSelect(_) | Method::TxCommit(_) | Method::TxRollback(_) => {
+                Err(Failure::connection(ReplyCode::NotImplemented, "tx is not built yet"))
+            }
+            // Methods of a connection, and those that only a server sends.
+            other @ (Method::ConnectionStart(_)
+            | Method::ConnectionStartOk(_)
+            | Method::ConnectionSecure(_)
+            | Method::ConnectionSecureOk(_)
+            | Method::ConnectionTune(_)
+            | Method::ConnectionTuneOk(_)
+            | Method::ConnectionOpen(_)
+            | Method::ConnectionOpenOk(_)
+            | Method::ConnectionClose(_)
+            | Method::ConnectionCloseOk(_)
+            | Method::ConnectionBlocked(_)
+            | Method::ConnectionUnblocked(_)
+            | Method::ConnectionUpdateSecret(_)
+            | Method::ConnectionUpdateSecretOk(_)
+            | Method::ChannelOpen(_)
+            | Method::ChannelOpenOk(_)
+            | Method::ChannelCloseOk(_)
+            | Method::AccessRequestOk(_)
+            | Method::ExchangeDeclareOk(_)
+            | Method::ExchangeDeleteOk(_)
+            | Method::ExchangeBindOk(_)
+            | Method::ExchangeUnbindOk(_)
+            | Method::QueueDeclareOk(_)
+            | Method::QueueBindOk(_)
+            | Method::QueueUnbindOk(_)
+            | Method::QueuePurgeOk(_)
+            | Method::QueueDeleteOk(_)
+            | Method::BasicQosOk(_)
+            | Method::BasicConsumeOk(_)
+            | Method::BasicCancelOk(_)
+            | Method::BasicReturn(_)
+            | Method::BasicDeliver(_)
+            | Method::BasicGetOk(_)
+            | Method::BasicGetEmpty(_)
+            | Method::BasicRecoverOk(_)
+            | Method::TxSelectOk(_)
+            | Method::TxCommitOk(_)
+            | Method::TxRollbackOk(_)
+            | Method::ConfirmSelectOk(_)) => Err(Failure::connection(
+                ReplyCode::CommandInvalid,
+                format!("unexpected method '{}'", other.name()),
+            )),
+        }
+    }
+
+    fn connection_method(&mut self, engine: &mut Engine, method: &Method<'_>, out: &mut Vec<u8>) -> Outcome {
+        match method {
+            Method::ConnectionClose(_) => {
+                self.give_back(engine);
+                Method::ConnectionCloseOk(amqp::ConnectionCloseOk {}).encode(0, out);
+                self.phase = Phase::Over;
+                Ok(())
+            }
+            Method::ConnectionBlocked(_) | Method::ConnectionUnblocked(_) => Ok(()),
+            other => Err(Failure::connection(
+                ReplyCode::CommandInvalid,
+                format!("unexpected method '{}' on channel 0", other.name()),
+            )),
+        }
+    }
+
+    fn open_channel(&mut self, number: u16, out: &mut Vec<u8>) -> Outcome {
+        if self.channels.contains_key(&number) {
+            return Err(Failure::connection(ReplyCode::ChannelError, "second 'channel.open' seen"));
+        }
+        if number > self.channel_max {
+            let text = format!(
+                "number of channels opened ({}) has reached the negotiated channel_max ({})",
+                self.channels.len(),
+                self.channel_max
+            );
+            return Err(Failure::connection(ReplyCode::NotAllowed, text));
+        }
+        self.channels.insert(number, Channel::default());
+        Method::ChannelOpenOk(amqp::ChannelOpenOk { channel_id: b"" }).encode(number, out);
+        Ok(())
+    }
+
+    /// The reply to a change of definitions: once the disk has it.
+    fn durable_reply(
+        &mut self,
+        engine: &mut Engine,
+        number: u16,
+        nowait: bool,
+        method: &Method<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        self.take_events(engine, out);
+        if !nowait {
+            self.reply(number, engine.position(), method, out);
+        }
+    }
+
+    /// What the operation has put out for this very session leaves before its reply.
+    fn take_events(&mut self, engine: &mut Engine, out: &mut Vec<u8>) {
+        if let Some(session) = engine.session(self.id) {
+            self.events.append(&mut session.events);
+        }
+        self.encode_events(out);
+    }
+
+    /// The queue that a name means; an empty one is the last declared on the channel.
+    fn queue_name(&self, number: u16, name: &[u8]) -> Result<Box<[u8]>, Failure> {
+        if !name.is_empty() {
+            return Ok(name.into());
+        }
+        let last = self.channels.get(&number).map(|channel| channel.last_queue.clone()).unwrap_or_default();
+        if last.is_empty() {
+            return Err(Failure::connection(ReplyCode::NotFound, "no previously declared queue"));
+        }
+        Ok(last)
+    }
+
+    fn exchange_declare(
+        &mut self,
+        engine: &mut Engine,
+        vhost: VhostId,
+        number: u16,
+        m: &amqp::ExchangeDeclare<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let declare = broker::ExchangeDeclare {
+            name: m.exchange,
+            kind: m.kind,
+            passive: m.passive,
+            durable: m.durable,
+            auto_delete: m.auto_delete,
+            internal: m.internal,
+            arguments: m.arguments,
+        };
+        engine.on_broker(|txn| txn.exchange_declare(vhost, &declare))?;
+        self.durable_reply(
+            engine,
+            number,
+            m.nowait,
+            &Method::ExchangeDeclareOk(amqp::ExchangeDeclareOk {}),
+            out,
+        );
+        Ok(())
+    }
+
+    fn queue_declare(
+        &mut self,
+        engine: &mut Engine,
+        vhost: VhostId,
+        number: u16,
+        m: &amqp::QueueDeclare<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let name = if m.passive { self.queue_name(number, m.queue)? } else { m.queue.into() };
+        let declare = broker::QueueDeclare {
+            name: &name,
+            passive: m.passive,
+            durable: m.durable,
+            exclusive: m.exclusive,
+            auto_delete: m.auto_delete,
+            arguments: m.arguments,
+        };
+        let declared = engine.on_broker(|txn| txn.queue_declare(vhost, self.id, &declare))?;
+        let ok = amqp::QueueDeclareOk {
+            queue: &declared.name,
+            message_count: declared.message_count as u32,
+            consumer_count: declared.consumer_count as u32,
+        };
+        self.durable_reply(engine, number, m.nowait, &Method::QueueDeclareOk(ok), out);
+        if let Some(channel) = self.channels.get_mut(&number) {
+            channel.last_queue = declared.name.to_vec().into();
+        }
+        Ok(())
+    }
+
+    fn qos(&mut self, engine: &mut Engine, number: u16, m: &amqp::BasicQos, out: &mut Vec<u8>) -> Outcome {
+        if m.prefetch_size != 0 {
+            return Err(Failure::connection(
+                ReplyCode::NotImplemented,
+                format!("prefetch_size!=0 ({})", m.prefetch_size),
+            ));
+        }
+        if m.global {
+            engine.on_broker(|txn| txn.set_channel_prefetch(self.id, number, m.prefetch_count));
+        } else if let Some(channel) = self.channels.get_mut(&number) {
+            channel.prefetch = m.prefetch_count;
+        }
+        self.reply(number, 0, &Method::BasicQosOk(amqp::BasicQosOk {}), out);
+        Ok(())
+    }
+
+    fn consume(
+        &mut self,
+        engine: &mut Engine,
+        vhost: VhostId,
+        number: u16,
+        m: &amqp::BasicConsume<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let queue = self.queue_name(number, m.queue)?;
+        let prefetch = self.channels.get(&number).map_or(0, |channel| channel.prefetch);
+        let consume = broker::Consume {
+            session: self.id,
+            channel: number,
+            queue: &queue,
+            tag: m.consumer_tag,
+            no_ack: m.no_ack,
+            exclusive: m.exclusive,
+            no_local: m.no_local,
+            prefetch,
+            arguments: m.arguments,
+        };
+        let tag = engine.on_broker(|txn| txn.consume(vhost, &consume))?;
+        if !m.nowait {
+            // Before the first delivery, which waits in the engine until after this.
+            self.reply(number, 0, &Method::BasicConsumeOk(amqp::BasicConsumeOk { consumer_tag: &tag }), out);
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, number: u16, m: &amqp::BasicPublish<'_>) -> Outcome {
+        if m.immediate {
+            return Err(Failure::connection(ReplyCode::NotImplemented, "immediate=true"));
+        }
+        if let Some(channel) = self.channels.get_mut(&number) {
+            channel.arriving = Some(Arriving {
+                exchange: m.exchange.into(),
+                routing_key: m.routing_key.into(),
+                mandatory: m.mandatory,
+                header: None,
+                body: Vec::new(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn content_header(
+        &mut self,
+        engine: &mut Engine,
+        shared: &Shared,
+        number: u16,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let Some(channel) = self.channels.get_mut(&number).filter(|channel| !channel.closing) else {
+            return Ok(());
+        };
+        let header = ContentHeader::parse(payload)
+            .map_err(|error| Failure::connection(error.reply_code(), error.to_string()))?;
+        let Some(arriving) = channel.arriving.as_mut().filter(|arriving| arriving.header.is_none()) else {
+            return Err(Failure::connection(
+                ReplyCode::UnexpectedFrame,
+                "expected method frame, got content header frame instead",
+            ));
+        };
+        let (size, max) = (header.body_size, shared.settings.message_bytes_max);
+        if size > max {
+            channel.arriving = None;
+            let text =
+                format!("PRECONDITION_FAILED - message size {size} is larger than configured max size {max}");
+            return Err(broker::Exception { code: 406, text, hard: false }.into());
+        }
+        arriving.header = Some((size, header.properties.raw().into()));
+        arriving.body.reserve((size as usize).min(1024 * 1024));
+        if size == 0 { self.complete(engine, number, out) } else { Ok(()) }
+    }
+
+    pub(crate) fn content_body(
+        &mut self,
+        engine: &mut Engine,
+        number: u16,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let Some(channel) = self.channels.get_mut(&number).filter(|channel| !channel.closing) else {
+            return Ok(());
+        };
+        let Some((arriving, size)) = channel
+            .arriving
+            .as_mut()
+            .and_then(|a| a.header.as_ref().map(|(size, _)| *size).map(|size| (a, size)))
+        else {
+            return Err(Failure::connection(
+                ReplyCode::UnexpectedFrame,
+                "expected method frame, got content body frame instead",
+            ));
+        };
+        arriving.body.extend_from_slice(payload);
+        let len = arriving.body.len() as u64;
+        if len > size {
+            return Err(Failure::connection(
+                ReplyCode::FrameError,
+                format!("body of {len} bytes is longer than its header said ({size})"),
+            ));
+        }
+        if len == size { self.complete(engine, number, out) } else { Ok(()) }
+    }
+
+    /// The whole message is there.
+    fn complete(&mut self, engine: &mut Engine, number: u16, out: &mut Vec<u8>) -> Outcome {
+        let vhost =
+            self.vhost.ok_or_else(|| Failure::connection(ReplyCode::CommandInvalid, "no vhost is open"))?;
+        let Some(Arriving { exchange, routing_key, mandatory, header: Some((_, properties)), body }) =
+            self.channels.get_mut(&number).and_then(|channel| channel.arriving.take())
+        else {
+            return Ok(());
+        };
+        if let Some(user) = amqp::Properties::from_validated(&properties).user_id()
+            && user != self.user.as_bytes()
+        {
+            let text = format!(
+                "PRECONDITION_FAILED - user_id property set to '{}' but authenticated user was '{}'",
+                String::from_utf8_lossy(user),
+                self.user
+            );
+            return Err(broker::Exception { code: 406, text, hard: false }.into());
+        }
+        let message = broker::Message::new(exchange, routing_key, properties, body.into())?;
+        let message = std::sync::Arc::new(message);
+        let published = engine.on_broker(|txn| txn.publish(vhost, &message))?;
+        if published.queues == 0 && mandatory {
+            let returned = amqp::BasicReturn {
+                reply_code: 312,
+                reply_text: b"NO_ROUTE",
+                exchange: &message.exchange,
+                routing_key: &message.routing_key,
+            };
+            let frame_max = self.frame_max;
+            self.send(number, 0, out, |out| {
+                amqp::encode_content(
+                    number,
+                    &Method::BasicReturn(returned),
+                    &message.properties,
+                    &message.body,
+                    frame_max,
+                    out,
+                );
+            });
+        }
+        let position: Position = if published.durable { engine.position() } else { 0 };
+        if let Some(confirms) = self.channels.get_mut(&number).and_then(|channel| channel.confirms.as_mut()) {
+            confirms.push(position);
+        }
+        Ok(())
+    }
+
+    fn get(
+        &mut self,
+        engine: &mut Engine,
+        vhost: VhostId,
+        number: u16,
+        m: &amqp::BasicGet<'_>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let queue = self.queue_name(number, m.queue)?;
+        let Some(got) = engine.on_broker(|txn| txn.get(vhost, self.id, number, &queue, m.no_ack))? else {
+            self.reply(number, 0, &Method::BasicGetEmpty(amqp::BasicGetEmpty { cluster_id: b"" }), out);
+            return Ok(());
+        };
+        let entry = (!m.no_ack).then_some((got.queue, got.seq));
+        let delivery_tag = self.channels.get_mut(&number).map_or(0, |channel| channel.tag(entry));
+        let ok = amqp::BasicGetOk {
+            delivery_tag,
+            redelivered: got.redelivered,
+            exchange: &got.message.exchange,
+            routing_key: &got.message.routing_key,
+            message_count: got.message_count as u32,
+        };
+        let frame_max = self.frame_max;
+        self.send(number, 0, out, |out| {
+            amqp::encode_content(
+                number,
+                &Method::BasicGetOk(ok),
+                &got.message.properties,
+                &got.message.body,
+                frame_max,
+                out,
+            );
+        });
+        Ok(())
+    }
+
+    fn settle(&mut self, engine: &mut Engine, number: u16, tag: u64, multiple: bool, how: How) -> Outcome {
+        // Deliveries that the engine has put out get their tags first.
+        let entries = self.channels.get_mut(&number).and_then(|channel| channel.settle(tag, multiple));
+        let Some(entries) = entries else {
+            let text = format!("PRECONDITION_FAILED - unknown delivery tag {tag}");
+            return Err(broker::Exception { code: 406, text, hard: false }.into());
+        };
+        self.settle_entries(engine, number, &entries, how);
+        Ok(())
+    }
+
+    fn settle_entries(&self, engine: &mut Engine, number: u16, entries: &[(QueueId, u64)], how: How) {
+        engine.on_broker(|txn| {
+            for &(queue, seq) in entries {
+                txn.settle(self.id, number, queue, seq, how);
+            }
+        });
+    }
+
+    fn recover(&mut self, engine: &mut Engine, number: u16, requeue: bool) -> Outcome {
+        if !requeue {
+            return Err(Failure::connection(ReplyCode::NotImplemented, "requeue=false"));
+        }
+        let entries = self.channels.get_mut(&number).map(Channel::take_unacked).unwrap_or_default();
+        self.settle_entries(engine, number, &entries, How::Requeue);
+        Ok(())
+    }
+
+    /// Writes one event of the engine: a delivery gets its tag here.
+    pub(crate) fn encode_event(&mut self, event: &Event, out: &mut Vec<u8>) {
+        match event {
+            Event::Deliver { channel: number, consumer_tag, queue, seq, redelivered, no_ack, message } => {
+                let Some(channel) = self.channels.get_mut(number).filter(|channel| !channel.closing) else {
+                    return;
+                };
+                let delivery_tag = channel.tag((!no_ack).then_some((*queue, *seq)));
+                let deliver = amqp::BasicDeliver {
+                    consumer_tag,
+                    delivery_tag,
+                    redelivered: *redelivered,
+                    exchange: &message.exchange,
+                    routing_key: &message.routing_key,
+                };
+                let frame_max = self.frame_max;
+                self.send(*number, 0, out, |out| {
+                    amqp::encode_content(
+                        *number,
+                        &Method::BasicDeliver(deliver),
+                        &message.properties,
+                        &message.body,
+                        frame_max,
+                        out,
+                    );
+                });
+            }
+            Event::Cancel { channel, consumer_tag } => {
+                let cancel = amqp::BasicCancel { consumer_tag, nowait: true };
+                self.reply(*channel, 0, &Method::BasicCancel(cancel), out);
+            }
+        }
+    }
+}

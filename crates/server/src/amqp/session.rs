@@ -1,0 +1,300 @@
+//! One AMQP connection as a state machine: bytes in, bytes out, no socket. Replies leave in order on each channel;
+//! what is durable leaves when the disk has it, confirms in a stream of their own.
+
+use crate::amqp::channel::Channel;
+use crate::amqp::handshake::Phase;
+use crate::shared::Shared;
+use leveret_amqp::{ChannelClose, ConnectionClose, Frame, FrameKind, Method, ReplyCode};
+use leveret_engine::broker::{Event, Exception, VhostId};
+use leveret_engine::{Engine, Position, SessionId};
+use std::collections::HashMap;
+
+/// What a method has led to.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Closes the channel or the connection, as the code says.
+    Exception(Exception),
+    /// Closes the connection, whatever the code says.
+    Connection(ReplyCode, String),
+}
+
+impl From<Exception> for Failure {
+    fn from(exception: Exception) -> Self {
+        Failure::Exception(exception)
+    }
+}
+
+impl Failure {
+    pub(crate) fn connection(code: ReplyCode, text: impl Into<String>) -> Self {
+        Failure::Connection(code, text.into())
+    }
+}
+
+/// One connection.
+pub(crate) struct AmqpSession {
+    pub(crate) id: SessionId,
+    pub(crate) phase: Phase,
+    pub(crate) vhost: Option<VhostId>,
+    pub(crate) user: String,
+    pub(crate) frame_max: u32,
+    pub(crate) channel_max: u16,
+    /// Seconds; 0 is none.
+    pub(crate) heartbeat: u16,
+    pub(crate) channels: HashMap<u16, Channel>,
+    pub(crate) loopback: bool,
+    /// What the disk has, as far as this session knows.
+    pub(crate) synced: Position,
+    input: Vec<u8>,
+    /// Where the next frame begins.
+    at: usize,
+    /// A whole frame may be there.
+    fed: bool,
+    /// What the engine has put out for this session.
+    pub(crate) events: Vec<Event>,
+    received_ms: u64,
+    sent_ms: u64,
+}
+
+impl AmqpSession {
+    /// A new session; `loopback` tells whether the peer is on this machine.
+    pub(crate) fn new(id: SessionId, loopback: bool, now_ms: u64) -> Self {
+        Self {
+            id,
+            phase: Phase::Header,
+            vhost: None,
+            user: String::new(),
+            frame_max: 131_072,
+            channel_max: 2047,
+            heartbeat: 0,
+            channels: HashMap::new(),
+            loopback,
+            synced: 0,
+            input: Vec::new(),
+            at: 0,
+            fed: false,
+            events: Vec::new(),
+            received_ms: now_ms,
+            sent_ms: now_ms,
+        }
+    }
+
+    /// The session's number in the engine.
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// Where the socket's bytes are read into.
+    pub(crate) fn input(&mut self) -> &mut Vec<u8> {
+        &mut self.input
+    }
+
+    /// Something has arrived.
+    pub(crate) fn fed(&mut self, now_ms: u64) {
+        self.fed = true;
+        self.received_ms = now_ms;
+    }
+
+    /// True when there is something for `execute`.
+    pub(crate) fn has_work(&self) -> bool {
+        self.fed
+    }
+
+    /// Executes what has arrived, under the lock. False when the connection is over.
+    pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Vec<u8>) -> bool {
+        self.fed = false;
+        let input = std::mem::take(&mut self.input);
+        let mut alive = true;
+        while alive {
+            match self.step(engine, shared, input.get(self.at..).unwrap_or_default(), out) {
+                Ok(0) => break,
+                Ok(len) => self.at += len,
+                Err(failure) => {
+                    let (class_id, method_id) = (0, 0);
+                    self.fail(engine, 0, failure, class_id, method_id, out);
+                    self.at = input.len();
+                }
+            }
+            alive = self.phase != Phase::Over;
+        }
+        self.input = input;
+        self.input.drain(..self.at);
+        self.at = 0;
+        if self.input.is_empty() && self.input.capacity() > INPUT_KEPT {
+            self.input = Vec::new();
+        }
+        alive
+    }
+
+    /// One protocol header or frame; gives the bytes it took, 0 when more must come.
+    fn step(
+        &mut self,
+        engine: &mut Engine,
+        shared: &Shared,
+        input: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<usize, Failure> {
+        if self.phase == Phase::Header {
+            return Ok(self.protocol_header(input, out));
+        }
+        let parsed = leveret_amqp::parse(input, self.frame_max);
+        let Some((frame, len)) =
+            parsed.map_err(|error| Failure::connection(ReplyCode::FrameError, error.to_string()))?
+        else {
+            return Ok(0);
+        };
+        self.frame(engine, shared, frame, out);
+        Ok(len)
+    }
+
+    fn frame(&mut self, engine: &mut Engine, shared: &Shared, frame: Frame<'_>, out: &mut Vec<u8>) {
+        let number = frame.channel;
+        let mut ids = (0, 0);
+        let result = match frame.kind {
+            FrameKind::Heartbeat => Ok(()),
+            FrameKind::Method => Method::decode(frame.payload)
+                .map_err(|error| Failure::connection(error.reply_code(), error.to_string()))
+                .and_then(|method| {
+                    ids = (method.class_id(), method.method_id());
+                    match self.phase {
+                        Phase::Running => self.method(engine, number, method, out),
+                        Phase::Closing | Phase::Over => {
+                            self.while_closing(&method, out);
+                            Ok(())
+                        }
+                        Phase::Header | Phase::Start | Phase::Tune | Phase::Open => {
+                            self.shake_hands(engine, &method, out)
+                        }
+                    }
+                }),
+            FrameKind::Header if self.phase == Phase::Running => {
+                self.content_header(engine, shared, number, frame.payload, out)
+            }
+            FrameKind::Body if self.phase == Phase::Running => {
+                self.content_body(engine, number, frame.payload, out)
+            }
+            FrameKind::Header | FrameKind::Body => Ok(()),
+        };
+        if let Err(failure) = result {
+            self.fail(engine, number, failure, ids.0, ids.1, out);
+        }
+    }
+
+    fn while_closing(&mut self, method: &Method<'_>, out: &mut Vec<u8>) {
+        match method {
+            Method::ConnectionCloseOk(_) => self.phase = Phase::Over,
+            Method::ConnectionClose(_) => {
+                Method::ConnectionCloseOk(leveret_amqp::ConnectionCloseOk {}).encode(0, out);
+                self.phase = Phase::Over;
+            }
+            _ => {}
+        }
+    }
+
+    /// Closes the channel or the connection with the code and text. (AMQP 0-9-1 1.1.2)
+    pub(crate) fn fail(
+        &mut self,
+        engine: &mut Engine,
+        number: u16,
+        failure: Failure,
+        class_id: u16,
+        method_id: u16,
+        out: &mut Vec<u8>,
+    ) {
+        let (code, text, hard) = match failure {
+            Failure::Exception(exception) => (exception.code, exception.text, exception.hard),
+            Failure::Connection(code, text) => (code.code(), code.text(&text), true),
+        };
+        // A short string holds 255 bytes.
+        let reply_text = text.as_bytes().get(..255).unwrap_or(text.as_bytes());
+        if hard || number == 0 || self.phase != Phase::Running {
+            Method::ConnectionClose(ConnectionClose { reply_code: code, reply_text, class_id, method_id })
+                .encode(0, out);
+            self.give_back(engine);
+            self.phase = Phase::Closing;
+            return;
+        }
+        Method::ChannelClose(ChannelClose { reply_code: code, reply_text, class_id, method_id })
+            .encode(number, out);
+        engine.on_broker(|txn| txn.channel_closed(self.id, number));
+        self.channels.insert(number, Channel::closing());
+    }
+
+    /// Returns what the channels hold.
+    pub(crate) fn give_back(&mut self, engine: &mut Engine) {
+        for (number, _) in self.channels.drain() {
+            engine.on_broker(|txn| txn.channel_closed(self.id, number));
+        }
+    }
+
+    /// Sends a reply on a channel: now, or once `position` is on disk, behind whatever waits there already.
+    pub(crate) fn reply(&mut self, number: u16, position: Position, method: &Method<'_>, out: &mut Vec<u8>) {
+        self.send(number, position, out, |out| method.encode(number, out));
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        number: u16,
+        position: Position,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let synced = self.synced;
+        match self.channels.get_mut(&number) {
+            Some(channel) if position > synced || !channel.held.is_empty() => {
+                let mut bytes = Vec::new();
+                write(&mut bytes);
+                channel.held.push_back((position, bytes));
+            }
+            Some(_) | None => write(out),
+        }
+    }
+
+    /// Encodes what the engine has put out since: deliveries and cancellations. Outside the lock.
+    pub(crate) fn encode_events(&mut self, out: &mut Vec<u8>) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.encode_event(&event, out);
+        }
+        self.events = events;
+    }
+
+    /// Lets out what waited for the disk. True while something still waits.
+    pub(crate) fn release(&mut self, synced: Position, out: &mut Vec<u8>) -> bool {
+        self.synced = synced;
+        let mut waits = false;
+        for (&number, channel) in &mut self.channels {
+            while channel.held.front().is_some_and(|(position, _)| *position <= synced)
+                && let Some((_, bytes)) = channel.held.pop_front()
+            {
+                out.extend_from_slice(&bytes);
+            }
+            waits |= !channel.held.is_empty();
+            if let Some(confirms) = &mut channel.confirms {
+                if let Some((delivery_tag, count)) = confirms.release(synced) {
+                    Method::BasicAck(leveret_amqp::BasicAck { delivery_tag, multiple: count > 1 })
+                        .encode(number, out);
+                }
+                waits |= confirms.is_waiting();
+            }
+        }
+        waits
+    }
+
+    /// Sends a heartbeat when it is time. False when the peer has been silent for too long. (AMQP 0-9-1 4.2.7)
+    pub(crate) fn heartbeat(&mut self, now_ms: u64, out: &mut Vec<u8>) -> bool {
+        let interval_ms = u64::from(self.heartbeat) * 1000;
+        if interval_ms == 0 {
+            // The handshake has its own limit. (RabbitMQ: handshake_timeout)
+            return self.phase == Phase::Running || now_ms.saturating_sub(self.received_ms) < HANDSHAKE_MS;
+        }
+        if now_ms.saturating_sub(self.sent_ms) >= interval_ms / 2 {
+            out.extend_from_slice(&[8, 0, 0, 0, 0, 0, 0, 0xce]);
+            self.sent_ms = now_ms;
+        }
+        now_ms.saturating_sub(self.received_ms) < 2 * interval_ms + 1000
+    }
+}
+
+const HANDSHAKE_MS: u64 = 10_000;
+/// Input buffers larger than this are given back when they are empty.
+const INPUT_KEPT: usize = 256 * 1024;

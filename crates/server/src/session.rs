@@ -1,0 +1,89 @@
+//! A session of either protocol, as the event loop sees it.
+
+use crate::amqp::AmqpSession;
+use crate::resp::{RespSession, Turn};
+use crate::shared::Shared;
+use leveret_engine::{Engine, Position, SessionId};
+
+/// One of the two.
+pub(crate) enum Session {
+    Resp(Box<RespSession>),
+    Amqp(Box<AmqpSession>),
+}
+
+impl Session {
+    pub(crate) fn id(&self) -> SessionId {
+        match self {
+            Session::Resp(session) => session.id(),
+            Session::Amqp(session) => session.id(),
+        }
+    }
+
+    pub(crate) fn input(&mut self) -> &mut Vec<u8> {
+        match self {
+            Session::Resp(session) => session.input(),
+            Session::Amqp(session) => session.input(),
+        }
+    }
+
+    /// Looks at what has arrived. Outside the lock.
+    pub(crate) fn decode(&mut self, now_ms: u64) {
+        match self {
+            Session::Resp(session) => session.decode(),
+            Session::Amqp(session) => session.fed(now_ms),
+        }
+    }
+
+    /// True when there is something to execute, now or after a wait.
+    pub(crate) fn has_work(&self) -> bool {
+        match self {
+            Session::Resp(session) => session.has_work(),
+            Session::Amqp(session) => session.has_work(),
+        }
+    }
+
+    /// True when something can be executed now.
+    pub(crate) fn may_execute(&self) -> bool {
+        match self {
+            Session::Resp(session) => session.may_execute(),
+            Session::Amqp(session) => session.has_work(),
+        }
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        match self {
+            Session::Resp(session) => session.is_blocked(),
+            Session::Amqp(_) => false,
+        }
+    }
+
+    /// Executes what was decoded, under the lock; false when the connection ends.
+    pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Vec<u8>) -> bool {
+        match self {
+            Session::Resp(session) => session.execute(engine, shared, out) != Turn::Closing,
+            Session::Amqp(session) => session.execute(engine, shared, out),
+        }
+    }
+
+    /// Takes what the engine has put out for this session, under the lock.
+    pub(crate) fn collect(&mut self, from: &mut leveret_engine::Session, out: &mut Vec<u8>) {
+        match self {
+            Session::Resp(session) => {
+                from.collect(out, &mut Vec::new());
+                session.set_blocked(from.is_blocked());
+            }
+            Session::Amqp(session) => from.collect(out, &mut session.events),
+        }
+    }
+
+    /// Writes what was taken and what the disk allows. Outside the lock. True while something waits for the disk.
+    pub(crate) fn encode(&mut self, synced: Position, out: &mut Vec<u8>) -> bool {
+        match self {
+            Session::Resp(_) => false,
+            Session::Amqp(session) => {
+                session.encode_events(out);
+                session.release(synced, out)
+            }
+        }
+    }
+}
