@@ -48,6 +48,16 @@ pub(super) const ROWS: &[Row] = &[
         .fast()
         .keys(&[keys(&["OW", "INSERT"], 1, 0, 1)])
         .says("Sets the string value of a key that does not exist."),
+    write("setex", 4, Group::String, |txn, args, reply| setex(txn, "setex", 1_000, args, reply))
+        .flags(flag::DENYOOM)
+        .keys(&[keys(OW, 1, 0, 1)])
+        .since("2.0.0")
+        .says("Sets the string value and the time to live, in seconds, of a key."),
+    write("psetex", 4, Group::String, |txn, args, reply| setex(txn, "psetex", 1, args, reply))
+        .flags(flag::DENYOOM)
+        .keys(&[keys(OW, 1, 0, 1)])
+        .since("2.6.0")
+        .says("Sets the string value and the time to live, in milliseconds, of a key."),
     write("incr", 2, Group::String, |txn, args, reply| add(txn, &args[1], 1, reply))
         .flags(flag::DENYOOM)
         .fast()
@@ -285,6 +295,23 @@ fn setnx(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(),
         txn.put(&args[1], &args[2], None);
     }
     reply.integer(i64::from(missing));
+    Ok(())
+}
+
+fn setex(
+    txn: &mut Txn<'_>,
+    command: &'static str,
+    unit_ms: i64,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let amount = integer(&args[2])?;
+    if amount <= 0 {
+        return Err(Error::InvalidExpire(command));
+    }
+    let at = deadline(command, amount, unit_ms, txn.now_ms)?;
+    txn.put(&args[1], &args[3], Some(at as u64));
+    reply.ok();
     Ok(())
 }
 
