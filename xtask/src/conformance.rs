@@ -16,7 +16,9 @@ struct Program {
 
 const PROGRAMS: &[Program] = &[
     Program { name: "resp_commands", starts_server: false },
+    Program { name: "amqp_methods", starts_server: false },
     Program { name: "kill_nine", starts_server: true },
+    Program { name: "celery_app", starts_server: true },
 ];
 
 /// Runs one program, or all.
@@ -81,6 +83,7 @@ struct Running {
     child: Child,
     dir: PathBuf,
     resp_port: u16,
+    amqp_port: u16,
 }
 
 impl Drop for Running {
@@ -95,16 +98,17 @@ impl Drop for Running {
 fn start_server(name: &str) -> Result<Running> {
     let dir = root().join(format!("target/conformance/{name}-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
-    let resp_port = free_port()?;
+    let (resp_port, amqp_port) = (free_port()?, free_port()?);
     let log = std::fs::File::create(dir.join("server.log"))?;
     let child = Command::new(binary())
-        .args(["serve", "--bind", "127.0.0.1", "--resp-port", &resp_port.to_string(), "--data-dir"])
+        .args(["serve", "--bind", "127.0.0.1", "--resp-port", &resp_port.to_string()])
+        .args(["--amqp-port", &amqp_port.to_string(), "--data-dir"])
         .arg(dir.join("data"))
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
         .context("the server cannot be started")?;
-    let mut running = Running { child, dir, resp_port };
+    let mut running = Running { child, dir, resp_port, amqp_port };
     let started = Instant::now();
     while std::net::TcpStream::connect(("127.0.0.1", resp_port)).is_err() {
         let ended = running.child.try_wait()?;
@@ -126,6 +130,7 @@ fn run_program(program: &Program) -> Result<()> {
     }
     let server = start_server(program.name)?;
     command.env("LEVERET_RESP_PORT", server.resp_port.to_string());
+    command.env("LEVERET_AMQP_PORT", server.amqp_port.to_string());
     check(command).inspect_err(|_| {
         eprintln!("{}", std::fs::read_to_string(server.dir.join("server.log")).unwrap_or_default());
     })

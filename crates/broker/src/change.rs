@@ -96,11 +96,11 @@ impl Change<'_> {
                 strings(out, &[&message.exchange, &message.routing_key, &message.properties, &message.body]);
             }
             Change::Enqueue { queue, seq, deadline } => {
-                numbers(out, ENQUEUE, &[queue.0.into(), *seq, *deadline])
+                numbers(out, ENQUEUE, &[queue.0.into(), *seq, *deadline]);
             }
             Change::Settle { queue, seq } => numbers(out, SETTLE, &[queue.0.into(), *seq]),
             Change::DeliveredThrough { queue, seq } => {
-                numbers(out, DELIVERED_THROUGH, &[queue.0.into(), *seq])
+                numbers(out, DELIVERED_THROUGH, &[queue.0.into(), *seq]);
             }
         }
     }

@@ -1,13 +1,13 @@
 //! The event loop of one I/O thread. A turn: poll, read every ready socket and decode, enter the engine once for all
 //! of it, hand the log's bytes to the kernel once, then write every socket once.
 
+mod answers;
+
 use crate::amqp::AmqpSession;
 use crate::connection::{Connection, Reading, Stream};
 use crate::resp::RespSession;
 use crate::session::Session;
-use crate::settings::Fsync;
 use crate::shared::{Shared, now_ms};
-use leveret_cluster::{Level, Levels};
 use leveret_engine::{Engine, SessionId};
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -103,7 +103,7 @@ impl IoLoop {
             let token = Token(LISTENERS + i);
             match listener {
                 Listener::Tcp(listener, _) => {
-                    poll.registry().register(listener, token, Interest::READABLE)?
+                    poll.registry().register(listener, token, Interest::READABLE)?;
                 }
                 Listener::Unix(listener) => poll.registry().register(listener, token, Interest::READABLE)?,
             }
@@ -389,107 +389,6 @@ impl IoLoop {
         }
     }
 
-    /// Who may be answered? Everything is written by now; `always` waits for the disk, and so do confirms.
-    fn gate(&mut self, position: u64) {
-        let synced = self.shared.levels.level(Level::Synced);
-        let now = self.shared.settings.fsync() != Fsync::Always || synced >= position;
-        for &token in &self.turn {
-            let Some(connection) = self.connections.get_mut(token) else { continue };
-            let waits = match &connection.session {
-                Session::Resp(_) => {
-                    if connection.unsent() > 0 {
-                        connection.gate(position, now);
-                    }
-                    !now
-                }
-                Session::Amqp(_) => {
-                    let waits = connection.session.encode(synced, &mut connection.out);
-                    connection.gate(0, true);
-                    waits
-                }
-            };
-            if waits && !connection.holding {
-                connection.holding = true;
-                self.holding.push(token);
-            }
-        }
-        if !self.holding.is_empty() {
-            self.shared.mailboxes[self.index].holds.store(true, Ordering::Release);
-            self.shared.want_sync();
-        }
-    }
-
-    /// Writes every socket once.
-    fn answer_all(&mut self) {
-        if !self.holding.is_empty() {
-            self.release();
-        }
-        for token in std::mem::take(&mut self.turn) {
-            let Some(connection) = self.connections.get_mut(token) else { continue };
-            connection.listed = false;
-            let (alive, bytes) = connection.flush();
-            self.shared.stats.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
-            let more = connection.readable && connection.may_read();
-            if !alive || connection.is_hopeless() {
-                self.close(token);
-            } else if more || connection.session.may_execute() {
-                self.unread.push(token);
-            }
-        }
-    }
-
-    /// Lets out what waited for the disk, as far as it has come.
-    fn release(&mut self) {
-        let level = self.shared.levels.level(Level::Synced);
-        for token in std::mem::take(&mut self.holding) {
-            let Some(connection) = self.connections.get_mut(token) else { continue };
-            connection.holding = match &connection.session {
-                Session::Resp(_) => connection.release(level),
-                Session::Amqp(_) => {
-                    let waits = connection.session.encode(level, &mut connection.out);
-                    connection.gate(0, true);
-                    waits
-                }
-            };
-            if connection.holding {
-                self.holding.push(token);
-            }
-            self.list(token);
-        }
-        self.shared.mailboxes[self.index].holds.store(!self.holding.is_empty(), Ordering::Release);
-        if !self.holding.is_empty() {
-            self.shared.want_sync();
-        }
-    }
-
-    /// Heartbeats of AMQP, once a second.
-    fn heartbeats(&mut self) {
-        let now = now_ms();
-        if self.amqp_count == 0 || now < self.heartbeat_ms {
-            return;
-        }
-        self.heartbeat_ms = now + HEARTBEAT_PERIOD_MS;
-        let mut silent = Vec::new();
-        let mut due = Vec::new();
-        for (token, connection) in &mut self.connections {
-            if let Session::Amqp(session) = &mut connection.session {
-                if !session.heartbeat(now, &mut connection.out) {
-                    silent.push(token);
-                } else if connection.unsent() > 0 {
-                    connection.gate(0, true);
-                    due.push(token);
-                }
-            }
-        }
-        for token in due {
-            self.list(token);
-        }
-        for token in silent {
-            tracing::warn!("an AMQP client missed its heartbeats; the connection is closed");
-            self.close(token);
-        }
-    }
-
     fn close(&mut self, token: usize) {
         let Some(connection) = self.connections.try_remove(token) else { return };
         let id = connection.session.id();
@@ -507,7 +406,6 @@ impl IoLoop {
     }
 }
 
-const HEARTBEAT_PERIOD_MS: u64 = 1000;
 /// Commands prefetched in one turn.
 const PREFETCH_MAX: usize = 1024;
 

@@ -18,6 +18,9 @@ pub(crate) enum Failure {
     Connection(ReplyCode, String),
 }
 
+/// What a method comes to.
+pub(crate) type Outcome = Result<(), Failure>;
+
 impl From<Exception> for Failure {
     fn from(exception: Exception) -> Self {
         Failure::Exception(exception)

@@ -1,0 +1,141 @@
+"""A Celery application on one Leveret: broker amqp://, results redis://, a real worker with its defaults.
+
+2,000 plain tasks and chains; the server is killed with SIGKILL in the middle and restarted. Every result must arrive.
+"""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import redis
+from celery import Celery, chain, group
+
+PLAIN, CHAINS = 2000, 50
+
+
+def configured():
+    app = Celery("celery_app", broker=os.environ["CELERY_BROKER"], backend=os.environ["CELERY_BACKEND"])
+    app.conf.update(
+        task_acks_late=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        task_publish_retry_policy={"max_retries": 30, "interval_start": 0.1, "interval_step": 0.1, "interval_max": 0.5},
+        broker_transport_options={"confirm_publish": True},
+        redis_retry_on_timeout=True,
+        result_backend_transport_options={"retry_policy": {"timeout": 30.0, "max_retries": 60, "interval_max": 0.5}},
+    )
+    return app
+
+
+if __name__ != "__main__":
+    app = configured()
+
+    @app.task
+    def add(x, y):
+        return x + y
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start(directory, resp_port, amqp_port):
+    command = [os.environ["LEVERET_BINARY"], "serve", "--bind", "127.0.0.1", "--data-dir", directory]
+    command += ["--resp-port", str(resp_port), "--amqp-port", str(amqp_port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for _ in range(500):
+        try:
+            redis.Redis(port=resp_port, retry=None).ping()
+            return server
+        except redis.ConnectionError:
+            assert server.poll() is None, f"the server ended with {server.returncode}"
+            time.sleep(0.02)
+    raise AssertionError("the server does not answer")
+
+
+def persistently(call, seconds=60):
+    """Tries again while the server is away, as an application's own retry would."""
+    end = time.time() + seconds
+    while True:
+        try:
+            return call()
+        except Exception:
+            if time.time() > end:
+                raise
+            time.sleep(0.2)
+
+
+def main():
+    directory = tempfile.mkdtemp(prefix="leveret-celery-")
+    resp_port, amqp_port = free_port(), free_port()
+    os.environ["CELERY_BROKER"] = f"amqp://guest:guest@127.0.0.1:{amqp_port}//"
+    os.environ["CELERY_BACKEND"] = f"redis://127.0.0.1:{resp_port}/0"
+    here = os.path.dirname(os.path.abspath(__file__))
+    server = start(directory, resp_port, amqp_port)
+    log = open(os.path.join(directory, "worker.log"), "w")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "--concurrency", "2", "--loglevel", "WARNING"],
+        cwd=here, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+    )
+    try:
+        sys.path.insert(0, here)
+        import celery_app
+
+        add = celery_app.add
+        equal = add.delay(20, 22).get(timeout=60)
+        assert equal == 42, equal
+
+        ids = []
+
+        def send():
+            for i in range(PLAIN):
+                ids.append((persistently(lambda i=i: add.delay(i, 1)).id, i + 1))
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        while len(ids) < PLAIN // 4:
+            time.sleep(0.01)
+        server.send_signal(signal.SIGKILL)
+        server.wait()
+        server = start(directory, resp_port, amqp_port)
+        sender.join()
+        results = redis.Redis(port=resp_port)
+        end = time.time() + 240
+        missing = dict(ids)
+        while missing and time.time() < end:
+            for id, expected in list(missing.items()):
+                if results.exists(f"celery-task-meta-{id}"):
+                    value = celery_app.app.AsyncResult(id).result
+                    assert value == expected, f"{id}: {value!r} instead of {expected!r}"
+                    del missing[id]
+            time.sleep(0.2)
+        assert not missing, f"{len(missing)} of {PLAIN} results did not arrive"
+        chains = [chain(add.s(i, 1), add.s(2), add.s(3))() for i in range(CHAINS)]
+        assert [c.get(timeout=60) for c in chains] == [i + 6 for i in range(CHAINS)]
+        assert group(add.s(i, i) for i in range(20))().get(timeout=60) == [2 * i for i in range(20)]
+        print(f"{PLAIN} tasks over a SIGKILL, {CHAINS} chains and a group: every result arrived")
+    except BaseException:
+        log.flush()
+        print(open(log.name).read()[-4000:], file=sys.stderr)
+        raise
+    finally:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+        server.kill()
+        server.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
+    # Celery's result objects unsubscribe while the interpreter goes down; there is nothing left to be told.
+    sys.stdout.flush()
+    os._exit(0)

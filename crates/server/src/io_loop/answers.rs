@@ -1,0 +1,113 @@
+//! The second half of a turn: who may be answered, and writing it; and the heartbeats between turns.
+
+use super::IoLoop;
+use crate::session::Session;
+use crate::settings::Fsync;
+use crate::shared::now_ms;
+use leveret_cluster::{Level, Levels};
+use std::sync::atomic::Ordering;
+
+const HEARTBEAT_PERIOD_MS: u64 = 1000;
+
+impl IoLoop {
+    /// Who may be answered? Everything is written by now; `always` waits for the disk, and so do confirms.
+    pub(super) fn gate(&mut self, position: u64) {
+        let synced = self.shared.levels.level(Level::Synced);
+        let now = self.shared.settings.fsync() != Fsync::Always || synced >= position;
+        for &token in &self.turn {
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            let waits = match &connection.session {
+                Session::Resp(_) => {
+                    if connection.unsent() > 0 {
+                        connection.gate(position, now);
+                    }
+                    !now
+                }
+                Session::Amqp(_) => {
+                    let waits = connection.session.encode(synced, &mut connection.out);
+                    connection.gate(0, true);
+                    waits
+                }
+            };
+            if waits && !connection.holding {
+                connection.holding = true;
+                self.holding.push(token);
+            }
+        }
+        if !self.holding.is_empty() {
+            self.shared.mailboxes[self.index].holds.store(true, Ordering::Release);
+            self.shared.want_sync();
+        }
+    }
+
+    /// Writes every socket once.
+    pub(super) fn answer_all(&mut self) {
+        if !self.holding.is_empty() {
+            self.release();
+        }
+        for token in std::mem::take(&mut self.turn) {
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            connection.listed = false;
+            let (alive, bytes) = connection.flush();
+            self.shared.stats.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
+            let more = connection.readable && connection.may_read();
+            if !alive || connection.is_hopeless() {
+                self.close(token);
+            } else if more || connection.session.may_execute() {
+                self.unread.push(token);
+            }
+        }
+    }
+
+    /// Lets out what waited for the disk, as far as it has come.
+    fn release(&mut self) {
+        let level = self.shared.levels.level(Level::Synced);
+        for token in std::mem::take(&mut self.holding) {
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            connection.holding = match &connection.session {
+                Session::Resp(_) => connection.release(level),
+                Session::Amqp(_) => {
+                    let waits = connection.session.encode(level, &mut connection.out);
+                    connection.gate(0, true);
+                    waits
+                }
+            };
+            if connection.holding {
+                self.holding.push(token);
+            }
+            self.list(token);
+        }
+        self.shared.mailboxes[self.index].holds.store(!self.holding.is_empty(), Ordering::Release);
+        if !self.holding.is_empty() {
+            self.shared.want_sync();
+        }
+    }
+
+    /// Heartbeats of AMQP, once a second.
+    pub(super) fn heartbeats(&mut self) {
+        let now = now_ms();
+        if self.amqp_count == 0 || now < self.heartbeat_ms {
+            return;
+        }
+        self.heartbeat_ms = now + HEARTBEAT_PERIOD_MS;
+        let mut silent = Vec::new();
+        let mut due = Vec::new();
+        for (token, connection) in &mut self.connections {
+            if let Session::Amqp(session) = &mut connection.session {
+                if !session.heartbeat(now, &mut connection.out) {
+                    silent.push(token);
+                } else if connection.unsent() > 0 {
+                    connection.gate(0, true);
+                    due.push(token);
+                }
+            }
+        }
+        for token in due {
+            self.list(token);
+        }
+        for token in silent {
+            tracing::warn!("an AMQP client missed its heartbeats; the connection is closed");
+            self.close(token);
+        }
+    }
+}
