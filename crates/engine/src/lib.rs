@@ -15,3 +15,6 @@ pub use leveret_broker as broker;
 pub use leveret_keyspace as keyspace;
 pub use pubsub::Kind as SubscriptionKind;
 pub use session::{Session, SessionId};
+
+#[cfg(test)]
+mod tests;
