@@ -119,6 +119,7 @@ bits! {
     NOSCRIPT = "noscript", BLOCKING = "blocking", LOADING = "loading", STALE = "stale",
     SKIP_MONITOR = "skip_monitor", FAST = "fast", NO_AUTH = "no_auth", MAY_REPLICATE = "may_replicate",
     NO_MULTI = "no_multi", ALLOW_BUSY = "allow_busy", ALL_DBS = "all_dbs", SENTINEL = "sentinel",
+    SKIP_COMMANDLOG = "skip_commandlog",
     TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
 }
 

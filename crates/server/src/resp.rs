@@ -7,3 +7,6 @@ mod table;
 
 pub use session::{Refused, RespSession, Turn};
 pub use table::{Command, Run, TABLE, find};
+
+#[cfg(test)]
+mod tests;

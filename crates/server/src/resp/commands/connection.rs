@@ -9,6 +9,7 @@ use leveret_resp::Version;
 
 const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::SENTINEL;
 const CLIENT: u32 = COMMON | flag::ALLOW_BUSY;
+const PARTING: u32 = LOADING_STALE | flag::NOSCRIPT | flag::ALLOW_BUSY | flag::FAST | flag::NO_AUTH;
 
 pub(super) const ROWS: &[Row<Option<Function>>] = &[
     session("hello", -1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, hello)
@@ -17,15 +18,14 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
     session("auth", -2, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, auth)
         .cost("O(N) where N is the number of passwords defined for the user")
         .says("Authenticates the connection."),
-    session("select", 2, Group::Connection, LOADING_STALE | flag::FAST, select)
+    session("select", 2, Group::Connection, LOADING_STALE | flag::FAST | flag::ALLOW_BUSY, select)
         .says("Changes the database of the connection."),
     session("ping", -1, Group::Connection, flag::FAST | flag::SENTINEL, ping)
         .says("Answers PONG, or its argument."),
     session("echo", 2, Group::Connection, flag::LOADING | flag::STALE | flag::FAST, echo)
         .says("Answers its argument."),
-    session("quit", -1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, quit)
-        .says("Closes the connection."),
-    session("reset", 1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, reset)
+    session("quit", -1, Group::Connection, PARTING, quit).says("Closes the connection."),
+    session("reset", 1, Group::Connection, PARTING, reset)
         .since("6.2.0")
         .says("Gives the connection its first state back."),
     container("client", Group::Connection, flag::SENTINEL).since("2.4.0").cost("Depends on subcommand."),
@@ -43,7 +43,7 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("7.2.0")
         .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
         .says("Tells which client library is in use."),
-    session("client|info", 2, Group::Connection, CLIENT, info)
+    session("client|info", 2, Group::Connection, COMMON, info)
         .since("6.2.0")
         .tips(&["NONDETERMINISTIC_OUTPUT"])
         .says("Returns facts about the connection."),

@@ -11,7 +11,7 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
     session("multi", 1, Group::Transactions, COMMON | flag::NO_MULTI, multi)
         .since("1.2.0")
         .says("Starts a transaction."),
-    session("exec", 1, Group::Transactions, LOADING_STALE | flag::NOSCRIPT, exec)
+    session("exec", 1, Group::Transactions, LOADING_STALE | flag::NOSCRIPT | flag::SKIP_COMMANDLOG, exec)
         .since("1.2.0")
         .cost("Depends on commands in the transaction")
         .says("Executes all commands of a transaction as one commit."),

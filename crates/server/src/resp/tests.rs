@@ -1,0 +1,65 @@
+//! The command table against the facts of `data/resp-commands.json`.
+
+use crate::resp::table::TABLE;
+use leveret_engine::keyspace::flag;
+use serde_json::Value;
+
+fn facts() -> Vec<Value> {
+    let data: Value =
+        serde_json::from_str(include_str!("../../data/resp-commands.json")).expect("the data is JSON");
+    data["commands"].as_array().cloned().expect("the data has commands")
+}
+
+fn names(value: &Value) -> Vec<String> {
+    let mut names: Vec<String> =
+        value.as_array().into_iter().flatten().filter_map(|v| v.as_str().map(str::to_owned)).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn the_table_agrees_with_the_data() {
+    let (mut wrong, mut compared) = (Vec::new(), 0);
+    for fact in facts() {
+        let name = fact["name"].as_str().unwrap_or_default();
+        let Some(command) = TABLE.get(name.as_bytes()) else { continue };
+        compared += 1;
+        let spec = &command.spec;
+        if fact["arity"].as_i64() != Some(i64::from(spec.arity)) {
+            wrong.push(format!("{name}: arity {} instead of {}", spec.arity, fact["arity"]));
+        }
+        let mut flags: Vec<String> = flag::NAMES
+            .iter()
+            .filter(|(bit, _)| spec.flags & bit != 0)
+            .map(|(_, name)| name.to_uppercase())
+            .collect();
+        flags.sort();
+        if flags != names(&fact["flags"]) {
+            wrong.push(format!("{name}: flags {flags:?} instead of {}", fact["flags"]));
+        }
+        let keys: Vec<(i64, i64, i64)> =
+            spec.keys.iter().map(|k| (k.first as i64, i64::from(k.last), k.step as i64)).collect();
+        let expected: Vec<(i64, i64, i64)> = fact["keys"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|k| {
+                let range = &k["find_keys"]["range"];
+                let number = |value: &Value| value.as_i64().unwrap_or_default();
+                (
+                    number(&k["begin_search"]["index"]["pos"]),
+                    number(&range["lastkey"]),
+                    number(&range["step"]),
+                )
+            })
+            .collect();
+        if keys != expected {
+            wrong.push(format!("{name}: keys {keys:?} instead of {expected:?}"));
+        }
+        if spec.since != fact["since"].as_str().unwrap_or_default() {
+            wrong.push(format!("{name}: since {} instead of {}", spec.since, fact["since"]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(compared > 60, "only {compared} commands were compared");
+}
