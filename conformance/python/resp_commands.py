@@ -4,6 +4,7 @@ Prints how many checks ran; ends with an error when one fails or when too few ra
 """
 import asyncio
 import os
+import socket
 import threading
 import time
 
@@ -221,7 +222,21 @@ async def asynchronous(protocol):
     await r.aclose()
 
 
+def goodbye():
+    """Data and the end of the stream in one packet: answered, and the connection is gone."""
+    r = redis.Redis(port=PORT)
+    before = r.info("clients")["connected_clients"]
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", PORT)) as s:
+            s.sendall(b"PING\r\n")
+            s.shutdown(socket.SHUT_WR)
+            equal(s.recv(100), b"+PONG\r\n")
+    time.sleep(0.2)
+    equal(r.info("clients")["connected_clients"], before)
+
+
 def main():
+    goodbye()
     for protocol in (2, 3):
         def connect():
             return redis.Redis(port=PORT, protocol=protocol)

@@ -91,6 +91,8 @@ pub(crate) struct Connection {
     /// The socket may have more to read.
     pub(crate) readable: bool,
     writable: bool,
+    /// The peer will send nothing more: read until the end is seen, because no event will come again.
+    pub(crate) ending: bool,
 }
 
 /// One read, and what a session may have unexecuted.
@@ -115,6 +117,7 @@ impl Connection {
             holding: false,
             readable: true,
             writable: true,
+            ending: false,
         }
     }
 

@@ -262,6 +262,7 @@ impl IoLoop {
     fn notice(&mut self, token: usize, event: &mio::event::Event) {
         let Some(connection) = self.connections.get_mut(token) else { return };
         connection.readable |= event.is_readable() || event.is_read_closed();
+        connection.ending |= event.is_read_closed();
         if event.is_writable() {
             connection.set_writable();
         }
@@ -296,8 +297,8 @@ impl IoLoop {
                 self.shared.stats.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
                 connection.session.decode(now_ms());
                 match reading {
-                    Reading::Drained => connection.readable = false,
-                    Reading::More => self.unread.push(token),
+                    Reading::Drained if !connection.ending => connection.readable = false,
+                    Reading::Drained | Reading::More => self.unread.push(token),
                     Reading::Closed => {
                         connection.readable = false;
                         connection.closing = true;
