@@ -20,7 +20,8 @@ pub(super) fn dependencies(metadata: &Value, document: &str) -> Vec<String> {
         .filter(|line| line.starts_with("| `"))
         .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
         .collect();
-    let listed: Vec<&str> = rows.iter().filter_map(|row| row.first()).map(|cell| cell.trim_matches('`')).collect();
+    let listed: Vec<&str> =
+        rows.iter().filter_map(|row| row.first()).map(|cell| cell.trim_matches('`')).collect();
     for dependency in &used {
         if !listed.contains(dependency) {
             wrong.push(format!("docs/dependencies.md has no line for {dependency}"));

@@ -17,7 +17,8 @@ const RATCHET: &str = "xtask/ratchet.txt";
 /// The lines `path length` of the ratchet file.
 pub(super) fn ratchet() -> Result<Vec<(String, usize)>> {
     let mut known = Vec::new();
-    for line in super::read(RATCHET)?.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
+    for line in super::read(RATCHET)?.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+    {
         let (path, length) = line.rsplit_once(' ').with_context(|| format!("{RATCHET}: {line}"))?;
         known.push((path.trim().to_owned(), length.parse().with_context(|| format!("{RATCHET}: {line}"))?));
     }
@@ -49,13 +50,19 @@ fn length(source: &Source, ratchet: &[(String, usize)]) -> Option<String> {
     }
     let known = ratchet.iter().find(|(other, _)| other == path).map(|(_, length)| *length);
     match known {
-        _ if lines > LINES_MAX_EVER => Some(format!("{path} has {lines} lines; at most {LINES_MAX_EVER} are allowed")),
-        Some(known) if lines > known => Some(format!("{path} has grown from {known} to {lines} lines; it may only shrink")),
+        _ if lines > LINES_MAX_EVER => {
+            Some(format!("{path} has {lines} lines; at most {LINES_MAX_EVER} are allowed"))
+        }
+        Some(known) if lines > known => {
+            Some(format!("{path} has grown from {known} to {lines} lines; it may only shrink"))
+        }
         Some(known) if lines < known => {
             Some(format!("{path} has shrunk from {known} to {lines} lines: say so in {RATCHET}"))
         }
         Some(_) => None,
-        None if lines > LINES_MAX => Some(format!("{path} has {lines} lines; {LINES_MAX} are a reason to think")),
+        None if lines > LINES_MAX => {
+            Some(format!("{path} has {lines} lines; {LINES_MAX} are a reason to think"))
+        }
         None => None,
     }
 }
@@ -81,7 +88,9 @@ fn unsafe_without_reason(source: &Source) -> Vec<String> {
         }
         let block = [["unsafe", " {"].concat(), ["unsafe", " impl"].concat()];
         let near = lines.get(i.saturating_sub(4)..=i).unwrap_or_default();
-        if block.iter().any(|word| code.contains(word.as_str())) && !near.iter().any(|l| l.contains("SAFETY:")) {
+        if block.iter().any(|word| code.contains(word.as_str()))
+            && !near.iter().any(|l| l.contains("SAFETY:"))
+        {
             wrong.push(format!("{}:{} is unsafe without SAFETY:", source.path, i + 1));
         }
     }

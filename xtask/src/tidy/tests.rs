@@ -77,7 +77,10 @@ fn a_dependency_has_its_line() {
     assert!(documents::dependencies(&metadata, "| `bytes` | a | b | c |").is_empty());
     assert_eq!(documents::dependencies(&metadata, "").len(), 1);
     assert_eq!(documents::dependencies(&metadata, "| `bytes` | a |  | c |").len(), 1);
-    assert_eq!(documents::dependencies(&metadata, "| `bytes` | a | b | c |\n| `gone` | a | b | c |").len(), 1);
+    assert_eq!(
+        documents::dependencies(&metadata, "| `bytes` | a | b | c |\n| `gone` | a | b | c |").len(),
+        1
+    );
 }
 
 #[test]
