@@ -46,8 +46,7 @@ impl AmqpSession {
             self.vhost.ok_or_else(|| Failure::connection(ReplyCode::CommandInvalid, "no vhost is open"))?;
         match method {
             Method::ChannelClose(_) => {
-                engine.on_broker(|txn| txn.channel_closed(self.id, number));
-                self.channels.remove(&number);
+                self.close_channel(engine, number);
                 Method::ChannelCloseOk(amqp::ChannelCloseOk {}).encode(number, out);
                 Ok(())
             }

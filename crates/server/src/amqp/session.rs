@@ -218,8 +218,22 @@ impl AmqpSession {
         }
         Method::ChannelClose(ChannelClose { reply_code: code, reply_text, class_id, method_id })
             .encode(number, out);
-        engine.on_broker(|txn| txn.channel_closed(self.id, number));
+        self.close_channel(engine, number);
         self.channels.insert(number, Channel::closing());
+    }
+
+    /// Returns what a channel holds, deliveries that have not left included: a channel of the same number that is
+    /// opened next must not get them.
+    pub(crate) fn close_channel(&mut self, engine: &mut Engine, number: u16) {
+        engine.on_broker(|txn| txn.channel_closed(self.id, number));
+        let of_another = |event: &Event| match event {
+            Event::Deliver { channel, .. } | Event::Cancel { channel, .. } => *channel != number,
+        };
+        self.events.retain(of_another);
+        if let Some(session) = engine.session(self.id) {
+            session.events.retain(of_another);
+        }
+        self.channels.remove(&number);
     }
 
     /// Returns what the channels hold.
