@@ -1,6 +1,7 @@
 """Twenty times: load, SIGKILL at a random moment, restart, and everything that was answered is there, nothing half.
 
-Writers note what was acknowledged: counters, lists, and transactions that set two keys to the same value.
+Writers note what was acknowledged: counters, lists, transactions that set two keys to the same value, and persistent
+messages that were confirmed.
 """
 import os
 import random
@@ -12,6 +13,7 @@ import tempfile
 import threading
 import time
 
+import pika
 import redis
 
 BINARY = os.environ["LEVERET_BINARY"]
@@ -25,9 +27,9 @@ def free_port():
         return s.getsockname()[1]
 
 
-def start(directory, port):
+def start(directory, port, amqp_port):
     server = subprocess.Popen(
-        [BINARY, "serve", "--bind", "127.0.0.1", "--data-dir", directory, "--resp-port", str(port)],
+        [BINARY, "serve", "--bind", "127.0.0.1", "--data-dir", directory, "--resp-port", str(port), "--amqp-port", str(amqp_port)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -63,6 +65,43 @@ class Writer(threading.Thread):
             pass
 
 
+class Publisher(threading.Thread):
+    """Publishes numbers, persistent; `confirmed` gets each one that the server has confirmed."""
+
+    def __init__(self, port, first, confirmed):
+        super().__init__()
+        self.port, self.next, self.confirmed = port, first, confirmed
+
+    def run(self):
+        try:
+            channel = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.port)).channel()
+            channel.queue_declare("confirmed", durable=True)
+            channel.confirm_delivery()
+            while True:
+                channel.basic_publish("", "confirmed", b"%d" % self.next, pika.BasicProperties(delivery_mode=2))
+                self.confirmed.append(self.next)
+                self.next += 1
+        except (pika.exceptions.AMQPError, OSError):
+            pass
+
+
+def check_messages(amqp_port, confirmed):
+    """Every confirmed message is in the queue, in order; it is left there."""
+    connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", amqp_port))
+    channel = connection.channel()
+    channel.queue_declare("confirmed", durable=True)
+    there = []
+    while True:
+        method, _, body = channel.basic_get("confirmed")
+        if not method:
+            break
+        there.append(int(body))
+    connection.close()
+    assert there == sorted(there), "messages changed places"
+    lost = set(confirmed) - set(there)
+    assert not lost, f"{len(lost)} of {len(confirmed)} confirmed messages are lost"
+
+
 def check(port, acked):
     r = redis.Redis(port=port)
     for number, notes in enumerate(acked):
@@ -73,14 +112,18 @@ def check(port, acked):
 
 
 def main():
-    directory, port = tempfile.mkdtemp(prefix="leveret-kill-"), free_port()
+    directory, port, amqp_port = tempfile.mkdtemp(prefix="leveret-kill-"), free_port(), free_port()
+    confirmed = []
     acked = [{} for _ in range(WRITERS)]
     server = None
     try:
         for _ in range(ROUNDS):
-            server = start(directory, port)
+            server = start(directory, port, amqp_port)
             check(port, acked)
+            check_messages(amqp_port, confirmed)
             writers = [Writer(port, number, notes) for number, notes in enumerate(acked)]
+            # One number behind the last confirmed may have been taken unconfirmed.
+            writers.append(Publisher(amqp_port, confirmed[-1] + 2 if confirmed else 0, confirmed))
             for writer in writers:
                 writer.start()
             time.sleep(random.uniform(0.1, 0.5))
@@ -88,11 +131,13 @@ def main():
             server.wait()
             for writer in writers:
                 writer.join()
-        server = start(directory, port)
+        server = start(directory, port, amqp_port)
         check(port, acked)
+        check_messages(amqp_port, confirmed)
+        assert len(confirmed) > 100, f"too few messages to mean anything: {len(confirmed)}"
         writes = sum(sum(notes.values()) for notes in acked)
         assert writes > 1000, f"too little was written to mean anything: {writes}"
-        print(f"{ROUNDS} kills, {writes} acknowledged writes, nothing lost")
+        print(f"{ROUNDS} kills, {writes} acknowledged writes, {len(confirmed)} confirmed messages, nothing lost")
     finally:
         if server:
             server.kill()
