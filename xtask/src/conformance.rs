@@ -1,194 +1,153 @@
-//! Unmodified clients against the built binary. Each program gets the addresses by environment variables and a server
-//! of its own with a fresh data directory; programs that restart the server get the binary's path.
+//! Unmodified clients and other people's suites against the built binary. A suite is one row of the table; it gets a
+//! server of its own with a fresh data directory and the addresses by environment variables.
+//! The trap: a suite that ran nothing looks like one that found nothing, so each row says how much must have run.
 
-use crate::step::{Steps, check, root};
+mod expected;
+mod probe;
+mod pytest;
+mod redis_tools;
+mod server;
+
+use crate::install::python;
+use crate::step::{Steps, output, root};
 use anyhow::{Context, Result, bail};
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use server::Server;
+use std::process::Command;
 
-/// A program under `conformance/python`, and whether it starts the server itself.
-struct Program {
+/// One suite.
+struct Suite {
     name: &'static str,
-    starts_server: bool,
+    kind: Kind,
+    /// The fewest checks, tests or cases that must have run.
+    checks_min: usize,
     /// Long, or not yet steady: not part of `cargo xtask test`.
     on_demand: bool,
 }
 
-const PROGRAMS: &[Program] = &[
-    Program { name: "resp_commands", starts_server: false, on_demand: false },
-    Program { name: "amqp_methods", starts_server: false, on_demand: false },
-    Program { name: "kill_nine", starts_server: true, on_demand: false },
-    Program { name: "celery_app", starts_server: true, on_demand: true },
+/// How a suite is run.
+enum Kind {
+    /// A program under `conformance/python`, which ends its output with "N checks passed".
+    Program,
+    /// Likewise, but it starts and kills the server itself.
+    Killer,
+    /// A program under `conformance/amqp` that prints a line per case, to be compared with RabbitMQ's lines.
+    Probe { reference: &'static str },
+    /// The tests of a package's source distribution.
+    Pytest(pytest::Package),
+    /// Debian's redis-cli and redis-benchmark.
+    RedisTools,
+}
+
+const SUITES: &[Suite] = &[
+    Suite { name: "resp_commands", kind: Kind::Program, checks_min: 190, on_demand: false },
+    Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 40, on_demand: false },
+    Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 20, on_demand: false },
+    Suite { name: "redis-tools", kind: Kind::RedisTools, checks_min: 15, on_demand: false },
+    Suite {
+        name: "amqp-errors",
+        kind: Kind::Probe { reference: "amqp-errors-rabbitmq-4.3.6.txt" },
+        checks_min: 80,
+        on_demand: false,
+    },
+    Suite {
+        name: "amqp-behaviour",
+        kind: Kind::Probe { reference: "amqp-behaviour-rabbitmq-4.3.6.txt" },
+        checks_min: 20,
+        on_demand: true,
+    },
+    Suite {
+        name: "py-amqp",
+        kind: Kind::Pytest(pytest::Package {
+            requirement: "amqp==5.4.2",
+            args: &["t/integration", "-k", "not default_certs and not tls"],
+            env: &[("RABBITMQ_HOST", "127.0.0.1"), ("RABBITMQ_5672_TCP", "{amqp}")],
+        }),
+        checks_min: 48,
+        on_demand: false,
+    },
+    Suite { name: "celery_app", kind: Kind::Killer, checks_min: 2000, on_demand: true },
 ];
 
-/// Runs one program, or all.
-pub(crate) fn run(name: &str) -> Steps {
+/// `cargo xtask conformance SUITE|short|all [--reference]`.
+pub(crate) fn main(args: &[String]) -> Result<()> {
+    let reference = args.iter().any(|arg| arg == "--reference");
+    let name = args.iter().find(|arg| !arg.starts_with("--")).map_or("all", String::as_str);
+    run(name, reference).finish()
+}
+
+/// Runs one suite, the short ones or all.
+pub(crate) fn run(name: &str, reference: bool) -> Steps {
     let mut steps = Steps::default();
-    let wanted: Vec<&Program> = PROGRAMS
+    let wanted: Vec<&Suite> = SUITES
         .iter()
-        .filter(|program| program.name == name || name == "all" || (name == "short" && !program.on_demand))
+        .filter(|suite| suite.name == name || name == "all" || (name == "short" && !suite.on_demand))
         .collect();
     if wanted.is_empty() {
-        steps.run("conformance", || bail!("there is no program '{name}'"));
-    }
-    if let Err(error) = python() {
-        for program in wanted {
-            steps.skip(
-                &format!("conformance: {}", program.name),
-                &format!("no Python environment: {error:#}"),
-            );
-        }
+        let names: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
+        steps.run("conformance", || bail!("there is no suite '{name}'; there are {}", names.join(", ")));
         return steps;
     }
-    for program in wanted {
-        steps.run(&format!("conformance: {}", program.name), || run_program(program));
-    }
-    if matches!(name, "all" | "short" | "redis-cli") {
-        redis_tools(&mut steps);
+    for suite in wanted {
+        let step = format!("conformance: {}", suite.name);
+        match missing(suite) {
+            Ok(()) => steps.run(&step, || run_suite(suite, reference)),
+            Err(why) => steps.skip(&step, &format!("{why:#}")),
+        }
     }
     steps
 }
 
-/// The virtual environment with the clients, made when it is missing or its list has changed.
-fn python() -> Result<PathBuf> {
-    let (venv, list) = (root().join("target/venv"), root().join("conformance/requirements.txt"));
-    let (python, stamp) = (venv.join("bin/python"), venv.join("requirements.stamp"));
-    let wanted = std::fs::read_to_string(&list)?;
-    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
-        return Ok(python);
-    }
-    check({
-        let mut command = Command::new("python3");
-        command.args(["-m", "venv"]).arg(&venv);
-        command
-    })?;
-    check({
-        let mut command = Command::new(&python);
-        command.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&list);
-        command
-    })?;
-    std::fs::write(stamp, wanted)?;
-    Ok(python)
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
-fn binary() -> PathBuf {
-    root().join("target/release/leveret")
-}
-
-/// A server that is stopped when it goes out of scope.
-struct Running {
-    child: Child,
-    dir: PathBuf,
-    resp_port: u16,
-    amqp_port: u16,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing left to stop.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.dir);
+/// What a suite needs from outside and cannot get.
+fn missing(suite: &Suite) -> Result<()> {
+    match suite.kind {
+        Kind::RedisTools => crate::install::program("redis-benchmark", "redis-tools"),
+        Kind::Program | Kind::Killer | Kind::Probe { .. } | Kind::Pytest(_) => python().map(|_| ()),
     }
 }
 
-fn start_server(name: &str) -> Result<Running> {
-    let dir = root().join(format!("target/conformance/{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&dir)?;
-    let (resp_port, amqp_port) = (free_port()?, free_port()?);
-    let log = std::fs::File::create(dir.join("server.log"))?;
-    let child = Command::new(binary())
-        .args(["serve", "--bind", "127.0.0.1", "--resp-port", &resp_port.to_string()])
-        .args(["--amqp-port", &amqp_port.to_string(), "--data-dir"])
-        .arg(dir.join("data"))
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .context("the server cannot be started")?;
-    let mut running = Running { child, dir, resp_port, amqp_port };
-    let started = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", resp_port)).is_err() {
-        let ended = running.child.try_wait()?;
-        if ended.is_some() || started.elapsed() > Duration::from_secs(20) {
-            let log = std::fs::read_to_string(running.dir.join("server.log")).unwrap_or_default();
-            bail!("the server did not start: {log}");
+#[allow(clippy::print_stdout, reason = "this is a command-line tool")]
+fn run_suite(suite: &Suite, reference: bool) -> Result<()> {
+    let run = |server: Option<&Server>| -> Result<usize> {
+        match &suite.kind {
+            Kind::Program | Kind::Killer => program(suite.name, server),
+            Kind::Probe { reference } => {
+                probe::run(suite.name, reference, server.context("a probe needs a server")?)
+            }
+            Kind::Pytest(package) => {
+                pytest::run(suite.name, package, server.context("a suite needs a server")?)
+            }
+            Kind::RedisTools => redis_tools::run(server.context("the tools need a server")?),
         }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(running)
-}
-
-fn run_program(program: &Program) -> Result<()> {
-    let script = root().join(format!("conformance/python/{}.py", program.name));
-    let mut command = Command::new(python()?);
-    command.arg(script).env("LEVERET_BINARY", binary()).env("PYTHONDONTWRITEBYTECODE", "1");
-    if program.starts_server {
-        return check(command);
-    }
-    let server = start_server(program.name)?;
-    command.env("LEVERET_RESP_PORT", server.resp_port.to_string());
-    command.env("LEVERET_AMQP_PORT", server.amqp_port.to_string());
-    check(command).inspect_err(|_| {
-        eprintln!("{}", std::fs::read_to_string(server.dir.join("server.log")).unwrap_or_default());
-    })
-}
-
-/// Debian's redis-tools: the command line, bulk loading, and the benchmark as a load that must not fail.
-fn redis_tools(steps: &mut Steps) {
-    let name = "conformance: redis-cli and redis-benchmark";
-    if !have("redis-benchmark") && !install("redis-tools") {
-        return steps.skip(name, "the Debian package redis-tools is missing and cannot be installed (run: apt-get install redis-tools)");
-    }
-    steps.run(name, || {
-        let server = start_server("redis-tools")?;
-        let port = server.resp_port.to_string();
-        let output = Command::new("redis-cli").args(["-p", &port, "set", "hare", "quick"]).output()?;
-        if output.stdout != b"OK\n" {
-            bail!("redis-cli set answered {:?}", String::from_utf8_lossy(&output.stdout));
-        }
-        check({
-            let mut command = Command::new("redis-benchmark");
-            command.args([
-                "-p",
-                &port,
-                "-q",
-                "-n",
-                "20000",
-                "-P",
-                "16",
-                "-t",
-                "ping,set,get,incr,lpush,rpush,lpop,rpop,mset",
-            ]);
-            command
-        })
-    });
-}
-
-fn have(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok()
-}
-
-fn install(package: &str) -> bool {
-    if !is_root() {
-        return false;
-    }
-    let apt = |args: &[&str]| {
-        Command::new("apt-get")
-            .args(args)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .output()
-            .is_ok_and(|o| o.status.success())
     };
-    apt(&["update", "-qq"]) && apt(&["install", "-y", "-qq", "--no-install-recommends", package])
+    let ran = match (&suite.kind, reference) {
+        (Kind::Killer, true) => bail!("this suite kills the server it starts; there is no reference for it"),
+        (Kind::Killer, false) => run(None)?,
+        (Kind::Program | Kind::Probe { .. } | Kind::Pytest(_) | Kind::RedisTools, _) => {
+            let mut server =
+                if reference { Server::reference(suite.name)? } else { Server::leveret(suite.name)? };
+            run(Some(&server)).inspect_err(|_| server.show_log())?
+        }
+    };
+    if ran < suite.checks_min {
+        bail!("only {ran} checks ran; at least {} are expected", suite.checks_min);
+    }
+    println!("{}: {ran} checks", suite.name);
+    Ok(())
 }
 
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+/// Runs a program; gives the number of checks it says it made.
+#[allow(clippy::print_stdout, reason = "this is a command-line tool")]
+fn program(name: &str, server: Option<&Server>) -> Result<usize> {
+    let mut command = Command::new(python()?);
+    command.arg(root().join(format!("conformance/python/{name}.py")));
+    command.env("LEVERET_BINARY", server::binary()?).env("PYTHONDONTWRITEBYTECODE", "1");
+    if let Some(server) = server {
+        server.tell(&mut command);
+    }
+    let text = output(command)?;
+    print!("{text}");
+    text.lines()
+        .rev()
+        .find_map(|line| line.strip_suffix(" checks passed")?.rsplit(' ').next()?.parse().ok())
+        .context("the program did not say how many checks it made")
 }

@@ -1,31 +1,48 @@
-//! The one door to everything that is done with this repository: `cargo xtask run | test | ci | fix | conformance`.
+//! The one door to everything that is done with this repository: `cargo xtask run | test | ci | fix | …`.
 
+mod bench;
 mod conformance;
+mod fuzz;
+mod install;
 mod step;
 mod tidy;
 
 use anyhow::{Result, bail};
-use std::process::ExitCode;
-use step::{Steps, cargo, root};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+use step::{Steps, cargo, check, root, target};
 
 const HELP: &str = "\
-cargo xtask run [FLAGS]           build (release) and start the server on ./data
-cargo xtask test                  everything CI runs; installs what it needs into target/
-cargo xtask ci                    formatting, lints, tidy, unit tests; writes nothing
-cargo xtask fix                   format and apply lint suggestions
-cargo xtask conformance NAME|short|all
-                                  other people's clients against the built binary
+cargo xtask run [FLAGS]              build (release) and start the server on ./data
+cargo xtask test                     everything CI runs; installs what it needs into target/
+cargo xtask ci                       formatting, lints, tidy, licences, unit tests; changes no file of the repository
+cargo xtask tidy                     what the compiler does not check
+cargo xtask fix                      format and apply lint suggestions
+cargo xtask conformance SUITE|short|all [--reference]
+                                     other people's clients against the built binary, or against Debian's
+                                     redis-server and rabbitmq-server
+cargo xtask bench                    side by side with the peers
+cargo xtask fuzz TARGET              one decoder or file format
+cargo xtask docs                     the API's pages, with warnings as errors
 ";
+
+/// Something that is planned and not there yet ends with this, so that a script can tell it from a failure.
+const NOT_BUILT_YET: u8 = 2;
 
 #[allow(clippy::print_stdout, reason = "this is a command-line tool")]
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
     let result = match args.first().map(String::as_str) {
-        Some("run") => run(&args),
+        Some("run") => run(rest),
         Some("test") => test(),
         Some("ci") => ci().finish(),
+        Some("tidy") => tidy(),
         Some("fix") => fix(),
-        Some("conformance") => conformance::run(args.get(1).map_or("all", String::as_str)).finish(),
+        Some("conformance") => conformance::main(rest),
+        Some("bench") => return not_built_yet(bench::run(rest)),
+        Some("fuzz") => return not_built_yet(fuzz::run(rest)),
+        Some("docs") => docs(),
         Some(other) => Err(anyhow::anyhow!("there is no task '{other}'\n{HELP}")),
         None => {
             print!("{HELP}");
@@ -41,48 +58,68 @@ fn main() -> ExitCode {
     }
 }
 
-fn build_release() -> Result<()> {
-    step::check(cargo(&["build", "--release", "--package", "leveret"]))
+fn not_built_yet(why: &str) -> ExitCode {
+    eprintln!("xtask: {why}");
+    ExitCode::from(NOT_BUILT_YET)
 }
 
-fn run(args: &[String]) -> Result<()> {
+fn build_release() -> Result<()> {
+    check(cargo(&["build", "--release", "--package", "leveret"]))
+}
+
+/// Becomes the server, so that signals reach it.
+fn run(flags: &[String]) -> Result<()> {
     build_release()?;
-    let mut server = std::process::Command::new(root().join("target/release/leveret"));
-    server.args(["serve", "--data-dir", "data"]).args(args.iter().skip(1)).current_dir(root());
-    let status = server.status()?;
-    if !status.success() {
-        bail!("the server ended with {status}");
-    }
-    Ok(())
+    let mut server = Command::new(target().join("release/leveret"));
+    server.args(["serve", "--data-dir", "./data"]).args(flags).current_dir(root());
+    bail!("the server cannot be started: {}", server.exec())
 }
 
 /// Checks only; every step is run even when one before it has failed.
 fn ci() -> Steps {
     let mut steps = Steps::default();
-    steps.run("format", || step::check(cargo(&["fmt", "--all", "--check"])));
+    steps.run("format", || check(cargo(&["fmt", "--all", "--check"])));
     steps.run("lints", || {
-        step::check(cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
+        check(cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))
     });
     tidy::run(&mut steps);
-    steps.run("unit tests", || step::check(cargo(&["test", "--quiet", "--workspace"])));
+    steps.run("licences, bans, sources", || {
+        let mut deny = Command::new(install::cargo_deny()?);
+        deny.args(["--log-level", "error", "check", "bans", "licenses", "sources"]).current_dir(root());
+        check(deny)
+    });
+    if install::have("cargo-nextest") {
+        steps.run("tests", || check(cargo(&["nextest", "run", "--workspace", "--status-level", "fail"])));
+        // nextest leaves the examples in the documentation out.
+        steps.run("examples in the documentation", || {
+            check(cargo(&["test", "--quiet", "--workspace", "--doc"]))
+        });
+    } else {
+        steps.run("tests", || check(cargo(&["test", "--quiet", "--workspace"])));
+    }
     steps
 }
 
 fn test() -> Result<()> {
     let mut steps = ci();
     steps.run("release build", build_release);
-    steps.append(conformance::run("short"));
+    steps.append(conformance::run("short", false));
+    steps.finish()
+}
+
+fn tidy() -> Result<()> {
+    let mut steps = Steps::default();
+    tidy::run(&mut steps);
     steps.finish()
 }
 
 fn fix() -> Result<()> {
-    step::check(cargo(&["fmt", "--all"]))?;
-    step::check(cargo(&[
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--fix",
-        "--allow-dirty",
-        "--allow-staged",
-    ]))
+    check(cargo(&["clippy", "--workspace", "--all-targets", "--fix", "--allow-dirty", "--allow-staged"]))?;
+    check(cargo(&["fmt", "--all"]))
+}
+
+fn docs() -> Result<()> {
+    let mut command = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    command.env("RUSTDOCFLAGS", "-D warnings");
+    check(command)
 }

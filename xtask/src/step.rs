@@ -10,6 +10,11 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
+/// Where everything that is built, downloaded or installed goes.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
 /// A cargo command at the root.
 pub(crate) fn cargo(args: &[&str]) -> Command {
     let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()));
@@ -25,6 +30,17 @@ pub(crate) fn check(mut command: Command) -> Result<()> {
         bail!("{name} ended with {status}");
     }
     Ok(())
+}
+
+/// Runs a command and gives what it prints on standard output; anything but success is an error with all it printed.
+pub(crate) fn output(mut command: Command) -> Result<String> {
+    let name = format!("{command:?}");
+    let output = command.output().with_context(|| format!("cannot start {name}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("{name} ended with {}\n{text}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(text)
 }
 
 /// What was run and how it went.
@@ -47,7 +63,7 @@ impl Steps {
                 println!("── {name}: passed in {:.1} s", started.elapsed().as_secs_f64());
             }
             Err(error) => {
-                println!("── {name}: FAILED: {error:#}");
+                println!("── {name}: FAILED in {:.1} s: {error:#}", started.elapsed().as_secs_f64());
                 self.failed.push(name.to_owned());
             }
         }
@@ -66,7 +82,7 @@ impl Steps {
         self.skipped.extend(other.skipped);
     }
 
-    /// Prints the closing line; an error if anything failed.
+    /// Prints the closing line; an error if anything failed or nothing was run.
     pub(crate) fn finish(self) -> Result<()> {
         for name in &self.failed {
             println!("failed: {name}");
@@ -77,6 +93,9 @@ impl Steps {
         println!("{} passed, {} failed, {} skipped", self.passed, self.failed.len(), self.skipped.len());
         if !self.failed.is_empty() {
             bail!("{} of the steps failed", self.failed.len());
+        }
+        if self.passed == 0 {
+            bail!("nothing was run");
         }
         Ok(())
     }

@@ -1,0 +1,111 @@
+//! The tests of a Python package, from its source distribution below `target/suites`; the client itself comes from the
+//! virtual environment, as its users install it.
+
+use super::expected::{Outcome, compare};
+use super::server::Server;
+use crate::install::python;
+use crate::step::{output, target};
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A source distribution and how its tests are run.
+pub(super) struct Package {
+    /// As pip names it, with its version: `amqp==5.3.1`.
+    pub(super) requirement: &'static str,
+    /// Folder or files of tests, and further arguments.
+    pub(super) args: &'static [&'static str],
+    /// Environment; `{resp}` and `{amqp}` stand for the ports.
+    pub(super) env: &'static [(&'static str, &'static str)],
+}
+
+/// Runs the tests; gives how many ran.
+pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<usize> {
+    let dir = unpacked(package.requirement)?;
+    let mut command = Command::new(python()?);
+    // The folder with the tests only, or the unpacked package would be imported instead of the installed one.
+    command.current_dir(&dir).args([
+        "-P",
+        "-m",
+        "pytest",
+        "-q",
+        "-rA",
+        "--tb=line",
+        "-p",
+        "no:cacheprovider",
+    ]);
+    command.args(package.args);
+    for (name, value) in package.env {
+        let value = value.replace("{resp}", &server.resp_port.to_string());
+        command.env(name, value.replace("{amqp}", &server.amqp_port.to_string()));
+    }
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", &dir);
+    // pytest ends with 1 when tests fail; the list of expected failures decides what that means.
+    let done = command.output().context("pytest")?;
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    let outcomes = outcomes(&text);
+    if !matches!(done.status.code(), Some(0 | 1)) || outcomes.is_empty() {
+        bail!("pytest ended with {}\n{text}\n{}", done.status, String::from_utf8_lossy(&done.stderr));
+    }
+    compare(suite, &outcomes)
+}
+
+/// Tests that ran, from the summary that `-rA` prints. Skipped tests are not among them.
+fn outcomes(text: &str) -> Vec<Outcome> {
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for line in text.lines() {
+        let Some((kind, rest)) = line.split_once(' ') else { continue };
+        let (test, why) = rest.split_once(" - ").unwrap_or((rest, ""));
+        let failure = match kind {
+            "PASSED" => None,
+            "FAILED" | "ERROR" => Some(why.to_owned()),
+            _ => continue,
+        };
+        if test.contains("::") {
+            outcomes.push(Outcome { test: test.to_owned(), failure });
+        }
+    }
+    outcomes
+}
+
+/// The folder `t` or `tests` of the distribution, alone.
+fn unpacked(requirement: &str) -> Result<PathBuf> {
+    let dir = target().join("suites").join(requirement.replace("==", "-"));
+    let done = dir.join("unpacked");
+    if !done.exists() {
+        std::fs::create_dir_all(&dir)?;
+        let mut download = Command::new(python()?);
+        download
+            .args(["-m", "pip", "download", "--quiet", "--no-binary", ":all:", "--no-deps", "--dest"])
+            .arg(&dir);
+        output({
+            download.arg(requirement);
+            download
+        })?;
+        let mut unpack = Command::new("sh");
+        unpack.arg("-c").arg(
+            "cd \"$0\" && tar -xzf *.tar.gz --strip-components=1 --wildcards '*/t' '*/setup.cfg' '*/conftest.py' 2>/dev/null; test -d t",
+        );
+        output({
+            unpack.arg(&dir);
+            unpack
+        })?;
+        std::fs::write(done, "")?;
+    }
+    Ok(dir)
+}
+
+#[cfg(test)]
+mod tests {
+    //! pytest's summary is read for what it is.
+    use super::outcomes;
+
+    #[test]
+    fn the_summary_is_read() {
+        let text = "..F\nPASSED t/a.py::b\nFAILED t/a.py::c - assert 1 == 2\nSKIPPED [1] t/a.py:3: no\nERROR t/a.py::d - boom\n3 passed\n";
+        let read: Vec<(String, bool)> =
+            outcomes(text).into_iter().map(|o| (o.test, o.failure.is_some())).collect();
+        let want = [("t/a.py::b", false), ("t/a.py::c", true), ("t/a.py::d", true)];
+        assert_eq!(read, want.map(|(test, failed)| (test.to_owned(), failed)));
+    }
+}

@@ -1,0 +1,161 @@
+//! A server for one suite, stopped when the suite is over: ours, or Debian's redis-server and rabbitmq-server beside each
+//! other as the reference that a program must pass as well.
+
+use crate::step::{output, target};
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+/// Debian's script; the one on the path changes the user first.
+const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+const START_MAX: Duration = Duration::from_secs(90);
+
+/// A running server, or the two references.
+pub(super) struct Server {
+    children: Vec<Child>,
+    dir: PathBuf,
+    pub(super) resp_port: u16,
+    pub(super) amqp_port: u16,
+    reference: bool,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // It may have ended by itself; then there is nothing left to stop.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// The binary under test: `LEVERET_BINARY`, or what `cargo build --release` makes.
+pub(super) fn binary() -> Result<PathBuf> {
+    let path =
+        std::env::var_os("LEVERET_BINARY").map_or_else(|| target().join("release/leveret"), PathBuf::from);
+    if !path.exists() {
+        bail!("{} is not there: cargo build --release --package leveret", path.display());
+    }
+    Ok(path)
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+impl Server {
+    /// Starts our binary on free ports with a fresh data directory.
+    pub(super) fn leveret(suite: &str) -> Result<Server> {
+        let mut server = Server::nothing_yet(suite, false)?;
+        let mut command = Command::new(binary()?);
+        command.args(["serve", "--bind", "127.0.0.1", "--enable-debug-command", "yes"]);
+        command.args([
+            "--resp-port",
+            &server.resp_port.to_string(),
+            "--amqp-port",
+            &server.amqp_port.to_string(),
+        ]);
+        command.arg("--data-dir").arg(server.dir.join("data"));
+        server.spawn(command, "server.log")?;
+        server.wait(server.resp_port)?;
+        server.wait(server.amqp_port)?;
+        Ok(server)
+    }
+
+    /// Starts redis-server and rabbitmq-server.
+    pub(super) fn reference(suite: &str) -> Result<Server> {
+        let mut server = Server::nothing_yet(suite, true)?;
+        let mut redis = Command::new("redis-server");
+        redis.args(["--bind", "127.0.0.1", "--port", &server.resp_port.to_string(), "--save", ""]);
+        redis.args(["--appendonly", "yes", "--enable-debug-command", "yes", "--dir"]).arg(&server.dir);
+        server.spawn(redis, "redis.log")?;
+        let epmd_port = free_port()?.to_string();
+        let mut epmd = Command::new("epmd");
+        epmd.args(["-port", &epmd_port, "-address", "127.0.0.1"]);
+        server.spawn(epmd, "epmd.log")?;
+        let mut rabbitmq = Command::new(RABBITMQ);
+        let enabled = server.dir.join("enabled_plugins");
+        std::fs::write(&enabled, "[].\n")?;
+        rabbitmq
+            .env("HOME", &server.dir)
+            .env("ERL_EPMD_PORT", &epmd_port)
+            .env("RABBITMQ_NODENAME", format!("reference{}@localhost", server.amqp_port))
+            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+            .env("RABBITMQ_NODE_PORT", server.amqp_port.to_string())
+            .env("RABBITMQ_DIST_PORT", free_port()?.to_string())
+            .env("RABBITMQ_MNESIA_BASE", server.dir.join("mnesia"))
+            .env("RABBITMQ_LOG_BASE", server.dir.join("log"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", &enabled)
+            .env("RABBITMQ_CONFIG_FILE", server.dir.join("none"))
+            // Without a shell between us and it, so that it can be stopped by its own number.
+            .env("RABBITMQ_ALLOW_INPUT", "1")
+            .env("RABBITMQ_SERVER_START_ARGS", "-noinput");
+        server.spawn(rabbitmq, "rabbitmq.log")?;
+        server.wait(server.resp_port)?;
+        server.wait(server.amqp_port)?;
+        Ok(server)
+    }
+
+    fn nothing_yet(suite: &str, reference: bool) -> Result<Server> {
+        let dir = target().join(format!("conformance/{suite}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        Ok(Server { children: Vec::new(), dir, resp_port: free_port()?, amqp_port: free_port()?, reference })
+    }
+
+    fn spawn(&mut self, mut command: Command, log: &str) -> Result<()> {
+        let log = File::create(self.dir.join(log))?;
+        let name = command.get_program().to_owned();
+        command.stdin(std::process::Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.children
+            .push(command.spawn().with_context(|| format!("cannot start {}", Path::new(&name).display()))?);
+        Ok(())
+    }
+
+    /// Waits until somebody listens.
+    fn wait(&mut self, port: u16) -> Result<()> {
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            for child in &mut self.children {
+                if let Some(status) = child.try_wait()? {
+                    bail!("the server ended with {status}\n{}", self.log());
+                }
+            }
+            if started.elapsed() > START_MAX {
+                bail!("nobody listens on port {port}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// Tells a client program where the server is.
+    pub(super) fn tell(&self, command: &mut Command) {
+        command.env("LEVERET_RESP_PORT", self.resp_port.to_string());
+        command.env("LEVERET_AMQP_PORT", self.amqp_port.to_string());
+        if self.reference {
+            command.env("LEVERET_REFERENCE", "1");
+        }
+    }
+
+    /// What it has printed.
+    fn log(&self) -> String {
+        let mut tail = Command::new("sh");
+        tail.arg("-c").arg("tail -n 60 \"$0\"/*.log").arg(&self.dir);
+        output(tail).unwrap_or_else(|error| format!("{error:#}"))
+    }
+
+    /// Shows what it has printed, and whether it has ended by itself: something has failed.
+    pub(super) fn show_log(&mut self) {
+        eprintln!("{}", self.log());
+        for child in &mut self.children {
+            if let Ok(Some(status)) = child.try_wait() {
+                eprintln!("the server has ended by itself: {status}");
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What checks need beyond the compiler: a Python environment, Debian packages, tools of cargo. Everything but the
+//! Debian packages goes below `target/`. Whoever is not root is told what to install.
+
+use crate::step::{cargo, check, output, root, target};
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// The interpreter of the virtual environment with the pinned clients; made when it is missing or its list has changed.
+pub(crate) fn python() -> Result<PathBuf> {
+    let (venv, list) = (target().join("venv"), root().join("conformance/requirements.txt"));
+    let (python, stamp) = (venv.join("bin/python"), venv.join("requirements.stamp"));
+    let wanted = std::fs::read_to_string(&list)?;
+    if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
+        return Ok(python);
+    }
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv"]).arg(&venv);
+    output(make).context("a Python 3 with venv is needed (Debian: python3-venv)")?;
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&list);
+    output(install)?;
+    std::fs::write(stamp, wanted)?;
+    Ok(python)
+}
+
+/// Makes sure that a program is there, if need be by installing its Debian package.
+pub(crate) fn program(name: &str, package: &str) -> Result<()> {
+    if have(name) {
+        return Ok(());
+    }
+    let apt = |args: &[&str]| {
+        let mut command = Command::new("apt-get");
+        command.args(args).env("DEBIAN_FRONTEND", "noninteractive");
+        output(command)
+    };
+    if !is_root() {
+        bail!("the program {name} is missing: install the Debian package {package}");
+    }
+    apt(&["update", "-qq"])?;
+    apt(&["install", "-y", "-qq", "--no-install-recommends", package])?;
+    if !have(name) {
+        bail!("the Debian package {package} was installed, but there is still no {name}");
+    }
+    Ok(())
+}
+
+/// Whether a program is on the path.
+pub(crate) fn have(name: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|dir| dir.join(name).is_file())
+}
+
+/// cargo-deny: from the path, or built once below `target/` (unoptimised: two minutes on two cores instead of six).
+pub(crate) fn cargo_deny() -> Result<PathBuf> {
+    if have("cargo-deny") {
+        return Ok("cargo-deny".into());
+    }
+    let (tools, build) = (target().join("tools"), target().join("tools/build"));
+    let binary = tools.join("bin/cargo-deny");
+    if !binary.exists() {
+        let mut install =
+            cargo(&["install", "cargo-deny", "--version", "0.20.2", "--locked", "--debug", "--quiet"]);
+        install.arg("--root").arg(&tools).arg("--target-dir").arg(&build);
+        check(install)?;
+        // A gigabyte of intermediate files that nobody needs again.
+        let _ = std::fs::remove_dir_all(build);
+    }
+    Ok(binary)
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
