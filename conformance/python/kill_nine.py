@@ -1,148 +1,187 @@
 """Twenty times: load, SIGKILL at a random moment, restart, and everything that was answered is there, nothing half.
 
-Writers note what was acknowledged: counters, lists, transactions that set two keys to the same value, and persistent
-messages that were confirmed.
+Writers note what was acknowledged: counters, lists, transactions over two keys, transactions over a key and a queue, and
+persistent messages that were confirmed, some of them consumed and acked. In the end a part of the log is destroyed on
+purpose: the same checks must then find a loss, or they would prove nothing.
 """
 import os
 import random
-import shutil
-import signal
-import socket
-import subprocess
-import tempfile
 import threading
 import time
 
 import pika
 import redis
 
-BINARY = os.environ["LEVERET_BINARY"]
+from server import Server
+
 ROUNDS = 20
-WRITERS = 4
+WRITERS = 3
+CHECKS = 0
+DESTROYED_BYTES = 64 * 1024
+PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+class Loss(Exception):
+    """Something that was acknowledged is not there, or something is there by half."""
 
 
-def start(directory, port, amqp_port):
-    server = subprocess.Popen(
-        [BINARY, "serve", "--bind", "127.0.0.1", "--data-dir", directory, "--resp-port", str(port), "--amqp-port", str(amqp_port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    for _ in range(500):
-        try:
-            redis.Redis(port=port).ping()
-            return server
-        except redis.ConnectionError:
-            assert server.poll() is None, f"the server ended with {server.returncode}"
-            time.sleep(0.02)
-    raise AssertionError("the server does not answer")
+def check(holds, text):
+    global CHECKS
+    CHECKS += 1
+    if not holds:
+        raise Loss(text)
 
 
-class Writer(threading.Thread):
-    def __init__(self, port, number, acked):
-        super().__init__()
-        self.port, self.number, self.acked = port, number, acked
+class Client(threading.Thread):
+    """Works until the server is gone. Whatever else goes wrong is kept and raised by `join`."""
+
+    def __init__(self, server, notes):
+        super().__init__(daemon=True)
+        self.server, self.notes, self.error = server, notes, None
 
     def run(self):
-        r = redis.Redis(port=self.port, retry=None)
-        counter, pushed = f"counter:{self.number}", f"list:{self.number}"
         try:
-            while True:
-                self.acked[counter] = r.incr(counter)
-                self.acked[pushed] = r.rpush(pushed, os.urandom(20))
+            self.work()
+        except (redis.ConnectionError, redis.TimeoutError, pika.exceptions.AMQPError, OSError):
+            pass
+        except Exception as error:
+            self.error = error
+
+    def join(self, timeout=30):
+        super().join(timeout)
+        assert not self.is_alive(), f"{type(self).__name__} does not see that the server is gone"
+        if self.error:
+            raise self.error
+
+
+class Writer(Client):
+    def work(self):
+        r, notes = self.server.redis(), self.notes
+        number = notes["number"]
+        while True:
+            notes["counter"] = r.incr(f"counter:{number}")
+            notes["list"] = r.rpush(f"list:{number}", os.urandom(20))
+            with r.pipeline(transaction=True) as pipe:
                 value = os.urandom(8)
-                with r.pipeline(transaction=True) as pipe:
-                    pipe.set(f"left:{self.number}", value)
-                    pipe.set(f"right:{self.number}", value)
-                    pipe.execute()
-                self.acked["transactions"] = self.acked.get("transactions", 0) + 1
-        except redis.RedisError:
-            pass
+                pipe.set(f"left:{number}", value).set(f"right:{number}", value).execute()
+            with r.pipeline(transaction=True) as pipe:
+                pipe.incr(f"both:{number}")
+                pipe.execute_command("AMQP.PUBLISH", "", f"both:{number}", notes["both"] + 1)
+                notes["both"] = pipe.execute()[0]
 
 
-class Publisher(threading.Thread):
-    """Publishes numbers, persistent; `confirmed` gets each one that the server has confirmed."""
+class Publisher(Client):
+    """Publishes numbers; `confirmed` gets each one that the server has confirmed."""
 
-    def __init__(self, port, first, confirmed):
-        super().__init__()
-        self.port, self.next, self.confirmed = port, first, confirmed
-
-    def run(self):
-        try:
-            channel = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.port)).channel()
-            channel.queue_declare("confirmed", durable=True)
-            channel.confirm_delivery()
-            while True:
-                channel.basic_publish("", "confirmed", b"%d" % self.next, pika.BasicProperties(delivery_mode=2))
-                self.confirmed.append(self.next)
-                self.next += 1
-        except (pika.exceptions.AMQPError, OSError):
-            pass
+    def work(self):
+        channel = self.server.amqp().channel()
+        channel.confirm_delivery()
+        while True:
+            self.notes["tried"] += 1
+            channel.basic_publish("", "confirmed", b"%d" % self.notes["tried"], PERSISTENT)
+            self.notes["confirmed"].append(self.notes["tried"])
 
 
-def check_messages(amqp_port, confirmed):
-    """Every confirmed message is in the queue, in order; it is left there."""
-    connection = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", amqp_port))
+class Worker(Client):
+    """Takes every other message and acks it; what it may have acked need not be there afterwards."""
+
+    def work(self):
+        channel = self.server.amqp().channel()
+        for method, _, body in channel.consume("confirmed"):
+            if int(body) % 2:
+                self.notes["acked"].add(int(body))
+                channel.basic_ack(method.delivery_tag)
+
+
+def bodies(connection, queue):
+    """Everything in a queue, in order, as numbers; it is left there."""
     channel = connection.channel()
-    channel.queue_declare("confirmed", durable=True)
+    count = channel.queue_declare(queue, durable=True).method.message_count
     there = []
-    while True:
-        method, _, body = channel.basic_get("confirmed")
-        if not method:
-            break
-        there.append(int(body))
-    connection.close()
-    assert there == sorted(there), "messages changed places"
-    lost = set(confirmed) - set(there)
-    assert not lost, f"{len(lost)} of {len(confirmed)} confirmed messages are lost"
+    if count:
+        for method, _, body in channel.consume(queue, inactivity_timeout=10):
+            check(method, f"{queue} said {count} messages and has {len(there)}")
+            there.append(int(body))
+            if len(there) == count:
+                break
+    channel.close()
+    return there
 
 
-def check(port, acked):
-    r = redis.Redis(port=port)
-    for number, notes in enumerate(acked):
+def check_all(server, writers, messages):
+    r, connection = server.redis(), server.amqp()
+    for notes in writers:
+        number = notes["number"]
         counter, length = int(r.get(f"counter:{number}") or 0), r.llen(f"list:{number}")
-        assert counter >= notes.get(f"counter:{number}", 0), f"an acknowledged INCR is lost: {counter} {notes}"
-        assert length >= notes.get(f"list:{number}", 0), f"an acknowledged RPUSH is lost: {length} {notes}"
-        assert r.get(f"left:{number}") == r.get(f"right:{number}"), "half a transaction"
+        check(counter >= notes["counter"], f"INCR answered {notes['counter']}, there is {counter}")
+        check(counter <= notes["counter"] + 1, f"INCR answered {notes['counter']}, there is {counter}: never sent")
+        check(length >= notes["list"], f"RPUSH answered {notes['list']}, there are {length}")
+        check(r.get(f"left:{number}") == r.get(f"right:{number}"), "two keys of one transaction differ")
+        both = int(r.get(f"both:{number}") or 0)
+        check(both >= notes["both"], f"EXEC answered {notes['both']}, there is {both}")
+        there = bodies(connection, f"both:{number}")
+        check(there == list(range(1, both + 1)), f"the key says {both} messages, the queue has {there[-3:]} at its end")
+        # What was executed and not answered counts from now on.
+        notes.update(counter=counter, list=length, both=both)
+    there = bodies(connection, "confirmed")
+    check(there == sorted(set(there)), "messages changed places or came twice")
+    lost = set(messages["confirmed"]) - set(there) - messages["acked"]
+    check(not lost, f"{len(lost)} of {len(messages['confirmed'])} confirmed messages are lost, {sorted(lost)[:3]} …")
+    check(not there or there[-1] <= messages["tried"], "a message that nobody published")
+    connection.close()
+
+
+def load(server, writers, messages):
+    clients = [Writer(server, notes) for notes in writers] + [Publisher(server, messages), Worker(server, messages)]
+    for client in clients:
+        client.start()
+    time.sleep(random.uniform(0.1, 0.5))
+    server.kill()
+    for client in clients:
+        client.join()
+
+
+def destroy_end_of_log(directory):
+    """Overwrites the end of what the newest segments hold with zeroes, as a disk that lied about a sync would."""
+    left = DESTROYED_BYTES
+    for name in sorted(os.listdir(directory), reverse=True):
+        path = os.path.join(directory, name)
+        with open(path, "r+b") as file:
+            content = file.read().rstrip(b"\0")
+            cut = min(left, max(0, len(content) - 4096))
+            file.seek(len(content) - cut)
+            file.write(b"\0" * cut)
+        left -= cut
+        if not left:
+            return
+    raise AssertionError(f"{directory} holds no log that is long enough to be cut")
 
 
 def main():
-    directory, port, amqp_port = tempfile.mkdtemp(prefix="leveret-kill-"), free_port(), free_port()
-    confirmed = []
-    acked = [{} for _ in range(WRITERS)]
-    server = None
-    try:
+    writers = [{"number": number, "counter": 0, "list": 0, "both": 0} for number in range(WRITERS)]
+    messages = {"tried": 0, "confirmed": [], "acked": set()}
+    with Server("kill") as server:
+        check_all(server, writers, messages)
         for _ in range(ROUNDS):
-            server = start(directory, port, amqp_port)
-            check(port, acked)
-            check_messages(amqp_port, confirmed)
-            writers = [Writer(port, number, notes) for number, notes in enumerate(acked)]
-            # One number behind the last confirmed may have been taken unconfirmed.
-            writers.append(Publisher(amqp_port, confirmed[-1] + 2 if confirmed else 0, confirmed))
-            for writer in writers:
-                writer.start()
-            time.sleep(random.uniform(0.1, 0.5))
-            server.send_signal(signal.SIGKILL)
-            server.wait()
-            for writer in writers:
-                writer.join()
-        server = start(directory, port, amqp_port)
-        check(port, acked)
-        check_messages(amqp_port, confirmed)
-        assert len(confirmed) > 100, f"too few messages to mean anything: {len(confirmed)}"
-        writes = sum(sum(notes.values()) for notes in acked)
+            load(server, writers, messages)
+            server.start()
+            check_all(server, writers, messages)
+        writes = sum(notes["counter"] + notes["list"] + notes["both"] for notes in writers)
         assert writes > 1000, f"too little was written to mean anything: {writes}"
-        print(f"{ROUNDS} kills, {writes} acknowledged writes, {len(confirmed)} confirmed messages, nothing lost")
-    finally:
-        if server:
-            server.kill()
-            server.wait()
-        shutil.rmtree(directory, ignore_errors=True)
+        assert len(messages["confirmed"]) > 100, f"too few messages to mean anything: {len(messages['confirmed'])}"
+        assert len(messages["acked"]) > 50, f"too few acks to mean anything: {len(messages['acked'])}"
+
+        load(server, writers, messages)
+        destroy_end_of_log(server.data)
+        try:
+            server.start()
+            check_all(server, writers, messages)
+        except Loss as loss:
+            print(f"a destroyed log is noticed: {loss}")
+        else:
+            raise AssertionError("the log was destroyed and nothing was missed: these checks prove nothing")
+    print(f"{ROUNDS} kills, {writes} acknowledged writes, {len(messages['confirmed'])} confirmed messages, nothing lost")
+    print(f"{CHECKS} checks passed")
 
 
 main()
