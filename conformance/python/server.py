@@ -22,7 +22,7 @@ class Server:
 
     def __init__(self, name, *flags):
         self.directory = tempfile.mkdtemp(prefix=f"leveret-{name}-")
-        self.resp_port, self.amqp_port = free_port(), free_port()
+        self.resp_port, self.amqp_port, self.http_port = free_port(), free_port(), free_port()
         self.flags, self.process = flags, None
 
     def __enter__(self):
@@ -46,11 +46,15 @@ class Server:
     def log(self):
         return os.path.join(self.directory, "server.log")
 
-    def start(self):
+    @property
+    def command(self):
         command = [os.environ["LEVERET_BINARY"], "serve", "--bind", "127.0.0.1", "--data-dir", self.data]
-        command += ["--resp-port", str(self.resp_port), "--amqp-port", str(self.amqp_port), *self.flags]
+        command += ["--resp-port", str(self.resp_port), "--amqp-port", str(self.amqp_port)]
+        return command + ["--http-port", str(self.http_port), *self.flags]
+
+    def start(self, **options):
         with open(self.log, "a") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log, **options)
         for _ in range(1500):
             try:
                 self.redis().ping()

@@ -41,6 +41,7 @@ enum Kind {
 const SUITES: &[Suite] = &[
     Suite { name: "resp_commands", kind: Kind::Program, checks_min: 190, on_demand: false },
     Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 40, on_demand: false },
+    Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
     Suite { name: "redis-tools", kind: Kind::RedisTools, checks_min: 15, on_demand: false },
     Suite {

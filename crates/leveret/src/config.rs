@@ -69,6 +69,15 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "http-port",
+        value: "N",
+        help: "HTTP: /health and /metrics [15672]",
+        set: |s, v| {
+            s.http_port = port(v)?;
+            Ok(())
+        },
+    },
+    Key {
         name: "unixsocket",
         value: "PATH",
         help: "Redis protocol on a Unix socket as well",

@@ -1,7 +1,8 @@
 //! `leveret serve`: start, say where, wait for a signal, stop cleanly.
 
 use crate::config::{self, KEYS};
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
+use leveret_console::Console;
 use leveret_server::Server;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -17,17 +18,25 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let settings = config::read(args)?;
     let server = leveret_server::start(settings).map_err(|error| anyhow!("{error}"))?;
-    greet(&server);
+    let console = match leveret_console::start(server.shared.clone()) {
+        Ok(console) => console,
+        Err(error) => {
+            server.stop();
+            return Err(error).context("HTTP");
+        }
+    };
+    greet(&server, &console);
     if let Some(signal) = signals.forever().next() {
         tracing::info!(signal, "stopping");
     }
     server.stop();
+    console.stop();
     tracing::info!("stopped; everything is on disk");
     Ok(())
 }
 
 #[allow(clippy::print_stdout, reason = "this is what the person at the terminal reads")]
-fn greet(server: &Server) {
+fn greet(server: &Server, console: &Console) {
     let settings = &server.shared.settings;
     let recovered = &server.recovered;
     if let Some(cut) = &recovered.cut {
@@ -40,6 +49,9 @@ fn greet(server: &Server) {
     }
     for address in &server.addresses.amqp {
         println!("  amqp://guest:guest@{address}/");
+    }
+    for address in &console.addresses {
+        println!("  http://{address}/metrics");
     }
     if let Some(path) = &settings.unix_socket {
         println!("  unix://{}", path.display());

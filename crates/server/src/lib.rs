@@ -11,6 +11,7 @@ mod session;
 mod settings;
 mod shared;
 
+pub use leveret_engine::keyspace::DATABASES;
 pub use serve::{Addresses, Server, StartError, start};
 pub use settings::{Fsync, Settings};
-pub use shared::{Shared, Stats};
+pub use shared::{Shared, Stats, resident_bytes};

@@ -6,7 +6,7 @@ use crate::log::LogWriter;
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
 /// One server's common state. Lock order: the log before the engine.
@@ -45,7 +45,21 @@ pub struct Stats {
     pub log_writes: AtomicU64,
 }
 
+impl Shared {
+    /// True once the server has been told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}
+
 /// Milliseconds since the Unix epoch, by the wall clock.
 pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
+}
+
+/// Resident memory of the process, in bytes.
+pub fn resident_bytes() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0);
+    pages * rustix::param::page_size() as u64
 }

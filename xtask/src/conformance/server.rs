@@ -59,6 +59,8 @@ impl Server {
             &server.resp_port.to_string(),
             "--amqp-port",
             &server.amqp_port.to_string(),
+            "--http-port",
+            "0",
         ]);
         command.arg("--data-dir").arg(server.dir.join("data"));
         server.spawn(command, "server.log")?;

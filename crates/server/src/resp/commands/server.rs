@@ -3,7 +3,7 @@
 use super::{Function, LOADING_STALE, container, session};
 use crate::resp::session::Call;
 use crate::settings::Fsync;
-use crate::shared::{Shared, now_ms};
+use crate::shared::{Shared, now_ms, resident_bytes};
 use leveret_cluster::{Level, Levels};
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::{DATABASES, Error, flag, glob, parse_integer};
@@ -253,10 +253,4 @@ fn sections(call: &mut Call<'_, '_>) -> Vec<(&'static str, String)> {
         ("Cluster", line(&[("cluster_enabled", "0".into())])),
         ("Keyspace", keyspace.collect()),
     ]
-}
-
-/// Resident memory of the process, in bytes.
-pub(crate) fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
 }

@@ -1,0 +1,197 @@
+"""The process itself: how it is told, what it prints, what it serves over HTTP, how it stops and when it refuses.
+
+Everything as its user would do it: flags, environment, file, signals, curl.
+"""
+import http.client
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+
+import redis
+from prometheus_client.parser import text_string_to_metric_families
+
+from server import Server, free_port
+
+CHECKS = 0
+
+
+def equal(got, expected):
+    global CHECKS
+    CHECKS += 1
+    assert got == expected, f"got {got!r} instead of {expected!r}"
+
+
+def holds(condition, text):
+    global CHECKS
+    CHECKS += 1
+    assert condition, text
+
+
+def get(port, path, method="GET"):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request(method, path)
+    response = connection.getresponse()
+    return response.status, response.getheader("content-type"), response.read().decode()
+
+
+def printed(server):
+    with open(server.log) as log:
+        return log.read()
+
+
+def refused(arguments, *words, **environment):
+    """The process ends with an error at once; its one line says why."""
+    command = [os.environ["LEVERET_BINARY"], *arguments]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=20, env={**os.environ, **environment})
+    holds(ended.returncode == 1, f"{arguments} ended with {ended.returncode}: {ended.stderr}")
+    for word in words:
+        holds(word in ended.stderr, f"{arguments} says {ended.stderr!r}, without {word!r}")
+
+
+def greeting_and_http():
+    with Server("serve") as server:
+        text = printed(server)
+        for url in [f"redis://127.0.0.1:{server.resp_port}", f"amqp://guest:guest@127.0.0.1:{server.amqp_port}/",
+                    f"http://127.0.0.1:{server.http_port}/", server.data, "import redis"]:
+            holds(url in text, f"the greeting lacks {url}:\n{text}")
+        sample = "\n".join(line.strip() for line in text.splitlines() if line.startswith("  ") and "://" not in line)
+        out = subprocess.run([sys.executable, "-c", sample], capture_output=True, text=True)
+        equal((out.stdout.strip(), out.returncode), ("b'quick'", 0))
+
+        r = server.redis()
+        r.set("expiring", 1, ex=100)
+        r.get("nothing")
+        channel = server.amqp().channel()
+        channel.queue_declare("jobs")
+        for _ in range(3):
+            channel.basic_publish("", "jobs", b"work")
+        channel.basic_get("jobs")
+        status, kind, body = get(server.http_port, "/health")
+        equal((status, kind, json.loads(body)["status"]), (200, "application/json", "ok"))
+        holds(json.loads(body)["position"] >= 2, body)
+        status, kind, body = get(server.http_port, "/metrics")
+        equal((status, kind), (200, "text/plain; version=0.0.4; charset=utf-8"))
+        samples = {
+            (sample.name, *sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(body)
+            for sample in family.samples
+        }
+        equal(samples["leveret_keys", "0"], 2)
+        equal(samples["leveret_keys_with_expiry", "0"], 1)
+        equal(samples["leveret_queues",], 1)
+        equal((samples["leveret_messages", "ready"], samples["leveret_messages", "unacked"]), (2, 1))
+        equal(samples["leveret_connections", "amqp"], 1)
+        holds(samples["leveret_keyspace_lookups_total", "miss"] >= 1, body)
+        holds(samples["leveret_resident_memory_bytes",] > 1_000_000, body)
+        holds(samples["leveret_commands_total",] >= 3, body)
+        equal(get(server.http_port, "/nothing")[0], 404)
+        equal(get(server.http_port, "/health", "DELETE")[0], 405)
+
+
+def clean_stop():
+    for number in [signal.SIGTERM, signal.SIGINT]:
+        with Server("stop") as server:
+            server.redis().set("a", "b")
+            server.process.send_signal(number)
+            equal(server.process.wait(20), 0)
+            holds("everything is on disk" in printed(server), printed(server))
+            server.start()
+            equal(server.redis().get("a"), b"b")
+
+
+def one_process_a_directory():
+    with Server("lock") as server:
+        server.redis().set("a", "b")
+        refused(["serve", "--data-dir", server.data, "--resp-port", "0", "--amqp-port", "0", "--http-port", "0"],
+                server.data, "another process")
+        equal(server.redis().get("a"), b"b")
+        port = str(server.resp_port)
+        refused(["serve", "--data-dir", f"{server.data}2", "--bind", "127.0.0.1", "--resp-port", port], f"port {port}")
+        port = str(server.http_port)
+        refused(["serve", "--data-dir", f"{server.data}3", "--bind", "127.0.0.1", "--resp-port", "0", "--amqp-port", "0",
+                 "--http-port", port], f"port {port}", "HTTP")
+
+
+def ways_to_be_told():
+    refused(["serve", "--no-such-key", "1"], "no-such-key", "--help")
+    refused(["serve", "--resp-port", "seventy"], "resp-port", "seventy")
+    refused(["serve", "--appendfsync", "sometimes"], "always", "everysec")
+    refused(["serve"], "LEVERET_RESP_PORT", LEVERET_RESP_PORT="-1")
+    refused(["serve", "--config", "/nowhere.toml"], "/nowhere.toml")
+    refused(["serv"], "serv", "help")
+    with Server("told") as server:
+        equal(server.redis().config_get("appendfsync"), {"appendfsync": "everysec"})
+    with Server("told", "--appendfsync", "always") as server:
+        equal(server.redis().config_get("appendfsync"), {"appendfsync": "always"})
+        equal(server.redis().config_set("appendfsync", "no"), True)
+        equal(server.redis().config_get("appendfsync"), {"appendfsync": "no"})
+    os.environ["LEVERET_MAXCLIENTS"] = "77"
+    with Server("told") as server:
+        path = os.path.join(server.directory, "leveret.toml")
+        with open(path, "w") as file:
+            file.write('appendfsync = "always"\nmaxclients = 5\n')
+        server.kill()
+        server.flags = ("--config", path)
+        server.start()
+        equal(server.redis().config_get("appendfsync"), {"appendfsync": "always"})
+        equal(server.redis().config_get("maxclients"), {"maxclients": "77"})
+        server.kill()
+        server.flags = ("--config", path, "--maxclients", "99")
+        server.start()
+        equal(server.redis().config_get("maxclients"), {"maxclients": "99"})
+    del os.environ["LEVERET_MAXCLIENTS"]
+
+
+def addresses():
+    with Server("unix") as server:
+        path = os.path.join(server.directory, "redis.sock")
+        server.kill()
+        server.flags = ("--unixsocket", path)
+        server.start()
+        equal(redis.Redis(unix_socket_path=path).ping(), True)
+        server.kill()
+        # What a killed server has left there is in nobody's way.
+        server.start()
+        equal(redis.Redis(unix_socket_path=path).ping(), True)
+    with socket.socket(socket.AF_INET6) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            print("this machine has no IPv6; its listener is not tried")
+            return
+    with Server("ipv6", "--bind", "127.0.0.1", "::1") as server:
+        equal(redis.Redis(host="::1", port=server.resp_port).ping(), True)
+
+
+def failed_write_stops():
+    """A write that fails ends the process before anything is answered; what was answered is there afterwards."""
+    limit = 8 * 1024 * 1024
+    with Server("full", "--log-segment-bytes", str(64 * 1024 * 1024)) as server:
+        server.kill()
+        # Python ignores SIGXFSZ; a child that keeps it so sees the error instead.
+        server.start(restore_signals=False, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+        r, acknowledged = server.redis(), 0
+        try:
+            while acknowledged < 1000:
+                r.set(f"key:{acknowledged}", os.urandom(100_000))
+                acknowledged += 1
+        except redis.ConnectionError:
+            pass
+        equal(server.process.wait(20), 74)
+        holds(10 < acknowledged < 100, f"{acknowledged} writes fitted")
+        holds("stopping, because what was confirmed could be lost" in printed(server), printed(server)[-500:])
+        server.start()
+        equal(server.redis().exists(*[f"key:{i}" for i in range(acknowledged)]), acknowledged)
+
+
+greeting_and_http()
+clean_stop()
+one_process_a_directory()
+ways_to_be_told()
+addresses()
+failed_write_stops()
+print(f"{CHECKS} checks passed")
