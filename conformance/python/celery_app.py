@@ -4,17 +4,15 @@
 """
 import json
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 
-import redis
 from celery import Celery, chain, group
+
+from server import Server
 
 PLAIN, CHAINS = 2000, 50
 
@@ -42,26 +40,6 @@ if __name__ != "__main__":
         return x + y
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def start(directory, resp_port, amqp_port):
-    command = [os.environ["LEVERET_BINARY"], "serve", "--bind", "127.0.0.1", "--data-dir", directory]
-    command += ["--resp-port", str(resp_port), "--amqp-port", str(amqp_port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    for _ in range(500):
-        try:
-            redis.Redis(port=resp_port, retry=None).ping()
-            return server
-        except redis.ConnectionError:
-            assert server.poll() is None, f"the server ended with {server.returncode}"
-            time.sleep(0.02)
-    raise AssertionError("the server does not answer")
-
-
 def persistently(call, seconds=60):
     """Tries again while the server is away, as an application's own retry would."""
     end = time.time() + seconds
@@ -75,13 +53,15 @@ def persistently(call, seconds=60):
 
 
 def main():
-    directory = tempfile.mkdtemp(prefix="leveret-celery-")
-    resp_port, amqp_port = free_port(), free_port()
-    os.environ["CELERY_BROKER"] = f"amqp://guest:guest@127.0.0.1:{amqp_port}//"
-    os.environ["CELERY_BACKEND"] = f"redis://127.0.0.1:{resp_port}/0"
+    with Server("celery") as server:
+        run(server)
+
+
+def run(server):
+    os.environ["CELERY_BROKER"] = f"amqp://guest:guest@127.0.0.1:{server.amqp_port}//"
+    os.environ["CELERY_BACKEND"] = f"redis://127.0.0.1:{server.resp_port}/0"
     here = os.path.dirname(os.path.abspath(__file__))
-    server = start(directory, resp_port, amqp_port)
-    log = open(os.path.join(directory, "worker.log"), "w")
+    log = open(os.path.join(server.directory, "worker.log"), "w")
     worker = subprocess.Popen(
         [sys.executable, "-m", "celery", "-A", "celery_app", "worker", "--concurrency", "2", "--loglevel", "WARNING"],
         cwd=here, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
@@ -102,11 +82,10 @@ def main():
         sender.start()
         while len(ids) < PLAIN // 4:
             time.sleep(0.01)
-        server.send_signal(signal.SIGKILL)
-        server.wait()
-        server = start(directory, resp_port, amqp_port)
+        server.kill()
+        server.start()
         sender.join()
-        results = redis.Redis(port=resp_port)
+        results = server.redis()
         end = time.time() + 90
         missing = dict(ids)
         while missing and time.time() < end:
@@ -126,6 +105,7 @@ def main():
         assert [c.get(timeout=60) for c in chains] == [i + 6 for i in range(CHAINS)]
         assert group(add.s(i, i) for i in range(20))().get(timeout=60) == [2 * i for i in range(20)]
         print(f"{PLAIN} tasks over a SIGKILL, {CHAINS} chains and a group: every result arrived")
+        print(f"{PLAIN + CHAINS + 20} checks passed")
     except BaseException:
         log.flush()
         print(open(log.name).read()[-4000:], file=sys.stderr)
@@ -133,9 +113,6 @@ def main():
     finally:
         os.killpg(worker.pid, signal.SIGKILL)
         worker.wait()
-        server.kill()
-        server.wait()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

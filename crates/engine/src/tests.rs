@@ -1,118 +1,32 @@
-//! The property that guards the heart: whatever is done, the log replayed gives the same durable state. And what
-//! spans both worlds is one record.
+//! The properties that guard the heart: whatever is done, the log replayed gives the same durable state; whenever the
+//! power goes, what was synced is there and nothing is there by half. And what spans both worlds is one record.
+
+mod power_loss;
+mod world;
 
 use crate::Engine;
-use leveret_amqp::{Properties, PropertyValues, Table};
-use leveret_broker::{Consume, How, Message, QueueDeclare, VhostId};
-use leveret_keyspace::{ArgsBuf, Reply, Row, Run};
+use leveret_amqp::Table;
+use leveret_broker::{Consume, QueueDeclare, VhostId};
+use leveret_keyspace::{ArgsBuf, Reply};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Tail};
 use std::sync::Arc;
-
-fn find(name: &[u8]) -> Run {
-    let rows = leveret_keyspace::commands::TABLES.iter().copied().flatten();
-    let mut found = rows.filter(|row: &&Row| row.spec.name.as_bytes().eq_ignore_ascii_case(name));
-    found.next().expect("the command is there").run
-}
-
-fn run(engine: &mut Engine, line: &str) -> String {
-    let args: ArgsBuf = line.split(' ').map(str::as_bytes).collect();
-    let mut out = Vec::new();
-    let name = args.as_args().get(0).expect("a line is not empty").to_vec();
-    engine.run(find(&name), 0, args.as_args(), &mut Reply::new(&mut out, Version::Resp2));
-    String::from_utf8_lossy(&out).into_owned()
-}
-
-fn replayed(disk: &FaultyDisk) -> Engine {
-    let mut engine = Engine::new(99, 1);
-    let mut log =
-        Log::open(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 }).expect("the log opens");
-    log.replay(&mut |record| engine.apply(&record)).expect("the log replays");
-    engine
-}
-
-fn message(body: String, persistent: bool) -> Arc<Message> {
-    let mut properties = Vec::new();
-    PropertyValues { delivery_mode: Some(if persistent { 2 } else { 1 }), ..PropertyValues::default() }
-        .encode(&mut properties);
-    Properties::parse(&properties).expect("they were made above");
-    let message =
-        Message::new(Box::from(&b""[..]), Box::from(&b"q"[..]), properties.into(), body.into_bytes().into());
-    Arc::new(message.expect("the properties are valid"))
-}
-
-/// One random operation of either world.
-fn step(
-    engine: &mut Engine,
-    rng: &mut fastrand::Rng,
-    held: &mut Vec<(leveret_broker::QueueId, u64)>,
-    session: u64,
-) {
-    let key = rng.u8(..6);
-    let vhost = VhostId(0);
-    match rng.u8(..16) {
-        0 => drop(run(engine, &format!("SET k{key} {}", rng.u16(..)))),
-        1 => drop(run(engine, &format!("SET k{key} value PX {}", rng.u8(1..)))),
-        2 => drop(run(engine, &format!("INCR k{key}"))),
-        3 => drop(run(engine, &format!("APPEND k{key} tail"))),
-        4 => drop(run(engine, &format!("DEL k{key}"))),
-        5 => drop(run(engine, &format!("RPUSH l{key} a b c"))),
-        6 => drop(run(engine, &format!("LPOP l{key} {}", rng.u8(1..3)))),
-        7 => drop(run(engine, &format!("RENAME l{key} l{}", rng.u8(..6)))),
-        8 => drop(run(engine, &format!("PEXPIRE l{key} {}", rng.u8(1..)))),
-        9 => drop(run(engine, &format!("PERSIST k{key}"))),
-        10 | 11 => {
-            let message = message(format!("m{}", rng.u32(..)), rng.bool());
-            engine.on_broker(|txn| txn.publish(vhost, &message)).expect("the default exchange is there");
-        }
-        12 => {
-            let got =
-                engine.on_broker(|txn| txn.get(vhost, session, 1, b"q", false)).expect("the queue is there");
-            held.extend(got.map(|got| (got.queue, got.seq)));
-        }
-        13 | 14 => {
-            if !held.is_empty() {
-                let (queue, seq) = held.swap_remove(rng.usize(..held.len()));
-                let how = if rng.bool() { How::Ack } else { How::Requeue };
-                engine.on_broker(|txn| txn.settle(session, 1, queue, seq, how));
-            }
-        }
-        _ => {
-            engine.enter(engine.now_ms() + u64::from(rng.u8(..)));
-            engine.tick();
-        }
-    }
-}
+use world::{World, find, message, replayed, run};
 
 #[test]
 fn the_log_replayed_is_the_state() {
     for seed in 0..60 {
-        let mut rng = fastrand::Rng::with_seed(seed);
         let disk = FaultyDisk::new(seed);
-        let mut log = Log::open(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 })
-            .expect("an empty disk opens");
-        log.replay(&mut |_| Ok(())).expect("an empty disk replays");
-        let (mut engine, mut tail, mut held) = (Engine::new(seed, 1), Tail::default(), Vec::new());
-        engine.enter(1_000_000);
-        let session = engine.open_session(0);
-        let declare = QueueDeclare {
-            name: b"q",
-            passive: false,
-            durable: true,
-            exclusive: false,
-            auto_delete: false,
-            arguments: Table::from_validated(b""),
-        };
-        engine.on_broker(|txn| txn.queue_declare(VhostId(0), session, &declare)).expect("the name is free");
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut world = World::open(&disk, seed);
         for _ in 0..400 {
-            step(&mut engine, &mut rng, &mut held, session);
-            engine.take_tail(&mut tail);
-            log.write(&mut tail).expect("the disk is fine");
+            world.step(&mut rng);
+            world.write().expect("the disk is fine");
         }
-        let replayed = replayed(&disk);
-        assert_eq!(replayed.digest(), engine.digest(), "seed {seed}");
-        assert_eq!(replayed.position(), engine.position(), "seed {seed}");
+        let replayed = replayed(&disk, u64::MAX);
+        assert_eq!(replayed.digest(), world.engine.digest(), "seed {seed}");
+        assert_eq!(replayed.position(), world.engine.position(), "seed {seed}");
     }
 }
 
@@ -124,7 +38,7 @@ fn keys_and_messages_of_one_commit_are_one_record() {
     let (mut engine, mut tail) = (Engine::new(1, 1), Tail::default());
     let session = engine.open_session(0);
     let declare = QueueDeclare {
-        name: b"q",
+        name: b"order",
         passive: false,
         durable: true,
         exclusive: false,
@@ -136,13 +50,13 @@ fn keys_and_messages_of_one_commit_are_one_record() {
     engine.begin();
     run(&mut engine, "SET order paid");
     engine
-        .on_broker(|txn| txn.publish(VhostId(0), &message("paid".into(), true)))
+        .on_broker(|txn| txn.publish(VhostId(0), &message("order", "paid".into(), true)))
         .expect("the default exchange is there");
     engine.end();
     assert_eq!(engine.position(), before + 1);
     engine.take_tail(&mut tail);
     log.write(&mut tail).expect("the disk is fine");
-    assert_eq!(replayed(&disk).digest(), engine.digest());
+    assert_eq!(replayed(&disk, u64::MAX).digest(), engine.digest());
 }
 
 #[test]
@@ -194,7 +108,7 @@ fn a_closed_session_gives_everything_back() {
     engine.on_broker(|txn| txn.consume(VhostId(0), &consume(owner))).expect("the queue is there");
     for i in 0..3 {
         engine
-            .on_broker(|txn| txn.publish(VhostId(0), &message(format!("{i}"), true)))
+            .on_broker(|txn| txn.publish(VhostId(0), &message("q", format!("{i}"), true)))
             .expect("the default exchange is there");
     }
     assert_eq!(engine.broker.counts()[3], 3);

@@ -1,0 +1,208 @@
+//! An engine over a disk that fails, and random operations of both worlds on it.
+
+use crate::Engine;
+use leveret_amqp::{Properties, PropertyValues, Table};
+use leveret_broker::{Consume, How, Message, QueueDeclare, QueueId, VhostId};
+use leveret_keyspace::{ArgsBuf, Reply, Row, Run};
+use leveret_resp::Version;
+use leveret_wal::faulty::FaultyDisk;
+use leveret_wal::{Error, Log, Options, Syncer, Tail};
+use std::sync::Arc;
+
+const VHOST: VhostId = VhostId(0);
+/// Small, so that a run crosses many segments.
+const OPTIONS: Options = Options { segment_bytes: 16 * 1024 };
+const QUEUES: [&[u8]; 3] = [b"q0", b"q1", b"q2"];
+
+pub(super) fn find(name: &[u8]) -> Run {
+    let rows = leveret_keyspace::commands::TABLES.iter().copied().flatten();
+    let mut found = rows.filter(|row: &&Row| row.spec.name.as_bytes().eq_ignore_ascii_case(name));
+    found.next().expect("the command is there").run
+}
+
+pub(super) fn run(engine: &mut Engine, line: &str) -> String {
+    let args: ArgsBuf = line.split(' ').map(str::as_bytes).collect();
+    let mut out = Vec::new();
+    let name = args.as_args().get(0).expect("a line is not empty").to_vec();
+    engine.run(find(&name), 0, args.as_args(), &mut Reply::new(&mut out, Version::Resp2));
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// The state that the log on the disk gives up to a position.
+pub(super) fn replayed(disk: &FaultyDisk, last: u64) -> Engine {
+    let mut engine = Engine::new(99, 1);
+    let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).expect("the log opens");
+    let mut apply = |record: leveret_wal::Record<'_>| {
+        if record.head.position <= last { engine.apply(&record) } else { Ok(()) }
+    };
+    log.replay(&mut apply).expect("the log replays");
+    engine
+}
+
+pub(super) fn message(routing_key: &str, body: String, persistent: bool) -> Arc<Message> {
+    publish_to("", routing_key, body, persistent)
+}
+
+fn publish_to(exchange: &str, routing_key: &str, body: String, persistent: bool) -> Arc<Message> {
+    let mut properties = Vec::new();
+    PropertyValues { delivery_mode: Some(if persistent { 2 } else { 1 }), ..PropertyValues::default() }
+        .encode(&mut properties);
+    Properties::parse(&properties).expect("they were made above");
+    let message = Message::new(
+        exchange.as_bytes().into(),
+        routing_key.as_bytes().into(),
+        properties.into(),
+        body.into_bytes().into(),
+    );
+    Arc::new(message.expect("the properties are valid"))
+}
+
+/// An engine, its log, and what its one session holds.
+pub(super) struct World {
+    pub(super) engine: Engine,
+    pub(super) syncer: Syncer,
+    log: Log,
+    tail: Tail,
+    session: u64,
+    held: Vec<(QueueId, u64)>,
+}
+
+impl World {
+    /// Recovers what is on the disk.
+    pub(super) fn open(disk: &FaultyDisk, seed: u64) -> Self {
+        let mut engine = Engine::new(seed, 1);
+        let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).expect("the log opens");
+        log.replay(&mut |record| engine.apply(&record)).expect("the log replays");
+        engine.after_replay(1_000_000);
+        let session = engine.open_session(0);
+        let syncer = log.syncer();
+        Self { engine, syncer, log, tail: Tail::default(), session, held: Vec::new() }
+    }
+
+    /// Hands what was executed to the disk, unsynced.
+    pub(super) fn write(&mut self) -> Result<u64, Error> {
+        self.engine.take_tail(&mut self.tail);
+        self.log.write(&mut self.tail)
+    }
+
+    /// One random operation of either world; now and then several of them as one commit.
+    pub(super) fn step(&mut self, rng: &mut fastrand::Rng) {
+        if rng.u8(..8) > 0 {
+            return self.operation(rng);
+        }
+        self.engine.begin();
+        for _ in 0..rng.u8(1..6) {
+            self.operation(rng);
+        }
+        // Its two halves are equal at every commit.
+        let value = rng.u32(..);
+        run(&mut self.engine, &format!("SET left {value}"));
+        self.publish("", "q0", rng);
+        run(&mut self.engine, &format!("SET right {value}"));
+        self.engine.end();
+    }
+
+    fn operation(&mut self, rng: &mut fastrand::Rng) {
+        let key = rng.u8(..6);
+        let engine = &mut self.engine;
+        match rng.u8(..20) {
+            0 => drop(run(engine, &format!("SET k{key} {}", rng.u16(..)))),
+            1 => drop(run(engine, &format!("SET k{key} value PX {}", rng.u8(1..)))),
+            2 => drop(run(engine, &format!("INCR k{key}"))),
+            3 => drop(run(engine, &format!("APPEND k{key} {}", "tail".repeat(rng.usize(1..40))))),
+            4 => drop(run(engine, &format!("DEL k{key}"))),
+            5 => drop(run(engine, &format!("RPUSH l{key} a b c"))),
+            6 => drop(run(engine, &format!("LPOP l{key} {}", rng.u8(1..3)))),
+            7 => drop(run(engine, &format!("RENAME l{key} l{}", rng.u8(..6)))),
+            8 => drop(run(engine, &format!("PEXPIRE l{key} {}", rng.u8(1..)))),
+            9 => drop(run(engine, &format!("PERSIST k{key}"))),
+            10 | 11 => self.publish("", ["q0", "q1", "q2"][rng.usize(..3)], rng),
+            12 => self.publish("amq.topic", ["a.b", "b.c"][rng.usize(..2)], rng),
+            13 => self.declare(rng),
+            14 => self.bind(rng),
+            15 => self.get(rng),
+            16 | 17 => self.settle(rng),
+            18 if rng.u8(..4) == 0 => self.delete(rng),
+            18 => self.consume(rng),
+            _ => {
+                engine.enter(engine.now_ms() + u64::from(rng.u8(..)));
+                engine.tick();
+            }
+        }
+    }
+
+    fn queue(rng: &mut fastrand::Rng) -> &'static [u8] {
+        QUEUES[rng.usize(..QUEUES.len())]
+    }
+
+    fn publish(&mut self, exchange: &str, key: &str, rng: &mut fastrand::Rng) {
+        let message = publish_to(exchange, key, format!("m{}", rng.u32(..)), rng.u8(..3) > 0);
+        let published = self.engine.on_broker(|txn| txn.publish(VHOST, &message));
+        published.expect("the predeclared exchanges are there");
+    }
+
+    // What follows is refused when a queue is missing or another was declared: a refusal changes nothing.
+
+    fn declare(&mut self, rng: &mut fastrand::Rng) {
+        let declare = QueueDeclare {
+            name: Self::queue(rng),
+            passive: false,
+            durable: rng.u8(..4) > 0,
+            exclusive: rng.u8(..8) == 0,
+            auto_delete: false,
+            arguments: Table::from_validated(b""),
+        };
+        let _ = self.engine.on_broker(|txn| txn.queue_declare(VHOST, self.session, &declare));
+    }
+
+    fn bind(&mut self, rng: &mut fastrand::Rng) {
+        let key: &[u8] = if rng.bool() { b"a.*" } else { b"#.c" };
+        let (queue, arguments) = (Self::queue(rng), Table::from_validated(b""));
+        let session = self.session;
+        let _ = self.engine.on_broker(|txn| {
+            if key == b"a.*" || queue == b"q1" {
+                txn.queue_bind(VHOST, session, queue, b"amq.topic", key, arguments)
+            } else {
+                txn.queue_unbind(VHOST, session, queue, b"amq.topic", key, arguments)
+            }
+        });
+    }
+
+    fn get(&mut self, rng: &mut fastrand::Rng) {
+        let (queue, no_ack) = (Self::queue(rng), rng.bool());
+        let got = self.engine.on_broker(|txn| txn.get(VHOST, self.session, 1, queue, no_ack));
+        self.held.extend(got.ok().flatten().filter(|_| !no_ack).map(|got| (got.queue, got.seq)));
+    }
+
+    fn settle(&mut self, rng: &mut fastrand::Rng) {
+        if !self.held.is_empty() {
+            let (queue, seq) = self.held.swap_remove(rng.usize(..self.held.len()));
+            let how = if rng.u8(..3) > 0 { How::Ack } else { How::Requeue };
+            self.engine.on_broker(|txn| txn.settle(self.session, 1, queue, seq, how));
+        }
+    }
+
+    fn delete(&mut self, rng: &mut fastrand::Rng) {
+        let _ = self
+            .engine
+            .on_broker(|txn| txn.queue_delete(VHOST, self.session, Self::queue(rng), false, false));
+    }
+
+    /// A consumer for a moment; its deliveries are held from then on, or go back with its session.
+    fn consume(&mut self, rng: &mut fastrand::Rng) {
+        let session = self.engine.open_session(0);
+        let consume = Consume {
+            session,
+            channel: 1,
+            queue: Self::queue(rng),
+            tag: b"t",
+            no_ack: rng.bool(),
+            exclusive: false,
+            no_local: false,
+            prefetch: 4,
+            arguments: Table::from_validated(b""),
+        };
+        let _ = self.engine.on_broker(|txn| txn.consume(VHOST, &consume));
+        self.engine.close_session(session);
+    }
+}
