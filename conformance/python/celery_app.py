@@ -57,6 +57,17 @@ def main():
         run(server)
 
 
+def tell(server, chains):
+    """What of the chains is there: which results, and how many tasks wait."""
+    results, queue = server.redis(), server.amqp().channel().queue_declare("celery", passive=True).method
+    print(f"the queue has {queue.message_count} ready tasks and {queue.consumer_count} consumers")
+    for i, last in enumerate(chains):
+        ids = [last.parent.parent.id, last.parent.id, last.id]
+        stored = [results.get(f"celery-task-meta-{id}") for id in ids]
+        if not all(stored):
+            print(f"chain {i}: results of {ids} are {stored}")
+
+
 def run(server):
     os.environ["CELERY_BROKER"] = f"amqp://guest:guest@127.0.0.1:{server.amqp_port}//"
     os.environ["CELERY_BACKEND"] = f"redis://127.0.0.1:{server.resp_port}/0"
@@ -102,7 +113,11 @@ def run(server):
 
         add = celery_app.add
         chains = [chain(add.s(i, 1), add.s(2), add.s(3))() for i in range(CHAINS)]
-        assert [c.get(timeout=60) for c in chains] == [i + 6 for i in range(CHAINS)]
+        try:
+            assert [c.get(timeout=60) for c in chains] == [i + 6 for i in range(CHAINS)]
+        except Exception:
+            tell(server, chains)
+            raise
         assert group(add.s(i, i) for i in range(20))().get(timeout=60) == [2 * i for i in range(20)]
         print(f"{PLAIN} tasks over a SIGKILL, {CHAINS} chains and a group: every result arrived")
         print(f"{PLAIN + CHAINS + 20} checks passed")

@@ -192,9 +192,9 @@ impl Broker {
             for entry in entries.into_iter().filter(|entry| entry.message.persistent) {
                 hasher.write_u64(entry.seq);
                 hasher.write_u64(entry.deadline);
-                hasher.write(&entry.message.routing_key);
-                hasher.write(&entry.message.properties);
-                hasher.write(&entry.message.body);
+                hasher.write(entry.message.routing_key());
+                hasher.write(entry.message.properties());
+                hasher.write(entry.message.body());
             }
             hasher.finish()
         });

@@ -4,7 +4,6 @@
 use crate::exchange::{Binding, Destination, Kind};
 use crate::txn::Txn;
 use crate::{Broker, ExchangeId, Message, QueueId, VhostId};
-use bytes::Bytes;
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
 use std::sync::Arc;
 
@@ -93,7 +92,10 @@ impl Change<'_> {
             Change::Unbind { source, binding } => record_binding(out, UNBIND, *source, binding),
             Change::Message(message) => {
                 out.push(MESSAGE);
-                strings(out, &[&message.exchange, &message.routing_key, &message.properties, &message.body]);
+                strings(
+                    out,
+                    &[message.exchange(), message.routing_key(), message.properties(), message.body()],
+                );
             }
             Change::Enqueue { queue, seq, deadline } => {
                 numbers(out, ENQUEUE, &[queue.0.into(), *seq, *deadline]);
@@ -134,6 +136,10 @@ fn read_binding(fields: &mut Reader<'_>) -> Result<(ExchangeId, Binding), Malfor
     Ok((source, Binding { destination, key: fields.bytes()?.into(), arguments: fields.bytes()?.into() }))
 }
 
+fn short<'a>(fields: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
+    fields.bytes().and_then(|bytes| if bytes.len() <= 255 { Ok(bytes) } else { Err(Malformed) })
+}
+
 impl Broker {
     /// Applies one recorded change whose tag has been read: replay.
     pub fn apply(&mut self, tag: u8, fields: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -165,8 +171,8 @@ impl Broker {
                 txn.remove_bindings(source, |other| *other == binding);
             }
             MESSAGE => {
-                let (exchange, routing_key) = (fields.bytes()?.into(), fields.bytes()?.into());
-                let (properties, body) = (fields.bytes()?.into(), Bytes::copy_from_slice(fields.bytes()?));
+                let (exchange, routing_key) = (short(fields)?, short(fields)?);
+                let (properties, body) = (fields.bytes()?, fields.bytes()?);
                 let message = Message::new(exchange, routing_key, properties, body).map_err(|_| Malformed)?;
                 self.replaying = Some(Arc::new(message));
                 return Ok(());

@@ -14,7 +14,7 @@ mod txn;
 pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostId};
 pub use change::CHANGE_TAGS;
 pub use exception::Exception;
-pub use message::Message;
+pub use message::{Message, MessageParts};
 pub use txn::{Consume, Declared, Delivery, ExchangeDeclare, How, Published, QueueDeclare, Txn};
 
 /// Milliseconds since the Unix epoch.

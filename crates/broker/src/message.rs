@@ -1,41 +1,126 @@
-//! A message as it was published, shared by all queues that hold it.
+//! A message as it was published, shared by all queues that hold it: one allocation for everything it consists of.
 
 use crate::Exception;
-use bytes::Bytes;
 use leveret_amqp::{Properties, ReplyCode};
+use smallvec::SmallVec;
 
 /// A published message. The properties are kept byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The exchange it was published to.
-    pub exchange: Box<[u8]>,
-    /// Its routing key.
-    pub routing_key: Box<[u8]>,
-    /// Property flags and list, as they came.
-    pub properties: Box<[u8]>,
-    /// The content.
-    pub body: Bytes,
+    /// Exchange, routing key, properties and body, one behind the other.
+    bytes: Box<[u8]>,
+    exchange_len: u8,
+    routing_key_len: u8,
     /// `delivery_mode` 2.
     pub persistent: bool,
+    properties_len: u32,
     /// `expiration`, in milliseconds.
     pub ttl_ms: Option<u64>,
 }
 
 impl Message {
-    /// Checks the properties that the broker acts on.
+    /// A whole message. Exchange and routing key have at most 255 bytes.
     pub fn new(
-        exchange: Box<[u8]>,
-        routing_key: Box<[u8]>,
-        properties: Box<[u8]>,
-        body: Bytes,
+        exchange: &[u8],
+        routing_key: &[u8],
+        properties: &[u8],
+        body: &[u8],
     ) -> Result<Self, Exception> {
-        let parsed = Properties::parse(&properties)
+        let mut parts = MessageParts::new(exchange, routing_key);
+        parts.header(properties, body.len());
+        parts.bytes.extend_from_slice(body);
+        parts.complete()
+    }
+
+    /// The exchange it was published to.
+    #[inline]
+    pub fn exchange(&self) -> &[u8] {
+        self.part(0, self.exchange_len.into())
+    }
+
+    /// Its routing key.
+    #[inline]
+    pub fn routing_key(&self) -> &[u8] {
+        self.part(self.exchange_len.into(), self.routing_key_len.into())
+    }
+
+    /// Property flags and list, as they came.
+    #[inline]
+    pub fn properties(&self) -> &[u8] {
+        let names = usize::from(self.exchange_len) + usize::from(self.routing_key_len);
+        self.part(names, self.properties_len as usize)
+    }
+
+    /// The content.
+    #[inline]
+    pub fn body(&self) -> &[u8] {
+        let start =
+            usize::from(self.exchange_len) + usize::from(self.routing_key_len) + self.properties_len as usize;
+        self.bytes.get(start..).unwrap_or_default()
+    }
+
+    fn part(&self, start: usize, len: usize) -> &[u8] {
+        self.bytes.get(start..start + len).unwrap_or_default()
+    }
+}
+
+/// A message that is arriving: the names first, then the header, then the body in parts.
+#[derive(Debug, Clone)]
+pub struct MessageParts {
+    /// Kept aside until the header tells how much room is needed, so that one allocation suffices.
+    names: SmallVec<[u8; 64]>,
+    bytes: Vec<u8>,
+    exchange_len: u8,
+    routing_key_len: u8,
+    properties_len: u32,
+    body_len: usize,
+}
+
+impl MessageParts {
+    /// Begins with the names, of at most 255 bytes each.
+    pub fn new(exchange: &[u8], routing_key: &[u8]) -> Self {
+        let lens = (u8::try_from(exchange.len()), u8::try_from(routing_key.len()));
+        let (Ok(exchange_len), Ok(routing_key_len)) = lens else {
+            panic!("a short string of AMQP has at most 255 bytes")
+        };
+        let mut names = SmallVec::from_slice(exchange);
+        names.extend_from_slice(routing_key);
+        Self { names, bytes: Vec::new(), exchange_len, routing_key_len, properties_len: 0, body_len: 0 }
+    }
+
+    /// The properties have come, and how long the body is going to be.
+    pub fn header(&mut self, properties: &[u8], body_len: usize) {
+        let before = self.names.len() + properties.len();
+        // What is only announced costs nothing beyond this.
+        self.bytes.reserve_exact(before + body_len.min(RESERVED_MAX));
+        self.bytes.extend_from_slice(&self.names);
+        self.bytes.extend_from_slice(properties);
+        self.properties_len = properties.len() as u32;
+        self.body_len = body_len;
+    }
+
+    /// Another part of the body; gives how many bytes are missing, or how many there are too many.
+    pub fn body(&mut self, part: &[u8]) -> Result<usize, usize> {
+        self.bytes.extend_from_slice(part);
+        let len = self.bytes.len() - self.names.len() - self.properties_len as usize;
+        self.body_len.checked_sub(len).ok_or(len - self.body_len)
+    }
+
+    /// Checks the properties that the broker acts on.
+    pub fn complete(self) -> Result<Message, Exception> {
+        let Self { names, bytes, exchange_len, routing_key_len, properties_len, .. } = self;
+        let properties = bytes.get(names.len()..names.len() + properties_len as usize).unwrap_or_default();
+        let parsed = Properties::parse(properties)
             .map_err(|error| Exception::new(ReplyCode::SyntaxError, error.to_string()))?;
         let persistent = parsed.delivery_mode() == Some(2);
         let ttl_ms = parsed.expiration().map(expiration).transpose()?;
-        Ok(Self { exchange, routing_key, properties, body, persistent, ttl_ms })
+        let bytes = bytes.into_boxed_slice();
+        Ok(Message { bytes, exchange_len, routing_key_len, persistent, properties_len, ttl_ms })
     }
 }
+
+/// Bytes of an announced body that are reserved at once.
+const RESERVED_MAX: usize = 1024 * 1024;
 
 /// RabbitMQ: per-message TTL.
 fn expiration(text: &[u8]) -> Result<u64, Exception> {

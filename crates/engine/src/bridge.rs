@@ -2,7 +2,6 @@
 //! changes of keys beside it are one record.
 
 use crate::engine::Engine;
-use bytes::Bytes;
 use leveret_amqp::{PropertyValues, TableBuf, Value};
 use leveret_broker::Message;
 use leveret_keyspace::command::Group;
@@ -75,8 +74,7 @@ fn publish(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     values.encode(&mut properties);
     let refused =
         |exception: leveret_broker::Exception| Error::Other(format!("ERR {}", exception.text).into());
-    let body = Bytes::copy_from_slice(&args[3]);
-    let message = Message::new(args[1].into(), args[2].into(), properties.into(), body).map_err(refused)?;
+    let message = Message::new(&args[1], &args[2], &properties, &args[3]).map_err(refused)?;
     let vhost = engine.broker.vhost(vhost).ok_or(Error::new("ERR NOT_FOUND - no such vhost"))?;
     let message = Arc::new(message);
     let published = engine.on_broker(|txn| txn.publish(vhost, &message)).map_err(refused)?;

@@ -3,6 +3,7 @@
 mod channel;
 mod content;
 mod handshake;
+mod incoming;
 mod methods;
 mod session;
 

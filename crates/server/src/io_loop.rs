@@ -231,7 +231,8 @@ impl IoLoop {
                 }
                 Protocol::Amqp => {
                     self.amqp_count += 1;
-                    let session = AmqpSession::new(id, stream.is_loopback(), now_ms);
+                    let session =
+                        AmqpSession::new(id, stream.is_loopback(), shared.settings.message_bytes_max, now_ms);
                     (&shared.stats.amqp_connections, Session::Amqp(Box::new(session)))
                 }
             };

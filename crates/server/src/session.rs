@@ -30,7 +30,7 @@ impl Session {
     pub(crate) fn decode(&mut self, now_ms: u64) {
         match self {
             Session::Resp(session) => session.decode(),
-            Session::Amqp(session) => session.fed(now_ms),
+            Session::Amqp(session) => session.decode(now_ms),
         }
     }
 
@@ -61,7 +61,7 @@ impl Session {
     pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Vec<u8>) -> bool {
         match self {
             Session::Resp(session) => session.execute(engine, shared, out) != Turn::Closing,
-            Session::Amqp(session) => session.execute(engine, shared, out),
+            Session::Amqp(session) => session.execute(engine, out),
         }
     }
 

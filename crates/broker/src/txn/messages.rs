@@ -88,21 +88,21 @@ impl Txn<'_> {
         message: &Message,
         route: &mut Vec<Destination>,
     ) -> Result<(), Exception> {
-        if message.exchange.is_empty() {
-            route.extend(self.find_queue(vhost, &message.routing_key).map(Destination::Queue));
+        if message.exchange().is_empty() {
+            route.extend(self.find_queue(vhost, message.routing_key()).map(Destination::Queue));
             return Ok(());
         }
-        let id = self.exchange_id(vhost, &message.exchange)?;
+        let id = self.exchange_id(vhost, message.exchange())?;
         let Some(exchange) = self.broker.exchanges.get(&id) else { return Ok(()) };
         if exchange.internal {
             let text = format!(
                 "cannot publish to internal exchange '{}' in vhost '{}'",
-                shown(&message.exchange),
+                shown(message.exchange()),
                 self.vhost_name(vhost)
             );
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
-        exchange.route(&message.routing_key, route);
+        exchange.route(message.routing_key(), route);
         // Exchanges that exchanges lead to, each once; then each queue once.
         let mut visited = vec![id];
         let mut i = 0;
@@ -112,7 +112,7 @@ impl Txn<'_> {
             {
                 visited.push(next);
                 if let Some(exchange) = self.broker.exchanges.get(&next) {
-                    exchange.route(&message.routing_key, route);
+                    exchange.route(message.routing_key(), route);
                 }
             }
             i += 1;

@@ -48,12 +48,7 @@ fn publish_to(exchange: &str, routing_key: &str, body: String, persistent: bool)
     PropertyValues { delivery_mode: Some(if persistent { 2 } else { 1 }), ..PropertyValues::default() }
         .encode(&mut properties);
     Properties::parse(&properties).expect("they were made above");
-    let message = Message::new(
-        exchange.as_bytes().into(),
-        routing_key.as_bytes().into(),
-        properties.into(),
-        body.into_bytes().into(),
-    );
+    let message = Message::new(exchange.as_bytes(), routing_key.as_bytes(), &properties, body.as_bytes());
     Arc::new(message.expect("the properties are valid"))
 }
 

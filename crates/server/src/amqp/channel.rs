@@ -1,19 +1,9 @@
-//! One channel: the message that is arriving, the map from delivery tags to queue entries, and the confirms that wait
+//! One channel: the map from delivery tags to queue entries, and the confirms that wait
 //! for the disk. The queue entries themselves belong to the engine.
 
 use leveret_engine::Position;
 use leveret_engine::broker::QueueId;
 use std::collections::{BTreeMap, VecDeque};
-
-/// A `basic.publish` whose content has not all come.
-pub(crate) struct Arriving {
-    pub(crate) exchange: Box<[u8]>,
-    pub(crate) routing_key: Box<[u8]>,
-    pub(crate) mandatory: bool,
-    /// Body size and raw properties, once the header has come.
-    pub(crate) header: Option<(u64, Box<[u8]>)>,
-    pub(crate) body: Vec<u8>,
-}
 
 /// A confirm that has not left.
 #[derive(Clone, Copy)]
@@ -53,7 +43,6 @@ impl Confirms {
 pub(crate) struct Channel {
     /// We have closed it and wait for `channel.close-ok`.
     pub(crate) closing: bool,
-    pub(crate) arriving: Option<Arriving>,
     pub(crate) confirms: Option<Confirms>,
     /// The queue that an empty name means. (AMQP 0-9-1 1.7.2.1)
     pub(crate) last_queue: Box<[u8]>,

@@ -1,128 +1,45 @@
 //! Messages on a channel: a publish as it arrives, what is delivered and got, and how it is settled.
 
-use crate::amqp::channel::{Arriving, Channel};
+use crate::amqp::channel::Channel;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
-use crate::shared::Shared;
 use leveret_amqp as amqp;
-use leveret_amqp::{ContentHeader, Method, ReplyCode};
+use leveret_amqp::{Method, ReplyCode};
 use leveret_engine::broker::{self, Event, How, QueueId, VhostId};
 use leveret_engine::{Engine, Position};
+use std::sync::Arc;
 
 impl AmqpSession {
-    pub(crate) fn publish(&mut self, number: u16, m: &amqp::BasicPublish<'_>) -> Outcome {
-        if m.immediate {
-            return Err(Failure::connection(ReplyCode::NotImplemented, "immediate=true"));
-        }
-        if let Some(channel) = self.channels.get_mut(&number) {
-            channel.arriving = Some(Arriving {
-                exchange: m.exchange.into(),
-                routing_key: m.routing_key.into(),
-                mandatory: m.mandatory,
-                header: None,
-                body: Vec::new(),
-            });
-        }
-        Ok(())
-    }
-
-    pub(crate) fn content_header(
-        &mut self,
-        engine: &mut Engine,
-        shared: &Shared,
-        number: u16,
-        payload: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Outcome {
-        let Some(channel) = self.channels.get_mut(&number).filter(|channel| !channel.closing) else {
-            return Ok(());
-        };
-        let header = ContentHeader::parse(payload)
-            .map_err(|error| Failure::connection(error.reply_code(), error.to_string()))?;
-        let Some(arriving) = channel.arriving.as_mut().filter(|arriving| arriving.header.is_none()) else {
-            return Err(Failure::connection(
-                ReplyCode::UnexpectedFrame,
-                "expected method frame, got content header frame instead",
-            ));
-        };
-        let (size, max) = (header.body_size, shared.settings.message_bytes_max);
-        if size > max {
-            channel.arriving = None;
-            let text =
-                format!("PRECONDITION_FAILED - message size {size} is larger than configured max size {max}");
-            return Err(broker::Exception { code: 406, text, hard: false }.into());
-        }
-        arriving.header = Some((size, header.properties.raw().into()));
-        arriving.body.reserve((size as usize).min(1024 * 1024));
-        if size == 0 { self.complete(engine, number, out) } else { Ok(()) }
-    }
-
-    pub(crate) fn content_body(
+    /// A whole message on a channel; one that is closing or was never opened takes none.
+    pub(crate) fn publish(
         &mut self,
         engine: &mut Engine,
         number: u16,
-        payload: &[u8],
+        mandatory: bool,
+        message: &Arc<broker::Message>,
         out: &mut Vec<u8>,
     ) -> Outcome {
-        let Some(channel) = self.channels.get_mut(&number).filter(|channel| !channel.closing) else {
-            return Ok(());
-        };
-        let Some((arriving, size)) = channel
-            .arriving
-            .as_mut()
-            .and_then(|a| a.header.as_ref().map(|(size, _)| *size).map(|size| (a, size)))
-        else {
-            return Err(Failure::connection(
-                ReplyCode::UnexpectedFrame,
-                "expected method frame, got content body frame instead",
-            ));
-        };
-        arriving.body.extend_from_slice(payload);
-        let len = arriving.body.len() as u64;
-        if len > size {
-            return Err(Failure::connection(
-                ReplyCode::FrameError,
-                format!("body of {len} bytes is longer than its header said ({size})"),
-            ));
-        }
-        if len == size { self.complete(engine, number, out) } else { Ok(()) }
-    }
-
-    /// The whole message is there.
-    fn complete(&mut self, engine: &mut Engine, number: u16, out: &mut Vec<u8>) -> Outcome {
         let vhost =
             self.vhost.ok_or_else(|| Failure::connection(ReplyCode::CommandInvalid, "no vhost is open"))?;
-        let Some(Arriving { exchange, routing_key, mandatory, header: Some((_, properties)), body }) =
-            self.channels.get_mut(&number).and_then(|channel| channel.arriving.take())
-        else {
-            return Ok(());
-        };
-        if let Some(user) = amqp::Properties::from_validated(&properties).user_id()
-            && user != self.user.as_bytes()
-        {
-            let text = format!(
-                "PRECONDITION_FAILED - user_id property set to '{}' but authenticated user was '{}'",
-                String::from_utf8_lossy(user),
-                self.user
-            );
-            return Err(broker::Exception { code: 406, text, hard: false }.into());
+        match self.channels.get(&number) {
+            Some(channel) if channel.closing => return Ok(()),
+            Some(_) => {}
+            None => return Err(Failure::connection(ReplyCode::ChannelError, "expected 'channel.open'")),
         }
-        let message = broker::Message::new(exchange, routing_key, properties, body.into())?;
-        let message = std::sync::Arc::new(message);
-        let published = engine.on_broker(|txn| txn.publish(vhost, &message))?;
+        let published = engine.on_broker(|txn| txn.publish(vhost, message))?;
         if published.queues == 0 && mandatory {
             let returned = amqp::BasicReturn {
                 reply_code: 312,
                 reply_text: b"NO_ROUTE",
-                exchange: &message.exchange,
-                routing_key: &message.routing_key,
+                exchange: message.exchange(),
+                routing_key: message.routing_key(),
             };
             let frame_max = self.frame_max;
             self.send(number, 0, out, |out| {
                 amqp::encode_content(
                     number,
                     &Method::BasicReturn(returned),
-                    &message.properties,
-                    &message.body,
+                    message.properties(),
+                    message.body(),
                     frame_max,
                     out,
                 );
@@ -153,8 +70,8 @@ impl AmqpSession {
         let ok = amqp::BasicGetOk {
             delivery_tag,
             redelivered: got.redelivered,
-            exchange: &got.message.exchange,
-            routing_key: &got.message.routing_key,
+            exchange: got.message.exchange(),
+            routing_key: got.message.routing_key(),
             message_count: got.message_count as u32,
         };
         let frame_max = self.frame_max;
@@ -162,8 +79,8 @@ impl AmqpSession {
             amqp::encode_content(
                 number,
                 &Method::BasicGetOk(ok),
-                &got.message.properties,
-                &got.message.body,
+                got.message.properties(),
+                got.message.body(),
                 frame_max,
                 out,
             );
@@ -218,16 +135,16 @@ impl AmqpSession {
                     consumer_tag,
                     delivery_tag,
                     redelivered: *redelivered,
-                    exchange: &message.exchange,
-                    routing_key: &message.routing_key,
+                    exchange: message.exchange(),
+                    routing_key: message.routing_key(),
                 };
                 let frame_max = self.frame_max;
                 self.send(*number, 0, out, |out| {
                     amqp::encode_content(
                         *number,
                         &Method::BasicDeliver(deliver),
-                        &message.properties,
-                        &message.body,
+                        message.properties(),
+                        message.body(),
                         frame_max,
                         out,
                     );

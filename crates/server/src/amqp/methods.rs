@@ -36,12 +36,6 @@ impl AmqpSession {
             }
             return Ok(());
         }
-        if channel.arriving.is_some() {
-            return Err(Failure::connection(
-                ReplyCode::UnexpectedFrame,
-                "expected content header for class 60, got method frame instead",
-            ));
-        }
         let vhost =
             self.vhost.ok_or_else(|| Failure::connection(ReplyCode::CommandInvalid, "no vhost is open"))?;
         match method {
@@ -163,7 +157,11 @@ impl AmqpSession {
                 }
                 Ok(())
             }
-            Method::BasicPublish(m) => self.publish(number, &m),
+            // The decoder takes publishes with their content; what is left is one that interrupts another's.
+            Method::BasicPublish(_) => Err(Failure::connection(
+                ReplyCode::UnexpectedFrame,
+                "expected content header for class 60, got method frame instead",
+            )),
             Method::BasicGet(m) => self.get(engine, vhost, number, &m, out),
             Method::BasicAck(m) => self.settle(engine, number, m.delivery_tag, m.multiple, How::Ack),
             Method::BasicReject(m) => self.settle(

@@ -3,8 +3,8 @@
 
 use crate::amqp::channel::Channel;
 use crate::amqp::handshake::Phase;
-use crate::shared::Shared;
-use leveret_amqp::{ChannelClose, ConnectionClose, Frame, FrameKind, Method, ReplyCode};
+use crate::amqp::incoming::{Incoming, Limits, Step};
+use leveret_amqp::{ChannelClose, ConnectionClose, Method, ReplyCode};
 use leveret_engine::broker::{Event, Exception, VhostId};
 use leveret_engine::{Engine, Position, SessionId};
 use std::collections::HashMap;
@@ -47,11 +47,11 @@ pub(crate) struct AmqpSession {
     pub(crate) loopback: bool,
     /// What the disk has, as far as this session knows.
     pub(crate) synced: Position,
+    message_bytes_max: u64,
     input: Vec<u8>,
-    /// Where the next frame begins.
+    /// Up to where the input is decoded.
     at: usize,
-    /// A whole frame may be there.
-    fed: bool,
+    incoming: Incoming,
     /// What the engine has put out for this session.
     pub(crate) events: Vec<Event>,
     received_ms: u64,
@@ -60,7 +60,7 @@ pub(crate) struct AmqpSession {
 
 impl AmqpSession {
     /// A new session; `loopback` tells whether the peer is on this machine.
-    pub(crate) fn new(id: SessionId, loopback: bool, now_ms: u64) -> Self {
+    pub(crate) fn new(id: SessionId, loopback: bool, message_bytes_max: u64, now_ms: u64) -> Self {
         Self {
             id,
             phase: Phase::Header,
@@ -72,9 +72,10 @@ impl AmqpSession {
             channels: HashMap::new(),
             loopback,
             synced: 0,
+            message_bytes_max,
             input: Vec::new(),
             at: 0,
-            fed: false,
+            incoming: Incoming::default(),
             events: Vec::new(),
             received_ms: now_ms,
             sent_ms: now_ms,
@@ -91,95 +92,133 @@ impl AmqpSession {
         &mut self.input
     }
 
-    /// Something has arrived.
-    pub(crate) fn fed(&mut self, now_ms: u64) {
-        self.fed = true;
+    /// Decodes what has arrived. Outside the lock.
+    pub(crate) fn decode(&mut self, now_ms: u64) {
         self.received_ms = now_ms;
+        if self.phase == Phase::Running {
+            self.decode_steps(usize::MAX);
+        }
+    }
+
+    fn decode_steps(&mut self, steps_max: usize) {
+        if self.at > 0 && self.incoming.steps.is_empty() {
+            self.input.drain(..self.at);
+            self.at = 0;
+        }
+        let limits = Limits {
+            frame_max: self.frame_max,
+            message_bytes_max: self.message_bytes_max,
+            user: self.user.as_bytes(),
+        };
+        self.incoming.decode(&self.input, &mut self.at, &limits, steps_max);
     }
 
     /// True when there is something for `execute`.
     pub(crate) fn has_work(&self) -> bool {
-        self.fed
+        !self.incoming.steps.is_empty() || (self.phase != Phase::Running && self.at < self.input.len())
     }
 
     /// Executes what has arrived, under the lock. False when the connection is over.
-    pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Vec<u8>) -> bool {
-        self.fed = false;
+    pub(crate) fn execute(&mut self, engine: &mut Engine, out: &mut Vec<u8>) -> bool {
+        loop {
+            self.execute_steps(engine, out);
+            // Until the connection is open each step decides how the next one is read.
+            let len = match self.phase {
+                Phase::Over => return false,
+                Phase::Header => {
+                    let input = std::mem::take(&mut self.input);
+                    let len = self.protocol_header(input.get(self.at..).unwrap_or_default(), out);
+                    self.input = input;
+                    self.at += len;
+                    len
+                }
+                Phase::Running => {
+                    self.decode_steps(usize::MAX);
+                    self.incoming.steps.len()
+                }
+                Phase::Start | Phase::Tune | Phase::Open | Phase::Closing => {
+                    self.decode_steps(1);
+                    self.incoming.steps.len()
+                }
+            };
+            if len == 0 {
+                break;
+            }
+        }
+        if self.at == self.input.len() {
+            self.at = 0;
+            self.input.clear();
+            if self.input.capacity() > INPUT_KEPT {
+                self.input = Vec::new();
+            }
+        }
+        true
+    }
+
+    fn execute_steps(&mut self, engine: &mut Engine, out: &mut Vec<u8>) {
         let input = std::mem::take(&mut self.input);
-        let mut alive = true;
-        while alive {
-            match self.step(engine, shared, input.get(self.at..).unwrap_or_default(), out) {
-                Ok(0) => break,
-                Ok(len) => self.at += len,
-                Err(failure) => {
-                    let (class_id, method_id) = (0, 0);
-                    self.fail(engine, 0, failure, class_id, method_id, out);
-                    self.at = input.len();
+        let mut steps = std::mem::take(&mut self.incoming.steps);
+        for step in steps.drain(..) {
+            match step {
+                Step::Method { channel, payload, interrupts } => {
+                    let payload = input.get(payload).unwrap_or_default();
+                    self.method_step(engine, channel, payload, interrupts, out);
+                }
+                Step::Publish { channel, mandatory, message } => {
+                    if let Err(failure) = self.publish(engine, channel, mandatory, &message, out) {
+                        self.fail(engine, channel, failure, 60, 40, out);
+                    }
+                }
+                Step::Refused { channel, failure } => {
+                    if channel == 0 || self.is_open(channel) {
+                        self.fail(engine, channel, failure, 60, 40, out);
+                    }
                 }
             }
-            alive = self.phase != Phase::Over;
+            if self.phase == Phase::Over {
+                break;
+            }
         }
+        self.incoming.steps = steps;
         self.input = input;
-        self.input.drain(..self.at);
-        self.at = 0;
-        if self.input.is_empty() && self.input.capacity() > INPUT_KEPT {
-            self.input = Vec::new();
-        }
-        alive
     }
 
-    /// One protocol header or frame; gives the bytes it took, 0 when more must come.
-    fn step(
+    fn method_step(
         &mut self,
         engine: &mut Engine,
-        shared: &Shared,
-        input: &[u8],
+        number: u16,
+        payload: &[u8],
+        interrupts: bool,
         out: &mut Vec<u8>,
-    ) -> Result<usize, Failure> {
-        if self.phase == Phase::Header {
-            return Ok(self.protocol_header(input, out));
-        }
-        let parsed = leveret_amqp::parse(input, self.frame_max);
-        let Some((frame, len)) =
-            parsed.map_err(|error| Failure::connection(ReplyCode::FrameError, error.to_string()))?
-        else {
-            return Ok(0);
-        };
-        self.frame(engine, shared, frame, out);
-        Ok(len)
-    }
-
-    fn frame(&mut self, engine: &mut Engine, shared: &Shared, frame: Frame<'_>, out: &mut Vec<u8>) {
-        let number = frame.channel;
+    ) {
         let mut ids = (0, 0);
-        let result = match frame.kind {
-            FrameKind::Heartbeat => Ok(()),
-            FrameKind::Method => Method::decode(frame.payload)
-                .map_err(|error| Failure::connection(error.reply_code(), error.to_string()))
-                .and_then(|method| {
-                    ids = (method.class_id(), method.method_id());
-                    match self.phase {
-                        Phase::Running => self.method(engine, number, method, out),
-                        Phase::Closing | Phase::Over => {
-                            self.while_closing(&method, out);
-                            Ok(())
-                        }
-                        Phase::Header | Phase::Start | Phase::Tune | Phase::Open => {
-                            self.shake_hands(engine, &method, out)
-                        }
+        let result = Method::decode(payload)
+            .map_err(|error| Failure::connection(error.reply_code(), error.to_string()))
+            .and_then(|method| {
+                ids = (method.class_id(), method.method_id());
+                match self.phase {
+                    Phase::Running if interrupts && self.is_open(number) => Err(Failure::connection(
+                        ReplyCode::UnexpectedFrame,
+                        "expected content header for class 60, got method frame instead",
+                    )),
+                    Phase::Running => self.method(engine, number, method, out),
+                    Phase::Closing | Phase::Over => {
+                        self.while_closing(&method, out);
+                        Ok(())
                     }
-                }),
-            FrameKind::Header if self.phase == Phase::Running => {
-                self.content_header(engine, shared, number, frame.payload, out)
-            }
-            FrameKind::Body if self.phase == Phase::Running => {
-                self.content_body(engine, number, frame.payload, out)
-            }
-            FrameKind::Header | FrameKind::Body => Ok(()),
-        };
+                    Phase::Header | Phase::Start | Phase::Tune | Phase::Open => {
+                        self.shake_hands(engine, &method, out)
+                    }
+                }
+            });
         if let Err(failure) = result {
             self.fail(engine, number, failure, ids.0, ids.1, out);
         }
+    }
+
+    /// True for a channel that is open and not about to close.
+    pub(crate) fn is_open(&self, number: u16) -> bool {
+        self.phase == Phase::Running && self.channels.get(&number).is_some_and(|channel| !channel.closing)
     }
 
     fn while_closing(&mut self, method: &Method<'_>, out: &mut Vec<u8>) {
@@ -203,6 +242,11 @@ impl AmqpSession {
         method_id: u16,
         out: &mut Vec<u8>,
     ) {
+        if self.phase == Phase::Closing {
+            // Another mistake while it was told of the first one.
+            self.phase = Phase::Over;
+            return;
+        }
         let (code, text, hard) = match failure {
             Failure::Exception(exception) => (exception.code, exception.text, exception.hard),
             Failure::Connection(code, text) => (code.code(), code.text(&text), true),
@@ -313,5 +357,5 @@ impl AmqpSession {
 }
 
 const HANDSHAKE_MS: u64 = 10_000;
-/// Input buffers larger than this are given back when they are empty.
+/// An empty input buffer is given back when it is larger than this.
 const INPUT_KEPT: usize = 256 * 1024;
