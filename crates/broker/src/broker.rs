@@ -49,11 +49,29 @@ pub(crate) struct Vhost {
     pub(crate) queues: Map<Box<[u8]>, QueueId>,
 }
 
-/// The limit of a whole channel, and what it holds. (RabbitMQ: basic.qos global)
-#[derive(Default, Clone, Copy)]
-pub(crate) struct ChannelLimit {
+/// A channel that consumes, holds or limits something.
+#[derive(Default)]
+pub(crate) struct Channel {
+    /// The limit of the whole channel; 0 is none. (RabbitMQ: basic.qos global)
     pub(crate) prefetch: u16,
     pub(crate) unacked_count: usize,
+    /// Its consumers.
+    pub(crate) consumers: Map<Arc<[u8]>, QueueId>,
+    /// How many entries of which queue it holds.
+    pub(crate) holds: Vec<(QueueId, usize)>,
+}
+
+impl Channel {
+    pub(crate) fn has_credit(&self) -> bool {
+        self.prefetch == 0 || self.unacked_count < self.prefetch as usize
+    }
+}
+
+/// What goes when a session goes.
+#[derive(Default)]
+pub(crate) struct Owned {
+    pub(crate) channels: Vec<u16>,
+    pub(crate) queues: Vec<QueueId>,
 }
 
 /// RabbitMQ's data.
@@ -65,8 +83,9 @@ pub struct Broker {
     pub(crate) next_queue: u32,
     /// For each session what must reach its client; the engine drains it after every commit.
     pub events: Vec<(SessionId, Event)>,
-    /// Channels with a limit of their own.
-    pub(crate) limits: Map<(SessionId, u16), ChannelLimit>,
+    pub(crate) channels: Map<(SessionId, u16), Channel>,
+    pub(crate) owned: Map<SessionId, Owned>,
+    pub(crate) last_consumer: u64,
     /// When each queue has something due.
     pub(crate) due: BTreeSet<(UnixMillis, QueueId)>,
     /// The message that the changes being replayed speak of.
@@ -92,7 +111,9 @@ impl Broker {
             next_exchange: FIRST_DECLARED,
             next_queue: 1,
             events: Vec::new(),
-            limits: Map::default(),
+            channels: Map::default(),
+            owned: Map::default(),
+            last_consumer: 0,
             due: BTreeSet::new(),
             replaying: None,
             rng: fastrand::Rng::with_seed(seed),

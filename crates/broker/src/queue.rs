@@ -21,12 +21,14 @@ pub(crate) struct Unacked {
     pub(crate) entry: Entry,
     pub(crate) session: SessionId,
     pub(crate) channel: u16,
-    /// `None` for `basic.get`.
-    pub(crate) tag: Option<Arc<[u8]>>,
+    /// The consumer it was delivered to; `None` for `basic.get`.
+    pub(crate) consumer: Option<u64>,
 }
 
 /// A subscription.
 pub(crate) struct Consumer {
+    /// Never used twice: what comes late finds nobody.
+    pub(crate) id: u64,
     pub(crate) session: SessionId,
     pub(crate) channel: u16,
     pub(crate) tag: Arc<[u8]>,

@@ -50,7 +50,7 @@ fn keys_and_messages_of_one_commit_are_one_record() {
     engine.begin();
     run(&mut engine, "SET order paid");
     engine
-        .on_broker(|txn| txn.publish(VhostId(0), &message("order", "paid".into(), true)))
+        .on_broker(|txn| txn.publish(VhostId(0), &message("order", "paid", true)))
         .expect("the default exchange is there");
     engine.end();
     assert_eq!(engine.position(), before + 1);
@@ -108,7 +108,7 @@ fn a_closed_session_gives_everything_back() {
     engine.on_broker(|txn| txn.consume(VhostId(0), &consume(owner))).expect("the queue is there");
     for i in 0..3 {
         engine
-            .on_broker(|txn| txn.publish(VhostId(0), &message("q", format!("{i}"), true)))
+            .on_broker(|txn| txn.publish(VhostId(0), &message("q", &format!("{i}"), true)))
             .expect("the default exchange is there");
     }
     assert_eq!(engine.broker.counts()[3], 3);

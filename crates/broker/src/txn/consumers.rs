@@ -1,9 +1,9 @@
 //! Consumers: who gets the next message, and what happens when they go.
 
 use super::Txn;
-use crate::broker::{ChannelLimit, Event};
+use crate::broker::{Broker, Channel, Event};
 use crate::exception::{Exception, shown};
-use crate::queue::{Consumer, Queue, Unacked};
+use crate::queue::{Consumer, Unacked};
 use crate::{QueueId, SessionId, VhostId};
 use leveret_amqp::{ReplyCode, Table};
 use std::sync::Arc;
@@ -30,13 +30,8 @@ impl Txn<'_> {
     /// Subscribes; gives the tag. (AMQP 0-9-1 1.8.3.3)
     pub fn consume(&mut self, vhost: VhostId, consume: &Consume<'_>) -> Result<Arc<[u8]>, Exception> {
         let Consume { session, channel, no_ack, exclusive, prefetch, .. } = *consume;
-        let taken = self
-            .broker
-            .queues
-            .values()
-            .flat_map(|queue| &queue.consumers)
-            .any(|c| c.session == session && c.channel == channel && *c.tag == *consume.tag);
-        if taken {
+        let state = self.broker.channels.get(&(session, channel));
+        if state.is_some_and(|state| state.consumers.contains_key(consume.tag)) {
             let text = format!("attempt to reuse consumer tag '{}'", shown(consume.tag));
             return Err(Exception::new(ReplyCode::NotAllowed, text));
         }
@@ -50,92 +45,105 @@ impl Txn<'_> {
             let text = format!("queue '{}' in vhost '{vhost_name}' in exclusive use", shown(consume.queue));
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
-        let id = queue.id;
-        queue.consumers.push(Consumer {
+        let queue_id = queue.id;
+        self.broker.last_consumer += 1;
+        let id = self.broker.last_consumer;
+        let tag_kept = tag.clone();
+        let consumer = Consumer {
+            id,
             session,
             channel,
-            tag: tag.clone(),
+            tag: tag_kept,
             no_ack,
             exclusive,
             prefetch,
             priority,
             unacked_count: 0,
-        });
-        self.dispatch(id);
+        };
+        if let Some(queue) = self.broker.queues.get_mut(&queue_id) {
+            queue.consumers.push(consumer);
+        }
+        self.channel(session, channel).consumers.insert(tag.clone(), queue_id);
+        self.dispatch(queue_id);
         Ok(tag)
     }
 
     /// Unsubscribes; what the consumer holds stays with the channel. (AMQP 0-9-1 1.8.3.5)
     pub fn cancel(&mut self, session: SessionId, channel: u16, tag: &[u8]) {
-        self.remove_consumers(|c| c.session == session && c.channel == channel && *c.tag == *tag);
+        let Some(state) = self.broker.channels.get_mut(&(session, channel)) else { return };
+        if let Some(id) = state.consumers.remove(tag) {
+            self.remove_consumer(id, |c| c.session == session && c.channel == channel && *c.tag == *tag);
+            self.serve(vec![id]);
+        }
     }
 
-    fn remove_consumers(&mut self, gone: impl Fn(&Consumer) -> bool) {
-        let now_ms = self.now_ms;
-        let mut touched = Vec::new();
-        for queue in self.broker.queues.values_mut() {
-            let before = queue.consumers.len();
-            queue.consumers.retain(|consumer| !gone(consumer));
-            if queue.consumers.len() < before {
-                queue.turn = 0;
-                queue.expires_at = queue.meaning.expires_ms.map(|ms| now_ms + ms);
-                touched.push((queue.id, queue.auto_delete && queue.consumers.is_empty()));
-            }
+    /// Takes consumers off a queue, which may have been its last use.
+    fn remove_consumer(&mut self, id: QueueId, gone: impl Fn(&Consumer) -> bool) {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        let before = queue.consumers.len();
+        queue.consumers.retain(|consumer| !gone(consumer));
+        if queue.consumers.len() == before {
+            return;
         }
-        for (id, unused) in touched {
-            if unused {
-                self.remove_queue(id);
-            } else {
-                self.broker.note_due(id);
-                self.dispatch(id);
-            }
+        queue.turn = 0;
+        queue.expires_at = queue.meaning.expires_ms.map(|ms| self.now_ms + ms);
+        if queue.auto_delete && queue.consumers.is_empty() {
+            self.remove_queue(id);
         }
+    }
+
+    /// The channel, from its first use on.
+    fn channel(&mut self, session: SessionId, channel: u16) -> &mut Channel {
+        let Broker { channels, owned, .. } = &mut *self.broker;
+        channels.entry((session, channel)).or_insert_with(|| {
+            owned.entry(session).or_default().channels.push(channel);
+            Channel::default()
+        })
     }
 
     /// The limit of a whole channel. (RabbitMQ: basic.qos global)
     pub fn set_channel_prefetch(&mut self, session: SessionId, channel: u16, prefetch: u16) {
-        let held = self.broker.queues.values().flat_map(|queue| queue.unacked.values());
-        let unacked_count = held.filter(|held| held.session == session && held.channel == channel).count();
-        self.broker.limits.insert((session, channel), ChannelLimit { prefetch, unacked_count });
+        self.channel(session, channel).prefetch = prefetch;
         self.dispatch_channel(session, channel);
     }
 
-    pub(crate) fn hold_in_channel(&mut self, session: SessionId, channel: u16) {
-        if let Some(limit) = self.broker.limits.get_mut(&(session, channel)) {
-            limit.unacked_count += 1;
+    pub(crate) fn hold_in_channel(&mut self, session: SessionId, channel: u16, queue: QueueId) {
+        let channel = self.channel(session, channel);
+        channel.unacked_count += 1;
+        match channel.holds.iter_mut().find(|(id, _)| *id == queue) {
+            Some((_, count)) => *count += 1,
+            None => channel.holds.push((queue, 1)),
         }
     }
 
     pub(crate) fn dispatch_channel(&mut self, session: SessionId, channel: u16) {
-        let consumes =
-            |queue: &&Queue| queue.consumers.iter().any(|c| c.session == session && c.channel == channel);
-        let ids: Vec<QueueId> = self.broker.queues.values().filter(consumes).map(|queue| queue.id).collect();
+        let Some(state) = self.broker.channels.get(&(session, channel)) else { return };
+        let mut ids: Vec<QueueId> = state.consumers.values().copied().collect();
+        ids.sort_unstable();
+        ids.dedup();
         ids.into_iter().for_each(|id| self.dispatch(id));
     }
 
     /// Hands out ready messages while a consumer can take one.
     pub(crate) fn dispatch(&mut self, id: QueueId) {
         loop {
-            let limits = &self.broker.limits;
+            let channels = &self.broker.channels;
             let Some(queue) = self.broker.queues.get_mut(&id) else { return };
             if queue.consumers.is_empty() || queue.ready_count() == 0 {
                 return;
             }
             let has_credit = |c: &Consumer| {
-                c.no_ack
-                    || limits.get(&(c.session, c.channel)).is_none_or(|limit| {
-                        limit.prefetch == 0 || limit.unacked_count < limit.prefetch as usize
-                    })
+                c.no_ack || channels.get(&(c.session, c.channel)).is_none_or(Channel::has_credit)
             };
             let Some(next) = queue.next_consumer(has_credit) else { return };
             let Some(entry) = queue.pop() else { return };
             let (logged, through) = (queue.is_logged(), queue.delivered_through);
             let consumer = &mut queue.consumers[next];
-            let (session, channel, no_ack, tag) =
-                (consumer.session, consumer.channel, consumer.no_ack, consumer.tag.clone());
+            let (session, channel, no_ack, consumer_id) =
+                (consumer.session, consumer.channel, consumer.no_ack, consumer.id);
             let event = Event::Deliver {
                 channel,
-                consumer_tag: tag.clone(),
+                consumer_tag: consumer.tag.clone(),
                 queue: id,
                 seq: entry.seq,
                 redelivered: entry.redelivered,
@@ -147,8 +155,9 @@ impl Txn<'_> {
                 self.record_settle(id, logged, &entry);
             } else {
                 consumer.unacked_count += 1;
-                queue.unacked.insert(seq, Unacked { entry, session, channel, tag: Some(tag) });
-                self.hold_in_channel(session, channel);
+                let held = Unacked { entry, session, channel, consumer: Some(consumer_id) };
+                queue.unacked.insert(seq, held);
+                self.hold_in_channel(session, channel, id);
                 self.note_delivery(id, seq, through);
             }
             self.broker.events.push((session, event));
@@ -163,46 +172,52 @@ impl Txn<'_> {
             };
             *id != session || of != channel
         });
-        self.give_back(|held| held.session == session && held.channel == channel);
-        self.broker.limits.remove(&(session, channel));
-        self.remove_consumers(|c| c.session == session && c.channel == channel);
+        let touched = self.take_channel(session, channel);
+        self.serve(touched);
     }
 
-    fn give_back(&mut self, holds: impl Fn(&Unacked) -> bool) {
-        for queue in self.broker.queues.values_mut() {
+    /// Removes the channel's consumers and puts back what it holds; gives the queues that got something.
+    fn take_channel(&mut self, session: SessionId, channel: u16) -> Vec<QueueId> {
+        let Some(state) = self.broker.channels.remove(&(session, channel)) else { return Vec::new() };
+        if let Some(owned) = self.broker.owned.get_mut(&session) {
+            owned.channels.retain(|number| *number != channel);
+        }
+        // Back in their places first, so that a queue that goes with its last consumer takes them along.
+        for &(id, _) in &state.holds {
+            let Some(queue) = self.broker.queues.get_mut(&id) else { continue };
+            let is_held = |held: &Unacked| held.session == session && held.channel == channel;
             let seqs: Vec<u64> =
-                queue.unacked.iter().filter(|(_, held)| holds(held)).map(|(seq, _)| *seq).collect();
+                queue.unacked.iter().filter(|(_, held)| is_held(held)).map(|(seq, _)| *seq).collect();
             for seq in seqs {
                 if let Some(held) = queue.unacked.remove(&seq) {
                     queue.put_back(held.entry);
                 }
             }
         }
+        let mut touched: Vec<QueueId> = state.holds.into_iter().map(|(id, _)| id).collect();
+        for id in state.consumers.into_values() {
+            self.remove_consumer(id, |c| c.session == session && c.channel == channel);
+            touched.push(id);
+        }
+        touched
+    }
+
+    /// Hands out what has come back, once all who go are gone.
+    fn serve(&mut self, mut queues: Vec<QueueId>) {
+        queues.sort_unstable();
+        queues.dedup();
+        for id in queues {
+            self.broker.note_due(id);
+            self.dispatch(id);
+        }
     }
 
     /// A session is gone with all its channels; its exclusive queues are deleted.
     pub fn session_closed(&mut self, session: SessionId) {
-        self.give_back(|held| held.session == session);
-        self.broker.limits.retain(|(id, _), _| *id != session);
-        self.remove_consumers(|c| c.session == session);
-        let own: Vec<QueueId> = self
-            .broker
-            .queues
-            .values()
-            .filter(|queue| queue.exclusive == Some(session))
-            .map(|queue| queue.id)
-            .collect();
-        own.into_iter().for_each(|id| self.remove_queue(id));
-        let ids: Vec<QueueId> = self
-            .broker
-            .queues
-            .values()
-            .filter(|queue| !queue.returned.is_empty())
-            .map(|queue| queue.id)
-            .collect();
-        for id in ids {
-            self.broker.note_due(id);
-            self.dispatch(id);
-        }
+        let Some(owned) = self.broker.owned.remove(&session) else { return };
+        let touched =
+            owned.channels.into_iter().flat_map(|channel| self.take_channel(session, channel)).collect();
+        owned.queues.into_iter().for_each(|id| self.remove_queue(id));
+        self.serve(touched);
     }
 }

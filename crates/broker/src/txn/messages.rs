@@ -147,8 +147,8 @@ impl Txn<'_> {
         if no_ack {
             self.record_settle(id, logged, &entry);
         } else {
-            queue.unacked.insert(seq, Unacked { entry, session, channel, tag: None });
-            self.hold_in_channel(session, channel);
+            queue.unacked.insert(seq, Unacked { entry, session, channel, consumer: None });
+            self.hold_in_channel(session, channel, id);
             self.note_delivery(id, seq, through);
         }
         Ok(Some(delivery))
@@ -160,10 +160,8 @@ impl Txn<'_> {
         if !queue.unacked.get(&seq).is_some_and(|held| held.session == session && held.channel == channel) {
             return;
         }
-        let Some(Unacked { entry, tag, .. }) = queue.unacked.remove(&seq) else { return };
-        if let Some(consumer) = tag.and_then(|tag| {
-            queue.consumers.iter_mut().find(|c| c.session == session && c.channel == channel && c.tag == tag)
-        }) {
+        let Some(Unacked { entry, consumer, .. }) = queue.unacked.remove(&seq) else { return };
+        if let Some(consumer) = consumer.and_then(|id| queue.consumers.iter_mut().find(|c| c.id == id)) {
             consumer.unacked_count = consumer.unacked_count.saturating_sub(1);
         }
         let logged = queue.is_logged();
@@ -174,10 +172,10 @@ impl Txn<'_> {
         if how == How::Requeue {
             self.broker.note_due(id);
         }
-        self.free_channel(session, channel);
+        let limited = self.free_channel(session, channel, id);
         self.dispatch(id);
-        // A limit of the whole channel may have held back its other queues.
-        if self.broker.limits.get(&(session, channel)).is_some_and(|limit| limit.prefetch > 0) {
+        if limited {
+            // Its limit may have held back its other queues.
             self.dispatch_channel(session, channel);
         }
     }

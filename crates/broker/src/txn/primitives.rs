@@ -90,6 +90,9 @@ impl Txn<'_> {
             Change::QueueDeclare { vhost, id, name, auto_delete, arguments }.record(&mut self.changes);
         }
         self.broker.next_queue = self.broker.next_queue.max(id.0 + 1);
+        if let Some(session) = exclusive {
+            self.broker.owned.entry(session).or_default().queues.push(id);
+        }
         self.broker.queues.insert(id, queue);
         if let Some(vhost) = self.broker.vhosts.get_mut(vhost.0 as usize) {
             vhost.queues.insert(name.into(), id);
@@ -108,8 +111,16 @@ impl Txn<'_> {
             let event = Event::Cancel { channel: consumer.channel, consumer_tag: consumer.tag.clone() };
             self.broker.events.push((consumer.session, event));
         }
+        for consumer in &queue.consumers {
+            if let Some(channel) = self.broker.channels.get_mut(&(consumer.session, consumer.channel)) {
+                channel.consumers.remove(&consumer.tag);
+            }
+        }
         for unacked in queue.unacked.values() {
-            self.free_channel(unacked.session, unacked.channel);
+            self.free_channel(unacked.session, unacked.channel, id);
+        }
+        if let Some(owned) = queue.exclusive.and_then(|session| self.broker.owned.get_mut(&session)) {
+            owned.queues.retain(|own| *own != id);
         }
         if queue.is_logged() {
             Change::QueueDelete { id }.record(&mut self.changes);
@@ -203,10 +214,16 @@ impl Txn<'_> {
         }
     }
 
-    /// The channel holds one message less.
-    pub(crate) fn free_channel(&mut self, session: SessionId, channel: u16) {
-        if let Some(limit) = self.broker.limits.get_mut(&(session, channel)) {
-            limit.unacked_count = limit.unacked_count.saturating_sub(1);
+    /// The channel holds one entry of the queue less; true when it has a limit of its own.
+    pub(crate) fn free_channel(&mut self, session: SessionId, channel: u16, queue: QueueId) -> bool {
+        let Some(channel) = self.broker.channels.get_mut(&(session, channel)) else { return false };
+        channel.unacked_count = channel.unacked_count.saturating_sub(1);
+        if let Some(place) = channel.holds.iter().position(|(id, _)| *id == queue) {
+            channel.holds[place].1 -= 1;
+            if channel.holds[place].1 == 0 {
+                channel.holds.swap_remove(place);
+            }
         }
+        channel.prefetch > 0
     }
 }

@@ -39,11 +39,11 @@ pub(super) fn replayed(disk: &FaultyDisk, last: u64) -> Engine {
     engine
 }
 
-pub(super) fn message(routing_key: &str, body: String, persistent: bool) -> Arc<Message> {
+pub(super) fn message(routing_key: &str, body: &str, persistent: bool) -> Arc<Message> {
     publish_to("", routing_key, body, persistent)
 }
 
-fn publish_to(exchange: &str, routing_key: &str, body: String, persistent: bool) -> Arc<Message> {
+fn publish_to(exchange: &str, routing_key: &str, body: &str, persistent: bool) -> Arc<Message> {
     let mut properties = Vec::new();
     PropertyValues { delivery_mode: Some(if persistent { 2 } else { 1 }), ..PropertyValues::default() }
         .encode(&mut properties);
@@ -131,7 +131,7 @@ impl World {
     }
 
     fn publish(&mut self, exchange: &str, key: &str, rng: &mut fastrand::Rng) {
-        let message = publish_to(exchange, key, format!("m{}", rng.u32(..)), rng.u8(..3) > 0);
+        let message = publish_to(exchange, key, &format!("m{}", rng.u32(..)), rng.u8(..3) > 0);
         let published = self.engine.on_broker(|txn| txn.publish(VHOST, &message));
         published.expect("the predeclared exchanges are there");
     }
