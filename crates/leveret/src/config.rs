@@ -2,7 +2,7 @@
 //! variables, variables over the file. Redis' names are accepted where they mean the same.
 
 use anyhow::{Context, Result, anyhow, bail};
-use leveret_server::{Fsync, Settings};
+use leveret_server::{Fsync, PlacementBy, Settings};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -137,6 +137,19 @@ pub(crate) const KEYS: &[Key] = &[
         help: "event loops [one a core]",
         set: |s, v| {
             s.io_threads = number::<usize>(v)?.max(1);
+            Ok(())
+        },
+    },
+    Key {
+        name: "resp-placement",
+        value: "address|connection",
+        help: "which event loop serves a Redis client: one for all connections of an address, so that what it sends on one is executed before what it sends on another later, as Redis does it; or the emptiest [address]",
+        set: |s, v| {
+            s.placement = match v {
+                "address" => PlacementBy::Address,
+                "connection" => PlacementBy::Connection,
+                other => bail!("'{other}' is neither address nor connection"),
+            };
             Ok(())
         },
     },

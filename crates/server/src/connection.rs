@@ -1,11 +1,13 @@
 //! One socket with its session: reading into the session, writing what the gate has let through.
 
+use crate::placement;
 use crate::session::Session;
 use leveret_engine::Position;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::net::IpAddr;
 
 /// A TCP or Unix stream.
 pub(crate) enum Stream {
@@ -39,14 +41,12 @@ impl Stream {
         }
     }
 
-    /// True when the peer is on this machine.
-    pub(crate) fn is_loopback(&self) -> bool {
-        match self {
-            Stream::Tcp(stream) => {
-                stream.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
-            }
-            Stream::Unix(_) => true,
-        }
+    /// Where the peer is; all of this machine is one place.
+    pub(crate) fn origin(&self) -> IpAddr {
+        placement::origin(match self {
+            Stream::Tcp(stream) => stream.peer_addr().ok().map(|address| address.ip()),
+            Stream::Unix(_) => None,
+        })
     }
 
     /// Both ends' addresses as Redis prints them.
@@ -74,6 +74,8 @@ pub(crate) enum Reading {
 /// One connection of an I/O thread.
 pub(crate) struct Connection {
     stream: Stream,
+    /// Where the peer is, when that has decided which thread serves it.
+    pub(crate) placed_by: Option<IpAddr>,
     pub(crate) session: Session,
     /// Answers, the first of them sent already.
     pub(crate) out: Vec<u8>,
@@ -104,9 +106,10 @@ const OUT_MAX: usize = 4 * 1024 * 1024;
 const OUT_HARD_MAX: usize = 64 * 1024 * 1024;
 
 impl Connection {
-    pub(crate) fn new(stream: Stream, session: Session) -> Self {
+    pub(crate) fn new(stream: Stream, placed_by: Option<IpAddr>, session: Session) -> Self {
         Self {
             stream,
+            placed_by,
             session,
             out: Vec::new(),
             sent: 0,

@@ -5,6 +5,7 @@ mod answers;
 
 use crate::amqp::AmqpSession;
 use crate::connection::{Connection, Reading, Stream};
+use crate::placement::{By as PlacementBy, emptiest};
 use crate::resp::RespSession;
 use crate::session::Session;
 use crate::shared::{Shared, now_ms};
@@ -15,6 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
 use std::collections::HashMap;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -27,10 +29,18 @@ const BUMP_EVERY: u64 = 128;
 /// How other threads reach an I/O thread.
 pub(crate) struct Mailbox {
     waker: Waker,
-    new: Mutex<Vec<(Stream, Protocol)>>,
+    new: Mutex<Vec<Arrival>>,
     /// The thread has answers that wait for a sync.
     holds: AtomicBool,
-    connections: AtomicUsize,
+    pub(crate) connections: AtomicUsize,
+}
+
+/// A connection on its way to its thread.
+struct Arrival {
+    stream: Stream,
+    protocol: Protocol,
+    /// Its address has decided where it goes.
+    placed_by: Option<IpAddr>,
 }
 
 impl Mailbox {
@@ -191,18 +201,19 @@ impl IoLoop {
         }
     }
 
-    /// Gives the connection to the thread that has the fewest.
+    /// Gives the connection to its thread.
     fn place(&mut self, stream: Stream, protocol: Protocol) {
-        let shared = self.shared.clone();
+        let shared = &self.shared;
         shared.stats.connections_accepted.fetch_add(1, Ordering::Relaxed);
-        let boxes = &shared.mailboxes;
-        let Some((index, mailbox)) =
-            boxes.iter().enumerate().min_by_key(|(_, m)| m.connections.load(Ordering::Relaxed))
-        else {
-            return;
+        let by_address = protocol == Protocol::Resp && shared.settings.placement == PlacementBy::Address;
+        let placed_by = by_address.then(|| stream.origin());
+        let index = match placed_by {
+            Some(origin) => shared.placement.enter(origin, &shared.mailboxes),
+            None => emptiest(&shared.mailboxes),
         };
+        let mailbox = &shared.mailboxes[index];
         mailbox.connections.fetch_add(1, Ordering::Relaxed);
-        mailbox.new.lock().push((stream, protocol));
+        mailbox.new.lock().push(Arrival { stream, protocol, placed_by });
         if index != self.index {
             mailbox.wake();
         }
@@ -214,7 +225,7 @@ impl IoLoop {
             return;
         }
         let shared = self.shared.clone();
-        for (mut stream, protocol) in new {
+        for Arrival { mut stream, protocol, placed_by } in new {
             let id = shared.engine.lock().open_session(self.index);
             let now_ms = now_ms();
             let (count, session) = match protocol {
@@ -231,8 +242,12 @@ impl IoLoop {
                 }
                 Protocol::Amqp => {
                     self.amqp_count += 1;
-                    let session =
-                        AmqpSession::new(id, stream.is_loopback(), shared.settings.message_bytes_max, now_ms);
+                    let session = AmqpSession::new(
+                        id,
+                        stream.origin().is_loopback(),
+                        shared.settings.message_bytes_max,
+                        now_ms,
+                    );
                     (&shared.stats.amqp_connections, Session::Amqp(Box::new(session)))
                 }
             };
@@ -243,11 +258,10 @@ impl IoLoop {
             let token = entry.key();
             if let Err(error) = stream.register(self.poll.registry(), Token(token)) {
                 tracing::warn!(%error, "a connection cannot be watched");
-                self.closed_sessions.push(id);
-                count.fetch_sub(1, Ordering::Relaxed);
+                self.gone(id, placed_by, protocol);
                 continue;
             }
-            let mut connection = Connection::new(stream, session);
+            let mut connection = Connection::new(stream, placed_by, session);
             if too_many {
                 connection.out.extend_from_slice(b"-ERR max number of clients reached\r\n");
                 connection.gate(0, true);
@@ -393,18 +407,31 @@ impl IoLoop {
 
     fn close(&mut self, token: usize) {
         let Some(connection) = self.connections.try_remove(token) else { return };
+        let protocol = match connection.session {
+            Session::Resp(_) => Protocol::Resp,
+            Session::Amqp(_) => Protocol::Amqp,
+        };
         let id = connection.session.id();
         self.by_session.remove(&id);
+        self.gone(id, connection.placed_by, protocol);
+    }
+
+    /// One connection less.
+    fn gone(&mut self, id: SessionId, placed_by: Option<IpAddr>, protocol: Protocol) {
         self.closed_sessions.push(id);
-        let count = match connection.session {
-            Session::Resp(_) => &self.shared.stats.resp_connections,
-            Session::Amqp(_) => {
+        let shared = &self.shared;
+        let count = match protocol {
+            Protocol::Resp => &shared.stats.resp_connections,
+            Protocol::Amqp => {
                 self.amqp_count -= 1;
-                &self.shared.stats.amqp_connections
+                &shared.stats.amqp_connections
             }
         };
         count.fetch_sub(1, Ordering::Relaxed);
-        self.shared.mailboxes[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+        shared.mailboxes[self.index].connections.fetch_sub(1, Ordering::Relaxed);
+        if let Some(origin) = placed_by {
+            shared.placement.leave(origin);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod amqp;
 mod connection;
 mod io_loop;
 mod log;
+mod placement;
 pub mod resp;
 mod serve;
 mod session;
@@ -12,6 +13,7 @@ mod settings;
 mod shared;
 
 pub use leveret_engine::keyspace::DATABASES;
+pub use placement::By as PlacementBy;
 pub use serve::{Addresses, Server, StartError, start};
 pub use settings::{Fsync, Settings};
 pub use shared::{Shared, Stats, resident_bytes};

@@ -3,6 +3,7 @@
 use crate::Settings;
 use crate::io_loop::{IoLoop, Listener, Mailbox, Protocol};
 use crate::log::{LogWriter, run_flusher, run_preparer};
+use crate::placement::Placement;
 use crate::shared::{Shared, Stats, now_ms};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
@@ -116,6 +117,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         engine: Mutex::new(engine),
         log: Mutex::new(LogWriter::new(log)),
         levels: Alone::recovered(recovered.last_position),
+        placement: Placement::default(),
         mailboxes,
         stopping: AtomicBool::new(false),
         sync_wanted: Mutex::new(false),

@@ -1,5 +1,6 @@
 //! What a server is told before it starts and, where Redis allows it, while it runs.
 
+use crate::PlacementBy;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
@@ -52,6 +53,8 @@ pub struct Settings {
     pub unix_socket: Option<PathBuf>,
     /// I/O threads.
     pub io_threads: usize,
+    /// What decides which I/O thread serves a RESP connection.
+    pub placement: PlacementBy,
     /// Bytes of one log segment.
     pub segment_bytes: u64,
     /// The password of RESP's default user; empty needs none. (Redis: `requirepass`)
@@ -78,6 +81,7 @@ impl Settings {
             http_port: 15672,
             unix_socket: None,
             io_threads: std::thread::available_parallelism().map_or(1, usize::from),
+            placement: PlacementBy::Address,
             segment_bytes: 64 * 1024 * 1024,
             requirepass: parking_lot::RwLock::default(),
             enable_debug_command: AtomicBool::new(false),

@@ -3,6 +3,7 @@
 use crate::Settings;
 use crate::io_loop::Mailbox;
 use crate::log::LogWriter;
+use crate::placement::Placement;
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use parking_lot::{Condvar, Mutex};
@@ -19,6 +20,7 @@ pub struct Shared {
     pub(crate) log: Mutex<LogWriter>,
     /// How durable a position is.
     pub levels: Alone,
+    pub(crate) placement: Placement,
     /// How to reach the I/O threads.
     pub(crate) mailboxes: Vec<Mailbox>,
     /// Set once: stop.
