@@ -128,9 +128,6 @@ fn expire(
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Error> {
-    let amount = integer(&args[2])?;
-    let base_ms = if relative { txn.now_ms } else { 0 };
-    let at = deadline(command, amount, unit_ms, base_ms)?;
     let (mut nx, mut xx, mut gt, mut lt) = (false, false, false, false);
     for option in args.iter().skip(3) {
         match option.to_ascii_uppercase().as_slice() {
@@ -150,6 +147,8 @@ fn expire(
     if gt && lt {
         return Err(Error::new("ERR GT and LT options at the same time are not compatible"));
     }
+    let base_ms = if relative { txn.now_ms } else { 0 };
+    let at = deadline(command, integer(&args[2])?, unit_ms, base_ms)?;
     let Some(entry) = txn.view().find(&args[1]) else {
         reply.integer(0);
         return Ok(());

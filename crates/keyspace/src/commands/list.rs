@@ -112,7 +112,7 @@ fn lrange(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
 
 /// The timeout of a blocking command as a deadline: seconds, fractions allowed, 0 is for ever.
 fn timeout(bytes: &[u8], now_ms: UnixMillis) -> Result<Option<UnixMillis>, Error> {
-    let seconds = parse_float(bytes).filter(|seconds| seconds.is_finite()).ok_or(Error::TimeoutNotFloat)?;
+    let seconds = parse_float(bytes).ok_or(Error::TimeoutNotFloat)?;
     if seconds < 0.0 {
         return Err(Error::TimeoutNegative);
     }

@@ -97,71 +97,82 @@ pub(super) const ROWS: &[Row] = &[
         .says("Returns the length of a string value."),
 ];
 
-/// What SET and GETEX may say about the deadline.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Expiry {
-    Unsaid,
+/// What SET and GETEX may say about the deadline. The amount is looked at only when all options are known.
+#[derive(Clone, Copy)]
+enum Expiry<'a> {
     Keep,
     Persist,
-    At(i64),
+    /// `EX s`, `PX ms`, `EXAT s`, `PXAT ms`.
+    At {
+        unit_ms: i64,
+        relative: bool,
+        amount: &'a [u8],
+    },
 }
 
-/// Reads `EX s`, `PX ms`, `EXAT s`, `PXAT ms` at `args[*i]`, and moves on behind them.
-fn expiry_option(
-    command: &'static str,
-    args: Args<'_>,
-    i: &mut usize,
-    now_ms: UnixMillis,
-) -> Result<Option<Expiry>, Error> {
-    let (unit_ms, base_ms) = match args[*i].to_ascii_uppercase().as_slice() {
-        b"EX" => (1_000, now_ms),
-        b"PX" => (1, now_ms),
-        b"EXAT" => (1_000, 0),
-        b"PXAT" => (1, 0),
-        _ => return Ok(None),
-    };
-    let amount = integer(args.get(*i + 1).ok_or(Error::Syntax)?)?;
-    if amount <= 0 {
-        return Err(Error::InvalidExpire(command));
+impl<'a> Expiry<'a> {
+    /// The option at `args[*i]`, if it is one; moves on to its last word.
+    fn parse(args: Args<'a>, i: &mut usize) -> Result<Option<Self>, Error> {
+        let (unit_ms, relative) = match args[*i].to_ascii_uppercase().as_slice() {
+            b"KEEPTTL" => return Ok(Some(Expiry::Keep)),
+            b"PERSIST" => return Ok(Some(Expiry::Persist)),
+            b"EX" => (1_000, true),
+            b"PX" => (1, true),
+            b"EXAT" => (1_000, false),
+            b"PXAT" => (1, false),
+            _ => return Ok(None),
+        };
+        *i += 1;
+        let amount = args.get(*i).ok_or(Error::Syntax)?;
+        Ok(Some(Expiry::At { unit_ms, relative, amount }))
     }
-    *i += 1;
-    deadline(command, amount, unit_ms, base_ms).map(|at| Some(Expiry::At(at)))
+
+    /// The option again, or a contradiction. The last of several amounts counts.
+    fn instead_of(self, before: Option<Self>) -> Result<Option<Self>, Error> {
+        let agrees = match (before, self) {
+            (None, _) | (Some(Expiry::Keep), Expiry::Keep) | (Some(Expiry::Persist), Expiry::Persist) => true,
+            (
+                Some(Expiry::At { unit_ms: unit, relative: counts_from_now, .. }),
+                Expiry::At { unit_ms, relative, .. },
+            ) => (unit, counts_from_now) == (unit_ms, relative),
+            (Some(_), _) => false,
+        };
+        if agrees { Ok(Some(self)) } else { Err(Error::Syntax) }
+    }
+
+    /// The deadline in milliseconds, if an amount is given.
+    fn deadline(self, command: &'static str, now_ms: UnixMillis) -> Result<Option<i64>, Error> {
+        let Expiry::At { unit_ms, relative, amount } = self else { return Ok(None) };
+        let amount = integer(amount)?;
+        if amount <= 0 {
+            return Err(Error::InvalidExpire(command));
+        }
+        deadline(command, amount, unit_ms, if relative { now_ms } else { 0 }).map(Some)
+    }
 }
 
 #[derive(Default)]
-struct SetOptions {
+struct SetOptions<'a> {
     nx: bool,
     xx: bool,
     get: bool,
-    expiry: Option<Expiry>,
+    expiry: Option<Expiry<'a>>,
 }
 
-fn set_options(args: Args<'_>, now_ms: UnixMillis) -> Result<SetOptions, Error> {
+fn set_options(args: Args<'_>) -> Result<SetOptions<'_>, Error> {
     let mut options = SetOptions::default();
     let mut i = 3;
     while i < args.len() {
-        let expiry = match args[i].to_ascii_uppercase().as_slice() {
-            b"NX" if !options.xx => {
-                options.nx = true;
-                None
+        match args[i].to_ascii_uppercase().as_slice() {
+            b"NX" if !options.xx => options.nx = true,
+            b"XX" if !options.nx => options.xx = true,
+            b"GET" => options.get = true,
+            b"PERSIST" => return Err(Error::Syntax),
+            _ => {
+                let expiry = Expiry::parse(args, &mut i)?.ok_or(Error::Syntax)?;
+                options.expiry = expiry.instead_of(options.expiry)?;
             }
-            b"XX" if !options.nx => {
-                options.xx = true;
-                None
-            }
-            b"GET" => {
-                options.get = true;
-                None
-            }
-            b"KEEPTTL" => Some(Expiry::Keep),
-            _ => Some(expiry_option("set", args, &mut i, now_ms)?.ok_or(Error::Syntax)?),
-        };
-        if expiry.is_some()
-            && options.expiry.is_some_and(|before| before != Expiry::Keep || expiry != Some(Expiry::Keep))
-        {
-            return Err(Error::Syntax);
         }
-        options.expiry = expiry.or(options.expiry);
         i += 1;
     }
     Ok(options)
@@ -174,7 +185,11 @@ fn set(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
         reply.ok();
         return Ok(());
     }
-    let options = set_options(args, txn.now_ms)?;
+    let options = set_options(args)?;
+    let deadline = match options.expiry {
+        Some(expiry) => expiry.deadline("set", txn.now_ms)?,
+        None => None,
+    };
     let exists = txn.view().find(key).is_some();
     if options.get {
         match txn.string(key)? {
@@ -188,13 +203,13 @@ fn set(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
         }
         return Ok(());
     }
-    match options.expiry.unwrap_or(Expiry::Unsaid) {
-        Expiry::Unsaid | Expiry::Persist => txn.put(key, value, None),
-        Expiry::Keep => {
+    match (options.expiry, deadline) {
+        (_, Some(at)) => put_until(txn, key, value, at),
+        (Some(Expiry::Keep), None) => {
             let kept = txn.view().find(key).and_then(crate::entry::Entry::deadline);
             txn.put(key, value, kept);
         }
-        Expiry::At(at) => put_until(txn, key, value, at),
+        (_, None) => txn.put(key, value, None),
     }
     if !options.get {
         reply.ok();
@@ -232,36 +247,31 @@ fn getdel(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
 }
 
 fn getex(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let mut expiry = Expiry::Unsaid;
-    let mut i = 2;
+    let (mut expiry, mut i) = (None, 2);
     while i < args.len() {
-        let said = match args[i].to_ascii_uppercase().as_slice() {
-            b"PERSIST" => Expiry::Persist,
-            _ => expiry_option("getex", args, &mut i, txn.now_ms)?.ok_or(Error::Syntax)?,
-        };
-        if expiry != Expiry::Unsaid {
+        let said = Expiry::parse(args, &mut i)?.ok_or(Error::Syntax)?;
+        if matches!(said, Expiry::Keep) {
             return Err(Error::Syntax);
         }
-        expiry = said;
+        expiry = said.instead_of(expiry)?;
         i += 1;
     }
-    match txn.string(&args[1])? {
-        Some(text) => text.reply(reply),
-        None => {
-            reply.null();
-            return Ok(());
+    // Before the amount is looked at: a missing key is no place for an error.
+    let Some(text) = txn.string(&args[1])? else {
+        reply.null();
+        return Ok(());
+    };
+    text.reply(reply);
+    let Some(expiry) = expiry else { return Ok(()) };
+    match expiry.deadline("getex", txn.now_ms)? {
+        Some(at) if at as u64 > txn.now_ms => txn.set_deadline(&args[1], Some(at as u64)),
+        Some(_) => {
+            txn.delete(&args[1]);
         }
-    }
-    match expiry {
-        Expiry::Unsaid | Expiry::Keep => {}
-        Expiry::Persist => {
+        None => {
             if txn.view().find(&args[1]).is_some_and(|entry| entry.deadline().is_some()) {
                 txn.set_deadline(&args[1], None);
             }
-        }
-        Expiry::At(at) if at as u64 > txn.now_ms => txn.set_deadline(&args[1], Some(at as u64)),
-        Expiry::At(_) => {
-            txn.delete(&args[1]);
         }
     }
     Ok(())
