@@ -1,0 +1,53 @@
+//! Recorded changes as lines. The tags stand here a second time on purpose: they are part of the log's format, and a
+//! script notices when one of them is given another meaning.
+
+use crate::answer::quoted;
+use leveret_base::codec::{Malformed, Reader};
+
+/// Name, numbers before the strings, strings; a negative number of strings is a key, a count and so many strings.
+const CHANGES: &[(u8, &str, usize, i32)] = &[
+    (0x01, "put", 0, 2),
+    (0x02, "put_with_deadline", 1, 2),
+    (0x03, "delete", 0, 1),
+    (0x04, "deadline", 1, 1),
+    (0x05, "persist", 0, 1),
+    (0x06, "rename", 0, 2),
+    (0x07, "flush", 0, 0),
+    (0x08, "append", 0, 2),
+    (0x09, "list_push_left", 0, -1),
+    (0x0a, "list_push_right", 0, -1),
+    (0x0b, "list_pop_left", 1, 1),
+    (0x0c, "list_pop_right", 1, 1),
+];
+
+/// One line for each change; a database other than 0 is named.
+pub(crate) fn print(changes: &[u8]) -> String {
+    let (mut fields, mut out) = (Reader::new(changes), String::new());
+    while !fields.is_empty() {
+        out += &line(&mut fields).expect("what was recorded can be read");
+    }
+    out
+}
+
+fn line(fields: &mut Reader<'_>) -> Result<String, Malformed> {
+    let (tag, db) = (fields.byte()?, fields.byte()?);
+    let (_, name, numbers, strings) =
+        CHANGES.iter().find(|(known, ..)| *known == tag).unwrap_or_else(|| panic!("change {tag:#04x}"));
+    let mut line = format!("= {name}");
+    if db != 0 {
+        line += &format!(" db={db}");
+    }
+    for _ in 0..*numbers {
+        line += &format!(" {}", fields.varint()?);
+    }
+    for _ in 0..strings.abs() {
+        line += &format!(" {}", quoted(fields.bytes()?));
+    }
+    if *strings < 0 {
+        for _ in 0..fields.varint()? {
+            line += &format!(" {}", quoted(fields.bytes()?));
+        }
+    }
+    line.push('\n');
+    Ok(line)
+}
