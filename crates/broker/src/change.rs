@@ -126,8 +126,18 @@ fn record_binding(out: &mut Vec<u8>, tag: u8, source: ExchangeId, binding: &Bind
     strings(out, &[&binding.key, &binding.arguments]);
 }
 
+/// An id that leaves room for the next one.
+fn id(fields: &mut Reader<'_>) -> Result<u32, Malformed> {
+    fields.varint32().ok().filter(|id| *id < u32::MAX).ok_or(Malformed)
+}
+
+/// A number of a message that leaves room for the next one.
+fn seq(fields: &mut Reader<'_>) -> Result<u64, Malformed> {
+    fields.varint().ok().filter(|seq| *seq < u64::MAX).ok_or(Malformed)
+}
+
 fn read_binding(fields: &mut Reader<'_>) -> Result<(ExchangeId, Binding), Malformed> {
-    let source = ExchangeId(fields.varint32()?);
+    let source = ExchangeId(id(fields)?);
     let destination = match (fields.varint()?, fields.varint32()?) {
         (0, id) => Destination::Queue(QueueId(id)),
         (1, id) => Destination::Exchange(ExchangeId(id)),
@@ -148,20 +158,20 @@ impl Broker {
         match tag {
             EXCHANGE_DECLARE => {
                 let (vhost, id, flags) =
-                    (VhostId(fields.varint32()?), ExchangeId(fields.varint32()?), fields.varint()?);
+                    (VhostId(fields.varint32()?), ExchangeId(id(fields)?), fields.varint()?);
                 let (name, kind, arguments) = (fields.bytes()?, fields.bytes()?, fields.bytes()?);
                 let kind = Kind::parse(kind).ok_or(Malformed)?;
                 txn.add_exchange(vhost, id, name, kind, true, flags & 1 != 0, flags & 2 != 0, arguments);
             }
-            EXCHANGE_DELETE => txn.remove_exchange(ExchangeId(fields.varint32()?)),
+            EXCHANGE_DELETE => txn.remove_exchange(ExchangeId(id(fields)?)),
             QUEUE_DECLARE => {
                 let (vhost, id, flags) =
-                    (VhostId(fields.varint32()?), QueueId(fields.varint32()?), fields.varint()?);
+                    (VhostId(fields.varint32()?), QueueId(id(fields)?), fields.varint()?);
                 let (name, arguments) = (fields.bytes()?, fields.bytes()?);
                 txn.add_queue(vhost, id, name, true, None, flags & 1 != 0, arguments)
                     .map_err(|_| Malformed)?;
             }
-            QUEUE_DELETE => txn.remove_queue(QueueId(fields.varint32()?)),
+            QUEUE_DELETE => txn.remove_queue(QueueId(id(fields)?)),
             BIND => {
                 let (source, binding) = read_binding(fields)?;
                 txn.add_binding(source, binding);
@@ -178,17 +188,16 @@ impl Broker {
                 return Ok(());
             }
             ENQUEUE => {
-                let (queue, seq, deadline) =
-                    (QueueId(fields.varint32()?), fields.varint()?, fields.varint()?);
+                let (queue, seq, deadline) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
                 let message = replaying.clone().ok_or(Malformed)?;
                 txn.enqueue(queue, seq, deadline, &message);
             }
             SETTLE => {
-                let (queue, seq) = (QueueId(fields.varint32()?), fields.varint()?);
+                let (queue, seq) = (QueueId(id(fields)?), seq(fields)?);
                 txn.settle_ready(queue, seq);
             }
             DELIVERED_THROUGH => {
-                let (queue, seq) = (QueueId(fields.varint32()?), fields.varint()?);
+                let (queue, seq) = (QueueId(id(fields)?), seq(fields)?);
                 txn.deliver_through(queue, seq);
             }
             _ => return Err(Malformed),

@@ -88,11 +88,13 @@ impl Keyspace {
             FLUSH => txn.flush(),
             APPEND => {
                 let (key, tail) = (fields.bytes()?, fields.bytes()?);
+                txn.string(key).map_err(|_| Malformed)?;
                 txn.append(key, tail);
             }
             LIST_PUSH_LEFT | LIST_PUSH_RIGHT => {
                 let end = if tag == LIST_PUSH_LEFT { End::Left } else { End::Right };
                 let (key, count) = (fields.bytes()?, fields.varint()?);
+                txn.list(key).map_err(|_| Malformed)?;
                 for _ in 0..count {
                     txn.list_push(end, key, std::iter::once(fields.bytes()?));
                 }
