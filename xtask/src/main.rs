@@ -22,7 +22,8 @@ cargo xtask conformance SUITE|short|all [--reference]
                                      other people's clients against the built binary, or against Debian's
                                      redis-server and rabbitmq-server
 cargo xtask bench                    side by side with the peers
-cargo xtask fuzz TARGET              one decoder or file format
+cargo xtask fuzz [TARGET] [--seconds N] [--seed N] [--replay FILE]
+                                     one decoder or file format, or all of them
 cargo xtask docs                     the API's pages, with warnings as errors
 ";
 
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
         Some("fix") => fix(),
         Some("conformance") => conformance::main(rest),
         Some("bench") => return not_built_yet(bench::run(rest)),
-        Some("fuzz") => return not_built_yet(fuzz::run(rest)),
+        Some("fuzz") => fuzz::run(rest),
         Some("docs") => docs(),
         Some(other) => Err(anyhow::anyhow!("there is no task '{other}'\n{HELP}")),
         None => {
@@ -97,6 +98,7 @@ fn ci() -> Steps {
     } else {
         steps.run("tests", || check(cargo(&["test", "--quiet", "--workspace"])));
     }
+    steps.run("fuzz targets, two seconds each", || fuzz::run(&["--seconds".into(), "2".into()]));
     steps
 }
 

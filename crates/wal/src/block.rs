@@ -78,6 +78,16 @@ pub(crate) fn seal(block: &mut [u8], head: &BlockHead, ordinal: u64) {
     block[8..12].copy_from_slice(&crc.to_le_bytes());
 }
 
+/// Makes head and checksum of damaged bytes right, so that a fuzzer gets behind them. Length and fields stay.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn reseal(block: &mut [u8], ordinal: u64) {
+    let len = (block.len() - BLOCK_HEAD) as u32;
+    block[..4].copy_from_slice(&BLOCK_MAGIC.to_le_bytes());
+    block[4..8].copy_from_slice(&len.to_le_bytes());
+    let crc = checksum(block, ordinal);
+    block[8..12].copy_from_slice(&crc.to_le_bytes());
+}
+
 /// Over everything but itself, seeded with the segment's ordinal: a block of the file's earlier life is not valid.
 fn checksum(block: &[u8], ordinal: u64) -> u32 {
     let crc = crc32c::crc32c_append(ordinal as u32, &block[..8]);

@@ -1,27 +1,85 @@
-//! The reader's entry for a fuzzer: any bytes may stand in a segment.
+//! The reader's entries for a fuzzer: any bytes may stand in a segment, in a block whose checksum is right, and in a
+//! record. None may panic, memory stays near the input's, and what recovery leaves is read the same way again.
 
-use crate::block::segment_head;
+use crate::block::{self, BLOCK_HEAD, Records, SEGMENT_HEAD, segment_head};
 use crate::faulty::FaultyDisk;
 use crate::log::{Log, Options, segment_name};
+use crate::recovery::Summary;
+use crate::tail::{Head, RECORD_HEAD};
 use std::sync::Arc;
 
-/// Takes bytes as a segment: once as they are, once behind a valid head. Never panics; memory stays near the input's.
-pub fn fuzz(data: &[u8]) {
-    let behind_head: Vec<u8> = segment_head(1, 1).iter().chain(data).copied().collect();
-    for bytes in [data, &behind_head] {
-        let disk = FaultyDisk::new(0);
-        disk.put(&segment_name(1), bytes);
-        let mut log = Log::open(Arc::new(disk), Options::default()).expect("the options are valid");
-        let mut seen = 0;
-        // A refusal is as good an answer as records.
-        if let Ok(summary) = log.replay(&mut |record| {
-            seen += record.changes.len();
-            Ok(())
-        }) {
-            assert!(
-                seen <= bytes.len() && summary.bytes <= bytes.len() as u64,
-                "more was read than there is"
-            );
+/// Takes bytes as a segment: once as they are, once behind a valid head.
+pub fn segments(data: &[u8]) {
+    recover(&[data.to_vec()]);
+    recover(&[segment_head(1, 1).iter().chain(data).copied().collect()]);
+}
+
+/// Takes bytes as blocks and makes their checksums right. The first byte says after how many blocks the second segment
+/// begins.
+pub fn blocks(data: &[u8]) {
+    let Some((&split, mut rest)) = data.split_first() else { return };
+    let mut segments = vec![segment_head(1, first_position(rest)).to_vec()];
+    let mut count = 0u8;
+    while !rest.is_empty() {
+        if count == split {
+            segments.push(segment_head(2, first_position(rest)).to_vec());
         }
+        let ordinal = segments.len() as u64;
+        let Some(segment) = segments.last_mut() else { return };
+        let len = rest.get(4..8).and_then(|len| len.try_into().ok()).map_or(0, u32::from_le_bytes) as usize;
+        let (block, behind) = rest.split_at(len.saturating_add(BLOCK_HEAD).min(rest.len()));
+        let start = segment.len();
+        segment.extend_from_slice(block);
+        if let Some(block) = segment.get_mut(start..).filter(|block| block.len() >= BLOCK_HEAD) {
+            block::reseal(block, ordinal);
+        }
+        (rest, count) = (behind, count.saturating_add(1));
     }
+    recover(&segments);
+}
+
+/// The position that the block at the start gives.
+fn first_position(block: &[u8]) -> u64 {
+    block.get(24..32).and_then(|bytes| bytes.try_into().ok()).map_or(1, u64::from_le_bytes)
+}
+
+/// Takes bytes as the payload of a block.
+pub fn records(data: &[u8]) {
+    let first = Head { kind: 0, partition: 1, term: 2, position: u64::MAX - 1, time_ms: u64::MAX - 1 };
+    let mut bytes = 0;
+    for record in Records::new(first, data) {
+        let Ok(record) = record else { return };
+        bytes += RECORD_HEAD + record.changes.len();
+        assert_eq!((record.head.partition, record.head.term), (1, 2));
+    }
+    assert_eq!(bytes, data.len(), "records that can be read are all there is");
+}
+
+fn recover(segments: &[Vec<u8>]) {
+    let disk = FaultyDisk::new(0);
+    for (ordinal, bytes) in (1..).zip(segments) {
+        disk.put(&segment_name(ordinal), bytes);
+    }
+    let room: usize = segments.iter().map(Vec::len).sum();
+    // A refusal is as good an answer as records.
+    let Some((summary, changes)) = replay(&disk) else { return };
+    assert!(changes.len() <= room && summary.bytes <= room as u64, "more was read than there is");
+    // What was cut is cut durably, and what is left needs no second cut.
+    let (again, same) = replay(&disk.crash()).expect("what recovery leaves can be read");
+    assert_eq!((again.cut, same), (None, changes), "the second recovery finds something else");
+    assert_eq!((again.records, again.last_position), (summary.records, summary.last_position));
+    assert!(
+        again.bytes >= again.records * RECORD_HEAD as u64
+            && (again.records == 0 || again.bytes > SEGMENT_HEAD as u64)
+    );
+}
+
+fn replay(disk: &FaultyDisk) -> Option<(Summary, Vec<u8>)> {
+    let mut log = Log::open(Arc::new(disk.clone()), Options::default()).expect("the options are valid");
+    let mut changes = Vec::new();
+    let summary = log.replay(&mut |record| {
+        changes.extend_from_slice(record.changes);
+        Ok(())
+    });
+    summary.ok().map(|summary| (summary, changes))
 }

@@ -1,7 +1,7 @@
 //! What the log promises, tried on disks that fail: cuts and flips at every byte, crashes by seed, errors, a full disk.
 
 use crate::faulty::FaultyDisk;
-use crate::fuzz::fuzz;
+use crate::fuzz;
 use crate::log::segment_name;
 use crate::{Disk, Error, Head, Log, Options, Storage, Summary, Tail};
 use std::sync::Arc;
@@ -332,6 +332,8 @@ fn any_bytes_are_survived() {
             bytes[at] = random.u8(..);
         }
         bytes.truncate(random.usize(..=bytes.len()));
-        fuzz(&bytes);
+        fuzz::segments(&bytes);
+        fuzz::blocks(&bytes);
+        fuzz::records(&bytes);
     }
 }

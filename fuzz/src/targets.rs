@@ -1,0 +1,58 @@
+//! The targets, one row each: what runs the input, where its seeds lie, which words its format has. Most entries belong
+//! to the crate whose decoder they test; those here need more than one crate or nothing but what is public.
+
+mod changes;
+
+/// One decoder or file format.
+pub(crate) struct Target {
+    pub(crate) name: &'static str,
+    /// A folder of seeds, relative to the repository.
+    pub(crate) corpus: &'static str,
+    pub(crate) dictionary: &'static [&'static [u8]],
+    /// Panics when something is wrong.
+    pub(crate) run: fn(&[u8]),
+}
+
+const RESP: &[&[u8]] =
+    &[b"\r\n", b"*1\r\n$", b"*-1\r\n", b"$-1\r\n", b"\"\\x", b"\\", b"'", b"|1\r\n", b"%1\r\n", b">", b"*"];
+const TABLE: &[&[u8]] =
+    &[b"\x01kF\0\0\0\0", b"\x01kA\0\0\0\0", b"\x01kS\0\0\0\x01v", b"\x01kV", b"\x01kt\x01", b"\xce"];
+const FRAME: &[&[u8]] =
+    &[b"\x08\0\0\0\0\0\0\xce", b"\x01\0\x01", b"\x02\0\x01", b"\x03\0\x01", b"\xce", b"AMQP\0\0\x09\x01"];
+const LOG: &[&[u8]] = &[b"LEVERET\n", b"LVBK", &[0; 48], &[0; 11]];
+const CHANGES: &[&[u8]] = &[
+    b"\x01\0\x01k\x01v",
+    b"\x08\0\x01k\x01v",
+    b"\x0a\0\x01k\x01\x01v",
+    b"\x49\x01",
+    b"\x80\x80",
+    U32_MAX,
+    U64_MAX,
+];
+/// Numbers as varints.
+const U32_MAX: &[u8] = b"\xff\xff\xff\xff\x0f";
+const U64_MAX: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
+
+/// All of them.
+pub(crate) const TARGETS: &[Target] = &[
+    row("resp-requests", "crates/resp/corpus/requests", RESP, leveret_resp::fuzz::requests),
+    row("resp-replies", "crates/resp/corpus/replies", RESP, leveret_resp::fuzz::replies),
+    row("amqp-frames", "crates/amqp/corpus/frames", FRAME, leveret_amqp::fuzz::frames),
+    row("amqp-methods", "crates/amqp/corpus/methods", TABLE, leveret_amqp::fuzz::methods),
+    row("amqp-tables", "crates/amqp/corpus/tables", TABLE, leveret_amqp::fuzz::tables),
+    row("amqp-properties", "crates/amqp/corpus/properties", TABLE, leveret_amqp::fuzz::properties),
+    row("wal-segments", "crates/wal/corpus/segments", LOG, leveret_wal::fuzz::segments),
+    row("wal-blocks", "crates/wal/corpus/blocks", LOG, leveret_wal::fuzz::blocks),
+    row("wal-records", "crates/wal/corpus/records", LOG, leveret_wal::fuzz::records),
+    row("keyspace-changes", "crates/keyspace/corpus/changes", CHANGES, changes::keyspace),
+    row("broker-changes", "crates/broker/corpus/changes", CHANGES, changes::broker),
+];
+
+const fn row(
+    name: &'static str,
+    corpus: &'static str,
+    dictionary: &'static [&'static [u8]],
+    run: fn(&[u8]),
+) -> Target {
+    Target { name, corpus, dictionary, run }
+}
