@@ -13,6 +13,8 @@ mod read;
 mod reply_code;
 mod table;
 mod table_buf;
+#[cfg(any(test, feature = "text"))]
+pub mod text;
 mod value;
 mod write;
 

@@ -18,6 +18,39 @@ macro_rules! field_type {
     (table) => { Table<'a> };
 }
 
+#[cfg(any(test, feature = "text"))]
+macro_rules! field_value {
+    (bit $value:expr) => {
+        crate::Value::Bool($value)
+    };
+    (octet $value:expr) => {
+        crate::Value::UnsignedByte($value)
+    };
+    (short $value:expr) => {
+        crate::Value::UnsignedShort($value)
+    };
+    (long $value:expr) => {
+        crate::Value::UnsignedInt($value)
+    };
+    (longlong $value:expr) => {
+        crate::Value::Timestamp($value)
+    };
+    (timestamp $value:expr) => {
+        crate::Value::Timestamp($value)
+    };
+    (shortstr $value:expr) => {
+        crate::Value::LongStr($value)
+    };
+    (longstr $value:expr) => {
+        crate::Value::LongStr($value)
+    };
+    (table $value:expr) => {
+        crate::Value::Table($value)
+    };
+}
+#[cfg(any(test, feature = "text"))]
+pub(crate) use field_value;
+
 macro_rules! flag {
     (sync: $($flag:ident)*) => { false $(|| flag!(@is_sync $flag))* };
     (content: $($flag:ident)*) => { false $(|| flag!(@has_content $flag))* };
@@ -28,7 +61,8 @@ macro_rules! flag {
 }
 
 /// What the table says of one method: class, id, name, synchronous, with content, fields with their types.
-#[cfg(test)]
+#[cfg(any(test, feature = "text"))]
+#[allow(dead_code, reason = "the tests compare all of it with the specification")]
 pub(crate) struct Row {
     pub(crate) ids: (u16, u16),
     pub(crate) name: &'static str,
@@ -114,7 +148,19 @@ macro_rules! methods {
             }
         }
 
-        #[cfg(test)]
+        #[cfg(any(test, feature = "text"))]
+        impl<'a> Method<'a> {
+            /// Every field with its value, in the order of the wire.
+            pub(crate) fn fields(&self) -> Vec<(&'static str, crate::Value<'a>)> {
+                match self {
+                    $(Method::$name($name { $($field),* }) => {
+                        vec![$((stringify!($field), field_value!($kind *$field))),*]
+                    })*
+                }
+            }
+        }
+
+        #[cfg(any(test, feature = "text"))]
         pub(crate) const ROWS: &[Row] = &[$(Row {
             ids: ($class, $id),
             name: $wire,

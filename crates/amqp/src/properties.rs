@@ -94,7 +94,7 @@ macro_rules! write {
 macro_rules! properties {
     ($($(#[$doc:meta])* $bit:literal $name:ident: $kind:ident,)*) => {
         /// Names and types in the order of the wire.
-        #[cfg(test)]
+        #[cfg(any(test, feature = "text"))]
         pub(crate) const PROPERTIES: &[(&str, &str)] = &[$((stringify!($name), stringify!($kind))),*];
 
         impl<'a> Properties<'a> {
@@ -141,6 +141,18 @@ macro_rules! properties {
         impl<'a> From<Properties<'a>> for PropertyValues<'a> {
             fn from(properties: Properties<'a>) -> Self {
                 Self { $($name: properties.$name(),)* }
+            }
+        }
+
+        #[cfg(any(test, feature = "text"))]
+        impl<'a> PropertyValues<'a> {
+            /// The properties that are there.
+            pub(crate) fn fields(&self) -> Vec<(&'static str, crate::Value<'a>)> {
+                let mut fields = Vec::new();
+                $(if let Some(value) = self.$name {
+                    fields.push((stringify!($name), crate::methods::field_value!($kind value)));
+                })*
+                fields
             }
         }
 

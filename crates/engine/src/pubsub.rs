@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::session::SessionId;
 use leveret_keyspace::glob;
 use leveret_resp::{Reply, Version};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What a subscription names. (Redis: SUBSCRIBE, PSUBSCRIBE)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,14 +19,30 @@ pub enum Kind {
 #[derive(Default)]
 pub(crate) struct PubSub {
     topics: HashMap<Box<[u8]>, Vec<SessionId>>,
-    patterns: HashMap<Box<[u8]>, Vec<SessionId>>,
+    /// In an order of their own, which is that of the messages a client gets for several of them.
+    patterns: BTreeMap<Box<[u8]>, Vec<SessionId>>,
 }
 
 impl PubSub {
-    fn of(&mut self, kind: Kind) -> &mut HashMap<Box<[u8]>, Vec<SessionId>> {
+    fn add(&mut self, kind: Kind, name: &[u8], id: SessionId) {
         match kind {
-            Kind::Topic => &mut self.topics,
-            Kind::Pattern => &mut self.patterns,
+            Kind::Topic => self.topics.entry(name.into()).or_default().push(id),
+            Kind::Pattern => self.patterns.entry(name.into()).or_default().push(id),
+        }
+    }
+
+    fn remove(&mut self, kind: Kind, name: &[u8], id: SessionId) {
+        let sessions = match kind {
+            Kind::Topic => self.topics.get_mut(name),
+            Kind::Pattern => self.patterns.get_mut(name),
+        };
+        let Some(sessions) = sessions else { return };
+        sessions.retain(|&other| other != id);
+        if sessions.is_empty() {
+            match kind {
+                Kind::Topic => self.topics.remove(name),
+                Kind::Pattern => self.patterns.remove(name),
+            };
         }
     }
 }
@@ -37,7 +53,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&id) else { return 0 };
         let names = if kind == Kind::Topic { &mut session.topics } else { &mut session.patterns };
         if names.insert(name.into()) {
-            self.pubsub.of(kind).entry(name.into()).or_default().push(id);
+            self.pubsub.add(kind, name, id);
         }
         session.subscriptions_count()
     }
@@ -47,13 +63,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&id) else { return 0 };
         let names = if kind == Kind::Topic { &mut session.topics } else { &mut session.patterns };
         if names.remove(name) {
-            let all = self.pubsub.of(kind);
-            if let Some(sessions) = all.get_mut(name) {
-                sessions.retain(|&other| other != id);
-                if sessions.is_empty() {
-                    all.remove(name);
-                }
-            }
+            self.pubsub.remove(kind, name, id);
         }
         session.subscriptions_count()
     }

@@ -7,6 +7,8 @@ mod encode;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 mod reply;
+#[cfg(any(test, feature = "text"))]
+pub mod text;
 
 pub use args::{Args, ArgsBuf, Batch};
 pub use decode::{Decoder, Limits, ProtocolError};

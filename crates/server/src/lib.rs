@@ -11,6 +11,8 @@ mod serve;
 mod session;
 mod settings;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 pub use leveret_engine::keyspace::DATABASES;
 pub use placement::By as PlacementBy;

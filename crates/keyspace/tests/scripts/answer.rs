@@ -1,7 +1,10 @@
-//! RESP2 answers as redis-cli prints them, so that no two answers look alike.
+//! An answer as a script shows it, with what a blocking command waits for.
 
 use crate::session::Waits;
+use leveret_resp::text::show;
 use leveret_resp::{Value, parse_reply};
+
+pub(crate) use leveret_resp::text::quoted;
 
 /// The lines of an answer; `sorted` gives an array without order one.
 pub(crate) fn print(reply: &[u8], waits: Option<&Waits>, sorted: bool) -> String {
@@ -10,7 +13,7 @@ pub(crate) fn print(reply: &[u8], waits: Option<&Waits>, sorted: bool) -> String
     let text = match value {
         // As a value both kinds of null are the same.
         Value::Null if reply.starts_with(b"*") => "(nil array)\n".to_owned(),
-        value => print_value(&value, 0, sorted),
+        value => show(&value, sorted),
     };
     match waits {
         None => text,
@@ -21,51 +24,4 @@ pub(crate) fn print(reply: &[u8], waits: Option<&Waits>, sorted: bool) -> String
 
 fn quoted_all(keys: &[Box<[u8]>]) -> String {
     keys.iter().map(|key| quoted(key)).collect::<Vec<_>>().join(" ")
-}
-
-fn print_value(value: &Value, indent: usize, sorted: bool) -> String {
-    match value {
-        Value::Simple(text) => format!("{text}\n"),
-        Value::Error(text) => format!("(error) {text}\n"),
-        Value::Integer(integer) => format!("(integer) {integer}\n"),
-        Value::Bulk(bytes) => format!("{}\n", quoted(bytes)),
-        Value::Null => "(nil)\n".to_owned(),
-        Value::Array(items) if items.is_empty() => "(empty array)\n".to_owned(),
-        Value::Array(items) => {
-            let width = items.len().to_string().len();
-            let inner = indent + width + 2;
-            let mut items: Vec<String> = items.iter().map(|item| print_value(item, inner, sorted)).collect();
-            if sorted {
-                items.sort();
-            }
-            let mut out = String::new();
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out += &" ".repeat(indent);
-                }
-                out += &format!("{:>width$}) {item}", i + 1);
-            }
-            out
-        }
-        other => panic!("{other:?} is not RESP2"),
-    }
-}
-
-/// A string in double quotes, with the escapes that an inline command understands.
-pub(crate) fn quoted(bytes: &[u8]) -> String {
-    let mut out = String::from("\"");
-    for &byte in bytes {
-        match byte {
-            b'"' | b'\\' => out.extend(['\\', char::from(byte)]),
-            b'\n' => out += "\\n",
-            b'\r' => out += "\\r",
-            b'\t' => out += "\\t",
-            7 => out += "\\a",
-            8 => out += "\\b",
-            b' '..=b'~' => out.push(char::from(byte)),
-            _ => out += &format!("\\x{byte:02x}"),
-        }
-    }
-    out.push('"');
-    out
 }

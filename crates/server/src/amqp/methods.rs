@@ -275,7 +275,7 @@ impl AmqpSession {
         Ok(())
     }
 
-    /// The reply to a change of definitions: once the disk has it.
+    /// The reply to a change of definitions: if anything was recorded, once the disk has it.
     fn durable_reply(
         &mut self,
         engine: &mut Engine,
@@ -285,8 +285,16 @@ impl AmqpSession {
         out: &mut Vec<u8>,
     ) {
         self.take_events(engine, out);
+        let position = engine.position();
         if !nowait {
-            self.reply(number, engine.position(), method, out);
+            self.reply(number, if position > self.before { position } else { 0 }, method, out);
+        }
+    }
+
+    /// A durable declaration waits for the disk even if another's was the one that was recorded.
+    fn promise(&mut self, durable: bool) {
+        if durable {
+            self.before = 0;
         }
     }
 
@@ -328,6 +336,7 @@ impl AmqpSession {
             arguments: m.arguments,
         };
         engine.on_broker(|txn| txn.exchange_declare(vhost, &declare))?;
+        self.promise(m.durable && !m.passive);
         self.durable_reply(
             engine,
             number,
@@ -356,6 +365,7 @@ impl AmqpSession {
             arguments: m.arguments,
         };
         let declared = engine.on_broker(|txn| txn.queue_declare(vhost, self.id, &declare))?;
+        self.promise(m.durable && !m.passive);
         let ok = amqp::QueueDeclareOk {
             queue: &declared.name,
             message_count: declared.message_count as u32,

@@ -7,7 +7,7 @@ use crate::amqp::incoming::{Incoming, Limits, Step};
 use leveret_amqp::{ChannelClose, ConnectionClose, Method, ReplyCode};
 use leveret_engine::broker::{Event, Exception, VhostId};
 use leveret_engine::{Engine, Position, SessionId};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// What a method has led to.
 #[derive(Debug)]
@@ -43,10 +43,12 @@ pub(crate) struct AmqpSession {
     pub(crate) channel_max: u16,
     /// Seconds; 0 is none.
     pub(crate) heartbeat: u16,
-    pub(crate) channels: HashMap<u16, Channel>,
+    pub(crate) channels: BTreeMap<u16, Channel>,
     pub(crate) loopback: bool,
     /// What the disk has, as far as this session knows.
     pub(crate) synced: Position,
+    /// The last commit before the method that is being executed.
+    pub(crate) before: Position,
     message_bytes_max: u64,
     input: Vec<u8>,
     /// Up to where the input is decoded.
@@ -69,9 +71,10 @@ impl AmqpSession {
             frame_max: 131_072,
             channel_max: 2047,
             heartbeat: 0,
-            channels: HashMap::new(),
+            channels: BTreeMap::new(),
             loopback,
             synced: 0,
+            before: 0,
             message_bytes_max,
             input: Vec::new(),
             at: 0,
@@ -191,6 +194,7 @@ impl AmqpSession {
         interrupts: bool,
         out: &mut Vec<u8>,
     ) {
+        self.before = engine.position();
         let mut ids = (0, 0);
         let result = Method::decode(payload)
             .map_err(|error| Failure::connection(error.reply_code(), error.to_string()))
@@ -282,7 +286,7 @@ impl AmqpSession {
 
     /// Returns what the channels hold.
     pub(crate) fn give_back(&mut self, engine: &mut Engine) {
-        for (number, _) in self.channels.drain() {
+        for number in std::mem::take(&mut self.channels).into_keys() {
             engine.on_broker(|txn| txn.channel_closed(self.id, number));
         }
     }

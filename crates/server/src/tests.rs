@@ -1,0 +1,99 @@
+//! Conversations of clients with a whole server but its sockets, as scripts in `tests/scripts`. The format is drawn
+//! below; `UPDATE=1 cargo test -p leveret-server` rewrites the answers in place, and the diff is to be read before it is
+//! committed. After each section the log is replayed, which must give the same state.
+//!
+//! ```text
+//! # A comment.
+//! a> SET k "v\n"                     a Redis client says something; each letter is a client
+//! a< OK                              what any client is told then, in order
+//! 1.1> queue.declare queue=q         a method on channel 1 of AMQP connection 1; both are opened when first used,
+//! 1.1< queue.declare-ok queue=q      unless the connection's first line is on channel 0
+//! 1.1> basic.publish routing_key=q priority=3 "body"
+//! @ +5s                              time moves on; also `@ +10ms`
+//! @ unsynced                         from now on nothing reaches the disk; `@ synced` ends it
+//! @ close 1                          a client is gone without a word
+//! @ restart                          the server is killed and started again; all clients are gone
+//! ---                                a fresh server; each file begins with one
+//! ```
+
+mod world;
+
+use std::path::{Path, PathBuf};
+use world::World;
+
+fn scripts() -> Vec<(PathBuf, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// True for a line that says what a client is told.
+fn is_told(line: &str) -> bool {
+    line.split_once("< ").is_some_and(|(who, _)| {
+        !who.is_empty() && who.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '.')
+    })
+}
+
+/// The script as it should be, and each place where it is not.
+fn play(name: &str, script: &str) -> (String, String) {
+    let (mut rewritten, mut differences) = (String::new(), String::new());
+    let mut world = World::new();
+    let mut lines = script.lines().enumerate().peekable();
+    while let Some((number, line)) = lines.next() {
+        let place = format!("{name}:{}", number + 1);
+        rewritten += &format!("{line}\n");
+        let told = if line == "---" {
+            world.check_replay(&place);
+            world = World::new();
+            continue;
+        } else if let Some(what) = line.strip_prefix("@ ") {
+            world.turn(what).unwrap_or_else(|| panic!("{place}: {line:?} is not understood"))
+        } else if let Some((who, what)) = line.split_once("> ").filter(|_| !line.starts_with('#')) {
+            world.say(who, what).unwrap_or_else(|why| panic!("{place}: {line}: {why}"))
+        } else {
+            assert!(line.is_empty() || line.starts_with('#'), "{place}: {line:?} is an answer to nothing");
+            continue;
+        };
+        let mut expected = String::new();
+        while let Some((_, line)) = lines.next_if(|(_, line)| is_told(line)) {
+            expected += &format!("{line}\n");
+        }
+        if told != expected {
+            differences += &format!("\n{place}: {line}\nexpected:\n{expected}actual:\n{told}");
+        }
+        rewritten += &told;
+    }
+    world.check_replay(name);
+    (rewritten, differences)
+}
+
+#[test]
+fn clients_are_told_what_the_scripts_say() {
+    let scripts = scripts();
+    assert!(scripts.len() >= 5, "there are {} scripts only", scripts.len());
+    let mut wrong = String::new();
+    for (path, script) in scripts {
+        let (rewritten, differences) = play(&path.to_string_lossy(), &script);
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, rewritten).unwrap();
+        } else {
+            wrong += &differences;
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}\nUPDATE=1 rewrites the expected answers");
+}
+
+#[test]
+fn a_wrong_script_is_noticed_and_rewritten() {
+    let right =
+        "a> SET k v\na< OK\n\n# What is there.\n1.1> queue.declare queue=q\n1.1< queue.declare-ok queue=q\n";
+    assert_eq!(play("right", right), (right.to_owned(), String::new()));
+    let wrong = right.replace("a< OK\n", "").replace("-ok queue=q", "-ok queue=r");
+    let (rewritten, differences) = play("wrong", &wrong);
+    assert_eq!(rewritten, right);
+    for part in ["wrong:1: a> SET k v\nexpected:\nactual:\na< OK", "wrong:4: 1.1> queue.declare"] {
+        assert!(differences.contains(part), "{part:?} is not in {differences}");
+    }
+}

@@ -1,0 +1,292 @@
+//! A server without sockets and threads: sessions, engine, and a log on a disk in memory.
+
+use crate::Settings;
+use crate::amqp::AmqpSession;
+use crate::log::LogWriter;
+use crate::placement::Placement;
+use crate::resp::RespSession;
+use crate::session::Session;
+use crate::shared::{Shared, Stats};
+use leveret_amqp::text::{parse_line, show};
+use leveret_amqp::{ContentHeader, FrameKind, Method};
+use leveret_cluster::{Alone, Level, Levels};
+use leveret_engine::Engine;
+use leveret_wal::faulty::FaultyDisk;
+use leveret_wal::{Log, Options, Syncer};
+use parking_lot::{Condvar, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// When every script begins: in the year 2033.
+const START_MS: u64 = 2_000_000_000_000;
+/// Small, so that a script can show what is too large.
+const MESSAGE_BYTES_MAX: u64 = 100;
+
+struct Client {
+    session: Session,
+    out: Vec<u8>,
+    /// Channels in use.
+    channels: BTreeSet<u16>,
+}
+
+pub(super) struct World {
+    disk: FaultyDisk,
+    shared: Shared,
+    syncer: Syncer,
+    syncing: bool,
+    now_ms: u64,
+    clients: BTreeMap<String, Client>,
+}
+
+fn recover(disk: &FaultyDisk, now_ms: u64) -> (Engine, Log, u64) {
+    let mut engine = Engine::new(1, 1);
+    let mut log = Log::open(Arc::new(disk.clone()), Options::default()).unwrap();
+    let last = log.replay(&mut |record| engine.apply(&record)).unwrap().last_position;
+    engine.after_replay(now_ms);
+    (engine, log, last)
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self::on(FaultyDisk::new(1), START_MS)
+    }
+
+    fn on(disk: FaultyDisk, now_ms: u64) -> Self {
+        let (engine, log, last) = recover(&disk, now_ms);
+        let syncer = log.syncer();
+        let shared = Shared {
+            settings: Settings::new(PathBuf::from("data")),
+            engine: Mutex::new(engine),
+            log: Mutex::new(LogWriter::new(log)),
+            levels: Alone::recovered(last),
+            placement: Placement::default(),
+            mailboxes: Vec::new(),
+            stopping: AtomicBool::new(false),
+            sync_wanted: Mutex::new(false),
+            sync_signal: Condvar::new(),
+            started: Instant::now(),
+            stats: Stats::default(),
+        };
+        Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new() }
+    }
+
+    /// What is on the disk gives the state that is in memory.
+    pub(super) fn check_replay(&mut self, place: &str) {
+        self.run();
+        let (replayed, live) = (recover(&self.disk, self.now_ms).0, self.shared.engine.lock());
+        assert_eq!(replayed.digest(), live.digest(), "{place}: the log replayed gives another state");
+    }
+
+    /// A line that begins with `@`.
+    pub(super) fn turn(&mut self, what: &str) -> Option<String> {
+        match what.split_once(' ').unwrap_or((what, "")) {
+            ("unsynced", _) => self.syncing = false,
+            ("synced", _) => self.syncing = true,
+            ("close", who) => {
+                let id = self.clients.remove(who)?.session.id();
+                self.shared.engine.lock().close_session(id);
+            }
+            ("restart", _) => *self = Self::on(self.disk.clone(), self.now_ms),
+            (amount, _) => {
+                let amount = amount.strip_prefix('+')?;
+                let (digits, unit_ms) = match amount.strip_suffix("ms") {
+                    Some(digits) => (digits, 1),
+                    None => (amount.strip_suffix('s')?, 1_000),
+                };
+                self.now_ms += digits.parse::<u64>().ok()? * unit_ms;
+            }
+        }
+        self.run();
+        Some(self.told(""))
+    }
+
+    /// A client says something; gives what is told to whom.
+    pub(super) fn say(&mut self, who: &str, what: &str) -> Result<String, String> {
+        let Some((connection, channel)) = who.split_once('.') else {
+            self.resp(who, what);
+            self.run();
+            return Ok(self.told(who));
+        };
+        let number: u16 = channel.parse().map_err(|_| format!("{channel:?} is no channel"))?;
+        if !self.clients.contains_key(connection) {
+            self.connect_amqp(connection, number > 0)?;
+        }
+        if what == "channel.open" {
+            if let Some(client) = self.clients.get_mut(connection) {
+                client.channels.insert(number);
+            }
+        } else if number > 0 {
+            self.open_channel(connection, number)?;
+        }
+        self.feed(connection, &parse_line(number, what)?);
+        self.run();
+        Ok(self.told(connection))
+    }
+
+    fn connect(&mut self, who: &str, session: impl FnOnce(u64, &Self) -> Session) {
+        let id = self.shared.engine.lock().open_session(0);
+        let session = session(id, self);
+        let client = Client { session, out: Vec::new(), channels: BTreeSet::new() };
+        self.clients.insert(who.into(), client);
+    }
+
+    fn resp(&mut self, who: &str, what: &str) {
+        if !self.clients.contains_key(who) {
+            self.connect(who, |id, world| {
+                let needs_password = !world.shared.settings.requirepass.read().is_empty();
+                Session::Resp(Box::new(RespSession::new(id, needs_password, 1024 * 1024)))
+            });
+        }
+        self.feed(who, format!("{what}\r\n").as_bytes());
+    }
+
+    fn connect_amqp(&mut self, who: &str, shake_hands: bool) -> Result<(), String> {
+        self.connect(who, |id, world| {
+            Session::Amqp(Box::new(AmqpSession::new(id, true, MESSAGE_BYTES_MAX, world.now_ms)))
+        });
+        self.feed(who, &leveret_amqp::PROTOCOL_HEADER);
+        self.run();
+        if shake_hands {
+            for line in [
+                r#"connection.start-ok mechanism=PLAIN response="\x00guest\x00guest""#,
+                "connection.tune-ok frame_max=8192",
+                "connection.open virtual_host=/",
+            ] {
+                self.feed(who, &parse_line(0, line)?);
+                self.run();
+            }
+        }
+        if let Some(client) = self.clients.get_mut(who) {
+            client.out.clear();
+        }
+        Ok(())
+    }
+
+    fn open_channel(&mut self, who: &str, number: u16) -> Result<(), String> {
+        if self.clients.get_mut(who).is_some_and(|client| client.channels.insert(number)) {
+            self.feed(who, &parse_line(number, "channel.open")?);
+            self.run();
+            let told = self.told(who);
+            if told != format!("{who}.{number}< channel.open-ok\n") {
+                return Err(format!("the channel was not opened: {told}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self, who: &str, bytes: &[u8]) {
+        if let Some(client) = self.clients.get_mut(who) {
+            client.session.input().extend_from_slice(bytes);
+            client.session.decode(self.now_ms);
+        }
+    }
+
+    /// Turns until nothing happens any more.
+    fn run(&mut self) {
+        let mut engine = self.shared.engine.lock();
+        engine.enter(self.now_ms);
+        while engine.next_deadline().is_some_and(|due| due <= self.now_ms) && engine.tick() {}
+        let mut gone = Vec::new();
+        loop {
+            let mut idle = true;
+            for (who, client) in &mut self.clients {
+                let Client { session, out, .. } = client;
+                if let Some(from) = engine.session(session.id()) {
+                    session.collect(from, out);
+                }
+                if session.may_execute() {
+                    idle = false;
+                    if !session.execute(&mut engine, &self.shared, out) {
+                        gone.push(who.clone());
+                    }
+                    if let Some(from) = engine.session(session.id()) {
+                        session.collect(from, out);
+                    }
+                }
+            }
+            if idle {
+                break;
+            }
+        }
+        let position = engine.position();
+        drop(engine);
+        self.shared.write_up_to(position);
+        if self.syncing {
+            self.shared.levels.set_synced(self.syncer.sync().unwrap());
+        }
+        let synced = self.shared.levels.level(Level::Synced);
+        for client in self.clients.values_mut() {
+            client.session.encode(synced, &mut client.out);
+        }
+        for who in gone {
+            if let Some(client) = self.clients.get(&who) {
+                self.shared.engine.lock().close_session(client.session.id());
+            }
+        }
+    }
+
+    /// What everybody has been told since: the speaker first.
+    fn told(&mut self, speaker: &str) -> String {
+        let mut told = String::new();
+        let (mut first, mut others) = (String::new(), String::new());
+        for (who, client) in &mut self.clients {
+            let into = if who == speaker { &mut first } else { &mut others };
+            match client.session {
+                Session::Resp(_) => show_resp(who, &client.out, into),
+                Session::Amqp(_) => show_amqp(who, &client.out, into),
+            }
+            client.out.clear();
+        }
+        told += &first;
+        told += &others;
+        told
+    }
+}
+
+fn show_resp(who: &str, mut out: &[u8], told: &mut String) {
+    while !out.is_empty() {
+        let (value, len) = leveret_resp::parse_reply(out).unwrap().expect("an answer is whole");
+        for line in leveret_resp::text::show(&value, false).lines() {
+            *told += &format!("{who}< {line}\n");
+        }
+        out = &out[len..];
+    }
+}
+
+fn show_amqp(who: &str, mut out: &[u8], told: &mut String) {
+    let mut content: Option<(Method<'_>, Vec<u8>, usize, Vec<u8>)> = None;
+    while !out.is_empty() {
+        let (frame, len) = leveret_amqp::parse(out, 0).unwrap().expect("a frame is whole");
+        let rest = &out[len..];
+        match frame.kind {
+            FrameKind::Heartbeat => *told += &format!("{who}.0< heartbeat\n"),
+            FrameKind::Method => {
+                let method = Method::decode(frame.payload).unwrap();
+                if method.has_content() {
+                    content = Some((method, Vec::new(), 0, Vec::new()));
+                } else {
+                    *told += &format!("{who}.{}< {}\n", frame.channel, show(&method, None));
+                }
+            }
+            FrameKind::Header => {
+                let header = ContentHeader::parse(frame.payload).unwrap();
+                let (_, properties, size, _) = content.as_mut().expect("a header follows a method");
+                (*properties, *size) = (header.properties.raw().to_vec(), header.body_size as usize);
+            }
+            FrameKind::Body => {
+                content.as_mut().expect("a body follows a header").3.extend_from_slice(frame.payload);
+            }
+        }
+        if frame.kind != FrameKind::Method
+            && let Some((method, properties, size, body)) =
+                content.take_if(|(_, _, size, body)| body.len() == *size)
+        {
+            assert_eq!(size, body.len());
+            *told += &format!("{who}.{}< {}\n", frame.channel, show(&method, Some((&properties, &body))));
+        }
+        out = rest;
+    }
+}
