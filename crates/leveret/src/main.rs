@@ -1,5 +1,6 @@
-//! The binary. `leveret serve` is the server; `leveret help` tells the rest.
+//! The binary. `leveret serve` is the server, `leveret bench` the load; `leveret help` tells the rest.
 
+mod bench;
 mod config;
 mod serve;
 
@@ -14,9 +15,10 @@ Leveret takes the place of Redis and RabbitMQ for unmodified clients.
 
 Usage:
   leveret serve --data-dir DIR [--config FILE.toml] [--KEY VALUE …]
+  leveret bench resp|amqp [--FLAG VALUE …]
   leveret help | version
 
-`leveret serve --help` lists every key.
+`leveret serve --help` lists every key, `leveret bench --help` every kind of load.
 ";
 
 #[allow(clippy::print_stdout, reason = "help and version are printed")]
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
     let result = match args.next().as_deref() {
         Some("serve") => serve::run(&args.collect::<Vec<_>>()),
+        Some("bench") => bench::run(&args.collect::<Vec<_>>()),
         Some("version" | "--version" | "-V") => {
             println!("leveret {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -27,7 +27,7 @@ const BESIDE: &[&str] = &["xtask", "leveret-sim", "leveret-fuzz", "leveret-bench
 const CONFINED: &[(&str, &[&str])] = &[
     ("anyhow", &["leveret", "xtask", "leveret-sim", "leveret-bench"]),
     ("axum", &["leveret-console"]),
-    ("mio", &["leveret-server", "leveret-bench"]),
+    ("mio", &["leveret-server", "leveret"]),
     ("openraft", &["leveret-cluster"]),
     ("rustls", &["leveret-server"]),
     ("tokio", &["leveret-cluster", "leveret-console"]),
