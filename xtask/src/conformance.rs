@@ -6,7 +6,7 @@ mod expected;
 mod probe;
 mod pytest;
 mod redis_tools;
-mod server;
+pub(crate) mod server;
 
 use crate::install::python;
 use crate::step::{Steps, output, root};

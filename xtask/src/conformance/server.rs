@@ -10,7 +10,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// Debian's script; the one on the path changes the user first.
-const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
+pub(crate) const RABBITMQ: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 const START_MAX: Duration = Duration::from_secs(90);
 
 /// A running server, or the two references.
@@ -34,7 +34,7 @@ impl Drop for Server {
 }
 
 /// The binary under test: `LEVERET_BINARY`, or what `cargo build --release` makes.
-pub(super) fn binary() -> Result<PathBuf> {
+pub(crate) fn binary() -> Result<PathBuf> {
     let path =
         std::env::var_os("LEVERET_BINARY").map_or_else(|| target().join("release/leveret"), PathBuf::from);
     if !path.exists() {
@@ -44,8 +44,33 @@ pub(super) fn binary() -> Result<PathBuf> {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
+pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+/// The commands that start RabbitMQ's name server and RabbitMQ itself, all of whose files are in `dir`.
+pub(crate) fn rabbitmq(dir: &Path, amqp_port: u16) -> Result<(Command, Command)> {
+    let epmd_port = free_port()?.to_string();
+    let mut epmd = Command::new("epmd");
+    epmd.args(["-port", &epmd_port, "-address", "127.0.0.1"]);
+    let enabled = dir.join("enabled_plugins");
+    std::fs::write(&enabled, "[].\n")?;
+    let mut rabbitmq = Command::new(RABBITMQ);
+    rabbitmq
+        .env("HOME", dir)
+        .env("ERL_EPMD_PORT", &epmd_port)
+        .env("RABBITMQ_NODENAME", format!("reference{amqp_port}@localhost"))
+        .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+        .env("RABBITMQ_NODE_PORT", amqp_port.to_string())
+        .env("RABBITMQ_DIST_PORT", free_port()?.to_string())
+        .env("RABBITMQ_MNESIA_BASE", dir.join("mnesia"))
+        .env("RABBITMQ_LOG_BASE", dir.join("log"))
+        .env("RABBITMQ_ENABLED_PLUGINS_FILE", &enabled)
+        .env("RABBITMQ_CONFIG_FILE", dir.join("none"))
+        // Without a shell between us and it, so that it can be stopped by its own number.
+        .env("RABBITMQ_ALLOW_INPUT", "1")
+        .env("RABBITMQ_SERVER_START_ARGS", "-noinput");
+    Ok((epmd, rabbitmq))
 }
 
 impl Server {
@@ -76,27 +101,8 @@ impl Server {
         redis.args(["--bind", "127.0.0.1", "--port", &server.resp_port.to_string(), "--save", ""]);
         redis.args(["--appendonly", "yes", "--enable-debug-command", "yes", "--dir"]).arg(&server.dir);
         server.spawn(redis, "redis.log")?;
-        let epmd_port = free_port()?.to_string();
-        let mut epmd = Command::new("epmd");
-        epmd.args(["-port", &epmd_port, "-address", "127.0.0.1"]);
+        let (epmd, rabbitmq) = rabbitmq(&server.dir, server.amqp_port)?;
         server.spawn(epmd, "epmd.log")?;
-        let mut rabbitmq = Command::new(RABBITMQ);
-        let enabled = server.dir.join("enabled_plugins");
-        std::fs::write(&enabled, "[].\n")?;
-        rabbitmq
-            .env("HOME", &server.dir)
-            .env("ERL_EPMD_PORT", &epmd_port)
-            .env("RABBITMQ_NODENAME", format!("reference{}@localhost", server.amqp_port))
-            .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
-            .env("RABBITMQ_NODE_PORT", server.amqp_port.to_string())
-            .env("RABBITMQ_DIST_PORT", free_port()?.to_string())
-            .env("RABBITMQ_MNESIA_BASE", server.dir.join("mnesia"))
-            .env("RABBITMQ_LOG_BASE", server.dir.join("log"))
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", &enabled)
-            .env("RABBITMQ_CONFIG_FILE", server.dir.join("none"))
-            // Without a shell between us and it, so that it can be stopped by its own number.
-            .env("RABBITMQ_ALLOW_INPUT", "1")
-            .env("RABBITMQ_SERVER_START_ARGS", "-noinput");
         server.spawn(rabbitmq, "rabbitmq.log")?;
         server.wait(server.resp_port)?;
         server.wait(server.amqp_port)?;

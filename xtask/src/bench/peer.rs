@@ -1,0 +1,203 @@
+//! A server under load: started on a core of its own with an empty directory, asked until it answers, stopped by its
+//! number when it goes out of scope.
+
+use super::{SERVER_CORE, process};
+use crate::conformance::server::{RABBITMQ, binary, free_port, rabbitmq};
+use crate::step::{output, target};
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const START_MAX: Duration = Duration::from_secs(90);
+
+/// Who is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Leveret,
+    Redis,
+    RabbitMq,
+    LeveretAlways,
+    RedisAlways,
+}
+
+impl Kind {
+    fn package(self) -> Option<&'static str> {
+        match self {
+            Kind::Leveret | Kind::LeveretAlways => None,
+            Kind::Redis | Kind::RedisAlways => Some("redis-server"),
+            Kind::RabbitMq => Some("rabbitmq-server"),
+        }
+    }
+
+    pub(super) fn is_installed(self) -> bool {
+        match self {
+            Kind::Leveret | Kind::LeveretAlways => true,
+            Kind::Redis | Kind::RedisAlways => Path::new("/usr/bin/redis-server").exists(),
+            Kind::RabbitMq => Path::new(RABBITMQ).exists(),
+        }
+    }
+
+    /// Debian's package and its version.
+    pub(super) fn version(self) -> String {
+        let Some(package) = self.package() else { return "Leveret".to_owned() };
+        let mut query = Command::new("dpkg-query");
+        query.args(["-W", "-f", "${Version}", package]);
+        let version = output(query).unwrap_or_else(|_| "(not installed)".to_owned());
+        let version = version.split_once(':').map_or(version.as_str(), |(_, version)| version);
+        let version = version.split_once('-').map_or(version, |(version, _)| version);
+        format!("Debian's {package} {version}")
+    }
+
+    fn speaks_resp(self) -> bool {
+        self != Kind::RabbitMq
+    }
+
+    fn speaks_amqp(self) -> bool {
+        matches!(self, Kind::Leveret | Kind::LeveretAlways | Kind::RabbitMq)
+    }
+}
+
+/// A running server.
+pub(super) struct Peer {
+    pub(super) kind: Kind,
+    children: Vec<Child>,
+    /// The one that is measured.
+    pid: u32,
+    dir: PathBuf,
+    pub(super) resp_port: u16,
+    pub(super) amqp_port: u16,
+    /// From its start until the first answer.
+    pub(super) resp_after: Option<Duration>,
+    pub(super) amqp_after: Option<Duration>,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // It may have ended by itself; then there is nothing left to stop.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+impl Peer {
+    /// Starts it and waits until it answers.
+    pub(super) fn start(kind: Kind) -> Result<Peer> {
+        let dir = target().join(format!("bench/{kind:?}-{}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
+        let (resp_port, amqp_port) = (free_port()?, free_port()?);
+        let mut peer = Peer {
+            kind,
+            children: Vec::new(),
+            pid: 0,
+            dir,
+            resp_port,
+            amqp_port,
+            resp_after: None,
+            amqp_after: None,
+        };
+        let command = peer.command()?;
+        let started = Instant::now();
+        peer.pid = peer.spawn(command, "server.log")?;
+        if kind.speaks_resp() {
+            peer.resp_after = Some(peer.wait(resp_port, b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n", started)?);
+        }
+        if kind.speaks_amqp() {
+            // A method frame on channel 0 begins the answer.
+            peer.amqp_after = Some(peer.wait(amqp_port, b"AMQP\x00\x00\x09\x01", &[1, 0, 0], started)?);
+        }
+        Ok(peer)
+    }
+
+    fn command(&mut self) -> Result<Command> {
+        let always = matches!(self.kind, Kind::LeveretAlways | Kind::RedisAlways);
+        let fsync = if always { "always" } else { "everysec" };
+        match self.kind {
+            Kind::Leveret | Kind::LeveretAlways => {
+                let mut command = pinned(&binary()?);
+                command.args(["serve", "--bind", "127.0.0.1", "--io-threads", "1", "--appendfsync", fsync]);
+                command.args(["--resp-port", &self.resp_port.to_string()]);
+                command.args(["--amqp-port", &self.amqp_port.to_string()]);
+                command.arg("--data-dir").arg(self.dir.join("data"));
+                Ok(command)
+            }
+            Kind::Redis | Kind::RedisAlways => {
+                let mut command = pinned(Path::new("redis-server"));
+                command.args(["--bind", "127.0.0.1", "--port", &self.resp_port.to_string(), "--save", ""]);
+                command.args(["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]);
+                command.args(["--appendfsync", fsync, "--dir"]).arg(&self.dir);
+                Ok(command)
+            }
+            Kind::RabbitMq => {
+                let (epmd, rabbitmq) = rabbitmq(&self.dir, self.amqp_port)?;
+                self.spawn(epmd, "epmd.log")?;
+                let mut command = pinned(Path::new(rabbitmq.get_program()));
+                for (name, value) in rabbitmq.get_envs() {
+                    command.env(name, value.unwrap_or_default());
+                }
+                Ok(command)
+            }
+        }
+    }
+
+    /// The number of the process; `taskset` becomes what it starts.
+    fn spawn(&mut self, mut command: Command, log: &str) -> Result<u32> {
+        let log = File::create(self.dir.join(log))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let pid = child.id();
+        self.children.push(child);
+        Ok(pid)
+    }
+
+    /// Asks until the answer begins as it should: the time since the start.
+    fn wait(&mut self, port: u16, question: &[u8], answer: &[u8], started: Instant) -> Result<Duration> {
+        loop {
+            if ask(port, question, answer.len()).is_ok_and(|bytes| bytes == answer) {
+                return Ok(started.elapsed());
+            }
+            for child in &mut self.children {
+                if let Some(status) = child.try_wait()? {
+                    bail!("it ended with {status}\n{}", self.log());
+                }
+            }
+            if started.elapsed() > START_MAX {
+                bail!("it does not answer on port {port}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("server.log")).unwrap_or_default()
+    }
+
+    pub(super) fn cpu_ticks(&self) -> Result<u64> {
+        process::cpu_ticks(self.pid)
+    }
+
+    pub(super) fn resident_bytes(&self) -> Result<u64> {
+        process::resident_bytes(self.pid)
+    }
+}
+
+fn pinned(program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.args(["-c", SERVER_CORE]).arg(program);
+    command
+}
+
+fn ask(port: u16, question: &[u8], answer_bytes: usize) -> Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(question)?;
+    let mut answer = vec![0; answer_bytes];
+    stream.read_exact(&mut answer)?;
+    Ok(answer)
+}
