@@ -87,19 +87,16 @@ impl Producer {
         self.confirms.as_ref().map_or(self.sent, |confirms| confirms.count)
     }
 
-    /// How many it may send now, given room for so many in the queue. It waits until there is room for a good many, for
-    /// many small writes would measure the client's system calls.
-    pub(crate) fn room(&self, queue_room: u64) -> u64 {
+    /// How many it may send now, given room for so many in the queue. It waits until there is room for a good many of
+    /// all that may be in flight, for many small writes would measure the client's system calls.
+    pub(crate) fn room(&self, queue_room: u64, in_flight: u64) -> u64 {
         let left = self.share - self.sent;
-        let (room, bound) = match &self.confirms {
-            Some(confirms) => {
-                let ring = confirms.sent_ns.len() as u64;
-                (queue_room.min(ring - (self.sent - confirms.lowest)), ring)
-            }
-            None => (queue_room, queue_room),
-        };
-        let room = room.min(left);
-        let enough = (bound / 8).clamp(1, 64).min(left);
+        let unconfirmed_room = self
+            .confirms
+            .as_ref()
+            .map_or(u64::MAX, |confirms| confirms.sent_ns.len() as u64 - (self.sent - confirms.lowest));
+        let room = queue_room.min(unconfirmed_room).min(left);
+        let enough = (in_flight / 8).clamp(1, 64).min(left);
         if room < enough || !self.socket.is_flushed() || self.blocked.is_some() { 0 } else { room }
     }
 

@@ -184,7 +184,7 @@ impl<'a> Load<'a> {
 
     fn publish(&mut self, mut queue_room: u64) -> Result<()> {
         for producer in &mut self.producers {
-            let count = producer.room(queue_room);
+            let count = producer.room(queue_room, self.options.in_flight);
             if count > 0 {
                 let before = producer.sent;
                 producer.publish(count, self.clock)?;
