@@ -66,7 +66,7 @@ const SUITES: &[Suite] = &[
         checks_min: 48,
         on_demand: false,
     },
-    Suite { name: "celery_app", kind: Kind::Killer, checks_min: 2000, on_demand: true },
+    Suite { name: "celery_app", kind: Kind::Killer, checks_min: 2000, on_demand: false },
 ];
 
 /// `cargo xtask conformance SUITE|short|all [--reference]`.

@@ -122,6 +122,7 @@ impl Peer {
             Kind::Leveret | Kind::LeveretAlways => {
                 let mut command = pinned(&binary()?);
                 command.args(["serve", "--bind", "127.0.0.1", "--io-threads", "1", "--appendfsync", fsync]);
+                command.args(["--http-port", "0"]);
                 command.args(["--resp-port", &self.resp_port.to_string()]);
                 command.args(["--amqp-port", &self.amqp_port.to_string()]);
                 command.arg("--data-dir").arg(self.dir.join("data"));
