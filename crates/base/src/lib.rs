@@ -1,6 +1,7 @@
 //! What the standard library lacks: a hash table that never stops the world, byte codecs for records, and cache
 //! prefetching. It knows neither protocol, keeps no global state and looks at no clock.
 
+pub mod blocks;
 pub mod codec;
 pub mod prefetch;
 pub mod table;

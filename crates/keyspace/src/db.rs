@@ -129,7 +129,7 @@ fn digest_entry(db: usize, entry: &Entry) -> u64 {
     match entry.value() {
         Value::Bytes(bytes) => part(bytes),
         Value::Integer(integer) => part(IntegerText::new(integer).as_bytes()),
-        Value::Object(Object::Blob(blob)) => part(blob),
+        Value::Object(Object::Blob(blocks)) => part(&blocks.to_vec()),
         Value::Object(Object::List(list)) => {
             part(b"list");
             list.iter().for_each(&mut part);

@@ -22,7 +22,7 @@ pub use change::CHANGE_TAGS;
 pub use command::{Row, Run, Spec, category, flag};
 pub use db::{DATABASES, DbIndex, Keyspace};
 pub use error::Error;
-pub use leveret_resp::{Args, ArgsBuf, Reply};
+pub use leveret_resp::{Args, ArgsBuf, Reply, Shared};
 pub use number::parse_integer;
 pub use txn::{Block, Txn};
 pub use view::View;

@@ -8,6 +8,7 @@ use crate::number::{IntegerText, parse_integer};
 use crate::values::{End, List, Object};
 use crate::view::{Text, list_of, text_of};
 use crate::{DbIndex, Error, UnixMillis, View};
+use leveret_base::blocks::Blocks;
 use leveret_base::codec::Changes;
 
 /// A command that found nothing to take wants to wait. (Redis: BLPOP)
@@ -151,7 +152,7 @@ impl<'a> Txn<'a> {
             None => self.insert(key, payload_of(tail), None),
             Some(entry) => {
                 if let Some(Object::Blob(blob)) = entry.object_mut() {
-                    blob.extend_from_slice(tail);
+                    blob.append(tail);
                 } else {
                     let mut bytes = text_of(entry)
                         .map(Text::to_bytes)
@@ -159,7 +160,7 @@ impl<'a> Txn<'a> {
                         .into_owned();
                     bytes.extend_from_slice(tail);
                     entry.set_value(if bytes.len() > INLINE_MAX {
-                        Payload::Object(Box::new(Object::Blob(bytes)))
+                        Payload::Object(Box::new(Object::Blob(Blocks::from(&*bytes))))
                     } else {
                         // Never an integer: Redis calls an appended string "raw".
                         return self.finish_append(key, &bytes);
@@ -277,7 +278,7 @@ fn payload_of(value: &[u8]) -> Payload<'_> {
         return Payload::Integer(integer);
     }
     if value.len() > INLINE_MAX {
-        return Payload::Object(Box::new(Object::Blob(value.to_vec())));
+        return Payload::Object(Box::new(Object::Blob(Blocks::from(value))));
     }
     Payload::Bytes(value)
 }

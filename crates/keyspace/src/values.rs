@@ -2,12 +2,14 @@
 
 mod list;
 
+use leveret_base::blocks::Blocks;
+
 pub(crate) use list::{End, List};
 
 /// A value of its own allocation.
 pub(crate) enum Object {
     /// A string beyond the inline limit.
-    Blob(Vec<u8>),
+    Blob(Blocks),
     /// A list, never empty.
     List(List),
 }

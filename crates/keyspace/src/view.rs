@@ -5,6 +5,7 @@ use crate::entry::{Entry, Value};
 use crate::number::IntegerText;
 use crate::values::{List, Object};
 use crate::{DbIndex, Error, UnixMillis};
+use leveret_base::blocks::Blocks;
 use std::borrow::Cow;
 
 /// Shared access for commands flagged READONLY.
@@ -56,6 +57,8 @@ pub(crate) enum Text<'a> {
     Bytes(&'a [u8]),
     /// A canonical integer.
     Integer(i64),
+    /// A long string.
+    Blocks(&'a Blocks),
 }
 
 impl<'a> Text<'a> {
@@ -64,6 +67,16 @@ impl<'a> Text<'a> {
         match self {
             Text::Bytes(bytes) => Cow::Borrowed(bytes),
             Text::Integer(integer) => Cow::Owned(IntegerText::new(integer).as_bytes().to_vec()),
+            Text::Blocks(blocks) => Cow::Owned(blocks.to_vec()),
+        }
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Text::Bytes(bytes) => bytes.len(),
+            Text::Integer(integer) => IntegerText::new(integer).as_bytes().len(),
+            Text::Blocks(blocks) => blocks.len(),
         }
     }
 
@@ -73,6 +86,7 @@ impl<'a> Text<'a> {
         match self {
             Text::Bytes(bytes) => reply.bulk(bytes),
             Text::Integer(integer) => reply.bulk_integer(integer),
+            Text::Blocks(blocks) => reply.bulk_blocks(blocks.len(), blocks.iter().as_slice()),
         }
     }
 }
@@ -82,7 +96,7 @@ pub(crate) fn text_of(entry: &Entry) -> Result<Text<'_>, Error> {
     match entry.value() {
         Value::Bytes(bytes) => Ok(Text::Bytes(bytes)),
         Value::Integer(integer) => Ok(Text::Integer(integer)),
-        Value::Object(Object::Blob(blob)) => Ok(Text::Bytes(blob)),
+        Value::Object(Object::Blob(blocks)) => Ok(Text::Blocks(blocks)),
         Value::Object(Object::List(_)) => Err(Error::WrongType),
     }
 }

@@ -2,6 +2,7 @@
 //! is written as Redis writes it there. (Redis: HELLO)
 
 use crate::double::DoubleText;
+use std::sync::Arc;
 
 /// The protocol version of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,16 +14,31 @@ pub enum Version {
     Resp3,
 }
 
+/// Bytes that belong into an output but are not copied into it.
+#[derive(Clone)]
+pub struct Shared {
+    /// They stand before this byte of the output.
+    pub at: usize,
+    /// The bytes.
+    pub bytes: Arc<Vec<u8>>,
+}
+
 /// Writes replies.
 pub struct Reply<'a> {
     out: &'a mut Vec<u8>,
+    shared: Option<&'a mut Vec<Shared>>,
     version: Version,
 }
 
 impl<'a> Reply<'a> {
     /// Appends to `out`.
     pub fn new(out: &'a mut Vec<u8>, version: Version) -> Self {
-        Self { out, version }
+        Self { out, shared: None, version }
+    }
+
+    /// Appends to `out`; long strings are not copied but noted in `shared`.
+    pub fn sharing(out: &'a mut Vec<u8>, shared: &'a mut Vec<Shared>, version: Version) -> Self {
+        Self { out, shared: Some(shared), version }
     }
 
     /// The version being written.
@@ -48,6 +64,12 @@ impl<'a> Reply<'a> {
     /// Takes back what was written since the mark: a refusal replaces half a reply.
     pub fn truncate(&mut self, mark: usize) {
         self.out.truncate(mark);
+        if let Some(shared) = &mut self.shared {
+            // One that was written since stands behind its own length.
+            while shared.last().is_some_and(|last| last.at > mark) {
+                shared.pop();
+            }
+        }
     }
 
     fn line(&mut self, kind: u8, text: &[u8]) {
@@ -91,6 +113,19 @@ impl<'a> Reply<'a> {
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.number(b'$', bytes.len() as i64);
         self.out.extend_from_slice(bytes);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A bulk string of blocks, which are shared where the output can hold them.
+    pub fn bulk_blocks(&mut self, len: usize, blocks: &[Arc<Vec<u8>>]) {
+        self.number(b'$', len as i64);
+        match &mut self.shared {
+            Some(shared) => {
+                let at = self.out.len();
+                shared.extend(blocks.iter().map(|bytes| Shared { at, bytes: bytes.clone() }));
+            }
+            None => blocks.iter().for_each(|bytes| self.out.extend_from_slice(bytes)),
+        }
         self.out.extend_from_slice(b"\r\n");
     }
 

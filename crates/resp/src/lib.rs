@@ -13,7 +13,7 @@ pub mod text;
 pub use args::{Args, ArgsBuf, Batch};
 pub use decode::{Decoder, Limits, ProtocolError};
 pub use double::DoubleText;
-pub use encode::{Reply, Version, encode_command};
+pub use encode::{Reply, Shared, Version, encode_command};
 pub use reply::{Value, parse_reply, skip_reply};
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! One socket with its session: reading into the session, writing what the gate has let through.
 
+use crate::output::Output;
 use crate::placement;
 use crate::session::Session;
-use leveret_engine::Position;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
-use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::IpAddr;
 
 /// A TCP or Unix stream.
@@ -34,10 +33,12 @@ impl Stream {
         result.map_err(io::Error::from)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Tcp(stream) => stream.write(bytes),
-            Stream::Unix(stream) => stream.write(bytes),
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        match (self, slices) {
+            (Stream::Tcp(stream), [slice]) => stream.write(slice),
+            (Stream::Unix(stream), [slice]) => stream.write(slice),
+            (Stream::Tcp(stream), slices) => stream.write_vectored(slices),
+            (Stream::Unix(stream), slices) => stream.write_vectored(slices),
         }
     }
 
@@ -77,13 +78,7 @@ pub(crate) struct Connection {
     /// Where the peer is, when that has decided which thread serves it.
     pub(crate) placed_by: Option<IpAddr>,
     pub(crate) session: Session,
-    /// Answers, the first of them sent already.
-    pub(crate) out: Vec<u8>,
-    sent: usize,
-    /// Up to where `out` may leave once a position has reached the level it waits for.
-    held: VecDeque<(Position, usize)>,
-    /// Up to where `out` may leave now.
-    cleared: usize,
+    pub(crate) out: Output,
     /// Close when everything is sent.
     pub(crate) closing: bool,
     /// It is in the list of this turn.
@@ -111,10 +106,7 @@ impl Connection {
             stream,
             placed_by,
             session,
-            out: Vec::new(),
-            sent: 0,
-            held: VecDeque::new(),
-            cleared: 0,
+            out: Output::default(),
             closing: false,
             listed: false,
             holding: false,
@@ -124,19 +116,14 @@ impl Connection {
         }
     }
 
-    /// Bytes that have not left.
-    pub(crate) fn unsent(&self) -> usize {
-        self.out.len() - self.sent
-    }
-
     /// True when there is room for the answers of more input.
     pub(crate) fn may_read(&self) -> bool {
-        self.unsent() <= OUT_MAX && !self.closing
+        self.out.unsent() <= OUT_MAX && !self.closing
     }
 
     /// True when the client lets too much pile up.
     pub(crate) fn is_hopeless(&self) -> bool {
-        self.unsent() > OUT_HARD_MAX
+        self.out.unsent() > OUT_HARD_MAX
     }
 
     /// Reads once; gives the bytes read, too.
@@ -158,62 +145,24 @@ impl Connection {
         (reading, read)
     }
 
-    /// What was answered so far may leave when `position` is durable enough; `now` when it is already.
-    pub(crate) fn gate(&mut self, position: Position, now: bool) {
-        if now && self.held.is_empty() {
-            self.cleared = self.out.len();
-        } else {
-            self.held.push_back((position, self.out.len()));
-        }
-    }
-
-    /// Lets out what waited for `level`; true while something still waits.
-    pub(crate) fn release(&mut self, level: Position) -> bool {
-        while let Some(&(position, end)) = self.held.front() {
-            if position > level {
-                return true;
-            }
-            self.cleared = end;
-            self.held.pop_front();
-        }
-        false
-    }
-
     pub(crate) fn set_writable(&mut self) {
         self.writable = true;
     }
 
     /// Sends what may leave; false when the connection is over. Gives the bytes sent, too.
     pub(crate) fn flush(&mut self) -> (bool, usize) {
-        let before = self.sent;
-        while self.sent < self.cleared && self.writable {
-            let ready = self.out.get(self.sent..self.cleared).unwrap_or_default();
-            match self.stream.write(ready) {
-                Ok(0) => return (false, self.sent - before),
-                Ok(len) => self.sent += len,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return (false, self.sent - before),
-            }
+        let Self { stream, out, writable, .. } = self;
+        if !*writable {
+            return (true, 0);
         }
-        let sent = self.sent - before;
-        if self.sent == self.out.len() {
-            self.out.clear();
-            if self.out.capacity() > OUT_KEPT {
-                self.out = Vec::new();
-            }
-            (self.sent, self.cleared) = (0, 0);
-            return (!self.closing, sent);
+        let result = out.flush(|slices| {
+            let result = stream.write_vectored(slices);
+            *writable &= !result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+            result
+        });
+        match result {
+            Ok(sent) => (!(self.closing && self.out.unsent() == 0), sent),
+            Err(_) => (false, 0),
         }
-        if self.sent > OUT_MAX {
-            self.out.drain(..self.sent);
-            self.cleared -= self.sent;
-            self.held.iter_mut().for_each(|(_, end)| *end -= self.sent);
-            self.sent = 0;
-        }
-        (true, sent)
     }
 }
-
-/// Output buffers larger than this are given back when they are empty.
-const OUT_KEPT: usize = 64 * 1024;

@@ -263,8 +263,8 @@ impl IoLoop {
             }
             let mut connection = Connection::new(stream, placed_by, session);
             if too_many {
-                connection.out.extend_from_slice(b"-ERR max number of clients reached\r\n");
-                connection.gate(0, true);
+                connection.out.bytes.extend_from_slice(b"-ERR max number of clients reached\r\n");
+                connection.out.gate(0, true);
                 connection.closing = true;
             }
             connection.listed = true;
@@ -317,7 +317,7 @@ impl IoLoop {
                     Reading::Closed => {
                         connection.readable = false;
                         connection.closing = true;
-                        if connection.unsent() == 0 && !connection.session.has_work() {
+                        if connection.out.unsent() == 0 && !connection.session.has_work() {
                             self.close(token);
                         }
                     }

@@ -5,8 +5,7 @@ mod commands;
 mod session;
 mod table;
 
-pub use session::{Refused, RespSession, Turn};
-pub use table::{Command, Run, TABLE, find};
+pub(crate) use session::{RespSession, Turn};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! A session of either protocol, as the event loop sees it.
 
 use crate::amqp::AmqpSession;
+use crate::output::Output;
 use crate::resp::{RespSession, Turn};
 use crate::shared::Shared;
 use leveret_engine::{Engine, Position, SessionId};
@@ -58,21 +59,21 @@ impl Session {
     }
 
     /// Executes what was decoded, under the lock; false when the connection ends.
-    pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> bool {
         match self {
             Session::Resp(session) => session.execute(engine, shared, out) != Turn::Closing,
-            Session::Amqp(session) => session.execute(engine, out),
+            Session::Amqp(session) => session.execute(engine, &mut out.bytes),
         }
     }
 
     /// Takes what the engine has put out for this session, under the lock.
-    pub(crate) fn collect(&mut self, from: &mut leveret_engine::Session, out: &mut Vec<u8>) {
+    pub(crate) fn collect(&mut self, from: &mut leveret_engine::Session, out: &mut Output) {
         match self {
             Session::Resp(session) => {
-                from.collect(out, &mut Vec::new());
+                from.collect(&mut out.bytes, &mut Vec::new());
                 session.set_blocked(from.is_blocked());
             }
-            Session::Amqp(session) => from.collect(out, &mut session.events),
+            Session::Amqp(session) => from.collect(&mut out.bytes, &mut session.events),
         }
     }
 

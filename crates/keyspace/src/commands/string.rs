@@ -330,6 +330,7 @@ fn add(txn: &mut Txn<'_>, key: &[u8], by: i64, reply: &mut Reply<'_>) -> Result<
         None => 0,
         Some(Text::Integer(value)) => value,
         Some(Text::Bytes(bytes)) => integer(bytes)?,
+        Some(Text::Blocks(_)) => return Err(Error::NotInteger),
     };
     let value = value.checked_add(by).ok_or(Error::Overflow)?;
     txn.put_integer(key, value);
@@ -338,7 +339,7 @@ fn add(txn: &mut Txn<'_>, key: &[u8], by: i64, reply: &mut Reply<'_>) -> Result<
 }
 
 fn append(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let before = txn.string(&args[1])?.map_or(0, |text| text.to_bytes().len());
+    let before = txn.string(&args[1])?.map_or(0, Text::len);
     let after = before.saturating_add(args[2].len());
     if after > STRING_MAX {
         return Err(Error::StringTooLong);
@@ -349,7 +350,7 @@ fn append(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
 }
 
 fn strlen(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let len = view.string(&args[1])?.map_or(0, |text| text.to_bytes().len());
+    let len = view.string(&args[1])?.map_or(0, Text::len);
     reply.integer(len as i64);
     Ok(())
 }

@@ -18,14 +18,14 @@ impl IoLoop {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             let waits = match &connection.session {
                 Session::Resp(_) => {
-                    if connection.unsent() > 0 {
-                        connection.gate(position, now);
+                    if connection.out.unsent() > 0 {
+                        connection.out.gate(position, now);
                     }
                     !now
                 }
                 Session::Amqp(_) => {
-                    let waits = connection.session.encode(synced, &mut connection.out);
-                    connection.gate(0, true);
+                    let waits = connection.session.encode(synced, &mut connection.out.bytes);
+                    connection.out.gate(0, true);
                     waits
                 }
             };
@@ -65,10 +65,10 @@ impl IoLoop {
         for token in std::mem::take(&mut self.holding) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.holding = match &connection.session {
-                Session::Resp(_) => connection.release(level),
+                Session::Resp(_) => connection.out.release(level),
                 Session::Amqp(_) => {
-                    let waits = connection.session.encode(level, &mut connection.out);
-                    connection.gate(0, true);
+                    let waits = connection.session.encode(level, &mut connection.out.bytes);
+                    connection.out.gate(0, true);
                     waits
                 }
             };
@@ -94,10 +94,10 @@ impl IoLoop {
         let mut due = Vec::new();
         for (token, connection) in &mut self.connections {
             if let Session::Amqp(session) = &mut connection.session {
-                if !session.heartbeat(now, &mut connection.out) {
+                if !session.heartbeat(now, &mut connection.out.bytes) {
                     silent.push(token);
-                } else if connection.unsent() > 0 {
-                    connection.gate(0, true);
+                } else if connection.out.unsent() > 0 {
+                    connection.out.gate(0, true);
                     due.push(token);
                 }
             }

@@ -1,20 +1,12 @@
 //! One RESP connection as a state machine: bytes in, bytes out, no socket. Decoding happens outside the engine's lock,
 //! execution inside; a blocked session executes nothing until the engine has answered it.
 
+use crate::output::Output;
 use crate::resp::table::{Command, Run, find};
 use crate::shared::Shared;
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
 use leveret_engine::{Engine, SessionId};
 use leveret_resp::{Batch, Decoder, ProtocolError, Version};
-
-/// Why the connection ends after what was answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
-    /// Malformed bytes; the client gets the text.
-    Protocol(ProtocolError),
-    /// The client said goodbye.
-    Quit,
-}
 
 /// Commands queued by `MULTI`.
 #[derive(Default)]
@@ -37,7 +29,7 @@ pub(crate) struct Facts {
 }
 
 /// One connection.
-pub struct RespSession {
+pub(crate) struct RespSession {
     pub(crate) id: SessionId,
     pub(crate) db: u8,
     pub(crate) version: Version,
@@ -57,7 +49,7 @@ pub struct RespSession {
 
 /// What one locked visit left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub(crate) enum Turn {
     /// Everything that has arrived was executed.
     Drained,
     /// The session waits for a key; the rest of its commands stay.
@@ -67,7 +59,7 @@ pub enum Turn {
 }
 
 /// What a session command works with.
-pub struct Call<'a, 'b> {
+pub(crate) struct Call<'a, 'b> {
     pub(crate) session: &'a mut RespSession,
     pub(crate) engine: &'a mut Engine,
     pub(crate) shared: &'a Shared,
@@ -77,7 +69,7 @@ pub struct Call<'a, 'b> {
 
 impl RespSession {
     /// A new session; `needs_password` when `requirepass` is set.
-    pub fn new(id: SessionId, needs_password: bool, bulk_bytes_max: usize) -> Self {
+    pub(crate) fn new(id: SessionId, needs_password: bool, bulk_bytes_max: usize) -> Self {
         let mut decoder = Decoder::default();
         decoder.limits.authenticated = !needs_password;
         decoder.limits.bulk_bytes_max = bulk_bytes_max;
@@ -100,22 +92,24 @@ impl RespSession {
     }
 
     /// The session's number in the engine.
-    pub fn id(&self) -> SessionId {
+    pub(crate) fn id(&self) -> SessionId {
         self.id
     }
 
     /// Where the socket's bytes are read into.
-    pub fn input(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn input(&mut self) -> &mut Vec<u8> {
         &mut self.input
     }
 
     /// Finds the commands in what has arrived. Outside the lock.
-    pub fn decode(&mut self) {
+    pub(crate) fn decode(&mut self) {
         if self.done < self.batch.len() || self.error.is_some() {
             return;
         }
         self.settle_input();
+        // Until it has said who it is each command decides how the next one is read.
         self.decoder.limits.authenticated = self.authenticated;
+        self.decoder.limits.commands_max = if self.authenticated { usize::MAX } else { 1 };
         match self.decoder.decode(&mut self.input, &mut self.batch) {
             Ok(consumed) => self.consumed = consumed,
             Err(error) => self.error = Some(error),
@@ -136,44 +130,64 @@ impl RespSession {
     }
 
     /// True when there is something for `execute`.
-    pub fn has_work(&self) -> bool {
+    pub(crate) fn has_work(&self) -> bool {
         self.done < self.batch.len() || self.error.is_some()
     }
 
     /// True when `execute` would do something now.
-    pub fn may_execute(&self) -> bool {
+    pub(crate) fn may_execute(&self) -> bool {
         self.has_work() && !self.blocked
     }
 
     /// True while a blocking command waits.
-    pub fn is_blocked(&self) -> bool {
+    pub(crate) fn is_blocked(&self) -> bool {
         self.blocked
     }
 
     /// The engine has answered the blocking command, or not yet.
-    pub fn set_blocked(&mut self, blocked: bool) {
+    pub(crate) fn set_blocked(&mut self, blocked: bool) {
         self.blocked = blocked;
     }
 
     /// Where the connection comes from and since when it is there.
-    pub fn introduce(&mut self, address: String, local_address: String, now_ms: u64) {
+    pub(crate) fn introduce(&mut self, address: String, local_address: String, now_ms: u64) {
         self.facts.address = address;
         self.facts.local_address = local_address;
         self.facts.since_ms = now_ms;
     }
 
     /// The commands that will be executed next, for prefetching.
-    pub fn pending(&self) -> impl Iterator<Item = Args<'_>> {
+    pub(crate) fn pending(&self) -> impl Iterator<Item = Args<'_>> {
         (self.done..self.batch.len()).map(|i| self.batch.args(i, &self.input))
     }
 
     /// The selected database.
-    pub fn db(&self) -> u8 {
+    pub(crate) fn db(&self) -> u8 {
         self.db
     }
 
     /// Executes what was decoded, under the lock, and writes the answers to `out`.
-    pub fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Vec<u8>) -> Turn {
+    pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> Turn {
+        let mut turn = self.execute_batch(engine, shared, out);
+        // A client that was not known decoded one command at a time; it goes on here.
+        while turn == Turn::Drained && self.decoder.limits.commands_max == 1 && self.error.is_none() {
+            self.decode();
+            if self.batch.is_empty() {
+                break;
+            }
+            turn = self.execute_batch(engine, shared, out);
+        }
+        self.blocked = turn == Turn::Blocked;
+        if turn == Turn::Drained
+            && let Some(error) = self.error
+        {
+            Reply::new(&mut out.bytes, self.version).error(&format!("ERR {error}"));
+            turn = Turn::Closing;
+        }
+        turn
+    }
+
+    fn execute_batch(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> Turn {
         // The input and the batch are lent out while commands may change the rest of the session.
         let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));
         let mut turn = Turn::Drained;
@@ -182,19 +196,12 @@ impl RespSession {
             self.done += 1;
             turn = self.command(engine, shared, args, out);
         }
-        self.blocked = turn == Turn::Blocked;
         (self.input, self.batch) = (input, batch);
-        if turn == Turn::Drained
-            && let Some(error) = self.error
-        {
-            Reply::new(out, self.version).error(&format!("ERR {error}"));
-            turn = Turn::Closing;
-        }
         turn
     }
 
-    fn command(&mut self, engine: &mut Engine, shared: &Shared, args: Args<'_>, out: &mut Vec<u8>) -> Turn {
-        let mut reply = Reply::new(out, self.version);
+    fn command(&mut self, engine: &mut Engine, shared: &Shared, args: Args<'_>, out: &mut Output) -> Turn {
+        let mut reply = Reply::sharing(&mut out.bytes, &mut out.shared, self.version);
         let command = match self.admit(engine, args) {
             Ok(command) => command,
             Err(error) => {

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 /// What runs a command.
 #[derive(Clone, Copy)]
-pub enum Run {
+pub(crate) enum Run {
     /// A command of the keyspace.
     Keyspace(keyspace::Run),
     /// A command that spans keyspace and broker; runs inside a commit.
@@ -23,20 +23,20 @@ pub enum Run {
 
 /// A row of the table as it is used.
 #[derive(Clone, Copy)]
-pub struct Command {
+pub(crate) struct Command {
     /// The facts.
-    pub spec: Spec,
+    pub(crate) spec: Spec,
     /// The function.
-    pub run: Run,
+    pub(crate) run: Run,
 }
 
 /// Every command by its lower-case name; a subcommand by `config|get`.
-pub struct Table {
+pub(crate) struct Table {
     by_name: HashMap<&'static [u8], Command, foldhash::fast::FixedState>,
 }
 
 /// The table.
-pub static TABLE: LazyLock<Table> = LazyLock::new(|| {
+pub(crate) static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut by_name = HashMap::default();
     let mut add = |spec: Spec, run| by_name.insert(spec.name.as_bytes(), Command { spec, run });
     for row in keyspace::commands::TABLES.iter().copied().flatten() {
@@ -56,12 +56,12 @@ const NAME_MAX: usize = 64;
 
 impl Table {
     /// All commands and subcommands.
-    pub fn iter(&self) -> impl Iterator<Item = &Command> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Command> {
         self.by_name.values()
     }
 
     /// The command of this name, in any case; `config|get` names a subcommand.
-    pub fn get(&self, name: &[u8]) -> Option<&Command> {
+    pub(crate) fn get(&self, name: &[u8]) -> Option<&Command> {
         let mut lower = [0; NAME_MAX];
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
@@ -70,7 +70,7 @@ impl Table {
     }
 
     /// The subcommand `sub` of a container.
-    pub fn get_sub(&self, container: &Command, sub: &[u8]) -> Option<&Command> {
+    pub(crate) fn get_sub(&self, container: &Command, sub: &[u8]) -> Option<&Command> {
         let mut name = Vec::with_capacity(NAME_MAX);
         name.extend_from_slice(container.spec.name.as_bytes());
         name.push(b'|');
@@ -79,7 +79,7 @@ impl Table {
     }
 
     /// The subcommands of a container, by name.
-    pub fn subs(&self, container: &str) -> Vec<&Command> {
+    pub(crate) fn subs(&self, container: &str) -> Vec<&Command> {
         let prefix = format!("{container}|");
         let mut subs: Vec<&Command> = self.iter().filter(|c| c.spec.name.starts_with(&prefix)).collect();
         subs.sort_by_key(|c| c.spec.name);
@@ -88,7 +88,7 @@ impl Table {
 }
 
 /// The command that the arguments name, or the refusal.
-pub fn find(args: Args<'_>) -> Result<&'static Command, Error> {
+pub(crate) fn find(args: Args<'_>) -> Result<&'static Command, Error> {
     let name = args.get(0).unwrap_or_default();
     let command = TABLE.get(name).filter(|_| !name.contains(&b'|')).ok_or_else(|| unknown(args))?;
     let command = match (command.run, args.get(1)) {

@@ -3,6 +3,7 @@
 use crate::Settings;
 use crate::amqp::AmqpSession;
 use crate::log::LogWriter;
+use crate::output::Output;
 use crate::placement::Placement;
 use crate::resp::RespSession;
 use crate::session::Session;
@@ -27,7 +28,7 @@ const MESSAGE_BYTES_MAX: u64 = 100;
 
 struct Client {
     session: Session,
-    out: Vec<u8>,
+    out: Output,
     /// Channels in use.
     channels: BTreeSet<u16>,
 }
@@ -129,7 +130,7 @@ impl World {
     fn connect(&mut self, who: &str, session: impl FnOnce(u64, &Self) -> Session) {
         let id = self.shared.engine.lock().open_session(0);
         let session = session(id, self);
-        let client = Client { session, out: Vec::new(), channels: BTreeSet::new() };
+        let client = Client { session, out: Output::default(), channels: BTreeSet::new() };
         self.clients.insert(who.into(), client);
     }
 
@@ -160,7 +161,7 @@ impl World {
             }
         }
         if let Some(client) = self.clients.get_mut(who) {
-            client.out.clear();
+            client.out = Output::default();
         }
         Ok(())
     }
@@ -219,7 +220,7 @@ impl World {
         }
         let synced = self.shared.levels.level(Level::Synced);
         for client in self.clients.values_mut() {
-            client.session.encode(synced, &mut client.out);
+            client.session.encode(synced, &mut client.out.bytes);
         }
         for who in gone {
             if let Some(client) = self.clients.get(&who) {
@@ -235,15 +236,26 @@ impl World {
         for (who, client) in &mut self.clients {
             let into = if who == speaker { &mut first } else { &mut others };
             match client.session {
-                Session::Resp(_) => show_resp(who, &client.out, into),
-                Session::Amqp(_) => show_amqp(who, &client.out, into),
+                Session::Resp(_) => show_resp(who, &all(&mut client.out), into),
+                Session::Amqp(_) => show_amqp(who, &all(&mut client.out), into),
             }
-            client.out.clear();
+            client.out = Output::default();
         }
         told += &first;
         told += &others;
         told
     }
+}
+
+fn all(out: &mut Output) -> Vec<u8> {
+    let mut all = Vec::new();
+    out.gate(0, true);
+    out.flush(|slices| {
+        slices.iter().for_each(|slice| all.extend_from_slice(slice));
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    })
+    .unwrap();
+    all
 }
 
 fn show_resp(who: &str, mut out: &[u8], told: &mut String) {
