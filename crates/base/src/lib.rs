@@ -3,8 +3,10 @@
 
 pub mod blocks;
 pub mod codec;
+pub mod garbage;
 pub mod prefetch;
 pub mod table;
 
 pub use codec::{Changes, Reader};
+pub use garbage::Garbage;
 pub use table::Table;

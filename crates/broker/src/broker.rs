@@ -4,6 +4,7 @@
 use crate::exchange::{Destination, Exchange, Kind};
 use crate::queue::Queue;
 use crate::{Message, UnixMillis};
+use leveret_base::Garbage;
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub(crate) struct Channel {
     /// The limit of the whole channel; 0 is none. (RabbitMQ: basic.qos global)
     pub(crate) prefetch: u16,
     pub(crate) unacked_count: usize,
+    /// Bytes that were put out for its consumers and have not left, as far as is known.
+    pub(crate) window_bytes: usize,
     /// Its consumers.
     pub(crate) consumers: Map<Arc<[u8]>, QueueId>,
     /// How many entries of which queue it holds.
@@ -62,10 +65,15 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    pub(crate) fn has_credit(&self) -> bool {
-        self.prefetch == 0 || self.unacked_count < self.prefetch as usize
+    pub(crate) fn has_credit(&self, no_ack: bool) -> bool {
+        self.window_bytes < WINDOW_BYTES
+            && (no_ack || self.prefetch == 0 || self.unacked_count < self.prefetch as usize)
     }
 }
+
+/// So much may be under way to a channel's consumers before they are served again: a client that does not read costs
+/// this and one message.
+pub const WINDOW_BYTES: usize = 1024 * 1024;
 
 /// What goes when a session goes.
 #[derive(Default)]
@@ -86,6 +94,8 @@ pub struct Broker {
     pub(crate) channels: Map<(SessionId, u16), Channel>,
     pub(crate) owned: Map<SessionId, Owned>,
     pub(crate) last_consumer: u64,
+    /// What was removed and takes long to free.
+    pub garbage: Garbage,
     /// When each queue has something due.
     pub(crate) due: BTreeSet<(UnixMillis, QueueId)>,
     /// The message that the changes being replayed speak of.
@@ -114,6 +124,7 @@ impl Broker {
             channels: Map::default(),
             owned: Map::default(),
             last_consumer: 0,
+            garbage: Garbage::default(),
             due: BTreeSet::new(),
             replaying: None,
             rng: fastrand::Rng::with_seed(seed),

@@ -20,6 +20,7 @@ const MESSAGE: u8 = 0x46;
 const ENQUEUE: u8 = 0x47;
 const SETTLE: u8 = 0x48;
 const DELIVERED_THROUGH: u8 = 0x49;
+const PURGE: u8 = 0x4a;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
@@ -67,6 +68,12 @@ pub(crate) enum Change<'a> {
         queue: QueueId,
         seq: u64,
     },
+    /// Every entry up to `through` leaves but those kept, which are in order.
+    Purge {
+        queue: QueueId,
+        through: u64,
+        kept: &'a [u64],
+    },
 }
 
 impl Change<'_> {
@@ -103,6 +110,10 @@ impl Change<'_> {
             Change::Settle { queue, seq } => numbers(out, SETTLE, &[queue.0.into(), *seq]),
             Change::DeliveredThrough { queue, seq } => {
                 numbers(out, DELIVERED_THROUGH, &[queue.0.into(), *seq]);
+            }
+            Change::Purge { queue, through, kept } => {
+                numbers(out, PURGE, &[queue.0.into(), *through, kept.len() as u64]);
+                kept.iter().for_each(|seq| put_varint(out, *seq));
             }
         }
     }
@@ -199,6 +210,11 @@ impl Broker {
             DELIVERED_THROUGH => {
                 let (queue, seq) = (QueueId(id(fields)?), seq(fields)?);
                 txn.deliver_through(queue, seq);
+            }
+            PURGE => {
+                let (queue, through) = (QueueId(id(fields)?), seq(fields)?);
+                let kept = (0..fields.varint()?).map(|_| seq(fields)).collect::<Result<_, _>>()?;
+                txn.purge_but(queue, through, &kept);
             }
             _ => return Err(Malformed),
         }

@@ -11,7 +11,7 @@ mod message;
 mod queue;
 mod txn;
 
-pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostId};
+pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostId, WINDOW_BYTES};
 pub use change::CHANGE_TAGS;
 pub use exception::Exception;
 pub use message::{Message, MessageParts};

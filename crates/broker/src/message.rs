@@ -59,6 +59,12 @@ impl Message {
         self.bytes.get(start..).unwrap_or_default()
     }
 
+    /// Bytes that a delivery of it takes, or a little more.
+    #[inline]
+    pub fn size(&self) -> usize {
+        self.bytes.len() + 128
+    }
+
     fn part(&self, start: usize, len: usize) -> &[u8] {
         self.bytes.get(start..start + len).unwrap_or_default()
     }

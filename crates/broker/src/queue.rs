@@ -40,6 +40,9 @@ pub(crate) struct Consumer {
     pub(crate) unacked_count: usize,
 }
 
+/// Ready entries, those that came back, and the deadlines of both.
+pub(crate) type Ready = (VecDeque<Entry>, BTreeMap<u64, Entry>, BTreeSet<(UnixMillis, u64)>);
+
 /// One queue.
 pub(crate) struct Queue {
     pub(crate) id: QueueId,
@@ -99,6 +102,12 @@ impl Queue {
             self.deadlines.insert((entry.deadline, entry.seq));
         }
         self.ready.push_back(entry);
+    }
+
+    /// Takes all ready entries out, with their index of deadlines.
+    pub(crate) fn take_ready(&mut self) -> Ready {
+        let (ready, returned) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.returned));
+        (ready, returned, std::mem::take(&mut self.deadlines))
     }
 
     /// Puts an entry back in its place.

@@ -5,6 +5,7 @@ use crate::pubsub::PubSub;
 use crate::session::{Session, SessionId};
 use crate::waiters::Waiters;
 use hashbrown::HashMap;
+use leveret_base::Garbage;
 use leveret_base::codec::Changes;
 use leveret_broker::Broker;
 use leveret_keyspace::{Args, Block, DbIndex, Error, Keyspace, Reply, Run, Txn, UnixMillis, View};
@@ -72,6 +73,13 @@ impl Engine {
     /// The time of this turn.
     pub fn now_ms(&self) -> UnixMillis {
         self.now_ms
+    }
+
+    /// What was removed and takes long to free: to be dropped by somebody who does not hold the engine.
+    pub fn take_garbage(&mut self) -> Option<Garbage> {
+        let mut garbage = std::mem::take(&mut self.keyspace.garbage);
+        garbage.append(&mut self.broker.garbage);
+        (!garbage.is_empty()).then_some(garbage)
     }
 
     /// The last commit.

@@ -5,7 +5,7 @@ use crate::number::IntegerText;
 use crate::values::Object;
 use crate::{UnixMillis, Watches};
 use foldhash::fast::FixedState;
-use leveret_base::Table;
+use leveret_base::{Garbage, Table};
 use std::hash::{BuildHasher, Hasher};
 
 /// How many databases there are (Redis: `databases`).
@@ -30,6 +30,8 @@ pub struct Keyspace {
     pub(crate) hasher: FixedState,
     /// Who must hear of which key.
     pub watches: Watches,
+    /// What was removed and takes long to free.
+    pub garbage: Garbage,
     /// Keys removed because their time was up, since the start.
     pub expired_count: u64,
     /// Lookups by read commands that found something, and that did not.
@@ -44,6 +46,7 @@ impl Keyspace {
             dbs: (0..DATABASES).map(|_| Db::default()).collect(),
             hasher: FixedState::with_seed(seed),
             watches: Watches::default(),
+            garbage: Garbage::default(),
             expired_count: 0,
             hits: std::cell::Cell::default(),
             misses: std::cell::Cell::default(),

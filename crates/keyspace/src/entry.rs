@@ -216,7 +216,7 @@ impl Entry {
     }
 
     /// Takes the object out and leaves the integer 0.
-    fn take_object(&mut self) -> Option<Box<Object>> {
+    pub(crate) fn take_object(&mut self) -> Option<Box<Object>> {
         if self.head().kind != Kind::Object {
             return None;
         }

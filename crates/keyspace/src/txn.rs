@@ -94,6 +94,16 @@ impl<'a> Txn<'a> {
         Some(entry)
     }
 
+    /// Removes the entry and frees it, at once or later.
+    fn discard(&mut self, key: &[u8]) -> bool {
+        let Some(mut entry) = self.remove(key) else { return false };
+        if let Some(object) = entry.take_object() {
+            let allocations = object.allocations();
+            self.keyspace.garbage.put(object, allocations);
+        }
+        true
+    }
+
     /// Records the removal of an overdue key before anything is built in its place.
     pub(crate) fn reap(&mut self, key: &[u8]) {
         let now_ms = self.now_ms;
@@ -127,6 +137,7 @@ impl<'a> Txn<'a> {
             return self.keyspace.watches.touched(self.db, key);
         };
         let had = entry.deadline().is_some();
+        let old = entry.take_object();
         if had || deadline.is_some() {
             entry.set_deadline(deadline);
             entry.set_value(payload);
@@ -134,6 +145,10 @@ impl<'a> Txn<'a> {
             db.with_deadline = db.with_deadline - usize::from(had) + usize::from(deadline.is_some());
         } else {
             entry.set_value(payload);
+        }
+        if let Some(old) = old {
+            let allocations = old.allocations();
+            self.keyspace.garbage.put(old, allocations);
         }
         self.keyspace.watches.touched(self.db, key);
     }
@@ -180,7 +195,7 @@ impl<'a> Txn<'a> {
 
     /// Primitive: removes the key. Gives whether it was there, overdue or not.
     pub(crate) fn delete(&mut self, key: &[u8]) -> bool {
-        let removed = self.remove(key).is_some();
+        let removed = self.discard(key);
         if removed {
             record!(self, change::DELETE, bytes key);
             self.keyspace.watches.touched(self.db, key);
@@ -206,7 +221,7 @@ impl<'a> Txn<'a> {
     pub(crate) fn rename(&mut self, from: &[u8], to: &[u8]) {
         let Some(entry) = self.remove(from) else { return };
         record!(self, change::RENAME, bytes from, bytes to);
-        drop(self.remove(to));
+        self.discard(to);
         self.insert_entry(entry.renamed(to));
         self.keyspace.watches.touched(self.db, from);
         self.keyspace.watches.touched(self.db, to);
@@ -224,6 +239,8 @@ impl<'a> Txn<'a> {
             hasher.write(key);
             old.table.find(hasher.finish(), |entry| entry.key() == key).is_some()
         });
+        let allocations = old.table.len();
+        self.keyspace.garbage.put(old, allocations);
     }
 
     /// Primitive: pushes elements one after the other; the list is made if it is missing.

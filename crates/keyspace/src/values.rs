@@ -13,3 +13,14 @@ pub(crate) enum Object {
     /// A list, never empty.
     List(List),
 }
+
+impl Object {
+    /// Of about how many allocations it consists.
+    pub(crate) fn allocations(&self) -> usize {
+        match self {
+            // Large blocks cost more than small elements.
+            Object::Blob(blocks) => blocks.len() / 1024,
+            Object::List(list) => list.len(),
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use crate::output::Output;
 use crate::placement;
 use crate::session::Session;
+use leveret_engine::Engine;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Write};
@@ -143,6 +144,23 @@ impl Connection {
             Err(_) => Reading::Closed,
         };
         (reading, read)
+    }
+
+    /// True when consumers can be served again because what they were sent has left.
+    pub(crate) fn wants_report(&self) -> bool {
+        match &self.session {
+            Session::Resp(_) => false,
+            Session::Amqp(session) => session.wants_report(self.out.unsent()),
+        }
+    }
+
+    /// Tells the engine of it.
+    pub(crate) fn report(&mut self, engine: &mut Engine) {
+        if self.wants_report()
+            && let Session::Amqp(session) = &mut self.session
+        {
+            session.report(engine);
+        }
     }
 
     pub(crate) fn set_writable(&mut self) {

@@ -341,19 +341,22 @@ impl IoLoop {
         self.prefetch(&engine);
         for i in 0..self.turn.len() {
             let token = self.turn[i];
-            if let Some(connection) = self.connections.get_mut(token)
-                && connection.session.may_execute()
-            {
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            connection.report(&mut engine);
+            if connection.session.may_execute() {
                 execute(connection, &mut engine, &shared);
             }
         }
         self.collect(&mut engine);
-        let position = engine.position();
+        let (position, garbage) = (engine.position(), engine.take_garbage());
         self.next_deadline = if more { Some(now) } else { engine.next_deadline() };
         for thread in engine.threads_to_wake(self.index) {
             shared.mailboxes[thread].wake();
         }
         drop(engine);
+        if let Some(garbage) = garbage {
+            shared.reaper.take(garbage);
+        }
         shared.write_up_to(position);
         self.gate(position);
     }

@@ -7,6 +7,7 @@ mod io_loop;
 mod log;
 mod output;
 mod placement;
+mod reaper;
 mod resp;
 mod serve;
 mod session;

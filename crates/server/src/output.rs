@@ -37,10 +37,13 @@ impl Output {
 
     /// What was written so far may leave when `position` is durable enough; `now` when it is already.
     pub(crate) fn gate(&mut self, position: Position, now: bool) {
-        if now && self.held.is_empty() {
-            self.cleared = self.bytes.len();
-        } else {
-            self.held.push_back((position, self.bytes.len()));
+        let end = self.bytes.len();
+        match self.held.back() {
+            None if now => self.cleared = end,
+            // Nothing was written since the last gate.
+            None if end == self.cleared => {}
+            Some((_, last)) if *last == end => {}
+            None | Some(_) => self.held.push_back((position, end)),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::Settings;
 use crate::io_loop::{IoLoop, Listener, Mailbox, Protocol};
 use crate::log::{LogWriter, run_flusher, run_preparer};
 use crate::placement::Placement;
+use crate::reaper::Reaper;
 use crate::shared::{Shared, Stats, now_ms};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
@@ -94,6 +95,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
     let recovered = log.replay(&mut |record| engine.apply(&record)).map_err(StartError::Log)?;
     engine.after_replay(now_ms());
+    drop(engine.take_garbage());
 
     let mut listeners = Vec::new();
     let addresses = Addresses {
@@ -118,6 +120,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         log: Mutex::new(LogWriter::new(log)),
         levels: Alone::recovered(recovered.last_position),
         placement: Placement::default(),
+        reaper: Reaper::default(),
         mailboxes,
         stopping: AtomicBool::new(false),
         sync_wanted: Mutex::new(false),
@@ -132,9 +135,10 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         threads.push(spawn(format!("io-{index}"), move || io_loop.run()).map_err(failed)?);
     }
     let (for_flusher, its_syncer) = (shared.clone(), syncer.clone());
-    let for_preparer = shared.clone();
+    let (for_preparer, for_reaper) = (shared.clone(), shared.clone());
     let helpers = vec![
         spawn("flusher".into(), move || run_flusher(&for_flusher, &its_syncer)).map_err(failed)?,
+        spawn("reaper".into(), move || for_reaper.reaper.run()).map_err(failed)?,
         spawn("preparer".into(), move || run_preparer(&for_preparer, &preparer)).map_err(failed)?,
     ];
     Ok(Server { shared, addresses, recovered, syncer, threads, helpers })
@@ -152,6 +156,7 @@ impl Server {
         join(&mut self.threads);
         self.shared.flush(&self.syncer);
         self.shared.want_sync();
+        self.shared.reaper.stop();
         self.helpers.iter().for_each(|thread| thread.thread().unpark());
         join(&mut self.helpers);
         if let Some(path) = &self.shared.settings.unix_socket {

@@ -4,6 +4,7 @@ use crate::Settings;
 use crate::io_loop::Mailbox;
 use crate::log::LogWriter;
 use crate::placement::Placement;
+use crate::reaper::Reaper;
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use parking_lot::{Condvar, Mutex};
@@ -21,6 +22,7 @@ pub struct Shared {
     /// How durable a position is.
     pub levels: Alone,
     pub(crate) placement: Placement,
+    pub(crate) reaper: Reaper,
     /// How to reach the I/O threads.
     pub(crate) mailboxes: Vec<Mailbox>,
     /// Set once: stop.

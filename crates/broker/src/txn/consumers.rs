@@ -1,7 +1,7 @@
 //! Consumers: who gets the next message, and what happens when they go.
 
 use super::Txn;
-use crate::broker::{Broker, Channel, Event};
+use crate::broker::{Broker, Channel, Event, WINDOW_BYTES};
 use crate::exception::{Exception, shown};
 use crate::queue::{Consumer, Unacked};
 use crate::{QueueId, SessionId, VhostId};
@@ -107,12 +107,28 @@ impl Txn<'_> {
         self.dispatch_channel(session, channel);
     }
 
-    pub(crate) fn hold_in_channel(&mut self, session: SessionId, channel: u16, queue: QueueId) {
+    pub(crate) fn hold_in_channel(
+        &mut self,
+        session: SessionId,
+        channel: u16,
+        queue: QueueId,
+    ) -> &mut Channel {
         let channel = self.channel(session, channel);
         channel.unacked_count += 1;
         match channel.holds.iter_mut().find(|(id, _)| *id == queue) {
             Some((_, count)) => *count += 1,
             None => channel.holds.push((queue, 1)),
+        }
+        channel
+    }
+
+    /// So many bytes of what was put out for a channel have left.
+    pub fn drained(&mut self, session: SessionId, channel: u16, bytes: usize) {
+        let Some(state) = self.broker.channels.get_mut(&(session, channel)) else { return };
+        let was_full = state.window_bytes >= WINDOW_BYTES;
+        state.window_bytes = state.window_bytes.saturating_sub(bytes);
+        if was_full && state.window_bytes < WINDOW_BYTES {
+            self.dispatch_channel(session, channel);
         }
     }
 
@@ -133,7 +149,7 @@ impl Txn<'_> {
                 return;
             }
             let has_credit = |c: &Consumer| {
-                c.no_ack || channels.get(&(c.session, c.channel)).is_none_or(Channel::has_credit)
+                channels.get(&(c.session, c.channel)).is_none_or(|channel| channel.has_credit(c.no_ack))
             };
             let Some(next) = queue.next_consumer(has_credit) else { return };
             let Some(entry) = queue.pop() else { return };
@@ -150,14 +166,15 @@ impl Txn<'_> {
                 no_ack,
                 message: entry.message.clone(),
             };
-            let seq = entry.seq;
+            let (seq, size) = (entry.seq, entry.message.size());
             if no_ack {
                 self.record_settle(id, logged, &entry);
+                self.channel(session, channel).window_bytes += size;
             } else {
                 consumer.unacked_count += 1;
                 let held = Unacked { entry, session, channel, consumer: Some(consumer_id) };
                 queue.unacked.insert(seq, held);
-                self.hold_in_channel(session, channel, id);
+                self.hold_in_channel(session, channel, id).window_bytes += size;
                 self.note_delivery(id, seq, through);
             }
             self.broker.events.push((session, event));

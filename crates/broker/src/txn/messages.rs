@@ -187,13 +187,8 @@ impl Txn<'_> {
         session: SessionId,
         name: &[u8],
     ) -> Result<usize, Exception> {
-        let queue = self.queue_for(vhost, session, name)?;
-        let (id, logged, mut count) = (queue.id, queue.is_logged(), 0);
-        while let Some(entry) = self.broker.queues.get_mut(&id).and_then(crate::queue::Queue::pop) {
-            self.record_settle(id, logged, &entry);
-            count += 1;
-        }
-        Ok(count)
+        let id = self.queue_for(vhost, session, name)?.id;
+        Ok(self.purge(id))
     }
 
     /// Removes messages and queues whose time is up, in a slice.

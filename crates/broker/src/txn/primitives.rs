@@ -5,7 +5,7 @@ use crate::arguments::queue_arguments;
 use crate::broker::Event;
 use crate::change::Change;
 use crate::exchange::{Binding, Destination, Exchange, Kind};
-use crate::queue::{Entry, Queue};
+use crate::queue::{Entry, Queue, Unacked};
 use crate::{Exception, ExchangeId, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::Table;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -125,6 +125,8 @@ impl Txn<'_> {
         if queue.is_logged() {
             Change::QueueDelete { id }.record(&mut self.changes);
         }
+        let entries = queue.ready_count() + queue.unacked.len();
+        self.broker.garbage.put(queue, entries);
         self.remove_bindings_to(Destination::Queue(id));
     }
 
@@ -178,6 +180,35 @@ impl Txn<'_> {
         queue.push(Entry { seq, message: message.clone(), redelivered: false, deadline });
         if deadline != 0 {
             self.broker.note_due(id);
+        }
+    }
+
+    /// Primitive: all ready entries leave the queue; gives how many. What was handed out stays, which the record says:
+    /// after a restart it would be ready.
+    pub(crate) fn purge(&mut self, id: QueueId) -> usize {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return 0 };
+        let count = queue.ready_count();
+        if count == 0 {
+            return 0;
+        }
+        if queue.is_logged() {
+            let is_logged = |held: &&Unacked| held.entry.message.persistent;
+            let mut kept: Vec<u64> =
+                queue.unacked.values().filter(is_logged).map(|held| held.entry.seq).collect();
+            kept.sort_unstable();
+            Change::Purge { queue: id, through: queue.next_seq - 1, kept: &kept }.record(&mut self.changes);
+        }
+        let gone = queue.take_ready();
+        self.broker.garbage.put(gone, count);
+        count
+    }
+
+    /// Replay of a purge.
+    pub(crate) fn purge_but(&mut self, id: QueueId, through: u64, kept: &BTreeSet<u64>) {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        let (ready, _, _) = queue.take_ready();
+        for entry in ready.into_iter().filter(|entry| entry.seq > through || kept.contains(&entry.seq)) {
+            queue.push(entry);
         }
     }
 

@@ -118,6 +118,7 @@ impl World {
             15 => self.get(rng),
             16 | 17 => self.settle(rng),
             18 if rng.u8(..4) == 0 => self.delete(rng),
+            18 if rng.u8(..4) == 0 => self.purge(rng),
             18 => self.consume(rng),
             _ => {
                 engine.enter(engine.now_ms() + u64::from(rng.u8(..)));
@@ -181,6 +182,10 @@ impl World {
         let _ = self
             .engine
             .on_broker(|txn| txn.queue_delete(VHOST, self.session, Self::queue(rng), false, false));
+    }
+
+    fn purge(&mut self, rng: &mut fastrand::Rng) {
+        let _ = self.engine.on_broker(|txn| txn.queue_purge(VHOST, self.session, Self::queue(rng)));
     }
 
     /// A consumer for a moment; its deliveries are held from then on, or go back with its session.

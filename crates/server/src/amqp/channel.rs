@@ -48,6 +48,8 @@ pub(crate) struct Channel {
     pub(crate) last_queue: Box<[u8]>,
     /// `basic.qos` for consumers to come.
     pub(crate) prefetch: u16,
+    /// Bytes put out for consumers that the engine has not been told of having left.
+    pub(crate) delivered_bytes: usize,
     last_tag: u64,
     unacked: BTreeMap<u64, (QueueId, u64)>,
     /// Replies that wait for the disk; whatever follows on this channel waits behind them.

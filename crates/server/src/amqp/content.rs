@@ -131,6 +131,7 @@ impl AmqpSession {
                     return;
                 };
                 let delivery_tag = channel.tag((!no_ack).then_some((*queue, *seq)));
+                channel.delivered_bytes += message.size();
                 let deliver = amqp::BasicDeliver {
                     consumer_tag,
                     delivery_tag,

@@ -5,7 +5,7 @@ use crate::amqp::channel::Channel;
 use crate::amqp::handshake::Phase;
 use crate::amqp::incoming::{Incoming, Limits, Step};
 use leveret_amqp::{ChannelClose, ConnectionClose, Method, ReplyCode};
-use leveret_engine::broker::{Event, Exception, VhostId};
+use leveret_engine::broker::{Event, Exception, VhostId, WINDOW_BYTES};
 use leveret_engine::{Engine, Position, SessionId};
 use std::collections::BTreeMap;
 
@@ -321,6 +321,22 @@ impl AmqpSession {
             self.encode_event(&event, out);
         }
         self.events = events;
+    }
+
+    /// True when the engine should hear how much of what was delivered has left; `unsent` is what has not.
+    pub(crate) fn wants_report(&self, unsent: usize) -> bool {
+        unsent <= WINDOW_BYTES / 2
+            && self.channels.values().any(|channel| channel.delivered_bytes >= WINDOW_BYTES / 4)
+    }
+
+    /// Tells the engine what has left, so that consumers are served again. Under the lock.
+    pub(crate) fn report(&mut self, engine: &mut Engine) {
+        for (&number, channel) in &mut self.channels {
+            let bytes = std::mem::take(&mut channel.delivered_bytes);
+            if bytes > 0 {
+                engine.on_broker(|txn| txn.drained(self.id, number, bytes));
+            }
+        }
     }
 
     /// Lets out what waited for the disk. True while something still waits.

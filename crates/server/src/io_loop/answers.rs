@@ -53,7 +53,7 @@ impl IoLoop {
             let more = connection.readable && connection.may_read();
             if !alive || connection.is_hopeless() {
                 self.close(token);
-            } else if more || connection.session.may_execute() {
+            } else if more || connection.session.may_execute() || connection.wants_report() {
                 self.unread.push(token);
             }
         }

@@ -5,6 +5,7 @@ use crate::amqp::AmqpSession;
 use crate::log::LogWriter;
 use crate::output::Output;
 use crate::placement::Placement;
+use crate::reaper::Reaper;
 use crate::resp::RespSession;
 use crate::session::Session;
 use crate::shared::{Shared, Stats};
@@ -64,6 +65,7 @@ impl World {
             log: Mutex::new(LogWriter::new(log)),
             levels: Alone::recovered(last),
             placement: Placement::default(),
+            reaper: Reaper::default(),
             mailboxes: Vec::new(),
             stopping: AtomicBool::new(false),
             sync_wanted: Mutex::new(false),
