@@ -123,6 +123,12 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "client-output-buffer-limit",
+        value: "CLASS HARD SOFT SECONDS …",
+        help: "cut off Redis clients for whom more bytes wait; classes normal, replica, pubsub [normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60]",
+        set: |s, v| s.output_limits.get_mut().change(v).map_err(|why| anyhow!(why)),
+    },
+    Key {
         name: "enable-debug-command",
         value: "yes|no",
         help: "allow DEBUG [no]",

@@ -1,5 +1,6 @@
 //! One socket with its session: reading into the session, writing what the gate has let through.
 
+use crate::OutputLimits;
 use crate::output::Output;
 use crate::placement;
 use crate::session::Session;
@@ -82,6 +83,8 @@ pub(crate) struct Connection {
     pub(crate) out: Output,
     /// Close when everything is sent.
     pub(crate) closing: bool,
+    /// When it began to have more to read than its class may have for long.
+    over_since_ms: Option<u64>,
     /// It is in the list of this turn.
     pub(crate) listed: bool,
     /// Something waits for a sync.
@@ -96,11 +99,7 @@ pub(crate) struct Connection {
 /// One read, and what a session may have unexecuted.
 const READ_BYTES: usize = 64 * 1024;
 /// With more than this unsent nothing more is read: the client has to read first.
-const OUT_MAX: usize = 4 * 1024 * 1024;
-/// With more than this unsent, which only pushes from others can cause, the client is cut off. (Redis:
-/// client-output-buffer-limit pubsub)
-const OUT_HARD_MAX: usize = 64 * 1024 * 1024;
-
+pub(crate) const OUT_MAX: usize = 4 * 1024 * 1024;
 impl Connection {
     pub(crate) fn new(stream: Stream, placed_by: Option<IpAddr>, session: Session) -> Self {
         Self {
@@ -109,6 +108,7 @@ impl Connection {
             session,
             out: Output::default(),
             closing: false,
+            over_since_ms: None,
             listed: false,
             holding: false,
             readable: true,
@@ -122,9 +122,20 @@ impl Connection {
         self.out.unsent() <= OUT_MAX && !self.closing
     }
 
+    /// True when something can be executed and there is room for its answers.
+    pub(crate) fn may_execute(&self) -> bool {
+        self.session.may_execute() && self.out.unsent() <= OUT_MAX
+    }
+
     /// True when the client lets too much pile up.
-    pub(crate) fn is_hopeless(&self) -> bool {
-        self.out.unsent() > OUT_HARD_MAX
+    pub(crate) fn is_hopeless(&mut self, limits: &OutputLimits, now_ms: u64) -> bool {
+        let limit = match &self.session {
+            Session::Resp(session) if session.is_subscribed() => limits.pubsub,
+            Session::Resp(_) => limits.normal,
+            // Bounded by the windows of its channels.
+            Session::Amqp(_) => return false,
+        };
+        limit.is_passed(self.out.unsent(), now_ms, &mut self.over_since_ms)
     }
 
     /// Reads once; gives the bytes read, too.

@@ -343,7 +343,7 @@ impl IoLoop {
             let token = self.turn[i];
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.report(&mut engine);
-            if connection.session.may_execute() {
+            if connection.may_execute() {
                 execute(connection, &mut engine, &shared);
             }
         }

@@ -6,6 +6,7 @@ mod connection;
 mod io_loop;
 mod log;
 mod output;
+mod output_limits;
 mod placement;
 mod reaper;
 mod resp;
@@ -17,6 +18,7 @@ mod shared;
 mod tests;
 
 pub use leveret_engine::keyspace::DATABASES;
+pub use output_limits::{OutputLimit, OutputLimits};
 pub use placement::By as PlacementBy;
 pub use serve::{Addresses, Server, StartError, start};
 pub use settings::{Fsync, Settings};

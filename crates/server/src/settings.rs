@@ -1,6 +1,6 @@
 //! What a server is told before it starts and, where Redis allows it, while it runs.
 
-use crate::PlacementBy;
+use crate::{OutputLimits, PlacementBy};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
@@ -65,6 +65,8 @@ pub struct Settings {
     pub bulk_bytes_max: AtomicUsize,
     /// Redis: `maxclients`.
     pub clients_max: AtomicUsize,
+    /// Redis: `client-output-buffer-limit`.
+    pub output_limits: parking_lot::RwLock<OutputLimits>,
     /// Largest AMQP message body. (RabbitMQ: `max_message_size`)
     pub message_bytes_max: u64,
     fsync: AtomicU8,
@@ -87,6 +89,7 @@ impl Settings {
             enable_debug_command: AtomicBool::new(false),
             bulk_bytes_max: AtomicUsize::new(512 * 1024 * 1024),
             clients_max: AtomicUsize::new(10_000),
+            output_limits: parking_lot::RwLock::default(),
             message_bytes_max: 128 * 1024 * 1024,
             fsync: AtomicU8::new(1),
         }

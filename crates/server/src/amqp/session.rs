@@ -4,6 +4,7 @@
 use crate::amqp::channel::Channel;
 use crate::amqp::handshake::Phase;
 use crate::amqp::incoming::{Incoming, Limits, Step};
+use crate::connection::OUT_MAX;
 use leveret_amqp::{ChannelClose, ConnectionClose, Method, ReplyCode};
 use leveret_engine::broker::{Event, Exception, VhostId, WINDOW_BYTES};
 use leveret_engine::{Engine, Position, SessionId};
@@ -125,6 +126,9 @@ impl AmqpSession {
     pub(crate) fn execute(&mut self, engine: &mut Engine, out: &mut Vec<u8>) -> bool {
         loop {
             self.execute_steps(engine, out);
+            if !self.incoming.steps.is_empty() {
+                return self.phase != Phase::Over;
+            }
             // Until the connection is open each step decides how the next one is read.
             let len = match self.phase {
                 Phase::Over => return false,
@@ -161,7 +165,8 @@ impl AmqpSession {
     fn execute_steps(&mut self, engine: &mut Engine, out: &mut Vec<u8>) {
         let input = std::mem::take(&mut self.input);
         let mut steps = std::mem::take(&mut self.incoming.steps);
-        for step in steps.drain(..) {
+        let (mut left, start) = (steps.drain(..), out.len());
+        for step in left.by_ref() {
             match step {
                 Step::Method { channel, payload, interrupts } => {
                     let payload = input.get(payload).unwrap_or_default();
@@ -178,11 +183,13 @@ impl AmqpSession {
                     }
                 }
             }
-            if self.phase == Phase::Over {
+            // The rest waits until the client has read.
+            if self.phase == Phase::Over || out.len() - start > OUT_MAX {
                 break;
             }
         }
-        self.incoming.steps = steps;
+        let left: Vec<Step> = left.collect();
+        self.incoming.steps = if left.is_empty() { steps } else { left };
         self.input = input;
     }
 

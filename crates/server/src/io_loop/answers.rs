@@ -45,15 +45,20 @@ impl IoLoop {
         if !self.holding.is_empty() {
             self.release();
         }
+        let (limits, now_ms) = (*self.shared.settings.output_limits.read(), now_ms());
         for token in std::mem::take(&mut self.turn) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.listed = false;
             let (alive, bytes) = connection.flush();
             self.shared.stats.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
             let more = connection.readable && connection.may_read();
-            if !alive || connection.is_hopeless() {
+            let hopeless = connection.out.unsent() > 0 && connection.is_hopeless(&limits, now_ms);
+            if hopeless {
+                tracing::warn!("a Redis client has not read for too long; it is cut off");
+            }
+            if !alive || hopeless {
                 self.close(token);
-            } else if more || connection.session.may_execute() || connection.wants_report() {
+            } else if more || connection.may_execute() || connection.wants_report() {
                 self.unread.push(token);
             }
         }

@@ -1,6 +1,7 @@
 //! One RESP connection as a state machine: bytes in, bytes out, no socket. Decoding happens outside the engine's lock,
 //! execution inside; a blocked session executes nothing until the engine has answered it.
 
+use crate::connection::OUT_MAX;
 use crate::output::Output;
 use crate::resp::table::{Command, Run, find};
 use crate::shared::Shared;
@@ -38,6 +39,7 @@ pub(crate) struct RespSession {
     pub(crate) facts: Facts,
     pub(crate) quitting: bool,
     blocked: bool,
+    subscribed: bool,
     decoder: Decoder,
     input: Vec<u8>,
     consumed: usize,
@@ -82,6 +84,7 @@ impl RespSession {
             facts: Facts::default(),
             quitting: false,
             blocked: false,
+            subscribed: false,
             decoder,
             input: Vec::new(),
             consumed: 0,
@@ -149,6 +152,15 @@ impl RespSession {
         self.blocked = blocked;
     }
 
+    /// True when others' messages reach it, as far as the loop has seen.
+    pub(crate) fn is_subscribed(&self) -> bool {
+        self.subscribed
+    }
+
+    pub(crate) fn set_subscribed(&mut self, subscribed: bool) {
+        self.subscribed = subscribed;
+    }
+
     /// Where the connection comes from and since when it is there.
     pub(crate) fn introduce(&mut self, address: String, local_address: String, now_ms: u64) {
         self.facts.address = address;
@@ -171,6 +183,10 @@ impl RespSession {
         let mut turn = self.execute_batch(engine, shared, out);
         // A client that was not known decoded one command at a time; it goes on here.
         while turn == Turn::Drained && self.decoder.limits.commands_max == 1 && self.error.is_none() {
+            if self.has_work() {
+                // There is no room for more answers now.
+                break;
+            }
             self.decode();
             if self.batch.is_empty() {
                 break;
@@ -179,6 +195,7 @@ impl RespSession {
         }
         self.blocked = turn == Turn::Blocked;
         if turn == Turn::Drained
+            && self.done >= self.batch.len()
             && let Some(error) = self.error
         {
             Reply::new(&mut out.bytes, self.version).error(&format!("ERR {error}"));
@@ -191,7 +208,12 @@ impl RespSession {
         // The input and the batch are lent out while commands may change the rest of the session.
         let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));
         let mut turn = Turn::Drained;
+        let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
         while self.done < batch.len() && turn == Turn::Drained {
+            // The rest waits until the client has read.
+            if out.bytes.len() - bytes > OUT_MAX || out.shared.len() - shared_count > SHARED_MAX {
+                break;
+            }
             let args = batch.args(self.done, &input);
             self.done += 1;
             turn = self.command(engine, shared, args, out);
@@ -294,5 +316,7 @@ fn runs_inside_multi(command: &Command) -> bool {
     matches!(command.spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 
+/// Blocks of long strings answered in one turn.
+const SHARED_MAX: usize = 256;
 /// Input buffers larger than this are given back when they are empty.
 const INPUT_KEPT: usize = 64 * 1024;

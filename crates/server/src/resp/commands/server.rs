@@ -53,6 +53,11 @@ const PARAMETERS: &[Parameter] = &[
     },
     Parameter { name: "appendonly", get: |_| "yes".into(), set: None },
     Parameter { name: "bind", get: |shared| shared.settings.bind.join(" "), set: None },
+    Parameter {
+        name: "client-output-buffer-limit",
+        get: |shared| shared.settings.output_limits.read().to_string(),
+        set: Some(|shared, value| Ok(shared.settings.output_limits.write().change(value)?)),
+    },
     Parameter { name: "databases", get: |_| DATABASES.to_string(), set: None },
     Parameter { name: "dir", get: |shared| shared.settings.data_dir.display().to_string(), set: None },
     Parameter {
