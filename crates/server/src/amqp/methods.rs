@@ -250,6 +250,11 @@ impl AmqpSession {
                 self.phase = Phase::Over;
                 Ok(())
             }
+            // Nothing expires that a new secret could prolong: passwords are checked when a connection opens.
+            Method::ConnectionUpdateSecret(_) => {
+                Method::ConnectionUpdateSecretOk(amqp::ConnectionUpdateSecretOk {}).encode(0, out);
+                Ok(())
+            }
             Method::ConnectionBlocked(_) | Method::ConnectionUnblocked(_) => Ok(()),
             other => Err(Failure::connection(
                 ReplyCode::CommandInvalid,
