@@ -6,6 +6,7 @@ mod expected;
 mod probe;
 mod pytest;
 mod redis_tools;
+mod results;
 pub(crate) mod server;
 
 use crate::install::python;
@@ -88,12 +89,20 @@ pub(crate) fn run(name: &str, reference: bool) -> Steps {
         steps.run("conformance", || bail!("there is no suite '{name}'; there are {}", names.join(", ")));
         return steps;
     }
+    let mut results = Vec::new();
     for suite in wanted {
         let step = format!("conformance: {}", suite.name);
         match missing(suite) {
-            Ok(()) => steps.run(&step, || run_suite(suite, reference)),
+            Ok(()) => steps.run(&step, || {
+                let ran = run_suite(suite, reference);
+                results.push((suite.name, ran.as_ref().map_or(None, |ran| Some(*ran))));
+                ran.map(|_| ())
+            }),
             Err(why) => steps.skip(&step, &format!("{why:#}")),
         }
+    }
+    if name == "all" && !reference {
+        steps.run("conformance: docs/conformance.md", || results::write(&results));
     }
     steps
 }
@@ -107,7 +116,7 @@ fn missing(suite: &Suite) -> Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "this is a command-line tool")]
-fn run_suite(suite: &Suite, reference: bool) -> Result<()> {
+fn run_suite(suite: &Suite, reference: bool) -> Result<usize> {
     let run = |server: Option<&Server>| -> Result<usize> {
         match &suite.kind {
             Kind::Program | Kind::Killer => program(suite.name, server),
@@ -133,7 +142,7 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<()> {
         bail!("only {ran} checks ran; at least {} are expected", suite.checks_min);
     }
     println!("{}: {ran} checks", suite.name);
-    Ok(())
+    Ok(ran)
 }
 
 /// Runs a program; gives the number of checks it says it made.

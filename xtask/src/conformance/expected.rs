@@ -26,6 +26,12 @@ pub(super) fn compare(suite: &str, outcomes: &[Outcome]) -> Result<usize> {
     Ok(outcomes.len())
 }
 
+/// How many failures of a suite are expected.
+pub(super) fn listed(suite: &str) -> Result<usize> {
+    let path = root().join(format!("conformance/expected/{suite}.txt"));
+    if path.exists() { Ok(parse(&std::fs::read_to_string(path)?)?.len()) } else { Ok(0) }
+}
+
 fn parse(list: &str) -> Result<Vec<(&str, &str)>> {
     list.lines()
         .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
