@@ -4,7 +4,7 @@
 
 use crate::db::Keyspace;
 use crate::txn::Txn;
-use crate::values::End;
+use crate::values::{End, List};
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
 
 /// The tags that belong to the keyspace.
@@ -94,7 +94,7 @@ impl Keyspace {
             LIST_PUSH_LEFT | LIST_PUSH_RIGHT => {
                 let end = if tag == LIST_PUSH_LEFT { End::Left } else { End::Right };
                 let (key, count) = (fields.bytes()?, fields.varint()?);
-                txn.list(key).map_err(|_| Malformed)?;
+                txn.collection::<List>(key).map_err(|_| Malformed)?;
                 for _ in 0..count {
                     txn.list_push(end, key, std::iter::once(fields.bytes()?));
                 }
@@ -104,6 +104,9 @@ impl Keyspace {
                 let count = fields.varint()?;
                 txn.list_pop(end, fields.bytes()?, count as usize, |_| ());
             }
+            0x18..=0x1f => return txn.apply_hash(tag, fields),
+            0x20..=0x27 => return txn.apply_set(tag, fields),
+            0x28..=0x2f => return txn.apply_sorted_set(tag, fields),
             _ => return Err(Malformed),
         }
         Ok(())

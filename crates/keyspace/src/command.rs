@@ -57,7 +57,11 @@ pub struct Spec {
 #[allow(missing_docs, reason = "the names are Redis' group names")]
 pub enum Group {
     String,
+    Bitmap,
     List,
+    Hash,
+    Set,
+    SortedSet,
     Generic,
     Connection,
     Server,
@@ -72,7 +76,11 @@ impl Group {
     pub fn name(self) -> &'static str {
         match self {
             Group::String => "string",
+            Group::Bitmap => "bitmap",
             Group::List => "list",
+            Group::Hash => "hash",
+            Group::Set => "set",
+            Group::SortedSet => "sorted-set",
             Group::Generic => "generic",
             Group::Connection => "connection",
             Group::Server => "server",
@@ -85,7 +93,11 @@ impl Group {
     fn category(self) -> u32 {
         match self {
             Group::String => category::STRING,
+            Group::Bitmap => category::BITMAP,
             Group::List => category::LIST,
+            Group::Hash => category::HASH,
+            Group::Set => category::SET,
+            Group::SortedSet => category::SORTEDSET,
             Group::Generic => category::KEYSPACE,
             Group::Connection => category::CONNECTION,
             Group::Server => 0,
@@ -128,7 +140,7 @@ bits! {
     category: KEYSPACE = "@keyspace", READ = "@read", WRITE = "@write", STRING = "@string", LIST = "@list",
     PUBSUB = "@pubsub", ADMIN = "@admin", FAST = "@fast", SLOW = "@slow", BLOCKING = "@blocking",
     DANGEROUS = "@dangerous", CONNECTION = "@connection", TRANSACTION = "@transaction", AMQP = "@amqp",
-    SCRIPTING = "@scripting",
+    SCRIPTING = "@scripting", BITMAP = "@bitmap", HASH = "@hash", SET = "@set", SORTEDSET = "@sortedset",
 }
 
 /// One range of keys among the arguments.
@@ -136,17 +148,41 @@ bits! {
 pub struct KeySpec {
     /// How the keys are used: RO, RW, OW, RM and what is done to them, as `COMMAND INFO` prints it.
     pub flags: &'static [&'static str],
-    /// Index of the first key.
+    /// Where they begin: the index of the first key or of the number of keys.
     pub first: usize,
-    /// Last key relative to the first; negative counts from the end (-1 is the last argument).
-    pub last: i32,
-    /// Distance between two keys.
-    pub step: usize,
+    /// How many there are.
+    pub find: FindKeys,
+}
+
+/// How the end of a range of keys is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FindKeys {
+    /// Up to an argument.
+    Range {
+        /// Last key relative to the first; negative counts from the end (-1 is the last argument).
+        last: i32,
+        /// Distance between two keys.
+        step: usize,
+    },
+    /// The argument at `first` says how many keys follow it.
+    Counted,
+    /// The arguments do not tell without being understood. (Redis: SORT's BY and GET)
+    Unknown,
 }
 
 /// Keys from `first` to `last` (relative), every `step` arguments.
 pub const fn keys(flags: &'static [&'static str], first: usize, last: i32, step: usize) -> KeySpec {
-    KeySpec { flags, first, last, step }
+    KeySpec { flags, first, find: FindKeys::Range { last, step } }
+}
+
+/// A number of keys at `first`, then the keys.
+pub const fn counted_keys(flags: &'static [&'static str], first: usize) -> KeySpec {
+    KeySpec { flags, first, find: FindKeys::Counted }
+}
+
+/// Keys that only the command itself finds.
+pub const fn unknown_keys(flags: &'static [&'static str]) -> KeySpec {
+    KeySpec { flags, first: 0, find: FindKeys::Unknown }
 }
 
 impl Spec {
@@ -189,16 +225,29 @@ impl Spec {
         if self.arity >= 0 { args == self.arity as usize } else { args >= self.arity.unsigned_abs() as usize }
     }
 
-    /// The indexes of all keys among `args` arguments.
-    pub fn key_positions(&self, args: usize) -> impl Iterator<Item = usize> {
-        self.keys.iter().flat_map(move |keys| {
-            let last = if keys.last >= 0 {
-                keys.first + keys.last as usize
-            } else {
-                args.saturating_sub(keys.last.unsigned_abs() as usize)
-            };
-            (keys.first..=last).step_by(keys.step).filter(move |&i| i < args)
-        })
+    /// The indexes of all keys among the arguments.
+    pub fn key_positions(&self, args: Args<'_>) -> Vec<usize> {
+        let len = args.len();
+        let mut positions = Vec::new();
+        for keys in self.keys {
+            match keys.find {
+                FindKeys::Range { last, step } => {
+                    let last = if last >= 0 {
+                        keys.first + last as usize
+                    } else {
+                        len.saturating_sub(last.unsigned_abs() as usize)
+                    };
+                    positions.extend((keys.first..=last).step_by(step).filter(|&i| i < len));
+                }
+                FindKeys::Counted => {
+                    let count = args.get(keys.first).and_then(crate::parse_integer).unwrap_or(0);
+                    let count = usize::try_from(count).unwrap_or(0).min(len.saturating_sub(keys.first + 1));
+                    positions.extend(keys.first + 1..=keys.first + count);
+                }
+                FindKeys::Unknown => {}
+            }
+        }
+        positions
     }
 }
 

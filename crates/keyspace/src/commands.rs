@@ -1,13 +1,17 @@
 //! The command tables, one file a group: a table of rows at the top, the functions beside it.
 
 mod generic;
+mod hash;
 mod list;
+mod set;
+mod sorted_set;
 mod string;
 
 use crate::{Error, Row, UnixMillis, parse_integer};
 
 /// All rows of the keyspace.
-pub const TABLES: &[&[Row]] = &[string::ROWS, list::ROWS, generic::ROWS];
+pub const TABLES: &[&[Row]] =
+    &[string::ROWS, list::ROWS, hash::ROWS, set::ROWS, sorted_set::ROWS, generic::ROWS];
 
 /// An argument as an integer.
 pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {

@@ -2,7 +2,6 @@
 
 use crate::entry::{Entry, Value};
 use crate::number::IntegerText;
-use crate::values::Object;
 use crate::{UnixMillis, Watches};
 use foldhash::fast::FixedState;
 use leveret_base::{Garbage, Table};
@@ -132,11 +131,7 @@ fn digest_entry(db: usize, entry: &Entry) -> u64 {
     match entry.value() {
         Value::Bytes(bytes) => part(bytes),
         Value::Integer(integer) => part(IntegerText::new(integer).as_bytes()),
-        Value::Object(Object::Blob(blocks)) => part(&blocks.to_vec()),
-        Value::Object(Object::List(list)) => {
-            part(b"list");
-            list.iter().for_each(&mut part);
-        }
+        Value::Object(object) => object.parts(&mut part),
     }
     hasher.finish()
 }

@@ -1,14 +1,18 @@
 //! The primitive changes: the only code that mutates the keyspace. Each mutates and records in one call; replay calls
 //! the same ones with recording off. Commands decide first and call these afterwards; a primitive never refuses.
 
+mod hash;
+mod list;
+mod set;
+mod sorted_set;
+mod string;
+
 use crate::change::{self, record};
 use crate::db::{Db, Keyspace, is_overdue};
-use crate::entry::{Entry, INLINE_MAX, Payload, Value};
-use crate::number::{IntegerText, parse_integer};
-use crate::values::{End, List, Object};
-use crate::view::{Text, list_of, text_of};
+use crate::entry::{Entry, Payload, Value};
+use crate::values::Collection;
+use crate::view::{Text, collection_of, text_of};
 use crate::{DbIndex, Error, UnixMillis, View};
-use leveret_base::blocks::Blocks;
 use leveret_base::codec::Changes;
 
 /// A command that found nothing to take wants to wait. (Redis: BLPOP)
@@ -119,78 +123,34 @@ impl<'a> Txn<'a> {
         self.view().find(key).map(text_of).transpose()
     }
 
-    /// The list under a live key.
-    pub(crate) fn list(&self, key: &[u8]) -> Result<Option<&List>, Error> {
-        self.view().find(key).map(list_of).transpose()
+    /// The collection under a live key; `WRONGTYPE` when it is of another kind.
+    pub(crate) fn collection<C: Collection>(&self, key: &[u8]) -> Result<Option<&C>, Error> {
+        self.view().find(key).map(collection_of).transpose()
     }
 
-    /// Primitive: sets the key to a string, whatever it held.
-    #[inline]
-    pub(crate) fn put(&mut self, key: &[u8], value: &[u8], deadline: Option<UnixMillis>) {
-        match deadline {
-            None => record!(self, change::PUT, bytes key, bytes value),
-            Some(at) => record!(self, change::PUT_WITH_DEADLINE, number at, bytes key, bytes value),
-        }
-        let payload = payload_of(value);
-        let Some(entry) = self.find_mut(key) else {
-            self.insert(key, payload, deadline);
-            return self.keyspace.watches.touched(self.db, key);
-        };
-        let had = entry.deadline().is_some();
-        let old = entry.take_object();
-        if had || deadline.is_some() {
-            entry.set_deadline(deadline);
-            entry.set_value(payload);
-            let db = self.db_mut();
-            db.with_deadline = db.with_deadline - usize::from(had) + usize::from(deadline.is_some());
-        } else {
-            entry.set_value(payload);
-        }
-        if let Some(old) = old {
-            let allocations = old.allocations();
-            self.keyspace.garbage.put(old, allocations);
-        }
-        self.keyspace.watches.touched(self.db, key);
-    }
-
-    /// Primitive: sets the key to an integer and keeps its deadline.
-    pub(crate) fn put_integer(&mut self, key: &[u8], value: i64) {
-        let deadline = self.view().find(key).and_then(Entry::deadline);
-        self.put(key, IntegerText::new(value).as_bytes(), deadline);
-    }
-
-    /// Primitive: appends to a string, which is made if it is missing.
-    pub(crate) fn append(&mut self, key: &[u8], tail: &[u8]) {
-        self.reap(key);
-        record!(self, change::APPEND, bytes key, bytes tail);
-        match self.find_mut(key) {
-            None => self.insert(key, payload_of(tail), None),
-            Some(entry) => {
-                if let Some(Object::Blob(blob)) = entry.object_mut() {
-                    blob.append(tail);
-                } else {
-                    let mut bytes = text_of(entry)
-                        .map(Text::to_bytes)
-                        .expect("the command has checked the type")
-                        .into_owned();
-                    bytes.extend_from_slice(tail);
-                    entry.set_value(if bytes.len() > INLINE_MAX {
-                        Payload::Object(Box::new(Object::Blob(Blocks::from(&*bytes))))
-                    } else {
-                        // Never an integer: Redis calls an appended string "raw".
-                        return self.finish_append(key, &bytes);
-                    });
-                }
+    /// For primitives: changes the collection under the key, which is made if it is missing and goes with its key when
+    /// it is emptied. The caller has checked the type and reaped the key, and records.
+    pub(crate) fn change<C: Collection, T>(&mut self, key: &[u8], change: impl FnOnce(&mut C) -> T) -> T {
+        let there = self.find_mut(key).and_then(Entry::object_mut).and_then(C::of_mut);
+        let (result, emptied) = match there {
+            Some(collection) => {
+                let result = change(collection);
+                (result, collection.is_empty())
             }
+            None => {
+                let mut collection = C::default();
+                let result = change(&mut collection);
+                if !collection.is_empty() {
+                    self.insert(key, Payload::Object(Box::new(collection.into_object())), None);
+                }
+                (result, false)
+            }
+        };
+        if emptied {
+            self.discard(key);
         }
         self.keyspace.watches.touched(self.db, key);
-    }
-
-    fn finish_append(&mut self, key: &[u8], bytes: &[u8]) {
-        if let Some(entry) = self.find_mut(key) {
-            entry.set_value(Payload::Bytes(bytes));
-        }
-        self.keyspace.watches.touched(self.db, key);
+        result
     }
 
     /// Primitive: removes the key. Gives whether it was there, overdue or not.
@@ -242,68 +202,12 @@ impl<'a> Txn<'a> {
         let allocations = old.table.len();
         self.keyspace.garbage.put(old, allocations);
     }
-
-    /// Primitive: pushes elements one after the other; the list is made if it is missing.
-    pub(crate) fn list_push<'e>(
-        &mut self,
-        end: End,
-        key: &[u8],
-        elements: impl ExactSizeIterator<Item = &'e [u8]> + Clone,
-    ) {
-        self.reap(key);
-        if let Some(out) = self.changes.buffer() {
-            change::record_push(out, end, self.db, key, elements.clone());
-        }
-        if let Some(Object::List(list)) = self.find_mut(key).and_then(Entry::object_mut) {
-            elements.for_each(|element| list.push(end, element));
-        } else {
-            let mut list = List::default();
-            elements.for_each(|element| list.push(end, element));
-            self.insert(key, Payload::Object(Box::new(Object::List(list))), None);
-        }
-        self.keyspace.watches.touched(self.db, key);
-        self.keyspace.watches.filled(self.db, key);
-    }
-
-    /// Primitive: takes up to `count` elements; an emptied list goes with its key.
-    pub(crate) fn list_pop(&mut self, end: End, key: &[u8], count: usize, mut each: impl FnMut(&[u8])) {
-        let Some(Object::List(list)) = self.find_mut(key).and_then(Entry::object_mut) else { return };
-        let mut taken = 0;
-        while taken < count
-            && let Some(element) = list.pop(end)
-        {
-            each(&element);
-            taken += 1;
-        }
-        let emptied = list.is_empty();
-        if emptied {
-            self.remove(key);
-        }
-        if taken > 0 {
-            let tag = if end == End::Left { change::LIST_POP_LEFT } else { change::LIST_POP_RIGHT };
-            record!(self, tag, number taken as u64, bytes key);
-            self.keyspace.watches.touched(self.db, key);
-        }
-    }
-}
-
-#[inline]
-fn payload_of(value: &[u8]) -> Payload<'_> {
-    if value.len() <= 20
-        && let Some(integer) = parse_integer(value)
-    {
-        return Payload::Integer(integer);
-    }
-    if value.len() > INLINE_MAX {
-        return Payload::Object(Box::new(Object::Blob(Blocks::from(value))));
-    }
-    Payload::Bytes(value)
 }
 
 /// The type's name as `TYPE` prints it.
 pub(crate) fn type_name(entry: &Entry) -> &'static str {
     match entry.value() {
-        Value::Bytes(_) | Value::Integer(_) | Value::Object(Object::Blob(_)) => "string",
-        Value::Object(Object::List(_)) => "list",
+        Value::Bytes(_) | Value::Integer(_) => "string",
+        Value::Object(object) => object.type_name(),
     }
 }

@@ -1,10 +1,16 @@
 //! The values that do not fit into an entry: long strings and collections. They know neither their key nor the log.
 
+mod hash;
 mod list;
+mod set;
+mod sorted_set;
 
 use leveret_base::blocks::Blocks;
 
+pub(crate) use hash::Hash;
 pub(crate) use list::{End, List};
+pub(crate) use set::Set;
+pub(crate) use sorted_set::SortedSet;
 
 /// A value of its own allocation.
 pub(crate) enum Object {
@@ -12,15 +18,82 @@ pub(crate) enum Object {
     Blob(Blocks),
     /// A list, never empty.
     List(List),
+    /// A hash, never empty.
+    Hash(Hash),
+    /// A set, never empty.
+    Set(Set),
+    /// A sorted set, never empty.
+    SortedSet(SortedSet),
 }
 
+/// What all collections have in common: a missing key is an empty one, and an emptied one goes with its key.
+pub(crate) trait Collection: Default {
+    /// The collection, if the object is one of this kind.
+    fn of(object: &Object) -> Option<&Self>;
+    /// Likewise, to be changed.
+    fn of_mut(object: &mut Object) -> Option<&mut Self>;
+    /// The object.
+    fn into_object(self) -> Object;
+    /// True when the key must go.
+    fn is_empty(&self) -> bool;
+}
+
+macro_rules! collections {
+    ($($name:ident),*) => {$(
+        impl Collection for $name {
+            fn of(object: &Object) -> Option<&Self> {
+                if let Object::$name(value) = object { Some(value) } else { None }
+            }
+
+            fn of_mut(object: &mut Object) -> Option<&mut Self> {
+                if let Object::$name(value) = object { Some(value) } else { None }
+            }
+
+            fn into_object(self) -> Object {
+                Object::$name(self)
+            }
+
+            fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+        }
+    )*};
+}
+
+collections!(List, Hash, Set, SortedSet);
+
 impl Object {
+    /// As `TYPE` prints it.
+    pub(crate) fn type_name(&self) -> &'static str {
+        match self {
+            Object::Blob(_) => "string",
+            Object::List(_) => "list",
+            Object::Hash(_) => "hash",
+            Object::Set(_) => "set",
+            Object::SortedSet(_) => "zset",
+        }
+    }
+
     /// Of about how many allocations it consists.
     pub(crate) fn allocations(&self) -> usize {
         match self {
             // Large blocks cost more than small elements.
             Object::Blob(blocks) => blocks.len() / 1024,
             Object::List(list) => list.len(),
+            Object::Hash(hash) => hash.len(),
+            Object::Set(set) => set.len(),
+            Object::SortedSet(set) => set.len(),
+        }
+    }
+
+    /// Hands over everything it contains, in an order that follows from the contents alone.
+    pub(crate) fn parts(&self, part: &mut dyn FnMut(&[u8])) {
+        match self {
+            Object::Blob(blocks) => part(&blocks.to_vec()),
+            Object::List(list) => list.parts(part),
+            Object::Hash(hash) => hash.parts(part),
+            Object::Set(set) => set.parts(part),
+            Object::SortedSet(set) => set.parts(part),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::db::{Keyspace, is_overdue};
 use crate::entry::{Entry, Value};
 use crate::number::IntegerText;
-use crate::values::{List, Object};
+use crate::values::{Collection, Object};
 use crate::{DbIndex, Error, UnixMillis};
 use leveret_base::blocks::Blocks;
 use std::borrow::Cow;
@@ -44,9 +44,9 @@ impl<'a> View<'a> {
         self.look_up(key).map(text_of).transpose()
     }
 
-    /// The list under a key.
-    pub(crate) fn list(&self, key: &[u8]) -> Result<Option<&'a List>, Error> {
-        self.look_up(key).map(list_of).transpose()
+    /// The collection under a key; `WRONGTYPE` when it is of another kind.
+    pub(crate) fn collection<C: Collection>(&self, key: &[u8]) -> Result<Option<&'a C>, Error> {
+        self.look_up(key).map(collection_of).transpose()
     }
 }
 
@@ -97,13 +97,13 @@ pub(crate) fn text_of(entry: &Entry) -> Result<Text<'_>, Error> {
         Value::Bytes(bytes) => Ok(Text::Bytes(bytes)),
         Value::Integer(integer) => Ok(Text::Integer(integer)),
         Value::Object(Object::Blob(blocks)) => Ok(Text::Blocks(blocks)),
-        Value::Object(Object::List(_)) => Err(Error::WrongType),
+        Value::Object(_) => Err(Error::WrongType),
     }
 }
 
-pub(crate) fn list_of(entry: &Entry) -> Result<&List, Error> {
+pub(crate) fn collection_of<C: Collection>(entry: &Entry) -> Result<&C, Error> {
     match entry.value() {
-        Value::Object(Object::List(list)) => Ok(list),
-        Value::Object(Object::Blob(_)) | Value::Bytes(_) | Value::Integer(_) => Err(Error::WrongType),
+        Value::Object(object) => C::of(object).ok_or(Error::WrongType),
+        Value::Bytes(_) | Value::Integer(_) => Err(Error::WrongType),
     }
 }

@@ -53,7 +53,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 fn push(txn: &mut Txn<'_>, end: End, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let before = txn.list(&args[1])?.map_or(0, List::len);
+    let before = txn.collection(&args[1])?.map_or(0, List::len);
     txn.list_push(end, &args[1], (2..args.len()).map(|i| args.get(i).unwrap_or_default()));
     reply.integer((before + args.len() - 2) as i64);
     Ok(())
@@ -70,7 +70,7 @@ fn pop(
         return Err(Error::WrongArity(command.into()));
     }
     let Some(count) = args.get(2) else {
-        match txn.list(&args[1])? {
+        match txn.collection::<List>(&args[1])? {
             Some(_) => txn.list_pop(end, &args[1], 1, |element| reply.bulk(element)),
             None => reply.null(),
         }
@@ -79,7 +79,7 @@ fn pop(
     let count = crate::parse_integer(count)
         .and_then(|count| usize::try_from(count).ok())
         .ok_or(Error::MustBePositive)?;
-    match txn.list(&args[1])?.map(List::len) {
+    match txn.collection(&args[1])?.map(List::len) {
         None => reply.null_array(),
         Some(len) => {
             reply.array(count.min(len));
@@ -90,13 +90,13 @@ fn pop(
 }
 
 fn llen(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    reply.integer(view.list(&args[1])?.map_or(0, List::len) as i64);
+    reply.integer(view.collection(&args[1])?.map_or(0, List::len) as i64);
     Ok(())
 }
 
 fn lrange(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let (start, stop) = (integer(&args[2])?, integer(&args[3])?);
-    let list = view.list(&args[1])?;
+    let list = view.collection::<List>(&args[1])?;
     let len = list.map_or(0, List::len) as i64;
     let from_end = |index: i64| if index < 0 { index.saturating_add(len) } else { index };
     let (start, stop) = (from_end(start).max(0), from_end(stop).min(len - 1));
@@ -127,7 +127,7 @@ fn blocking_pop(txn: &mut Txn<'_>, end: End, args: Args<'_>, reply: &mut Reply<'
     let last = args.len() - 1;
     let deadline = timeout(&args[last], txn.now_ms)?;
     for i in 1..last {
-        if txn.list(&args[i])?.is_some() {
+        if txn.collection::<List>(&args[i])?.is_some() {
             reply.array(2);
             reply.bulk(&args[i]);
             txn.list_pop(end, &args[i], 1, |element| reply.bulk(element));

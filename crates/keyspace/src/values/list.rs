@@ -23,11 +23,6 @@ impl List {
         self.elements.len()
     }
 
-    /// True when there is none: the key must go.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.elements.is_empty()
-    }
-
     /// Adds one element.
     pub(crate) fn push(&mut self, end: End, element: &[u8]) {
         match end {
@@ -49,8 +44,9 @@ impl List {
         self.elements.range(first..=last).map(AsRef::as_ref)
     }
 
-    /// All elements.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.elements.iter().map(AsRef::as_ref)
+    /// Everything it contains, for a digest.
+    pub(crate) fn parts(&self, part: &mut dyn FnMut(&[u8])) {
+        part(b"list");
+        self.elements.iter().for_each(|element| part(element));
     }
 }

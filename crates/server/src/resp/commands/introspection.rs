@@ -3,7 +3,7 @@
 use super::{Function, LOADING_STALE, session};
 use crate::resp::session::Call;
 use crate::resp::table::{Command, Run, TABLE, find};
-use leveret_engine::keyspace::command::{Group, KeySpec, Row};
+use leveret_engine::keyspace::command::{FindKeys, Group, KeySpec, Row};
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, category, flag};
 
 const COMMON: u32 = LOADING_STALE | flag::SENTINEL;
@@ -113,13 +113,15 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     reply.bulk(spec.name.as_bytes());
     reply.integer(i64::from(spec.arity));
     simple_set(reply, &names_of(spec.flags, flag::NAMES));
-    let first = spec.keys.first();
-    reply.integer(first.map_or(0, |keys| keys.first as i64));
-    let last = spec.keys.iter().map(|keys| {
-        if keys.last < 0 { i64::from(keys.last) } else { keys.first as i64 + i64::from(keys.last) }
+    // Only ranges have a place in these three.
+    let ranges = spec.keys.iter().filter_map(|keys| match keys.find {
+        FindKeys::Range { last, step } => Some((keys.first, i64::from(last), step as i64)),
+        FindKeys::Counted | FindKeys::Unknown => None,
     });
+    reply.integer(ranges.clone().next().map_or(0, |(first, ..)| first as i64));
+    let last = ranges.clone().map(|(first, last, _)| if last < 0 { last } else { first as i64 + last });
     reply.integer(last.clone().find(|last| *last < 0).or(last.max()).unwrap_or(0));
-    reply.integer(first.map_or(0, |keys| keys.step as i64));
+    reply.integer(ranges.clone().next().map_or(0, |(_, _, step)| step));
     simple_set(reply, &names_of(spec.categories(), category::NAMES));
     reply.array(spec.tips.len());
     spec.tips.iter().for_each(|tip| reply.bulk(tip.to_ascii_lowercase().as_bytes()));
@@ -141,19 +143,39 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");
-    reply.bulk(b"index");
+    let known = keys.find != FindKeys::Unknown;
+    reply.bulk(if known { b"index" } else { b"unknown" });
     reply.bulk(b"spec");
-    reply.map(1);
-    pair(reply, "index", keys.first as i64);
+    reply.map(usize::from(known));
+    if known {
+        pair(reply, "index", keys.first as i64);
+    }
     reply.bulk(b"find_keys");
     reply.map(2);
     reply.bulk(b"type");
-    reply.bulk(b"range");
-    reply.bulk(b"spec");
-    reply.map(3);
-    pair(reply, "lastkey", i64::from(keys.last));
-    pair(reply, "keystep", keys.step as i64);
-    pair(reply, "limit", 0);
+    match keys.find {
+        FindKeys::Range { last, step } => {
+            reply.bulk(b"range");
+            reply.bulk(b"spec");
+            reply.map(3);
+            pair(reply, "lastkey", i64::from(last));
+            pair(reply, "keystep", step as i64);
+            pair(reply, "limit", 0);
+        }
+        FindKeys::Counted => {
+            reply.bulk(b"keynum");
+            reply.bulk(b"spec");
+            reply.map(3);
+            pair(reply, "keynumidx", 0);
+            pair(reply, "firstkey", 1);
+            pair(reply, "keystep", 1);
+        }
+        FindKeys::Unknown => {
+            reply.bulk(b"unknown");
+            reply.bulk(b"spec");
+            reply.map(0);
+        }
+    }
 }
 
 fn docs(call: &mut Call<'_, '_>) -> Result<(), Error> {
@@ -230,7 +252,7 @@ fn getkeys(call: &mut Call<'_, '_>) -> Result<(), Error> {
     }
     let command =
         find(inner).map_err(|_| Error::new("ERR Invalid number of arguments specified for command"))?;
-    let positions: Vec<usize> = command.spec.key_positions(inner.len()).collect();
+    let positions = command.spec.key_positions(inner);
     call.reply.array(positions.len());
     positions.iter().for_each(|&i| call.reply.bulk(&inner[i]));
     Ok(())

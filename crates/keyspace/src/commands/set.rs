@@ -1,0 +1,5 @@
+//! Sets.
+
+use crate::command::Row;
+
+pub(super) const ROWS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! Sorted sets.
+
+use crate::command::Row;
+
+pub(super) const ROWS: &[Row] = &[];

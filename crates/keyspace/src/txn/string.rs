@@ -1,0 +1,94 @@
+//! The primitive changes of strings.
+
+use super::Txn;
+use crate::UnixMillis;
+use crate::change::{self, record};
+use crate::entry::{Entry, INLINE_MAX, Payload};
+use crate::number::{IntegerText, parse_integer};
+use crate::values::Object;
+use crate::view::{Text, text_of};
+use leveret_base::blocks::Blocks;
+
+impl Txn<'_> {
+    /// Primitive: sets the key to a string, whatever it held.
+    #[inline]
+    pub(crate) fn put(&mut self, key: &[u8], value: &[u8], deadline: Option<UnixMillis>) {
+        match deadline {
+            None => record!(self, change::PUT, bytes key, bytes value),
+            Some(at) => record!(self, change::PUT_WITH_DEADLINE, number at, bytes key, bytes value),
+        }
+        let payload = payload_of(value);
+        let Some(entry) = self.find_mut(key) else {
+            self.insert(key, payload, deadline);
+            return self.keyspace.watches.touched(self.db, key);
+        };
+        let had = entry.deadline().is_some();
+        let old = entry.take_object();
+        if had || deadline.is_some() {
+            entry.set_deadline(deadline);
+            entry.set_value(payload);
+            let db = self.db_mut();
+            db.with_deadline = db.with_deadline - usize::from(had) + usize::from(deadline.is_some());
+        } else {
+            entry.set_value(payload);
+        }
+        if let Some(old) = old {
+            let allocations = old.allocations();
+            self.keyspace.garbage.put(old, allocations);
+        }
+        self.keyspace.watches.touched(self.db, key);
+    }
+
+    /// Primitive: sets the key to an integer and keeps its deadline.
+    pub(crate) fn put_integer(&mut self, key: &[u8], value: i64) {
+        let deadline = self.view().find(key).and_then(Entry::deadline);
+        self.put(key, IntegerText::new(value).as_bytes(), deadline);
+    }
+
+    /// Primitive: appends to a string, which is made if it is missing.
+    pub(crate) fn append(&mut self, key: &[u8], tail: &[u8]) {
+        self.reap(key);
+        record!(self, change::APPEND, bytes key, bytes tail);
+        match self.find_mut(key) {
+            None => self.insert(key, payload_of(tail), None),
+            Some(entry) => {
+                if let Some(Object::Blob(blob)) = entry.object_mut() {
+                    blob.append(tail);
+                } else {
+                    let mut bytes = text_of(entry)
+                        .map(Text::to_bytes)
+                        .expect("the command has checked the type")
+                        .into_owned();
+                    bytes.extend_from_slice(tail);
+                    entry.set_value(if bytes.len() > INLINE_MAX {
+                        Payload::Object(Box::new(Object::Blob(Blocks::from(&*bytes))))
+                    } else {
+                        // Never an integer: Redis calls an appended string "raw".
+                        return self.finish_append(key, &bytes);
+                    });
+                }
+            }
+        }
+        self.keyspace.watches.touched(self.db, key);
+    }
+
+    fn finish_append(&mut self, key: &[u8], bytes: &[u8]) {
+        if let Some(entry) = self.find_mut(key) {
+            entry.set_value(Payload::Bytes(bytes));
+        }
+        self.keyspace.watches.touched(self.db, key);
+    }
+}
+
+#[inline]
+fn payload_of(value: &[u8]) -> Payload<'_> {
+    if value.len() <= 20
+        && let Some(integer) = parse_integer(value)
+    {
+        return Payload::Integer(integer);
+    }
+    if value.len() > INLINE_MAX {
+        return Payload::Object(Box::new(Object::Blob(Blocks::from(value))));
+    }
+    Payload::Bytes(value)
+}
