@@ -207,7 +207,15 @@ impl Engine {
     pub fn next_deadline(&self) -> Option<UnixMillis> {
         let with_deadlines = (0..leveret_keyspace::DATABASES).any(|db| self.keyspace.with_deadline(db) > 0);
         let expiry = with_deadlines.then_some(self.now_ms + EXPIRE_PERIOD_MS);
-        [expiry, self.waiters.next_deadline(), self.broker.next_deadline()].into_iter().flatten().min()
+        [
+            expiry,
+            self.keyspace.next_field_deadline(),
+            self.waiters.next_deadline(),
+            self.broker.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// A number equal for equal durable states.

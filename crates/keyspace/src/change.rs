@@ -23,6 +23,11 @@ pub(crate) const LIST_PUSH_RIGHT: u8 = 0x0a;
 pub(crate) const LIST_POP_LEFT: u8 = 0x0b;
 pub(crate) const LIST_POP_RIGHT: u8 = 0x0c;
 
+pub(crate) const HASH_SET: u8 = 0x18;
+pub(crate) const HASH_SET_KEEP: u8 = 0x19;
+pub(crate) const HASH_DELETE: u8 = 0x1a;
+pub(crate) const HASH_DEADLINE: u8 = 0x1b;
+
 /// Writes one change: tag, database, then numbers and strings in the order given.
 macro_rules! record {
     ($txn:expr, $tag:expr $(, number $number:expr)* $(, bytes $bytes:expr)* $(,)?) => {
@@ -52,6 +57,25 @@ pub(crate) fn record_push<'e>(
     put_bytes(out, key);
     put_varint(out, elements.len() as u64);
     elements.for_each(|element| put_bytes(out, element));
+}
+
+/// Records a change of many strings under a key: a number if there is one, the key, the count, the strings.
+pub(crate) fn record_many<'e>(
+    txn: &mut Txn<'_>,
+    tag: u8,
+    number: Option<u64>,
+    key: &[u8],
+    strings: impl ExactSizeIterator<Item = &'e [u8]>,
+) {
+    let db = txn.db;
+    let Some(out) = txn.changes.buffer() else { return };
+    begin(out, tag, db);
+    if let Some(number) = number {
+        put_varint(out, number);
+    }
+    put_bytes(out, key);
+    put_varint(out, strings.len() as u64);
+    strings.for_each(|string| put_bytes(out, string));
 }
 
 impl Keyspace {

@@ -7,15 +7,56 @@ mod set;
 mod sorted_set;
 mod string;
 
-use crate::{Error, Row, UnixMillis, parse_integer};
+use crate::{Args, Error, Row, UnixMillis, parse_integer};
 
 /// All rows of the keyspace.
 pub const TABLES: &[&[Row]] =
-    &[string::ROWS, list::ROWS, hash::ROWS, set::ROWS, sorted_set::ROWS, generic::ROWS];
+    &[string::ROWS, list::ROWS, hash::ROWS, hash::DEADLINE_ROWS, set::ROWS, sorted_set::ROWS, generic::ROWS];
 
 /// An argument as an integer.
 pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {
     parse_integer(bytes).ok_or(Error::NotInteger)
+}
+
+/// What SCAN and its relatives are told beside the key.
+pub(crate) struct ScanOptions<'a> {
+    pub(crate) cursor: u64,
+    pub(crate) count: usize,
+    pub(crate) pattern: Option<&'a [u8]>,
+    /// `TYPE`, in lower case.
+    pub(crate) of_type: Option<Vec<u8>>,
+    /// `NOVALUES`.
+    pub(crate) no_values: bool,
+}
+
+/// Reads the cursor at `at` and the options behind it; `TYPE` belongs to SCAN, `NOVALUES` to HSCAN.
+pub(crate) fn scan_options(args: Args<'_>, at: usize, of_hash: bool) -> Result<ScanOptions<'_>, Error> {
+    let cursor = std::str::from_utf8(&args[at])
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok())
+        .ok_or(Error::InvalidCursor)?;
+    let mut options = ScanOptions { cursor, count: 10, pattern: None, of_type: None, no_values: false };
+    let mut i = at + 1;
+    while let Some(option) = args.get(i) {
+        let option = option.to_ascii_uppercase();
+        if option == b"NOVALUES" && of_hash {
+            options.no_values = true;
+            i += 1;
+            continue;
+        }
+        let value = args.get(i + 1).ok_or(Error::Syntax)?;
+        match option.as_slice() {
+            b"MATCH" => options.pattern = Some(value),
+            b"COUNT" => {
+                options.count =
+                    usize::try_from(integer(value)?).ok().filter(|n| *n > 0).ok_or(Error::Syntax)?;
+            }
+            b"TYPE" if at == 1 => options.of_type = Some(value.to_ascii_lowercase()),
+            _ => return Err(Error::Syntax),
+        }
+        i += 2;
+    }
+    Ok(options)
 }
 
 /// An absolute deadline from an amount in units of `unit_ms`, which counts from `base_ms`.

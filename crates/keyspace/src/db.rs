@@ -5,6 +5,7 @@ use crate::number::IntegerText;
 use crate::{UnixMillis, Watches};
 use foldhash::fast::FixedState;
 use leveret_base::{Garbage, Table};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
 
 /// How many databases there are (Redis: `databases`).
@@ -19,6 +20,8 @@ pub(crate) struct Db {
     pub(crate) table: Table<Entry>,
     /// How many keys have a deadline.
     pub(crate) with_deadline: usize,
+    /// Which hashes have fields that go, by the first of their deadlines.
+    pub(crate) field_deadlines: BTreeSet<(UnixMillis, Box<[u8]>)>,
     /// Where the active expiry goes on.
     pub(crate) expire_cursor: u64,
 }
@@ -93,6 +96,11 @@ impl Keyspace {
     /// How many lookups of read commands found their key, and how many did not.
     pub fn hits_and_misses(&self) -> (u64, u64) {
         (self.hits.get(), self.misses.get())
+    }
+
+    /// When a field of a hash goes next.
+    pub fn next_field_deadline(&self) -> Option<UnixMillis> {
+        self.dbs.iter().filter_map(|db| db.field_deadlines.first()).map(|(at, _)| *at).min()
     }
 
     #[inline]

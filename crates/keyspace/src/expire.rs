@@ -11,6 +11,7 @@ impl Txn<'_> {
         let home = self.db;
         for db in 0..DATABASES {
             self.db = db;
+            removed += self.expire_fields(visits);
             if self.keyspace.dbs[db as usize].with_deadline > 0 {
                 removed += self.expire_slice_of_db(visits);
             }

@@ -8,6 +8,7 @@ mod change;
 pub mod command;
 pub mod commands;
 mod db;
+mod decimal;
 mod entry;
 mod error;
 mod expire;

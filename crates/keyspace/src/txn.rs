@@ -95,6 +95,9 @@ impl<'a> Txn<'a> {
         let db = self.db_mut();
         let entry = db.table.remove(hash, |entry| entry.key() == key)?;
         db.with_deadline -= usize::from(entry.deadline().is_some());
+        if let Value::Object(object) = entry.value() {
+            self.forget_fields(key, object);
+        }
         Some(entry)
     }
 
@@ -183,6 +186,7 @@ impl<'a> Txn<'a> {
         record!(self, change::RENAME, bytes from, bytes to);
         self.discard(to);
         self.insert_entry(entry.renamed(to));
+        self.note_fields(to);
         self.keyspace.watches.touched(self.db, from);
         self.keyspace.watches.touched(self.db, to);
         self.keyspace.watches.filled(self.db, to);

@@ -1,7 +1,7 @@
 //! Keys whatever they hold: deletion, expiry, iteration, renaming.
 
 use crate::command::{Group, Row, category, flag, keys, read, write};
-use crate::commands::{deadline, integer};
+use crate::commands::{ScanOptions, deadline, integer, scan_options};
 use crate::db::is_overdue;
 use crate::txn::type_name;
 use crate::{Args, Error, Reply, Txn, View, glob};
@@ -201,30 +201,12 @@ fn keys_matching(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
 }
 
 fn scan(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let cursor = std::str::from_utf8(&args[1])
-        .ok()
-        .and_then(|text| text.parse::<u64>().ok())
-        .ok_or(Error::InvalidCursor)?;
-    let (mut pattern, mut count, mut of_type) = (None, 10, None);
-    for i in (2..args.len()).step_by(2) {
-        let value = args.get(i + 1).ok_or(Error::Syntax)?;
-        match args[i].to_ascii_uppercase().as_slice() {
-            b"MATCH" => pattern = Some(value),
-            b"COUNT" => {
-                count = integer(value)?;
-                if count < 1 {
-                    return Err(Error::Syntax);
-                }
-            }
-            b"TYPE" => of_type = Some(value.to_ascii_lowercase()),
-            _ => return Err(Error::Syntax),
-        }
-    }
+    let ScanOptions { cursor, count, pattern, of_type, .. } = scan_options(args, 1, false)?;
     let db = &view.keyspace.dbs[view.db as usize];
     let mut found = Vec::new();
     let next = db.table.scan(
         cursor,
-        count as usize,
+        count,
         |entry| view.keyspace.hash(entry.key()),
         |entry| {
             let wanted = !is_overdue(entry, view.now_ms)

@@ -33,6 +33,7 @@ impl Txn<'_> {
             entry.set_value(payload);
         }
         if let Some(old) = old {
+            self.forget_fields(key, &old);
             let allocations = old.allocations();
             self.keyspace.garbage.put(old, allocations);
         }

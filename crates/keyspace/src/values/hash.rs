@@ -1,19 +1,275 @@
-//! A hash: fields with a value and perhaps a deadline each.
+//! A hash: fields with a value and perhaps a deadline each. Small ones are one run of bytes, searched from its start;
+//! large ones are a table of fields. The deadlines have an index beside either. Time comes in as an argument: a field
+//! whose time is up is there until a change removes it, and absent for whoever asks with the time.
+
+mod packed;
+mod table;
+
+use crate::UnixMillis;
+use packed::Packed;
+use std::collections::BTreeSet;
+use table::FieldTable;
+
+/// More fields than this make a table. (Redis: hash-max-listpack-entries)
+pub(crate) const PACKED_FIELDS_MAX: usize = 128;
+/// Longer fields and values make a table. (Redis: hash-max-listpack-value)
+pub(crate) const PACKED_BYTES_MAX: usize = 64;
+
+/// A field as it stands; deadline 0 is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Field<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) value: &'a [u8],
+    pub(crate) deadline: UnixMillis,
+}
+
+impl Field<'_> {
+    pub(crate) fn is_overdue(&self, now_ms: UnixMillis) -> bool {
+        self.deadline != 0 && self.deadline <= now_ms
+    }
+}
+
+enum Fields {
+    Packed(Packed),
+    Table(FieldTable),
+}
+
+/// When which field goes.
+type Deadlines = BTreeSet<(UnixMillis, Box<[u8]>)>;
 
 /// The value.
-#[derive(Default)]
 pub(crate) struct Hash {
-    count: usize,
+    fields: Fields,
+    deadlines: Option<Box<Deadlines>>,
+    /// Under which deadline the keyspace has noted this hash; 0 is under none.
+    pub(crate) noted: UnixMillis,
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self { fields: Fields::Packed(Packed::default()), deadlines: None, noted: 0 }
+    }
 }
 
 impl Hash {
-    /// How many elements there are.
+    /// How many fields there are, overdue ones included.
     pub(crate) fn len(&self) -> usize {
-        self.count
+        match &self.fields {
+            Fields::Packed(packed) => packed.len(),
+            Fields::Table(table) => table.len(),
+        }
+    }
+
+    /// How many fields there are at a time.
+    pub(crate) fn live_count(&self, now_ms: UnixMillis) -> usize {
+        let overdue = self.deadlines.as_ref().map_or(0, |all| all.range(..=(now_ms, MOST.into())).count());
+        self.len() - overdue
+    }
+
+    /// As OBJECT ENCODING prints it.
+    pub(crate) fn encoding(&self) -> &'static str {
+        match (&self.fields, &self.deadlines) {
+            (Fields::Packed(_), None) => "listpack",
+            (Fields::Packed(_), Some(_)) => "listpackex",
+            (Fields::Table(_), _) => "hashtable",
+        }
+    }
+
+    /// One field, overdue or not.
+    pub(crate) fn find(&self, name: &[u8]) -> Option<Field<'_>> {
+        match &self.fields {
+            Fields::Packed(packed) => packed.find(name),
+            Fields::Table(table) => table.find(name),
+        }
+    }
+
+    /// One field, unless its time is up.
+    pub(crate) fn find_live(&self, name: &[u8], now_ms: UnixMillis) -> Option<Field<'_>> {
+        self.find(name).filter(|field| !field.is_overdue(now_ms))
+    }
+
+    /// All fields.
+    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = Field<'_>> + '_> {
+        match &self.fields {
+            Fields::Packed(packed) => Box::new(packed.iter()),
+            Fields::Table(table) => Box::new(table.iter()),
+        }
+    }
+
+    /// Sets a field; its deadline goes, unless it is kept. Gives true when the field is new.
+    pub(crate) fn set(&mut self, name: &[u8], value: &[u8], keep_deadline: bool) -> bool {
+        let before = self.find(name).map(|field| field.deadline);
+        let deadline = before.filter(|_| keep_deadline).unwrap_or(0);
+        self.index(name, before.unwrap_or(0), deadline);
+        self.put(Field { name, value, deadline });
+        before.is_none()
+    }
+
+    /// Gives a field a deadline, or takes it away with 0; a missing field stays missing.
+    pub(crate) fn set_deadline(&mut self, name: &[u8], deadline: UnixMillis) {
+        let Some(field) = self.find(name) else { return };
+        let (before, value) = (field.deadline, field.value.to_vec());
+        self.index(name, before, deadline);
+        self.put(Field { name, value: &value, deadline });
+    }
+
+    /// Removes a field; gives whether it was there.
+    pub(crate) fn remove(&mut self, name: &[u8]) -> bool {
+        let Some(deadline) = self.find(name).map(|field| field.deadline) else { return false };
+        self.index(name, deadline, 0);
+        match &mut self.fields {
+            Fields::Packed(packed) => packed.remove(name),
+            Fields::Table(table) => table.remove(name),
+        }
+        true
+    }
+
+    /// When the first field goes.
+    pub(crate) fn next_deadline(&self) -> Option<UnixMillis> {
+        self.deadlines.as_ref()?.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Up to `count` fields whose time is up.
+    pub(crate) fn overdue(&self, now_ms: UnixMillis, count: usize) -> Vec<Box<[u8]>> {
+        let all = self.deadlines.iter().flat_map(|all| all.iter());
+        all.take_while(|(deadline, _)| *deadline <= now_ms)
+            .take(count)
+            .map(|(_, name)| name.clone())
+            .collect()
+    }
+
+    /// Visits fields from `cursor` on; gives the cursor to go on from. A small hash is visited as a whole.
+    pub(crate) fn scan<'a>(&'a self, cursor: u64, count: usize, each: impl FnMut(Field<'a>)) -> u64 {
+        match &self.fields {
+            Fields::Packed(packed) => {
+                packed.iter().for_each(each);
+                0
+            }
+            Fields::Table(table) => table.scan(cursor, count, each),
+        }
+    }
+
+    /// Any field, each equally likely.
+    pub(crate) fn random(&self, rng: &mut fastrand::Rng) -> Option<Field<'_>> {
+        match &self.fields {
+            Fields::Packed(packed) => packed.iter().nth(rng.usize(..packed.len().max(1))),
+            Fields::Table(table) => table.random(rng),
+        }
     }
 
     /// Everything it contains, for a digest.
     pub(crate) fn parts(&self, part: &mut dyn FnMut(&[u8])) {
         part(b"hash");
+        let mut fields: Vec<Field<'_>> = self.iter().collect();
+        fields.sort_unstable_by_key(|field| field.name);
+        for Field { name, value, deadline } in fields {
+            part(name);
+            part(value);
+            part(&deadline.to_le_bytes());
+        }
+    }
+
+    fn put(&mut self, field: Field<'_>) {
+        if let Fields::Packed(packed) = &mut self.fields {
+            let is_small = field.name.len().max(field.value.len()) <= PACKED_BYTES_MAX;
+            let len = packed.len() + usize::from(packed.find(field.name).is_none());
+            if is_small && len <= PACKED_FIELDS_MAX {
+                return packed.put(field);
+            }
+            let mut table = FieldTable::default();
+            packed.iter().for_each(|field| table.put(field));
+            self.fields = Fields::Table(table);
+        }
+        if let Fields::Table(table) = &mut self.fields {
+            table.put(field);
+        }
+    }
+
+    fn index(&mut self, name: &[u8], before: UnixMillis, after: UnixMillis) {
+        if before == after {
+            return;
+        }
+        let deadlines = self.deadlines.get_or_insert_default();
+        if before != 0 {
+            deadlines.remove(&(before, name.into()));
+        }
+        if after != 0 {
+            deadlines.insert((after, name.into()));
+        }
+        if deadlines.is_empty() {
+            self.deadlines = None;
+        }
+    }
+}
+
+/// No field's name comes after it: 0xff fills more than any name's first bytes can.
+const MOST: &[u8] = &[0xff; 256];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_hash_does_what_a_map_does() {
+        for seed in 0..60 {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let (mut hash, mut plain) = (Hash::default(), BTreeMap::<Vec<u8>, (Vec<u8>, u64)>::new());
+            let (names, long) = (rng.usize(2..400), rng.u8(..4) == 0);
+            for step in 0..1000u64 {
+                let name = format!("f{}", rng.usize(..names)).into_bytes();
+                match rng.u8(..10) {
+                    0..=4 => {
+                        let len = if long { rng.usize(..100) } else { rng.usize(..20) };
+                        let (value, keep) = (vec![b'v'; len], rng.bool());
+                        let before = plain.get(&name).map(|(_, deadline)| *deadline);
+                        assert_eq!(hash.set(&name, &value, keep), before.is_none());
+                        plain.insert(name, (value, before.filter(|_| keep).unwrap_or(0)));
+                    }
+                    5 | 6 => assert_eq!(hash.remove(&name), plain.remove(&name).is_some()),
+                    7 => {
+                        let deadline = rng.u64(..50);
+                        hash.set_deadline(&name, deadline);
+                        plain.entry(name).and_modify(|(_, at)| *at = deadline);
+                    }
+                    8 => {
+                        let found = hash.find(&name).map(|field| (field.value.to_vec(), field.deadline));
+                        assert_eq!(found, plain.get(&name).cloned());
+                    }
+                    _ => {
+                        let now = step % 50;
+                        let overdue = plain.values().filter(|(_, at)| *at != 0 && *at <= now).count();
+                        assert_eq!(hash.live_count(now), plain.len() - overdue, "seed {seed}");
+                        assert_eq!(hash.overdue(now, usize::MAX).len(), overdue);
+                        let first = plain.values().map(|(_, at)| *at).filter(|at| *at != 0).min();
+                        assert_eq!(hash.next_deadline(), first);
+                    }
+                }
+                assert_eq!(hash.len(), plain.len());
+            }
+            let mut all: Vec<_> =
+                hash.iter().map(|field| (field.name.to_vec(), field.value.to_vec())).collect();
+            all.sort();
+            assert!(
+                all.iter().eq(plain
+                    .iter()
+                    .map(|(name, (value, _))| (name.clone(), value.clone()))
+                    .collect::<Vec<_>>()
+                    .iter())
+            );
+            let mut scanned = std::collections::BTreeSet::new();
+            let mut cursor = 0;
+            loop {
+                cursor = hash.scan(cursor, 5, |field| drop(scanned.insert(field.name.to_vec())));
+                if cursor == 0 {
+                    break;
+                }
+            }
+            assert!(scanned.iter().eq(plain.keys()), "seed {seed}");
+            if !plain.is_empty() {
+                let picked = hash.random(&mut rng).unwrap();
+                assert!(plain.contains_key(picked.name));
+            }
+        }
     }
 }

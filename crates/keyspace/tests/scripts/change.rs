@@ -18,6 +18,10 @@ const CHANGES: &[(u8, &str, usize, i32)] = &[
     (0x0a, "list_push_right", 0, -1),
     (0x0b, "list_pop_left", 1, 1),
     (0x0c, "list_pop_right", 1, 1),
+    (0x18, "hash_set", 0, -1),
+    (0x19, "hash_set_keep", 0, -1),
+    (0x1a, "hash_delete", 0, -1),
+    (0x1b, "hash_deadline", 1, -1),
 ];
 
 /// One line for each change; a database other than 0 is named.
