@@ -22,6 +22,11 @@ fn hrandfield(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
         Some(_) => return Err(Error::Syntax),
     };
     let count = args.get(2).map(integer).transpose()?;
+    if count == Some(i64::MIN) {
+        return Err(Error::new(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        ));
+    }
     if count.is_some_and(|count| with_values && count.unsigned_abs() > i64::MAX as u64 / 2) {
         return Err(Error::new("ERR value is out of range"));
     }
