@@ -2,6 +2,7 @@
 //! the fields; the tags are part of the log's format and are never reused. Applying a change calls the primitive
 //! that recorded it, so there is no second path.
 
+use crate::STRING_MAX;
 use crate::db::Keyspace;
 use crate::txn::Txn;
 use crate::values::{End, List};
@@ -23,6 +24,11 @@ pub(crate) const LIST_PUSH_RIGHT: u8 = 0x0a;
 pub(crate) const LIST_POP_LEFT: u8 = 0x0b;
 pub(crate) const LIST_POP_RIGHT: u8 = 0x0c;
 
+pub(crate) const LIST_SET: u8 = 0x10;
+pub(crate) const LIST_INSERT: u8 = 0x11;
+pub(crate) const LIST_REMOVE: u8 = 0x12;
+pub(crate) const LIST_TRIM: u8 = 0x13;
+pub(crate) const SET_RANGE: u8 = 0x14;
 pub(crate) const HASH_SET: u8 = 0x18;
 pub(crate) const HASH_SET_KEEP: u8 = 0x19;
 pub(crate) const HASH_DELETE: u8 = 0x1a;
@@ -128,6 +134,17 @@ impl Keyspace {
                 let count = fields.varint()?;
                 txn.list_pop(end, fields.bytes()?, count as usize, |_| ());
             }
+            SET_RANGE => {
+                let offset = fields.varint()?;
+                let (key, bytes) = (fields.bytes()?, fields.bytes()?);
+                txn.string(key).map_err(|_| Malformed)?;
+                let end = usize::try_from(offset).ok().and_then(|offset| offset.checked_add(bytes.len()));
+                if end.is_none_or(|end| end > STRING_MAX) {
+                    return Err(Malformed);
+                }
+                txn.set_range(key, offset as usize, bytes);
+            }
+            LIST_SET..=LIST_TRIM => return txn.apply_list(tag, fields),
             0x18..=0x1f => return txn.apply_hash(tag, fields),
             0x20..=0x27 => return txn.apply_set(tag, fields),
             0x28..=0x2f => return txn.apply_sorted_set(tag, fields),

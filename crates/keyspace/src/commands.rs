@@ -1,5 +1,6 @@
 //! The command tables, one file a group: a table of rows at the top, the functions beside it.
 
+mod bitmap;
 mod generic;
 mod hash;
 mod list;
@@ -10,8 +11,20 @@ mod string;
 use crate::{Args, Error, Row, UnixMillis, parse_integer};
 
 /// All rows of the keyspace.
-pub const TABLES: &[&[Row]] =
-    &[string::ROWS, list::ROWS, hash::ROWS, hash::DEADLINE_ROWS, set::ROWS, sorted_set::ROWS, generic::ROWS];
+pub const TABLES: &[&[Row]] = &[
+    string::ROWS,
+    string::RANGE_ROWS,
+    bitmap::ROWS,
+    bitmap::FIELD_ROWS,
+    list::ROWS,
+    list::EDIT_ROWS,
+    list::MOVE_ROWS,
+    hash::ROWS,
+    hash::DEADLINE_ROWS,
+    set::ROWS,
+    sorted_set::ROWS,
+    generic::ROWS,
+];
 
 /// An argument as an integer.
 pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {

@@ -29,5 +29,8 @@ pub use txn::{Block, Txn};
 pub use view::View;
 pub use watch::{SessionId, Watches};
 
+/// The longest string. (Redis: `proto-max-bulk-len`)
+pub(crate) const STRING_MAX: usize = 512 * 1024 * 1024;
+
 /// Milliseconds since the Unix epoch.
 pub type UnixMillis = u64;

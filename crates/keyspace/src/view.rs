@@ -80,6 +80,19 @@ impl<'a> Text<'a> {
         }
     }
 
+    /// The bytes from `start` up to `end`, which is not behind the last one.
+    pub(crate) fn range(self, start: usize, end: usize) -> Cow<'a, [u8]> {
+        match self {
+            Text::Bytes(bytes) => Cow::Borrowed(bytes.get(start..end).unwrap_or_default()),
+            Text::Integer(_) => Cow::Owned(self.to_bytes().get(start..end).unwrap_or_default().to_vec()),
+            Text::Blocks(blocks) => {
+                let mut bytes = Vec::with_capacity(end.saturating_sub(start));
+                blocks.copy_range(start, end, &mut bytes);
+                Cow::Owned(bytes)
+            }
+        }
+    }
+
     /// Answers with the value as a bulk string.
     #[inline]
     pub(crate) fn reply(self, reply: &mut crate::Reply<'_>) {

@@ -1,11 +1,17 @@
 //! Lists, and the blocking commands that wait for them.
 
+mod edit;
+mod moves;
+
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::integer;
 use crate::number::parse_float;
 use crate::txn::Block;
 use crate::values::{End, List};
 use crate::{Args, Error, Reply, Txn, UnixMillis, View};
+
+pub(super) use edit::ROWS as EDIT_ROWS;
+pub(super) use moves::ROWS as MOVE_ROWS;
 
 const INSERT: &[&str] = &["RW", "INSERT"];
 const TAKE: &[&str] = &["RW", "ACCESS", "DELETE"];

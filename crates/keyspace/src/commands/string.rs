@@ -1,15 +1,17 @@
 //! Strings: SET and GET with their families, and counters.
 
+mod range;
+
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::{deadline, integer};
 use crate::view::Text;
-use crate::{Args, Error, Reply, Txn, UnixMillis, View};
+use crate::{Args, Error, Reply, STRING_MAX, Txn, UnixMillis, View};
+
+pub(super) use range::ROWS as RANGE_ROWS;
 
 const RO: &[&str] = &["RO", "ACCESS"];
 const RW: &[&str] = &["RW", "ACCESS", "UPDATE"];
 const OW: &[&str] = &["OW", "UPDATE"];
-/// Redis: `proto-max-bulk-len`.
-const STRING_MAX: usize = 512 * 1024 * 1024;
 
 pub(super) const ROWS: &[Row] = &[
     write("set", -3, Group::String, set)

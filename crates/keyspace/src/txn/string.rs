@@ -73,6 +73,41 @@ impl Txn<'_> {
         self.keyspace.watches.touched(self.db, key);
     }
 
+    /// Primitive: overwrites bytes of a string, which is made if it is missing; a gap is filled with zeroes.
+    pub(crate) fn set_range(&mut self, key: &[u8], offset: usize, bytes: &[u8]) {
+        self.reap(key);
+        record!(self, change::SET_RANGE, number offset as u64, bytes key, bytes bytes);
+        match self.find_mut(key).map(Entry::object_mut) {
+            Some(Some(Object::Blob(blob))) => blob.write_at(offset, bytes),
+            Some(_) | None => {
+                let before = self.find_mut(key).map(|entry| text_of(entry).map(Text::to_bytes));
+                let mut whole = match before {
+                    Some(Ok(bytes)) => bytes.into_owned(),
+                    Some(Err(_)) | None => Vec::new(),
+                };
+                let end = offset + bytes.len();
+                if end > INLINE_MAX {
+                    let mut blob = Blocks::from(&*whole);
+                    blob.write_at(offset, bytes);
+                    self.put_payload(key, Payload::Object(Box::new(Object::Blob(blob))));
+                } else {
+                    whole.resize(whole.len().max(end), 0);
+                    whole[offset..end].copy_from_slice(bytes);
+                    self.put_payload(key, Payload::Bytes(&whole));
+                }
+            }
+        }
+        self.keyspace.watches.touched(self.db, key);
+    }
+
+    /// The value alone, whatever it spells.
+    fn put_payload(&mut self, key: &[u8], payload: Payload<'_>) {
+        match self.find_mut(key) {
+            Some(entry) => entry.set_value(payload),
+            None => self.insert(key, payload, None),
+        }
+    }
+
     fn finish_append(&mut self, key: &[u8], bytes: &[u8]) {
         if let Some(entry) = self.find_mut(key) {
             entry.set_value(Payload::Bytes(bytes));
