@@ -33,6 +33,10 @@ pub(crate) const HASH_SET: u8 = 0x18;
 pub(crate) const HASH_SET_KEEP: u8 = 0x19;
 pub(crate) const HASH_DELETE: u8 = 0x1a;
 pub(crate) const HASH_DEADLINE: u8 = 0x1b;
+pub(crate) const SET_ADD: u8 = 0x20;
+pub(crate) const SET_REMOVE: u8 = 0x21;
+pub(crate) const SORTED_SET_PUT: u8 = 0x28;
+pub(crate) const SORTED_SET_REMOVE: u8 = 0x29;
 
 /// Writes one change: tag, database, then numbers and strings in the order given.
 macro_rules! record {

@@ -22,6 +22,7 @@ pub const TABLES: &[&[Row]] = &[
     hash::ROWS,
     hash::DEADLINE_ROWS,
     set::ROWS,
+    set::COMBINE_ROWS,
     sorted_set::ROWS,
     generic::ROWS,
 ];
@@ -29,6 +30,11 @@ pub const TABLES: &[&[Row]] = &[
 /// An argument as an integer.
 pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {
     parse_integer(bytes).ok_or(Error::NotInteger)
+}
+
+/// The arguments from an index on.
+pub(crate) fn arguments(args: Args<'_>, from: usize) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
+    (from..args.len()).map(move |i| args.get(i).unwrap_or_default())
 }
 
 /// What SCAN and its relatives are told beside the key.

@@ -36,6 +36,8 @@ pub struct Keyspace {
     pub garbage: Garbage,
     /// Keys removed because their time was up, since the start.
     pub expired_count: u64,
+    /// For random picks, of which the record says what was picked.
+    pub(crate) rng: fastrand::Rng,
     /// Lookups by read commands that found something, and that did not.
     pub(crate) hits: std::cell::Cell<u64>,
     pub(crate) misses: std::cell::Cell<u64>,
@@ -50,6 +52,7 @@ impl Keyspace {
             watches: Watches::default(),
             garbage: Garbage::default(),
             expired_count: 0,
+            rng: fastrand::Rng::with_seed(seed),
             hits: std::cell::Cell::default(),
             misses: std::cell::Cell::default(),
         }

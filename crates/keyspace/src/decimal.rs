@@ -77,7 +77,7 @@ mod tests {
         ] {
             assert_eq!(add(left, right).as_deref(), Some(sum), "{left} + {right}");
         }
-        assert_eq!(add("1e308", "1e308"), Some(format!("{}", 2e308f64)).filter(|_| false));
+        assert_eq!(add("1.7e308", "1.7e308"), None);
         assert_eq!(add("inf", "1"), None);
     }
 }

@@ -4,7 +4,7 @@ mod deadlines;
 mod random;
 
 use crate::command::{Group, Row, flag, keys, read, write};
-use crate::commands::{integer, scan_options};
+use crate::commands::{arguments, integer, scan_options};
 use crate::number::parse_float;
 use crate::values::Hash;
 use crate::{Args, Error, Reply, Txn, View, decimal, glob};
@@ -119,11 +119,6 @@ fn pairs<'a>(
         return Err(Error::WrongArity(command.into()));
     }
     Ok(arguments(*args, 2))
-}
-
-/// The arguments from an index on.
-fn arguments(args: Args<'_>, from: usize) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
-    (from..args.len()).map(move |i| args.get(i).unwrap_or_default())
 }
 
 fn hset(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {

@@ -247,20 +247,17 @@ mod tests {
                 }
                 assert_eq!(hash.len(), plain.len());
             }
-            let mut all: Vec<_> =
-                hash.iter().map(|field| (field.name.to_vec(), field.value.to_vec())).collect();
-            all.sort();
-            assert!(
-                all.iter().eq(plain
-                    .iter()
-                    .map(|(name, (value, _))| (name.clone(), value.clone()))
-                    .collect::<Vec<_>>()
-                    .iter())
-            );
+            let all: BTreeMap<_, _> = hash
+                .iter()
+                .map(|field| (field.name.to_vec(), (field.value.to_vec(), field.deadline)))
+                .collect();
+            assert_eq!(all, plain, "seed {seed}");
             let mut scanned = std::collections::BTreeSet::new();
             let mut cursor = 0;
             loop {
-                cursor = hash.scan(cursor, 5, |field| drop(scanned.insert(field.name.to_vec())));
+                cursor = hash.scan(cursor, 5, |field| {
+                    scanned.insert(field.name.to_vec());
+                });
                 if cursor == 0 {
                     break;
                 }

@@ -26,6 +26,8 @@ const CHANGES: &[(u8, &str, usize, i32)] = &[
     (0x19, "hash_set_keep", 0, -1),
     (0x1a, "hash_delete", 0, -1),
     (0x1b, "hash_deadline", 1, -1),
+    (0x20, "set_add", 0, -1),
+    (0x21, "set_remove", 0, -1),
 ];
 
 /// One line for each change; a database other than 0 is named.
