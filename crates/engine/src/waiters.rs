@@ -130,7 +130,8 @@ impl Engine {
         let mut bytes = Vec::new();
         let mut reply = Reply::new(&mut bytes, version);
         let block = self.run(waiting.run, waiting.db, waiting.args.as_args(), &mut reply);
-        let served = block.is_none();
+        // What has come may be of another type; then it is none of the waiter's business. (Redis: BLPOP)
+        let served = block.is_none() && !reply.since(0).starts_with(b"-WRONGTYPE");
         if let Some(session) = self.sessions.get_mut(&id) {
             session.waiting = Some(waiting);
         }

@@ -8,6 +8,7 @@ mod set;
 mod sorted_set;
 mod string;
 
+use crate::number::parse_float;
 use crate::{Args, Error, Row, UnixMillis, parse_integer};
 
 /// All rows of the keyspace.
@@ -24,6 +25,9 @@ pub const TABLES: &[&[Row]] = &[
     set::ROWS,
     set::COMBINE_ROWS,
     sorted_set::ROWS,
+    sorted_set::RANGE_ROWS,
+    sorted_set::COMBINE_ROWS,
+    sorted_set::POP_ROWS,
     generic::ROWS,
 ];
 
@@ -31,6 +35,9 @@ pub const TABLES: &[&[Row]] = &[
 pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {
     parse_integer(bytes).ok_or(Error::NotInteger)
 }
+
+/// Random elements answered with repetitions: more would not fit anywhere.
+pub(crate) const REPEATED_MAX: i64 = 1 << 26;
 
 /// The arguments from an index on.
 pub(crate) fn arguments(args: Args<'_>, from: usize) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
@@ -89,4 +96,17 @@ pub(crate) fn deadline(
         .checked_mul(unit_ms)
         .and_then(|ms| ms.checked_add(base_ms as i64))
         .ok_or(Error::InvalidExpire(command))
+}
+
+/// The timeout of a blocking command as a deadline: seconds, fractions allowed, 0 is for ever.
+pub(crate) fn timeout(bytes: &[u8], now_ms: UnixMillis) -> Result<Option<UnixMillis>, Error> {
+    let seconds = parse_float(bytes).ok_or(Error::TimeoutNotFloat)?;
+    if seconds < 0.0 {
+        return Err(Error::TimeoutNegative);
+    }
+    let ms = (seconds * 1_000.0).ceil();
+    if ms > (i64::MAX as u64 - now_ms) as f64 {
+        return Err(Error::TimeoutOutOfRange);
+    }
+    Ok((ms > 0.0).then_some(now_ms + ms as u64))
 }

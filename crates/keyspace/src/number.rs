@@ -34,6 +34,11 @@ pub(crate) fn parse_float(bytes: &[u8]) -> Option<f64> {
     (!value.is_nan()).then_some(value)
 }
 
+/// The order of scores, which are never NaN; both zeroes are equal.
+pub(crate) fn compare_scores(left: f64, right: f64) -> std::cmp::Ordering {
+    left.partial_cmp(&right).unwrap_or(std::cmp::Ordering::Equal)
+}
+
 /// An integer as text, without an allocation.
 pub(crate) struct IntegerText {
     bytes: [u8; 20],

@@ -4,11 +4,10 @@ mod edit;
 mod moves;
 
 use crate::command::{Group, Row, flag, keys, read, write};
-use crate::commands::integer;
-use crate::number::parse_float;
+use crate::commands::{integer, timeout};
 use crate::txn::Block;
 use crate::values::{End, List};
-use crate::{Args, Error, Reply, Txn, UnixMillis, View};
+use crate::{Args, Error, Reply, Txn, View};
 
 pub(super) use edit::ROWS as EDIT_ROWS;
 pub(super) use moves::ROWS as MOVE_ROWS;
@@ -114,19 +113,6 @@ fn lrange(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
         Some(_) | None => reply.array(0),
     }
     Ok(())
-}
-
-/// The timeout of a blocking command as a deadline: seconds, fractions allowed, 0 is for ever.
-fn timeout(bytes: &[u8], now_ms: UnixMillis) -> Result<Option<UnixMillis>, Error> {
-    let seconds = parse_float(bytes).ok_or(Error::TimeoutNotFloat)?;
-    if seconds < 0.0 {
-        return Err(Error::TimeoutNegative);
-    }
-    let ms = (seconds * 1_000.0).ceil();
-    if ms > (i64::MAX as u64 - now_ms) as f64 {
-        return Err(Error::TimeoutOutOfRange);
-    }
-    Ok((ms > 0.0).then_some(now_ms + ms as u64))
 }
 
 fn blocking_pop(txn: &mut Txn<'_>, end: End, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 mod combine;
 
 use crate::command::{Group, Row, flag, keys, read, write};
-use crate::commands::{arguments, integer, scan_options};
+use crate::commands::{REPEATED_MAX, arguments, integer, scan_options};
 use crate::values::Set;
 use crate::{Args, Error, Reply, Txn, View, glob};
 
@@ -29,7 +29,7 @@ pub(super) const ROWS: &[Row] = &[
         .says("Tells whether a set has a member."),
     read("smismember", -3, Group::Set, smismember)
         .fast()
-        .keys(&[keys(&["RO"], 1, 0, 1)])
+        .keys(&[keys(&["RO", "ACCESS"], 1, 0, 1)])
         .since("6.2.0")
         .cost("O(N) where N is the number of elements being checked for membership")
         .says("Tells which members a set has."),
@@ -165,6 +165,9 @@ fn srandmember(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
         return Err(Error::new(
             "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
         ));
+    }
+    if count.is_some_and(|count| count < -REPEATED_MAX) {
+        return Err(Error::new("ERR value is out of range"));
     }
     let set = view.collection::<Set>(&args[1])?;
     match (count, set) {

@@ -28,6 +28,7 @@ const CHANGES: &[(u8, &str, usize, i32)] = &[
     (0x1b, "hash_deadline", 1, -1),
     (0x20, "set_add", 0, -1),
     (0x21, "set_remove", 0, -1),
+    (0x29, "sorted_set_remove", 0, -1),
 ];
 
 /// One line for each change; a database other than 0 is named.
@@ -41,6 +42,9 @@ pub(crate) fn print(changes: &[u8]) -> String {
 
 fn line(fields: &mut Reader<'_>) -> Result<String, Malformed> {
     let (tag, db) = (fields.byte()?, fields.byte()?);
+    if tag == 0x28 {
+        return scores(fields);
+    }
     let (_, name, numbers, strings) =
         CHANGES.iter().find(|(known, ..)| *known == tag).unwrap_or_else(|| panic!("change {tag:#04x}"));
     let mut line = format!("= {name}");
@@ -57,6 +61,17 @@ fn line(fields: &mut Reader<'_>) -> Result<String, Malformed> {
         for _ in 0..fields.varint()? {
             line += &format!(" {}", quoted(fields.bytes()?));
         }
+    }
+    line.push('\n');
+    Ok(line)
+}
+
+/// The one change whose strings have a number each.
+fn scores(fields: &mut Reader<'_>) -> Result<String, Malformed> {
+    let mut line = format!("= sorted_set_put {}", quoted(fields.bytes()?));
+    for _ in 0..fields.varint()? {
+        let score = f64::from_bits(fields.varint()?.reverse_bits());
+        line += &format!(" {score} {}", quoted(fields.bytes()?));
     }
     line.push('\n');
     Ok(line)

@@ -1,7 +1,7 @@
 //! HRANDFIELD: fields at random, different ones or not.
 
 use crate::command::{Group, Row, keys, read};
-use crate::commands::integer;
+use crate::commands::{REPEATED_MAX, integer};
 use crate::values::Hash;
 use crate::{Args, Error, Reply, View};
 
@@ -28,6 +28,9 @@ fn hrandfield(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
         ));
     }
     if count.is_some_and(|count| with_values && count.unsigned_abs() > i64::MAX as u64 / 2) {
+        return Err(Error::new("ERR value is out of range"));
+    }
+    if count.is_some_and(|count| count < -REPEATED_MAX) {
         return Err(Error::new("ERR value is out of range"));
     }
     let hash = view.collection::<Hash>(&args[1])?;

@@ -1,8 +1,7 @@
 //! Elements that go from one list to another or come from the first of several lists, waiting if need be.
 
-use super::timeout;
 use crate::command::{Group, Row, counted_keys, flag, keys, write};
-use crate::commands::integer;
+use crate::commands::{integer, timeout};
 use crate::txn::Block;
 use crate::values::{End, List};
 use crate::{Args, Error, Reply, Txn, UnixMillis};

@@ -1,7 +1,6 @@
 //! Intersections, unions and differences of sets, answered or stored.
 
 use crate::command::{Group, KeySpec, Row, counted_keys, flag, keys, read, write};
-use crate::commands::integer;
 use crate::values::Set;
 use crate::{Args, Error, Reply, Txn, View};
 use std::collections::BTreeSet;
@@ -113,8 +112,8 @@ fn sintercard(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     for i in (behind..args.len()).step_by(2) {
         match args.get(i + 1) {
             Some(value) if args[i].eq_ignore_ascii_case(b"limit") => {
-                limit = usize::try_from(integer(value)?)
-                    .map_err(|_| Error::new("ERR LIMIT can't be negative"))?;
+                let value = crate::parse_integer(value).and_then(|value| usize::try_from(value).ok());
+                limit = value.ok_or(Error::new("ERR LIMIT can't be negative"))?;
             }
             Some(_) | None => return Err(Error::Syntax),
         }
