@@ -16,6 +16,7 @@ const SPLIT_AT: usize = BUCKETS * SLOTS * 3 / 4;
 const STASH_MAX: usize = 24;
 
 #[repr(align(64))]
+#[derive(Clone)]
 struct Bucket<T> {
     /// 0 is an empty slot.
     tags: [u8; SLOTS],
@@ -49,6 +50,7 @@ impl<T> Bucket<T> {
     }
 }
 
+#[derive(Clone)]
 struct Segment<T> {
     depth: u32,
     len: usize,
@@ -130,6 +132,7 @@ fn tag(hash: u64) -> u8 {
 }
 
 /// The table. `T` should be pointer-sized with a niche, so that a bucket fills one cache line.
+#[derive(Clone)]
 pub struct Table<T> {
     /// Segment numbers, indexed by the top `depth` bits of a hash.
     directory: Vec<u32>,

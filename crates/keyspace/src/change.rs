@@ -29,6 +29,9 @@ pub(crate) const LIST_INSERT: u8 = 0x11;
 pub(crate) const LIST_REMOVE: u8 = 0x12;
 pub(crate) const LIST_TRIM: u8 = 0x13;
 pub(crate) const SET_RANGE: u8 = 0x14;
+pub(crate) const COPY: u8 = 0x15;
+pub(crate) const MOVE: u8 = 0x16;
+pub(crate) const SWAP: u8 = 0x17;
 pub(crate) const HASH_SET: u8 = 0x18;
 pub(crate) const HASH_SET_KEEP: u8 = 0x19;
 pub(crate) const HASH_DELETE: u8 = 0x1a;
@@ -149,6 +152,7 @@ impl Keyspace {
                 txn.set_range(key, offset as usize, bytes);
             }
             LIST_SET..=LIST_TRIM => return txn.apply_list(tag, fields),
+            COPY..=SWAP => return txn.apply_keys(tag, fields),
             0x18..=0x1f => return txn.apply_hash(tag, fields),
             0x20..=0x27 => return txn.apply_set(tag, fields),
             0x28..=0x2f => return txn.apply_sorted_set(tag, fields),

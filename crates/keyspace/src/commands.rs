@@ -3,6 +3,7 @@
 mod bitmap;
 mod generic;
 mod hash;
+mod keys;
 mod list;
 mod set;
 mod sorted_set;
@@ -29,6 +30,7 @@ pub const TABLES: &[&[Row]] = &[
     sorted_set::COMBINE_ROWS,
     sorted_set::POP_ROWS,
     generic::ROWS,
+    keys::ROWS,
 ];
 
 /// An argument as an integer.

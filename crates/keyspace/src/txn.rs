@@ -2,6 +2,7 @@
 //! the same ones with recording off. Commands decide first and call these afterwards; a primitive never refuses.
 
 mod hash;
+mod keys;
 mod list;
 mod set;
 mod sorted_set;

@@ -13,6 +13,7 @@ pub(crate) use set::Set;
 pub(crate) use sorted_set::SortedSet;
 
 /// A value of its own allocation.
+#[derive(Clone)]
 pub(crate) enum Object {
     /// A string beyond the inline limit.
     Blob(Blocks),
@@ -71,6 +72,17 @@ impl Object {
             Object::Hash(_) => "hash",
             Object::Set(_) => "set",
             Object::SortedSet(_) => "zset",
+        }
+    }
+
+    /// As `OBJECT ENCODING` prints it.
+    pub(crate) fn encoding(&self) -> &'static str {
+        match self {
+            Object::Blob(_) => "raw",
+            Object::List(list) => list.encoding(),
+            Object::Hash(hash) => hash.encoding(),
+            Object::Set(set) => set.encoding(),
+            Object::SortedSet(set) => set.encoding(),
         }
     }
 

@@ -75,6 +75,14 @@ impl Watches {
         }
     }
 
+    /// Keys of a database that somebody waits for.
+    pub(crate) fn awaited_keys(&self, db: DbIndex) -> Vec<Box<[u8]>> {
+        let keys = self.awaited.keys().filter(|(of, _)| *of == db);
+        let mut keys: Vec<Box<[u8]>> = keys.map(|(_, key)| key.clone()).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// The key may have got something to take.
     #[inline]
     pub(crate) fn filled(&mut self, db: DbIndex, key: &[u8]) {

@@ -184,9 +184,9 @@ fn everything(
     let hash = view.collection::<Hash>(&args[1])?;
     let count = hash.map_or(0, |hash| hash.live_count(view.now_ms));
     if names && values {
-        reply.map(count)
+        reply.map(count);
     } else {
-        reply.array(count)
+        reply.array(count);
     }
     let fields = hash.into_iter().flat_map(Hash::iter).filter(|field| !field.is_overdue(view.now_ms));
     for field in fields {

@@ -29,6 +29,7 @@ impl Field<'_> {
     }
 }
 
+#[derive(Clone)]
 enum Fields {
     Packed(Packed),
     Table(FieldTable),
@@ -38,6 +39,7 @@ enum Fields {
 type Deadlines = BTreeSet<(UnixMillis, Box<[u8]>)>;
 
 /// The value.
+#[derive(Clone)]
 pub(crate) struct Hash {
     fields: Fields,
     deadlines: Option<Box<Deadlines>>,

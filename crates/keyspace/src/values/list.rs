@@ -20,7 +20,7 @@ pub(crate) enum End {
 const CHUNK_BYTES: usize = 8 * 1024;
 
 /// The elements, head first.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct List {
     chunks: VecDeque<Chunk>,
     len: usize,

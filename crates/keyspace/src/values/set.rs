@@ -16,6 +16,7 @@ const PACKED_MEMBERS_MAX: usize = 128;
 const PACKED_BYTES_MAX: usize = 64;
 
 /// The members.
+#[derive(Clone)]
 pub(crate) enum Set {
     /// Ascending.
     Integers(Vec<i64>),
@@ -25,7 +26,7 @@ pub(crate) enum Set {
 }
 
 /// Members one behind the other, each with its length in front.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct Packed {
     bytes: Vec<u8>,
     len: usize,

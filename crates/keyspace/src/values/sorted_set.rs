@@ -58,7 +58,7 @@ fn hash(member: &[u8]) -> u64 {
 }
 
 /// The members.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(crate) struct SortedSet {
     /// None is empty.
     chunks: Vec<Vec<Item>>,

@@ -4,7 +4,7 @@ use super::Field;
 use leveret_base::codec::{Reader, put_bytes, put_varint};
 
 /// The fields in the order in which they were set first.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Packed {
     bytes: Vec<u8>,
     len: usize,

@@ -6,6 +6,7 @@ use leveret_base::Table;
 use std::hash::{BuildHasher, Hasher};
 
 /// Deadline and length of the name, then name and value.
+#[derive(Clone)]
 struct Packed(Box<[u8]>);
 
 const HEAD: usize = 12;
@@ -30,7 +31,7 @@ impl Packed {
 }
 
 /// The fields.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct FieldTable {
     table: Table<Packed>,
 }

@@ -2,6 +2,7 @@
 //! can be read from its end too.
 
 /// Elements one behind the other, from `start` on.
+#[derive(Clone)]
 pub(super) struct Chunk {
     bytes: Vec<u8>,
     start: usize,

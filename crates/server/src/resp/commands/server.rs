@@ -16,6 +16,7 @@ const ADMIN: u32 = LOADING_STALE | flag::NOSCRIPT | flag::ADMIN;
 
 pub(super) const ROWS: &[Row<Option<Function>>] = &[
     container("config", Group::Server, 0).since("2.0.0").cost("Depends on subcommand."),
+    container("object", Group::Generic, 0).since("2.2.3").cost("Depends on subcommand."),
     session("config|get", -3, Group::Server, ADMIN, config_get)
         .since("2.0.0")
         .cost("O(N) when N is the number of configuration parameters provided")
