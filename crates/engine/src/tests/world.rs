@@ -100,7 +100,24 @@ impl World {
     fn operation(&mut self, rng: &mut fastrand::Rng) {
         let key = rng.u8(..6);
         let engine = &mut self.engine;
-        match rng.u8(..20) {
+        match rng.u8(..25) {
+            20 => drop(run(engine, &format!("HSET h{key} f{} {}", rng.u8(..4), rng.u16(..)))),
+            21 => drop(run(engine, &format!("HPEXPIRE h{key} {} FIELDS 1 f1", rng.u8(..)))),
+            22 => drop(run(engine, &format!("SADD s{key} {} x", rng.u8(..)))),
+            23 => drop(run(engine, &format!("ZADD z{key} {} m{}", rng.i16(..), rng.u8(..9)))),
+            24 => {
+                let lines = [
+                    format!("SPOP s{key}"),
+                    format!("ZPOPMIN z{key}"),
+                    format!("HDEL h{key} f0 f1"),
+                    format!("LINSERT l{key} BEFORE b x"),
+                    format!("LREM l{key} 1 a"),
+                    format!("SETRANGE k{key} 3 zz"),
+                    format!("COPY l{key} l0 REPLACE"),
+                    format!("ZUNIONSTORE z0 2 z{key} s{key}"),
+                ];
+                run(engine, &lines[rng.usize(..lines.len())]);
+            }
             0 => drop(run(engine, &format!("SET k{key} {}", rng.u16(..)))),
             1 => drop(run(engine, &format!("SET k{key} value PX {}", rng.u8(1..)))),
             2 => drop(run(engine, &format!("INCR k{key}"))),

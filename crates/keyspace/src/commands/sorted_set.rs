@@ -20,7 +20,7 @@ pub(super) use range::ROWS as RANGE_ROWS;
 const SEARCH: &str = "O(log(N)) with N being the number of elements in the sorted set.";
 
 pub(super) const ROWS: &[Row] = &[
-    write("zadd", -4, Group::SortedSet, |txn, args, reply| zadd(txn, args, reply))
+    write("zadd", -4, Group::SortedSet, zadd)
         .flags(flag::DENYOOM)
         .fast()
         .keys(&[keys(&["RW", "UPDATE"], 1, 0, 1)])
@@ -131,7 +131,7 @@ fn zadd(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
     if options.nx && options.xx {
         return Err(Error::new("ERR XX and NX options at the same time are not compatible"));
     }
-    if (options.gt && options.nx) || (options.lt && options.nx) || (options.gt && options.lt) {
+    if [options.gt, options.lt, options.nx].into_iter().filter(|option| *option).count() > 1 {
         return Err(Error::new("ERR GT, LT, and/or NX options at the same time are not compatible"));
     }
     if options.incr && args.len() - at != 2 {

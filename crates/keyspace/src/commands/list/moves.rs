@@ -15,7 +15,7 @@ pub(in crate::commands) const ROWS: &[Row] = &[
         let (from, to) = (end(&args[3])?, end(&args[4])?);
         move_now(txn, args, from, to, reply).map(|moved| {
             if !moved {
-                reply.null()
+                reply.null();
             }
         })
     })
@@ -26,7 +26,7 @@ pub(in crate::commands) const ROWS: &[Row] = &[
     write("rpoplpush", 3, Group::List, |txn, args, reply| {
         move_now(txn, args, End::Right, End::Left, reply).map(|moved| {
             if !moved {
-                reply.null()
+                reply.null();
             }
         })
     })
@@ -55,7 +55,7 @@ pub(in crate::commands) const ROWS: &[Row] = &[
         let wanted = Wanted::parse(args, 1)?;
         pop_first(txn, &wanted, reply).map(|popped| {
             if !popped {
-                reply.null_array()
+                reply.null_array();
             }
         })
     })

@@ -73,7 +73,7 @@ fn combine(view: &View<'_>, args: Args<'_>, from: usize, how: How) -> Result<Vec
         }
         How::Difference => {
             let Some((first, others)) = sets.split_first() else { return Ok(Vec::new()) };
-            let members = first.into_iter().flat_map(|set| set.iter());
+            let members = first.iter().flat_map(|set| set.iter());
             members
                 .filter(|member| !others.iter().flatten().any(|set| set.contains(member)))
                 .map(std::borrow::Cow::into_owned)

@@ -47,7 +47,7 @@ pub(in crate::commands) const ROWS: &[Row] = &[
         let wanted = Wanted::parse(args, 1)?;
         pop_first(txn, &wanted, reply).map(|popped| {
             if !popped {
-                reply.null_array()
+                reply.null_array();
             }
         })
     })

@@ -16,7 +16,7 @@ const COUNT: &str = "O(log(N)) with N being the number of elements in the sorted
 macro_rules! range {
     ($name:literal, $arity:literal, $since:literal, $by:expr, $reverse:literal, $says:literal) => {
         read($name, $arity, Group::SortedSet, |view, args, reply| {
-            answer(view, Wanted::parse(args, 1, $by, $reverse)?, &args[1], reply)
+            answer(view, &Wanted::parse(args, 1, $by, $reverse)?, &args[1], reply)
         })
         .keys(&[keys(ACCESS, 1, 0, 1)])
         .since($since)
@@ -164,7 +164,7 @@ impl<'a> Wanted<'a> {
     }
 }
 
-fn answer(view: &View<'_>, wanted: Wanted<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
+fn answer(view: &View<'_>, wanted: &Wanted<'_>, key: &[u8], reply: &mut Reply<'_>) -> Result<(), Error> {
     let set = view.collection::<SortedSet>(key)?;
     let items = set.map_or(Vec::new(), |set| wanted.items(set));
     reply_items(reply, items.into_iter(), wanted.with_scores);
