@@ -116,6 +116,25 @@ impl Engine {
         count
     }
 
+    /// The topics that somebody listens to, those that match if a pattern is given. (Redis: PUBSUB CHANNELS)
+    pub fn topics(&self, pattern: Option<&[u8]>) -> Vec<&[u8]> {
+        let topics = self.pubsub.topics.keys().map(AsRef::as_ref);
+        let mut topics: Vec<&[u8]> =
+            topics.filter(|topic| pattern.is_none_or(|pattern| glob::matches(pattern, topic))).collect();
+        topics.sort_unstable();
+        topics
+    }
+
+    /// How many listen to a topic itself. (Redis: PUBSUB NUMSUB)
+    pub fn listeners_count(&self, topic: &[u8]) -> usize {
+        self.pubsub.topics.get(topic).map_or(0, Vec::len)
+    }
+
+    /// How many patterns somebody listens to. (Redis: PUBSUB NUMPAT)
+    pub fn patterns_count(&self) -> usize {
+        self.pubsub.patterns.len()
+    }
+
     /// The version a session's pushes are written in.
     pub fn set_version(&mut self, id: SessionId, version: Version) {
         if let Some(session) = self.sessions.get_mut(&id) {

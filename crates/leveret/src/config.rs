@@ -123,6 +123,15 @@ pub(crate) const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "busy-reply-threshold",
+        value: "MS",
+        help: "Redis clients hear -BUSY when one command holds the server up for so long [5000]",
+        set: |s, v| {
+            s.busy_after_ms.store(number(v)?, Ordering::Relaxed);
+            Ok(())
+        },
+    },
+    Key {
         name: "client-output-buffer-limit",
         value: "CLASS HARD SOFT SECONDS …",
         help: "cut off Redis clients for whom more bytes wait; classes normal, replica, pubsub [normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60]",

@@ -225,8 +225,14 @@ impl IoLoop {
             return;
         }
         let shared = self.shared.clone();
-        for Arrival { mut stream, protocol, placed_by } in new {
-            let id = shared.engine.lock().open_session(self.index);
+        let Some(mut engine) = shared.engine.try_lock_for(self.busy_after()) else {
+            // They are still there when the engine can be entered again.
+            shared.mailboxes[self.index].new.lock().extend(new);
+            return shared.mailboxes[self.index].wake();
+        };
+        let ids: Vec<SessionId> = new.iter().map(|_| engine.open_session(self.index)).collect();
+        drop(engine);
+        for (Arrival { mut stream, protocol, placed_by }, id) in new.into_iter().zip(ids) {
             let now_ms = now_ms();
             let (count, session) = match protocol {
                 Protocol::Resp => {
@@ -331,7 +337,9 @@ impl IoLoop {
         let now = now_ms();
         let due = self.next_deadline.is_some_and(|deadline| deadline <= now);
         let shared = self.shared.clone();
-        let mut engine = shared.engine.lock();
+        let Some(mut engine) = shared.engine.try_lock_for(self.busy_after()) else {
+            return self.be_busy();
+        };
         engine.enter(now);
         for id in self.closed_sessions.drain(..) {
             engine.close_session(id);
@@ -359,6 +367,28 @@ impl IoLoop {
         }
         shared.write_up_to(position);
         self.gate(position);
+    }
+
+    /// How long to wait for the engine.
+    fn busy_after(&self) -> Duration {
+        Duration::from_millis(self.shared.settings.busy_after_ms.load(Ordering::Relaxed) as u64)
+    }
+
+    /// Somebody has held the engine for too long: Redis clients are told so, and heartbeats go on. What AMQP clients have
+    /// sent waits; nothing of it is lost.
+    #[cold]
+    fn be_busy(&mut self) {
+        tracing::warn!("a command holds everybody up");
+        for &token in &self.turn {
+            let Some(connection) = self.connections.get_mut(token) else { continue };
+            match &mut connection.session {
+                Session::Resp(session) if session.may_execute() => {
+                    session.refuse_busy(&mut connection.out);
+                    connection.out.gate(0, true);
+                }
+                Session::Resp(_) | Session::Amqp(_) => self.unread.push(token),
+            }
+        }
     }
 
     /// Takes what others have put into this thread's sessions.

@@ -65,6 +65,9 @@ pub struct Settings {
     pub bulk_bytes_max: AtomicUsize,
     /// Redis: `maxclients`.
     pub clients_max: AtomicUsize,
+    /// Redis clients hear that the server is busy when the engine cannot be entered for so long.
+    /// (Redis: `busy-reply-threshold`)
+    pub busy_after_ms: AtomicUsize,
     /// Redis: `client-output-buffer-limit`.
     pub output_limits: parking_lot::RwLock<OutputLimits>,
     /// Largest AMQP message body. (RabbitMQ: `max_message_size`)
@@ -89,6 +92,7 @@ impl Settings {
             enable_debug_command: AtomicBool::new(false),
             bulk_bytes_max: AtomicUsize::new(512 * 1024 * 1024),
             clients_max: AtomicUsize::new(10_000),
+            busy_after_ms: AtomicUsize::new(5000),
             output_limits: parking_lot::RwLock::default(),
             message_bytes_max: 128 * 1024 * 1024,
             fsync: AtomicU8::new(1),

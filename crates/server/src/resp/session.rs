@@ -204,6 +204,18 @@ impl RespSession {
         turn
     }
 
+    /// Refuses what was decoded, because the engine cannot be entered.
+    pub(crate) fn refuse_busy(&mut self, out: &mut Output) {
+        let mut reply = Reply::new(&mut out.bytes, self.version);
+        for _ in self.done..self.batch.len() {
+            reply.error("BUSY Leveret is busy with another command; try again later");
+            if let Some(multi) = &mut self.multi {
+                multi.refused = true;
+            }
+        }
+        self.done = self.batch.len();
+    }
+
     fn execute_batch(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> Turn {
         // The input and the batch are lent out while commands may change the rest of the session.
         let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));

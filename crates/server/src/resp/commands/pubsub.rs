@@ -1,6 +1,6 @@
 //! Publish/subscribe as commands of a session.
 
-use super::{Function, LOADING_STALE, session};
+use super::{Function, LOADING_STALE, container, session};
 use crate::resp::session::Call;
 use leveret_engine::SubscriptionKind as Kind;
 use leveret_engine::keyspace::command::{Group, Row};
@@ -29,7 +29,45 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("2.0.0")
         .cost("O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of subscribed patterns (by any client).")
         .says("Sends a message to everybody who listens to a channel."),
+    container("pubsub", Group::Pubsub, 0).since("2.8.0").cost("Depends on subcommand."),
+    session("pubsub|channels", -2, Group::Pubsub, LOADING_STALE | flag::PUBSUB, channels)
+        .since("2.8.0")
+        .cost("O(N) where N is the number of active channels, and assuming constant time pattern matching (relatively short channels and patterns)")
+        .says("Returns the channels that somebody listens to."),
+    session("pubsub|numsub", -2, Group::Pubsub, LOADING_STALE | flag::PUBSUB, numsub)
+        .since("2.8.0")
+        .cost("O(N) for the NUMSUB subcommand, where N is the number of requested channels")
+        .says("Returns how many clients listen to each channel."),
+    session("pubsub|numpat", 2, Group::Pubsub, LOADING_STALE | flag::PUBSUB, numpat)
+        .since("2.8.0")
+        .says("Returns how many patterns somebody listens to."),
 ];
+
+fn channels(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let pattern = match call.args.len() {
+        2 => None,
+        3 => call.args.get(2),
+        _ => return Err(Error::WrongArity("pubsub|channels".into())),
+    };
+    let channels = call.engine.topics(pattern);
+    call.reply.array(channels.len());
+    channels.iter().for_each(|channel| call.reply.bulk(channel));
+    Ok(())
+}
+
+fn numsub(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.reply.array(2 * (call.args.len() - 2));
+    for channel in call.args.iter().skip(2) {
+        call.reply.bulk(channel);
+        call.reply.integer(call.engine.listeners_count(channel) as i64);
+    }
+    Ok(())
+}
+
+fn numpat(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.reply.integer(call.engine.patterns_count() as i64);
+    Ok(())
+}
 
 fn confirm(call: &mut Call<'_, '_>, word: &str, name: Option<&[u8]>, count: usize) {
     call.reply.push(3);

@@ -55,6 +55,18 @@ const PARAMETERS: &[Parameter] = &[
     Parameter { name: "appendonly", get: |_| "yes".into(), set: None },
     Parameter { name: "bind", get: |shared| shared.settings.bind.join(" "), set: None },
     Parameter {
+        name: "busy-reply-threshold",
+        get: |shared| shared.settings.busy_after_ms.load(Relaxed).to_string(),
+        set: Some(|shared, value| {
+            let ms = parse_integer(value.as_bytes()).and_then(|n| usize::try_from(n).ok());
+            shared
+                .settings
+                .busy_after_ms
+                .store(ms.ok_or("argument must be between 0 and 9223372036854775807 inclusive")?, Relaxed);
+            Ok(())
+        }),
+    },
+    Parameter {
         name: "client-output-buffer-limit",
         get: |shared| shared.settings.output_limits.read().to_string(),
         set: Some(|shared, value| Ok(shared.settings.output_limits.write().change(value)?)),
