@@ -189,7 +189,7 @@ impl Broker {
             }
             UNBIND => {
                 let (source, binding) = read_binding(fields)?;
-                txn.remove_bindings(source, |other| *other == binding);
+                txn.remove_binding(source, &binding);
             }
             MESSAGE => {
                 let (exchange, routing_key) = (short(fields)?, short(fields)?);

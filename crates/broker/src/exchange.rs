@@ -1,7 +1,10 @@
 //! Exchanges and their bindings: from a routing key to queues. A binding belongs to its source exchange.
 
+mod topic;
+
 use crate::{ExchangeId, QueueId, VhostId};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use topic::Trie;
 
 /// How an exchange routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +44,40 @@ pub(crate) enum Destination {
     Exchange(ExchangeId),
 }
 
-/// One binding, as it was made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Destinations with the number of bindings that lead there by the same key.
+#[derive(Default)]
+pub(crate) struct Counted {
+    all: Vec<(Destination, usize)>,
+}
+
+impl Counted {
+    fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    fn list(&self, into: &mut Vec<Destination>) {
+        into.extend(self.all.iter().map(|(destination, _)| *destination));
+    }
+
+    fn add(&mut self, destination: Destination) {
+        match self.all.binary_search_by_key(&destination, |(other, _)| *other) {
+            Ok(place) => self.all[place].1 += 1,
+            Err(place) => self.all.insert(place, (destination, 1)),
+        }
+    }
+
+    fn remove(&mut self, destination: Destination) {
+        if let Ok(place) = self.all.binary_search_by_key(&destination, |(other, _)| *other) {
+            self.all[place].1 -= 1;
+            if self.all[place].1 == 0 {
+                self.all.remove(place);
+            }
+        }
+    }
+}
+
+/// One binding, as it was made. Ordered by where it leads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Binding {
     pub(crate) destination: Destination,
     pub(crate) key: Box<[u8]>,
@@ -58,13 +93,13 @@ pub(crate) struct Exchange {
     pub(crate) auto_delete: bool,
     pub(crate) internal: bool,
     pub(crate) arguments: Box<[u8]>,
-    pub(crate) bindings: Vec<Binding>,
-    /// What a key that holds no wildcard leads to: one lookup.
-    exact: HashMap<Box<[u8]>, Vec<Destination>, foldhash::fast::FixedState>,
-    /// Topic patterns with wildcards.
-    patterns: Vec<(Box<[u8]>, Destination)>,
+    pub(crate) bindings: BTreeSet<Binding>,
+    /// What a key leads to: one lookup.
+    exact: HashMap<Box<[u8]>, Counted, foldhash::fast::FixedState>,
+    /// Topic patterns.
+    patterns: Trie,
     /// Where a fanout leads.
-    all: Vec<Destination>,
+    all: Counted,
 }
 
 impl Exchange {
@@ -77,10 +112,10 @@ impl Exchange {
             auto_delete: false,
             internal: false,
             arguments: arguments.into(),
-            bindings: Vec::new(),
+            bindings: BTreeSet::new(),
             exact: HashMap::default(),
-            patterns: Vec::new(),
-            all: Vec::new(),
+            patterns: Trie::default(),
+            all: Counted::default(),
         }
     }
 
@@ -89,77 +124,56 @@ impl Exchange {
         if self.bindings.contains(&binding) {
             return false;
         }
-        self.bindings.push(binding);
-        self.compile();
+        let Binding { destination, key, .. } = &binding;
+        match self.kind {
+            Kind::Fanout => self.all.add(*destination),
+            Kind::Topic => self.patterns.add(key, *destination),
+            Kind::Direct | Kind::Headers => {
+                self.exact.entry(key.clone()).or_default().add(*destination);
+            }
+        }
+        self.bindings.insert(binding)
+    }
+
+    /// Removes a binding; false when it was not there.
+    pub(crate) fn unbind(&mut self, binding: &Binding) -> bool {
+        if !self.bindings.remove(binding) {
+            return false;
+        }
+        let Binding { destination, key, .. } = binding;
+        match self.kind {
+            Kind::Fanout => self.all.remove(*destination),
+            Kind::Topic => self.patterns.remove(key, *destination),
+            Kind::Direct | Kind::Headers => {
+                if let Some(counted) = self.exact.get_mut(key) {
+                    counted.remove(*destination);
+                    if counted.is_empty() {
+                        self.exact.remove(key);
+                    }
+                }
+            }
+        }
         true
     }
 
-    /// Removes the bindings that `gone` names; gives them.
-    pub(crate) fn unbind(&mut self, gone: impl Fn(&Binding) -> bool) -> Vec<Binding> {
-        let (removed, kept) =
-            std::mem::take(&mut self.bindings).into_iter().partition(|binding| gone(binding));
-        self.bindings = kept;
-        self.compile();
-        removed
+    /// Removes all bindings to a destination; gives how many there were.
+    pub(crate) fn unbind_all(&mut self, destination: Destination) -> usize {
+        let first = Binding { destination, key: Box::default(), arguments: Box::default() };
+        let of = self.bindings.range(first..).take_while(|binding| binding.destination == destination);
+        let gone: Vec<Binding> = of.cloned().collect();
+        gone.iter().filter(|binding| self.unbind(binding)).count()
     }
 
-    /// Turns the bindings into what a publish looks up.
-    fn compile(&mut self) {
-        self.exact.clear();
-        self.patterns.clear();
-        self.all.clear();
-        for Binding { destination, key, .. } in &self.bindings {
-            let list = match self.kind {
-                Kind::Fanout => &mut self.all,
-                Kind::Topic if key.split(|&b| b == b'.').any(|word| matches!(word, b"*" | b"#")) => {
-                    self.patterns.push((key.clone(), *destination));
-                    continue;
-                }
-                Kind::Topic | Kind::Direct | Kind::Headers => self.exact.entry(key.clone()).or_default(),
-            };
-            if !list.contains(destination) {
-                list.push(*destination);
-            }
-        }
-    }
-
-    /// Appends where a message with this key goes; a destination may appear twice.
+    /// Appends where a message with this key goes; a destination may appear several times.
     pub(crate) fn route(&self, key: &[u8], into: &mut Vec<Destination>) {
-        into.extend_from_slice(&self.all);
-        if let Some(exact) = self.exact.get(key) {
-            into.extend_from_slice(exact);
-        }
-        into.extend(
-            self.patterns
-                .iter()
-                .filter(|(pattern, _)| topic_matches(pattern, key))
-                .map(|(_, destination)| *destination),
-        );
-    }
-}
-
-/// `*` is one word, `#` is any number of words. (AMQP 0-9-1 3.1.3.3)
-pub(crate) fn topic_matches(pattern: &[u8], key: &[u8]) -> bool {
-    let pattern: Vec<&[u8]> = pattern.split(|&b| b == b'.').collect();
-    let words: Vec<&[u8]> = if key.is_empty() { vec![key] } else { key.split(|&b| b == b'.').collect() };
-    let (mut p, mut w) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    loop {
-        match (pattern.get(p), words.get(w)) {
-            (Some(&b"#"), _) => {
-                p += 1;
-                retry = Some((p, w));
-            }
-            (None, None) => return true,
-            (Some(part), Some(word)) if *part == b"*" || part == word => (p, w) = (p + 1, w + 1),
-            (_, None) => return false,
-            (_, Some(_)) => match retry {
-                Some((behind, from)) => {
-                    (p, w) = (behind, from + 1);
-                    retry = Some((behind, from + 1));
+        match self.kind {
+            Kind::Fanout => self.all.list(into),
+            Kind::Topic => self.patterns.route(key, into),
+            Kind::Direct | Kind::Headers => {
+                if let Some(counted) = self.exact.get(key) {
+                    counted.list(into);
                 }
-                None => return false,
-            },
+            }
         }
     }
 }

@@ -314,7 +314,7 @@ impl Txn<'_> {
     ) -> Result<(), Exception> {
         let id = self.exchange_id(vhost, source)?;
         let gone = Binding { destination, key: key.into(), arguments: arguments.raw().into() };
-        self.remove_bindings(id, |binding| *binding == gone);
+        self.remove_binding(id, &gone);
         Ok(())
     }
 }

@@ -134,8 +134,7 @@ impl Txn<'_> {
     fn remove_bindings_to(&mut self, destination: Destination) {
         let mut unused = Vec::new();
         for (&id, exchange) in &mut self.broker.exchanges {
-            let removed = exchange.unbind(|binding| binding.destination == destination);
-            if !removed.is_empty() && exchange.auto_delete && exchange.bindings.is_empty() {
+            if exchange.unbind_all(destination) > 0 && exchange.auto_delete && exchange.bindings.is_empty() {
                 unused.push(id);
             }
         }
@@ -153,17 +152,17 @@ impl Txn<'_> {
         exchange.bind(binding);
     }
 
-    /// Primitive: removes the bindings of an exchange that `gone` names.
-    pub(crate) fn remove_bindings(&mut self, source: ExchangeId, gone: impl Fn(&Binding) -> bool) {
+    /// Primitive: removes a binding, if it is there.
+    pub(crate) fn remove_binding(&mut self, source: ExchangeId, binding: &Binding) {
+        let logged = self.broker.is_logged(binding.destination)
+            && self.broker.is_logged(Destination::Exchange(source));
         let Some(exchange) = self.broker.exchanges.get_mut(&source) else { return };
-        let removed = exchange.unbind(gone);
-        let unused = exchange.auto_delete && exchange.bindings.is_empty() && !removed.is_empty();
-        for binding in removed {
-            if self.broker.is_logged(binding.destination)
-                && self.broker.is_logged(Destination::Exchange(source))
-            {
-                Change::Unbind { source, binding: &binding }.record(&mut self.changes);
-            }
+        if !exchange.unbind(binding) {
+            return;
+        }
+        let unused = exchange.auto_delete && exchange.bindings.is_empty();
+        if logged {
+            Change::Unbind { source, binding }.record(&mut self.changes);
         }
         if unused {
             self.remove_exchange(source);
