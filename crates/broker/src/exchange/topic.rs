@@ -143,7 +143,9 @@ mod tests {
     fn matches(pattern: &[&[u8]], words: &[&[u8]]) -> bool {
         match (pattern.split_first(), words.split_first()) {
             (None, None) => true,
-            (Some((first, rest)), _) if **first == *b"#" => (0..=words.len()).any(|skipped| matches(rest, &words[skipped..])),
+            (Some((first, rest)), _) if **first == *b"#" => {
+                (0..=words.len()).any(|skipped| matches(rest, &words[skipped..]))
+            }
             (Some((first, rest)), Some((word, others))) => {
                 (**first == *b"*" || first == word) && matches(rest, others)
             }
