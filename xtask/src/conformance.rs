@@ -31,6 +31,8 @@ enum Kind {
     Program,
     /// Likewise, but it starts and kills the server itself.
     Killer,
+    /// Likewise, beside Debian's redis-server, which is not installed for it: the package starts a server of its own.
+    BesideRedis,
     /// A program under `conformance/amqp` that prints a line per case, to be compared with RabbitMQ's lines.
     Probe { reference: &'static str },
     /// The tests of a package's source distribution.
@@ -44,6 +46,7 @@ const SUITES: &[Suite] = &[
     Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 40, on_demand: false },
     Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
+    Suite { name: "redis_differential", kind: Kind::BesideRedis, checks_min: 20_000, on_demand: false },
     Suite { name: "redis-tools", kind: Kind::RedisTools, checks_min: 15, on_demand: false },
     Suite {
         name: "amqp-errors",
@@ -111,6 +114,10 @@ pub(crate) fn run(name: &str, reference: bool) -> Steps {
 fn missing(suite: &Suite) -> Result<()> {
     match suite.kind {
         Kind::RedisTools => crate::install::program("redis-benchmark", "redis-tools"),
+        Kind::BesideRedis if !crate::install::have("redis-server") => {
+            bail!("there is no redis-server to compare with: install the Debian package redis-server")
+        }
+        Kind::BesideRedis => python().map(|_| ()),
         Kind::Program | Kind::Killer | Kind::Probe { .. } | Kind::Pytest(_) => python().map(|_| ()),
     }
 }
@@ -119,7 +126,7 @@ fn missing(suite: &Suite) -> Result<()> {
 fn run_suite(suite: &Suite, reference: bool) -> Result<usize> {
     let run = |server: Option<&Server>| -> Result<usize> {
         match &suite.kind {
-            Kind::Program | Kind::Killer => program(suite.name, server),
+            Kind::Program | Kind::Killer | Kind::BesideRedis => program(suite.name, server),
             Kind::Probe { reference } => {
                 probe::run(suite.name, reference, server.context("a probe needs a server")?)
             }
@@ -130,8 +137,10 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<usize> {
         }
     };
     let ran = match (&suite.kind, reference) {
-        (Kind::Killer, true) => bail!("this suite kills the server it starts; there is no reference for it"),
-        (Kind::Killer, false) => run(None)?,
+        (Kind::Killer | Kind::BesideRedis, true) => {
+            bail!("this suite kills the server it starts; there is no reference for it")
+        }
+        (Kind::Killer | Kind::BesideRedis, false) => run(None)?,
         (Kind::Program | Kind::Probe { .. } | Kind::Pytest(_) | Kind::RedisTools, _) => {
             let mut server =
                 if reference { Server::reference(suite.name)? } else { Server::leveret(suite.name)? };
