@@ -151,9 +151,10 @@ impl Aggregate {
     }
 }
 
-/// What is not a number counts as zero: infinity minus infinity, zero times infinity. (Redis: ZUNIONSTORE)
+/// What is not a number counts as zero: infinity minus infinity, zero times infinity. (Redis: ZUNIONSTORE) Adding zero
+/// turns the negative zero into the other one.
 fn number(score: f64) -> f64 {
-    if score.is_nan() { 0.0 } else { score }
+    if score.is_nan() { 0.0 } else { score + 0.0 }
 }
 
 type Items = Vec<(f64, Vec<u8>)>;
