@@ -146,9 +146,10 @@ impl List {
 
     /// Keeps `len` elements from `start` on.
     pub(crate) fn trim(&mut self, start: usize, len: usize) {
-        for (end, count) in
-            [(End::Left, start.min(self.len)), (End::Right, self.len.saturating_sub(start + len))]
-        {
+        for (end, count) in [
+            (End::Left, start.min(self.len)),
+            (End::Right, self.len.saturating_sub(start.saturating_add(len))),
+        ] {
             let mut left = count;
             while left > 0 {
                 let chunk = if end == End::Left { self.chunks.front() } else { self.chunks.back() };
