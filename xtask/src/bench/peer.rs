@@ -24,6 +24,16 @@ pub(super) enum Kind {
     RedisAlways,
 }
 
+/// A newer Redis or Valkey, or a script that runs one, takes the place of Debian's when it is there.
+fn newer_redis() -> PathBuf {
+    target().join("peers/redis-server")
+}
+
+fn redis() -> PathBuf {
+    let newer = newer_redis();
+    if newer.exists() { newer } else { PathBuf::from("/usr/bin/redis-server") }
+}
+
 impl Kind {
     fn package(self) -> Option<&'static str> {
         match self {
@@ -36,7 +46,7 @@ impl Kind {
     pub(super) fn is_installed(self) -> bool {
         match self {
             Kind::Leveret | Kind::LeveretAlways => true,
-            Kind::Redis | Kind::RedisAlways => Path::new("/usr/bin/redis-server").exists(),
+            Kind::Redis | Kind::RedisAlways => redis().exists(),
             Kind::RabbitMq => Path::new(RABBITMQ).exists(),
         }
     }
@@ -44,6 +54,11 @@ impl Kind {
     /// Debian's package and its version.
     pub(super) fn version(self) -> String {
         let Some(package) = self.package() else { return "Leveret".to_owned() };
+        if package == "redis-server" && redis() == newer_redis() {
+            let mut ask = Command::new(newer_redis());
+            ask.arg("--version");
+            return output(ask).map_or_else(|_| package.to_owned(), |text| text.trim().to_owned());
+        }
         let mut query = Command::new("dpkg-query");
         query.args(["-W", "-f", "${Version}", package]);
         let version = output(query).unwrap_or_else(|_| "(not installed)".to_owned());
@@ -129,7 +144,7 @@ impl Peer {
                 Ok(command)
             }
             Kind::Redis | Kind::RedisAlways => {
-                let mut command = pinned(Path::new("redis-server"));
+                let mut command = pinned(&redis());
                 command.args(["--bind", "127.0.0.1", "--port", &self.resp_port.to_string(), "--save", ""]);
                 command.args(["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]);
                 command.args(["--appendfsync", fsync, "--dir"]).arg(&self.dir);
