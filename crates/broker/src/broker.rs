@@ -102,6 +102,8 @@ pub struct Broker {
     pub(crate) replaying: Option<Arc<Message>>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) route: Vec<Destination>,
+    /// Publishes that were routed through exchanges.
+    pub(crate) routed: u64,
 }
 
 /// The first number for what is declared; below are the predeclared exchanges.
@@ -129,17 +131,19 @@ impl Broker {
             replaying: None,
             rng: fastrand::Rng::with_seed(seed),
             route: Vec::new(),
+            routed: 0,
         };
         let predeclared = [
-            ("", Kind::Direct),
-            ("amq.direct", Kind::Direct),
-            ("amq.fanout", Kind::Fanout),
-            ("amq.topic", Kind::Topic),
-            ("amq.headers", Kind::Headers),
-            ("amq.match", Kind::Headers),
+            ("", "direct"),
+            ("amq.direct", "direct"),
+            ("amq.fanout", "fanout"),
+            ("amq.topic", "topic"),
+            ("amq.headers", "headers"),
+            ("amq.match", "headers"),
         ];
         for (id, (name, kind)) in predeclared.into_iter().enumerate() {
             let id = ExchangeId(id as u32);
+            let kind = Kind::parse(kind.as_bytes()).expect("the predeclared types are rows of the table");
             broker.exchanges.insert(id, Exchange::new(VhostId(0), name.as_bytes(), kind, b""));
             broker.vhosts[0].exchanges.insert(name.as_bytes().into(), id);
         }
@@ -205,12 +209,17 @@ impl Broker {
                 hasher.write(&exchange.name);
                 hasher.write(exchange.kind.name().as_bytes());
                 hasher.write(&exchange.arguments);
-                exchange.bindings.iter().filter(|binding| self.is_logged(binding.destination)).for_each(
-                    |binding| {
-                        hasher.write(&binding.key);
-                        hasher.write(format!("{:?}", binding.destination).as_bytes());
-                    },
-                );
+                let logged = exchange.bindings().filter(|(destination, _)| self.is_logged(*destination));
+                let bindings = logged.map(|(destination, (key, arguments))| {
+                    let mut hasher = new_hasher();
+                    hasher.write(format!("{destination:?}").as_bytes());
+                    hasher.write_usize(key.len());
+                    hasher.write(key);
+                    hasher.write(arguments);
+                    hasher.finish()
+                });
+                // A sum is the same in every order.
+                hasher.write_u64(bindings.fold(0, u64::wrapping_add));
                 hasher.finish()
             });
         let queues = self.queues.values().filter(|queue| queue.is_logged()).map(|queue| {

@@ -185,7 +185,7 @@ impl Broker {
             QUEUE_DELETE => txn.remove_queue(QueueId(id(fields)?)),
             BIND => {
                 let (source, binding) = read_binding(fields)?;
-                txn.add_binding(source, binding);
+                txn.add_binding(source, &binding);
             }
             UNBIND => {
                 let (source, binding) = read_binding(fields)?;

@@ -1,39 +1,80 @@
-//! Exchanges and their bindings: from a routing key to queues. A binding belongs to its source exchange.
+//! Exchanges and their bindings: from a message's keys and headers to queues. A binding belongs to its source exchange.
+//! What the types have in common is here, one file for each is beside it.
+//! The trap: a map's order is not the same after a replay, so nothing that is seen may follow it.
 
+mod direct;
+mod fanout;
+mod headers;
 mod topic;
 
+use crate::broker::Map;
+use crate::exception::Exception;
 use crate::{ExchangeId, QueueId, VhostId};
-use std::collections::{BTreeSet, HashMap};
-use topic::Trie;
+use leveret_amqp::Table;
+use std::collections::{BTreeSet, HashSet};
 
-/// How an exchange routes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Direct,
-    Fanout,
-    Topic,
-    /// Declared by every vhost; bindings to it are not built yet.
-    Headers,
+/// A type of exchange.
+struct Row {
+    name: &'static str,
+    /// The routes of a new exchange.
+    routes: fn() -> Box<dyn Routes>,
+    /// Refuses a binding with such arguments.
+    check: fn(Table<'_>) -> Result<(), Exception>,
 }
+
+/// Every type.
+const TYPES: &[Row] = &[
+    Row { name: "direct", routes: || Box::<direct::Direct>::default(), check: any_arguments },
+    Row { name: "fanout", routes: || Box::<fanout::Fanout>::default(), check: any_arguments },
+    Row { name: "topic", routes: || Box::<topic::Trie>::default(), check: any_arguments },
+    Row { name: "headers", routes: || Box::<headers::Headers>::default(), check: headers::check },
+];
+
+fn any_arguments(_: Table<'_>) -> Result<(), Exception> {
+    Ok(())
+}
+
+/// How an exchange routes: its type.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind(&'static Row);
 
 impl Kind {
     pub(crate) fn parse(name: &[u8]) -> Option<Self> {
-        match name {
-            b"direct" => Some(Kind::Direct),
-            b"fanout" => Some(Kind::Fanout),
-            b"topic" => Some(Kind::Topic),
-            b"headers" => Some(Kind::Headers),
-            _ => None,
-        }
+        TYPES.iter().find(|row| row.name.as_bytes() == name).map(Kind)
     }
 
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Kind::Direct => "direct",
-            Kind::Fanout => "fanout",
-            Kind::Topic => "topic",
-            Kind::Headers => "headers",
-        }
+        self.0.name
+    }
+
+    /// Refuses what a binding of this type cannot mean.
+    pub(crate) fn check_binding(self, arguments: Table<'_>) -> Result<(), Exception> {
+        (self.0.check)(arguments)
+    }
+}
+
+/// Where the bindings of one exchange lead. A binding is added once and removed only when it is there.
+pub(crate) trait Routes: Send + Sync {
+    fn add(&mut self, binding: &Binding);
+    fn remove(&mut self, binding: &Binding);
+    /// Appends where a message goes; a destination may appear several times. Changes nothing but scratch space.
+    fn route(&mut self, keys: &Keys<'_>, into: &mut Vec<Destination>);
+}
+
+/// What routing looks at.
+pub(crate) struct Keys<'a> {
+    /// The routing key.
+    pub(crate) key: &'a [u8],
+    /// The keys of `CC` and `BCC`.
+    pub(crate) more: Vec<&'a [u8]>,
+    /// The message's headers; empty without.
+    pub(crate) headers: Table<'a>,
+}
+
+impl<'a> Keys<'a> {
+    /// The routing key and those of `CC` and `BCC`.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &'a [u8]> {
+        std::iter::once(self.key).chain(self.more.iter().copied())
     }
 }
 
@@ -44,7 +85,7 @@ pub(crate) enum Destination {
     Exchange(ExchangeId),
 }
 
-/// Destinations with the number of bindings that lead there by the same key.
+/// Destinations with the number of bindings that lead there the same way, in order.
 #[derive(Default)]
 pub(crate) struct Counted {
     all: Vec<(Destination, usize)>,
@@ -76,13 +117,16 @@ impl Counted {
     }
 }
 
-/// One binding, as it was made. Ordered by where it leads.
+/// One binding, as it was made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Binding {
     pub(crate) destination: Destination,
     pub(crate) key: Box<[u8]>,
     pub(crate) arguments: Box<[u8]>,
 }
+
+/// Routing key and arguments of a binding whose ends are known.
+type How = (Box<[u8]>, Box<[u8]>);
 
 /// One exchange.
 pub(crate) struct Exchange {
@@ -93,13 +137,13 @@ pub(crate) struct Exchange {
     pub(crate) auto_delete: bool,
     pub(crate) internal: bool,
     pub(crate) arguments: Box<[u8]>,
-    pub(crate) bindings: BTreeSet<Binding>,
-    /// What a key leads to: one lookup.
-    exact: HashMap<Box<[u8]>, Counted, foldhash::fast::FixedState>,
-    /// Topic patterns.
-    patterns: Trie,
-    /// Where a fanout leads.
-    all: Counted,
+    /// The exchanges that have bindings to this one.
+    pub(crate) bound_from: BTreeSet<ExchangeId>,
+    /// The publish that came by last.
+    pub(crate) visited: u64,
+    /// By destination, so that all to one of them go together.
+    bindings: Map<Destination, HashSet<How, foldhash::fast::FixedState>>,
+    routes: Box<dyn Routes>,
 }
 
 impl Exchange {
@@ -112,68 +156,65 @@ impl Exchange {
             auto_delete: false,
             internal: false,
             arguments: arguments.into(),
-            bindings: BTreeSet::new(),
-            exact: HashMap::default(),
-            patterns: Trie::default(),
-            all: Counted::default(),
+            bound_from: BTreeSet::new(),
+            visited: 0,
+            bindings: Map::default(),
+            routes: (kind.0.routes)(),
         }
     }
 
+    /// True when nothing is bound to it.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.bindings.is_empty()
+    }
+
+    /// True when one of its bindings leads there.
+    pub(crate) fn leads_to(&self, destination: Destination) -> bool {
+        self.bindings.contains_key(&destination)
+    }
+
+    /// Where its bindings lead, each once, in no order.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = Destination> {
+        self.bindings.keys().copied()
+    }
+
+    /// Routing keys and arguments of all bindings, in no order.
+    pub(crate) fn bindings(&self) -> impl Iterator<Item = (Destination, &How)> {
+        self.bindings.iter().flat_map(|(&destination, hows)| hows.iter().map(move |how| (destination, how)))
+    }
+
     /// Adds a binding; false when it was there.
-    pub(crate) fn bind(&mut self, binding: Binding) -> bool {
-        if self.bindings.contains(&binding) {
-            return false;
+    pub(crate) fn bind(&mut self, binding: &Binding) -> bool {
+        let how = (binding.key.clone(), binding.arguments.clone());
+        let is_new = self.bindings.entry(binding.destination).or_default().insert(how);
+        if is_new {
+            self.routes.add(binding);
         }
-        let Binding { destination, key, .. } = &binding;
-        match self.kind {
-            Kind::Fanout => self.all.add(*destination),
-            Kind::Topic => self.patterns.add(key, *destination),
-            Kind::Direct | Kind::Headers => {
-                self.exact.entry(key.clone()).or_default().add(*destination);
-            }
-        }
-        self.bindings.insert(binding)
+        is_new
     }
 
     /// Removes a binding; false when it was not there.
     pub(crate) fn unbind(&mut self, binding: &Binding) -> bool {
-        if !self.bindings.remove(binding) {
+        let Some(hows) = self.bindings.get_mut(&binding.destination) else { return false };
+        if !hows.remove(&(binding.key.clone(), binding.arguments.clone())) {
             return false;
         }
-        let Binding { destination, key, .. } = binding;
-        match self.kind {
-            Kind::Fanout => self.all.remove(*destination),
-            Kind::Topic => self.patterns.remove(key, *destination),
-            Kind::Direct | Kind::Headers => {
-                if let Some(counted) = self.exact.get_mut(key) {
-                    counted.remove(*destination);
-                    if counted.is_empty() {
-                        self.exact.remove(key);
-                    }
-                }
-            }
+        if hows.is_empty() {
+            self.bindings.remove(&binding.destination);
         }
+        self.routes.remove(binding);
         true
     }
 
-    /// Removes all bindings to a destination; gives how many there were.
-    pub(crate) fn unbind_all(&mut self, destination: Destination) -> usize {
-        let first = Binding { destination, key: Box::default(), arguments: Box::default() };
-        let of = self.bindings.range(first..).take_while(|binding| binding.destination == destination);
-        let gone: Vec<Binding> = of.cloned().collect();
-        gone.iter().filter(|binding| self.unbind(binding)).count()
+    /// Removes all bindings to a destination.
+    pub(crate) fn unbind_all(&mut self, destination: Destination) {
+        for (key, arguments) in self.bindings.remove(&destination).into_iter().flatten() {
+            self.routes.remove(&Binding { destination, key, arguments });
+        }
     }
 
-    /// Appends where a message with this key goes; a destination may appear several times.
-    pub(crate) fn route(&self, key: &[u8], into: &mut Vec<Destination>) {
-        match self.kind {
-            Kind::Fanout => self.all.list(into),
-            Kind::Topic => self.patterns.route(key, into),
-            Kind::Direct | Kind::Headers => {
-                if let Some(counted) = self.exact.get(key) {
-                    counted.list(into);
-                }
-            }
-        }
+    /// Appends where a message goes; a destination may appear several times.
+    pub(crate) fn route(&mut self, keys: &Keys<'_>, into: &mut Vec<Destination>) {
+        self.routes.route(keys, into);
     }
 }

@@ -1,7 +1,7 @@
 //! A message as it was published, shared by all queues that hold it: one allocation for everything it consists of.
 
 use crate::Exception;
-use leveret_amqp::{Properties, ReplyCode};
+use leveret_amqp::{Properties, ReplyCode, Table};
 use smallvec::SmallVec;
 
 /// A published message. The properties are kept byte for byte.
@@ -49,6 +49,12 @@ impl Message {
     pub fn properties(&self) -> &[u8] {
         let names = usize::from(self.exchange_len) + usize::from(self.routing_key_len);
         self.part(names, self.properties_len as usize)
+    }
+
+    /// The headers; empty without.
+    #[inline]
+    pub(crate) fn headers(&self) -> Table<'_> {
+        Properties::from_validated(self.properties()).headers().unwrap_or_default()
     }
 
     /// The content.

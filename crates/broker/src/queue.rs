@@ -2,7 +2,7 @@
 //! place: what comes back goes back there.
 
 use crate::arguments::QueueArguments;
-use crate::{Message, QueueId, SessionId, UnixMillis, VhostId};
+use crate::{ExchangeId, Message, QueueId, SessionId, UnixMillis, VhostId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -68,6 +68,8 @@ pub(crate) struct Queue {
     pub(crate) deadlines: BTreeSet<(UnixMillis, u64)>,
     /// When the queue goes, while nobody uses it.
     pub(crate) expires_at: Option<UnixMillis>,
+    /// The exchanges that have bindings to it.
+    pub(crate) bound_from: BTreeSet<ExchangeId>,
 }
 
 impl Queue {

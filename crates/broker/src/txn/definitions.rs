@@ -5,7 +5,7 @@ use crate::arguments::{QUEUE_EQUIVALENT, check_equivalence, queue_arguments};
 use crate::exception::{Exception, shown};
 use crate::exchange::{Binding, Destination, Kind};
 use crate::{ExchangeId, QueueId, SessionId, VhostId};
-use leveret_amqp::{ReplyCode, Table};
+use leveret_amqp::{ReplyCode, Table, TableBuf};
 use std::sync::Arc;
 
 /// `exchange.declare`.
@@ -88,9 +88,6 @@ impl Txn<'_> {
         if arguments.find(b"alternate-exchange").is_some() {
             return Err(Exception::not_built("exchange argument 'alternate-exchange'"));
         }
-        if kind == Kind::Headers {
-            return Err(Exception::not_built("exchange type 'headers'"));
-        }
         let id = ExchangeId(self.broker.next_exchange);
         self.add_exchange(vhost, id, name, kind, durable, auto_delete, internal, arguments.raw());
         Ok(())
@@ -125,7 +122,7 @@ impl Txn<'_> {
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
         let Ok(id) = self.exchange_id(vhost, name) else { return Ok(()) };
-        let in_use = self.broker.exchanges.get(&id).is_some_and(|exchange| !exchange.bindings.is_empty());
+        let in_use = self.broker.exchanges.get(&id).is_some_and(|exchange| !exchange.is_unused());
         if if_unused && in_use {
             return Err(Exception::precondition(format!(
                 "exchange '{}' in vhost '{vhost_name}' in use",
@@ -268,10 +265,11 @@ impl Txn<'_> {
         arguments: Table<'_>,
     ) -> Result<(), Exception> {
         let id = self.exchange_id(vhost, source)?;
-        if self.broker.exchanges.get(&id).is_some_and(|exchange| exchange.kind == Kind::Headers) {
-            return Err(Exception::not_built("binding to a headers exchange"));
+        if let Some(exchange) = self.broker.exchanges.get(&id) {
+            exchange.kind.check_binding(arguments)?;
         }
-        self.add_binding(id, Binding { destination, key: key.into(), arguments: arguments.raw().into() });
+        let new = Binding { destination, key: key.into(), arguments: sorted(arguments) };
+        self.add_binding(id, &new);
         Ok(())
     }
 
@@ -313,10 +311,24 @@ impl Txn<'_> {
         arguments: Table<'_>,
     ) -> Result<(), Exception> {
         let id = self.exchange_id(vhost, source)?;
-        let gone = Binding { destination, key: key.into(), arguments: arguments.raw().into() };
+        let gone = Binding { destination, key: key.into(), arguments: sorted(arguments) };
         self.remove_binding(id, &gone);
         Ok(())
     }
+}
+
+/// A binding's arguments mean the same in every order. (RabbitMQ: `rabbit_misc:sort_field_table`)
+fn sorted(arguments: Table<'_>) -> Box<[u8]> {
+    let mut fields: Vec<_> = arguments.iter().collect();
+    if fields.is_sorted_by_key(|(name, _)| *name) {
+        return arguments.raw().into();
+    }
+    fields.sort_by_key(|(name, _)| *name);
+    let mut sorted = TableBuf::new();
+    for (name, value) in fields {
+        sorted.push(name, value);
+    }
+    sorted.as_table().raw().into()
 }
 
 fn declared(queue: &mut crate::queue::Queue) -> Declared {

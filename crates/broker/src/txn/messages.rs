@@ -3,7 +3,7 @@
 use super::Txn;
 use crate::change::Change;
 use crate::exception::{Exception, shown};
-use crate::exchange::Destination;
+use crate::exchange::{Destination, Keys};
 use crate::queue::Unacked;
 use crate::{Message, QueueId, SessionId, VhostId};
 use leveret_amqp::ReplyCode;
@@ -102,25 +102,23 @@ impl Txn<'_> {
             );
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
-        exchange.route(message.routing_key(), route);
+        let keys = Keys { key: message.routing_key(), more: Vec::new(), headers: message.headers() };
+        self.broker.routed += 1;
+        let now = self.broker.routed;
+        route.push(Destination::Exchange(id));
         // Exchanges that exchanges lead to, each once; then each queue once.
-        let mut visited = vec![id];
-        let mut i = 0;
-        while i < route.len() {
-            if let Destination::Exchange(next) = route[i]
-                && !visited.contains(&next)
-            {
-                visited.push(next);
-                if let Some(exchange) = self.broker.exchanges.get(&next) {
-                    exchange.route(message.routing_key(), route);
-                }
+        let mut next = 0;
+        while let Some(&destination) = route.get(next) {
+            next += 1;
+            let Destination::Exchange(id) = destination else { continue };
+            let Some(exchange) = self.broker.exchanges.get_mut(&id) else { continue };
+            if exchange.visited != now {
+                exchange.visited = now;
+                exchange.route(&keys, route);
             }
-            i += 1;
         }
-        if route.len() > 1 {
-            route.sort_unstable();
-            route.dedup();
-        }
+        route.sort_unstable();
+        route.dedup();
         Ok(())
     }
 

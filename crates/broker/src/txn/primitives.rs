@@ -43,14 +43,35 @@ impl Txn<'_> {
 
     /// Primitive: removes an exchange with all bindings from and to it.
     pub(crate) fn remove_exchange(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.broker.exchanges.remove(&id) else { return };
+        let sources = self.take_exchange(id);
+        self.remove_bindings_to(Destination::Exchange(id), sources);
+    }
+
+    /// Removes an exchange with all bindings from it; gives the exchanges that have bindings to it.
+    fn take_exchange(&mut self, id: ExchangeId) -> BTreeSet<ExchangeId> {
+        let Some(exchange) = self.broker.exchanges.remove(&id) else { return BTreeSet::new() };
         if let Some(vhost) = self.broker.vhosts.get_mut(exchange.vhost.0 as usize) {
             vhost.exchanges.remove(&exchange.name);
         }
         if exchange.durable {
             Change::ExchangeDelete { id }.record(&mut self.changes);
         }
-        self.remove_bindings_to(Destination::Exchange(id));
+        for destination in exchange.destinations() {
+            if let Some(bound_from) = self.bound_from(destination) {
+                bound_from.remove(&id);
+            }
+        }
+        exchange.bound_from
+    }
+
+    /// The exchanges that have bindings to a destination.
+    fn bound_from(&mut self, destination: Destination) -> Option<&mut BTreeSet<ExchangeId>> {
+        match destination {
+            Destination::Queue(id) => self.broker.queues.get_mut(&id).map(|queue| &mut queue.bound_from),
+            Destination::Exchange(id) => {
+                self.broker.exchanges.get_mut(&id).map(|exchange| &mut exchange.bound_from)
+            }
+        }
     }
 
     /// Primitive: a new queue. Refuses arguments that mean nothing.
@@ -85,6 +106,7 @@ impl Txn<'_> {
             turn: 0,
             deadlines: BTreeSet::new(),
             expires_at: meaning.expires_ms.map(|ms| self.now_ms + ms),
+            bound_from: BTreeSet::new(),
         };
         if queue.is_logged() {
             Change::QueueDeclare { vhost, id, name, auto_delete, arguments }.record(&mut self.changes);
@@ -103,7 +125,7 @@ impl Txn<'_> {
 
     /// Primitive: removes a queue with its messages and bindings; its consumers hear of it.
     pub(crate) fn remove_queue(&mut self, id: QueueId) {
-        let Some(queue) = self.broker.queues.remove(&id) else { return };
+        let Some(mut queue) = self.broker.queues.remove(&id) else { return };
         if let Some(vhost) = self.broker.vhosts.get_mut(queue.vhost.0 as usize) {
             vhost.queues.remove(&*queue.name);
         }
@@ -126,30 +148,45 @@ impl Txn<'_> {
             Change::QueueDelete { id }.record(&mut self.changes);
         }
         let entries = queue.ready_count() + queue.unacked.len();
+        let sources = std::mem::take(&mut queue.bound_from);
         self.broker.garbage.put(queue, entries);
-        self.remove_bindings_to(Destination::Queue(id));
+        self.remove_bindings_to(Destination::Queue(id), sources);
     }
 
     /// Bindings go with what they lead to; replay does the same, so they need no changes of their own.
-    fn remove_bindings_to(&mut self, destination: Destination) {
-        let mut unused = Vec::new();
-        for (&id, exchange) in &mut self.broker.exchanges {
-            if exchange.unbind_all(destination) > 0 && exchange.auto_delete && exchange.bindings.is_empty() {
-                unused.push(id);
+    /// An auto-delete exchange goes with its last binding, and so on up a chain of any length.
+    fn remove_bindings_to(&mut self, destination: Destination, sources: BTreeSet<ExchangeId>) {
+        let mut gone = vec![(destination, sources)];
+        while let Some((destination, sources)) = gone.pop() {
+            for id in sources {
+                let Some(exchange) = self.broker.exchanges.get_mut(&id) else { continue };
+                exchange.unbind_all(destination);
+                if exchange.auto_delete && exchange.is_unused() {
+                    let sources = self.take_exchange(id);
+                    gone.push((Destination::Exchange(id), sources));
+                }
             }
         }
-        unused.into_iter().for_each(|id| self.remove_exchange(id));
     }
 
     /// Primitive: a binding, unless it is there.
-    pub(crate) fn add_binding(&mut self, source: ExchangeId, binding: Binding) {
+    pub(crate) fn add_binding(&mut self, source: ExchangeId, binding: &Binding) {
         let logged = self.broker.is_logged(binding.destination)
             && self.broker.is_logged(Destination::Exchange(source));
-        let Some(exchange) = self.broker.exchanges.get_mut(&source) else { return };
-        if logged && !exchange.bindings.contains(&binding) {
-            Change::Bind { source, binding: &binding }.record(&mut self.changes);
+        // A binding to nothing would never go.
+        if self.bound_from(binding.destination).is_none() {
+            return;
         }
-        exchange.bind(binding);
+        let Some(exchange) = self.broker.exchanges.get_mut(&source) else { return };
+        if !exchange.bind(binding) {
+            return;
+        }
+        if logged {
+            Change::Bind { source, binding }.record(&mut self.changes);
+        }
+        if let Some(bound_from) = self.bound_from(binding.destination) {
+            bound_from.insert(source);
+        }
     }
 
     /// Primitive: removes a binding, if it is there.
@@ -160,9 +197,13 @@ impl Txn<'_> {
         if !exchange.unbind(binding) {
             return;
         }
-        let unused = exchange.auto_delete && exchange.bindings.is_empty();
+        let unused = exchange.auto_delete && exchange.is_unused();
+        let is_last = !exchange.leads_to(binding.destination);
         if logged {
             Change::Unbind { source, binding }.record(&mut self.changes);
+        }
+        if is_last && let Some(bound_from) = self.bound_from(binding.destination) {
+            bound_from.remove(&source);
         }
         if unused {
             self.remove_exchange(source);
