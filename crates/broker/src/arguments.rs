@@ -2,6 +2,7 @@
 //! refused by name; an unknown argument is kept and means nothing, as in RabbitMQ.
 
 use crate::exception::{Exception, shown};
+use crate::exchange::ALTERNATE_EXCHANGE;
 use leveret_amqp::{Table, Value};
 
 /// What a queue's arguments mean.
@@ -23,6 +24,22 @@ const NOT_BUILT: &[&str] = &[
     "x-overflow",
     "x-single-active-consumer",
 ];
+
+/// Refuses what an exchange cannot mean by its arguments.
+pub(crate) fn exchange_arguments(
+    vhost: &str,
+    exchange: &[u8],
+    arguments: Table<'_>,
+) -> Result<(), Exception> {
+    match arguments.find(ALTERNATE_EXCHANGE.as_bytes()) {
+        Some(value) if value.as_longstr().is_none() => Err(Exception::precondition(format!(
+            "invalid type '{}' for arg '{ALTERNATE_EXCHANGE}' in exchange '{}' in vhost '{vhost}'",
+            value.type_name(),
+            shown(exchange)
+        ))),
+        _ => Ok(()),
+    }
+}
 
 pub(crate) fn queue_arguments(
     vhost: &[u8],
@@ -108,3 +125,6 @@ fn plain(value: Value<'_>) -> String {
 
 /// The arguments of queues that must agree.
 pub(crate) const QUEUE_EQUIVALENT: &[&str] = &["x-message-ttl", "x-expires", "x-queue-type"];
+
+/// The arguments of exchanges that must agree.
+pub(crate) const EXCHANGE_EQUIVALENT: &[&str] = &[ALTERNATE_EXCHANGE];

@@ -137,6 +137,8 @@ pub(crate) struct Exchange {
     pub(crate) auto_delete: bool,
     pub(crate) internal: bool,
     pub(crate) arguments: Box<[u8]>,
+    /// Where a message goes that none of the bindings wants.
+    pub(crate) alternate: Option<Box<[u8]>>,
     /// The exchanges that have bindings to this one.
     pub(crate) bound_from: BTreeSet<ExchangeId>,
     /// The publish that came by last.
@@ -148,6 +150,7 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(vhost: VhostId, name: &[u8], kind: Kind, arguments: &[u8]) -> Self {
+        let alternate = Table::from_validated(arguments).find(ALTERNATE_EXCHANGE.as_bytes());
         Self {
             vhost,
             name: name.into(),
@@ -156,6 +159,7 @@ impl Exchange {
             auto_delete: false,
             internal: false,
             arguments: arguments.into(),
+            alternate: alternate.and_then(|value| value.as_longstr()).map(Box::from),
             bound_from: BTreeSet::new(),
             visited: 0,
             bindings: Map::default(),
@@ -218,3 +222,6 @@ impl Exchange {
         self.routes.route(keys, into);
     }
 }
+
+/// The argument that names the alternate exchange.
+pub(crate) const ALTERNATE_EXCHANGE: &str = "alternate-exchange";

@@ -1,7 +1,9 @@
 //! Declaring, binding and deleting. (AMQP 0-9-1 1.6, 1.7)
 
 use super::{Txn, locked};
-use crate::arguments::{QUEUE_EQUIVALENT, check_equivalence, queue_arguments};
+use crate::arguments::{
+    EXCHANGE_EQUIVALENT, QUEUE_EQUIVALENT, check_equivalence, exchange_arguments, queue_arguments,
+};
 use crate::exception::{Exception, shown};
 use crate::exchange::{Binding, Destination, Kind};
 use crate::{ExchangeId, QueueId, SessionId, VhostId};
@@ -85,9 +87,7 @@ impl Txn<'_> {
             return self.check_exchange(id, name, vhost, kind, declare);
         }
         self.reserved("exchange", name)?;
-        if arguments.find(b"alternate-exchange").is_some() {
-            return Err(Exception::not_built("exchange argument 'alternate-exchange'"));
-        }
+        exchange_arguments(&self.vhost_name(vhost), name, arguments)?;
         let id = ExchangeId(self.broker.next_exchange);
         self.add_exchange(vhost, id, name, kind, durable, auto_delete, internal, arguments.raw());
         Ok(())
@@ -109,7 +109,13 @@ impl Txn<'_> {
             ("auto_delete", declare.auto_delete.to_string(), exchange.auto_delete.to_string()),
             ("internal", declare.internal.to_string(), exchange.internal.to_string()),
         ];
-        equal_fields(&what, &pairs)
+        equal_fields(&what, &pairs)?;
+        check_equivalence(
+            &what,
+            Table::from_validated(&exchange.arguments),
+            declare.arguments,
+            EXCHANGE_EQUIVALENT,
+        )
     }
 
     /// Deletes an exchange; a missing one is fine. (AMQP 0-9-1 1.6.2.3)

@@ -5,7 +5,7 @@ use crate::change::Change;
 use crate::exception::{Exception, shown};
 use crate::exchange::{Destination, Keys};
 use crate::queue::Unacked;
-use crate::{Message, QueueId, SessionId, VhostId};
+use crate::{Broker, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::ReplyCode;
 use std::sync::Arc;
 
@@ -111,10 +111,19 @@ impl Txn<'_> {
         while let Some(&destination) = route.get(next) {
             next += 1;
             let Destination::Exchange(id) = destination else { continue };
-            let Some(exchange) = self.broker.exchanges.get_mut(&id) else { continue };
-            if exchange.visited != now {
-                exchange.visited = now;
-                exchange.route(&keys, route);
+            let Broker { exchanges, vhosts, .. } = &mut *self.broker;
+            let Some(exchange) = exchanges.get_mut(&id).filter(|exchange| exchange.visited != now) else {
+                continue;
+            };
+            exchange.visited = now;
+            let before = route.len();
+            exchange.route(&keys, route);
+            // Only for what its own bindings do not want; a missing one is no mistake. (RabbitMQ: alternate exchanges)
+            if route.len() == before
+                && let Some(name) = &exchange.alternate
+                && let Some(vhost) = vhosts.get(exchange.vhost.0 as usize)
+            {
+                route.extend(vhost.exchanges.get(name).copied().map(Destination::Exchange));
             }
         }
         route.sort_unstable();
