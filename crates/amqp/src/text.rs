@@ -5,7 +5,9 @@
 use crate::methods::{ROWS, Row};
 use crate::properties::PROPERTIES;
 use crate::write::Writer;
-use crate::{FRAME_MIN_SIZE, Method, Properties, PropertyValues, Table, TableBuf, Value, encode_content};
+use crate::{
+    ArrayBuf, FRAME_MIN_SIZE, Method, Properties, PropertyValues, Table, TableBuf, Value, encode_content,
+};
 use std::fmt::Write;
 
 /// The line of a method; `content` is raw properties and body.
@@ -172,13 +174,14 @@ enum Parsed {
     Text(Vec<u8>),
     Void,
     Table(TableBuf),
+    Array(ArrayBuf),
 }
 
 impl Parsed {
     fn number(&self) -> Result<i64, String> {
         match self {
             Parsed::Number(number) => Ok(*number),
-            Parsed::Bool(_) | Parsed::Text(_) | Parsed::Void | Parsed::Table(_) => {
+            Parsed::Bool(_) | Parsed::Text(_) | Parsed::Void | Parsed::Table(_) | Parsed::Array(_) => {
                 Err("it is a number".into())
             }
         }
@@ -189,19 +192,19 @@ impl Parsed {
             Parsed::Text(text) => text.clone(),
             Parsed::Number(number) => number.to_string().into_bytes(),
             Parsed::Bool(value) => value.to_string().into_bytes(),
-            Parsed::Void | Parsed::Table(_) => Vec::new(),
+            Parsed::Void | Parsed::Table(_) | Parsed::Array(_) => Vec::new(),
         }
     }
 
-    fn push_to(&self, table: &mut TableBuf, name: &str) {
-        let value = match self {
+    fn value(&self) -> Value<'_> {
+        match self {
             Parsed::Bool(value) => Value::Bool(*value),
             Parsed::Number(number) => i32::try_from(*number).map_or(Value::Long(*number), Value::SignedInt),
             Parsed::Text(text) => Value::LongStr(text),
             Parsed::Void => Value::Void,
             Parsed::Table(inner) => Value::Table(inner.as_table()),
-        };
-        table.push(name.as_bytes(), value);
+            Parsed::Array(inner) => Value::Array(inner.as_array()),
+        }
     }
 }
 
@@ -258,10 +261,22 @@ impl Words<'_> {
                 if name.is_empty() || !self.skip(":") {
                     return Err("a table is written {name: value, …}".into());
                 }
-                self.value()?.push_to(&mut table, &name);
+                table.push(name.as_bytes(), self.value()?.value());
                 self.skip(",");
             }
             return Ok(Parsed::Table(table));
+        }
+        if self.skip("[") {
+            let mut array = ArrayBuf::new();
+            while !self.skip("]") {
+                let before = self.rest.len();
+                array.push(self.value()?.value());
+                if self.rest.len() == before {
+                    return Err("an array is written [value, …]".into());
+                }
+                self.skip(",");
+            }
+            return Ok(Parsed::Array(array));
         }
         if self.rest.starts_with('"') {
             return self.quoted().map(Parsed::Text);

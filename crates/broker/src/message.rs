@@ -1,7 +1,7 @@
 //! A message as it was published, shared by all queues that hold it: one allocation for everything it consists of.
 
 use crate::Exception;
-use leveret_amqp::{Properties, ReplyCode, Table};
+use leveret_amqp::{Properties, PropertyValues, ReplyCode, Table, TableBuf, Value};
 use smallvec::SmallVec;
 
 /// A published message. The properties are kept byte for byte.
@@ -55,6 +55,42 @@ impl Message {
     #[inline]
     pub(crate) fn headers(&self) -> Table<'_> {
         Properties::from_validated(self.properties()).headers().unwrap_or_default()
+    }
+
+    /// The routing keys of the headers `CC` and `BCC`. (RabbitMQ: sender-selected distribution)
+    #[inline]
+    pub(crate) fn more_keys(&self) -> Result<Vec<&[u8]>, Exception> {
+        let (headers, mut keys) = (self.headers(), Vec::new());
+        if headers.is_empty() {
+            return Ok(keys);
+        }
+        for name in ["CC", "BCC"] {
+            match headers.find(name.as_bytes()) {
+                // What is no string in it is no key.
+                Some(Value::Array(array)) => keys.extend(array.iter().filter_map(|value| value.as_longstr())),
+                Some(other) => {
+                    let kind = other.type_name();
+                    return Err(Exception::precondition(format!(
+                        "invalid message: {{unacceptable_type_in_header,\"{name}\",{kind}}}"
+                    )));
+                }
+                None => {}
+            }
+        }
+        Ok(keys)
+    }
+
+    /// The message as everybody but its publisher sees it, if that is another: without the header `BCC`.
+    pub fn without_bcc(&self) -> Option<Message> {
+        self.headers().find(BCC)?;
+        let mut headers = TableBuf::from(self.headers());
+        headers.remove(BCC);
+        let mut values = PropertyValues::from(Properties::from_validated(self.properties()));
+        values.headers = Some(headers.as_table());
+        let mut properties = Vec::new();
+        values.encode(&mut properties);
+        let parts = [self.exchange(), self.routing_key(), &properties, self.body()];
+        Some(Self { bytes: parts.concat().into(), properties_len: properties.len() as u32, ..*self })
     }
 
     /// The content.
@@ -130,6 +166,9 @@ impl MessageParts {
         Ok(Message { bytes, exchange_len, routing_key_len, persistent, properties_len, ttl_ms })
     }
 }
+
+/// Routing keys that nobody sees.
+const BCC: &[u8] = b"BCC";
 
 /// Bytes of an announced body that are reserved at once.
 const RESERVED_MAX: usize = 1024 * 1024;

@@ -57,6 +57,8 @@ impl Txn<'_> {
             self.broker.route = route;
             return Err(exception);
         }
+        let stripped = message.without_bcc().map(Arc::new);
+        let message = stripped.as_ref().unwrap_or(message);
         let mut published = Published { queues: 0, durable: false };
         let mut recorded = false;
         for &destination in &route {
@@ -89,7 +91,11 @@ impl Txn<'_> {
         route: &mut Vec<Destination>,
     ) -> Result<(), Exception> {
         if message.exchange().is_empty() {
-            route.extend(self.find_queue(vhost, message.routing_key()).map(Destination::Queue));
+            for key in std::iter::once(message.routing_key()).chain(message.more_keys()?) {
+                route.extend(self.find_queue(vhost, key).map(Destination::Queue));
+            }
+            route.sort_unstable();
+            route.dedup();
             return Ok(());
         }
         let id = self.exchange_id(vhost, message.exchange())?;
@@ -102,7 +108,8 @@ impl Txn<'_> {
             );
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
-        let keys = Keys { key: message.routing_key(), more: Vec::new(), headers: message.headers() };
+        let keys =
+            Keys { key: message.routing_key(), more: message.more_keys()?, headers: message.headers() };
         self.broker.routed += 1;
         let now = self.broker.routed;
         route.push(Destination::Exchange(id));

@@ -27,6 +27,8 @@ impl AmqpSession {
         }
         let published = engine.on_broker(|txn| txn.publish(vhost, message))?;
         if published.queues == 0 && mandatory {
+            let stripped = message.without_bcc();
+            let message = stripped.as_ref().unwrap_or(message);
             let returned = amqp::BasicReturn {
                 reply_code: 312,
                 reply_text: b"NO_ROUTE",
