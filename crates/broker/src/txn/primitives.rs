@@ -154,19 +154,26 @@ impl Txn<'_> {
     }
 
     /// Bindings go with what they lead to; replay does the same, so they need no changes of their own.
+    /// Exchanges that go with them have one: bindings to what is transient keep them, and replay does not know those.
     /// An auto-delete exchange goes with its last binding, and so on up a chain of any length.
     fn remove_bindings_to(&mut self, destination: Destination, sources: BTreeSet<ExchangeId>) {
+        let is_replay = self.is_replay();
         let mut gone = vec![(destination, sources)];
         while let Some((destination, sources)) = gone.pop() {
             for id in sources {
                 let Some(exchange) = self.broker.exchanges.get_mut(&id) else { continue };
                 exchange.unbind_all(destination);
-                if exchange.auto_delete && exchange.is_unused() {
+                if exchange.auto_delete && exchange.is_unused() && !is_replay {
                     let sources = self.take_exchange(id);
                     gone.push((Destination::Exchange(id), sources));
                 }
             }
         }
+    }
+
+    /// True while the log is applied.
+    fn is_replay(&mut self) -> bool {
+        self.changes.buffer().is_none()
     }
 
     /// Primitive: a binding, unless it is there.
@@ -191,13 +198,15 @@ impl Txn<'_> {
 
     /// Primitive: removes a binding, if it is there.
     pub(crate) fn remove_binding(&mut self, source: ExchangeId, binding: &Binding) {
+        let is_replay = self.is_replay();
         let logged = self.broker.is_logged(binding.destination)
             && self.broker.is_logged(Destination::Exchange(source));
         let Some(exchange) = self.broker.exchanges.get_mut(&source) else { return };
         if !exchange.unbind(binding) {
             return;
         }
-        let unused = exchange.auto_delete && exchange.is_unused();
+        // Its going is a change of its own.
+        let goes = exchange.auto_delete && exchange.is_unused() && !is_replay;
         let is_last = !exchange.leads_to(binding.destination);
         if logged {
             Change::Unbind { source, binding }.record(&mut self.changes);
@@ -205,7 +214,7 @@ impl Txn<'_> {
         if is_last && let Some(bound_from) = self.bound_from(binding.destination) {
             bound_from.remove(&source);
         }
-        if unused {
+        if goes {
             self.remove_exchange(source);
         }
     }

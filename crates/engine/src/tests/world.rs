@@ -1,8 +1,8 @@
 //! An engine over a disk that fails, and random operations of both worlds on it.
 
 use crate::Engine;
-use leveret_amqp::{Properties, PropertyValues, Table};
-use leveret_broker::{Consume, How, Message, QueueDeclare, QueueId, VhostId};
+use leveret_amqp::{ArrayBuf, Properties, PropertyValues, Table, TableBuf, Value};
+use leveret_broker::{Consume, ExchangeDeclare, How, Message, QueueDeclare, QueueId, VhostId};
 use leveret_keyspace::{ArgsBuf, Reply, Row, Run};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
@@ -13,6 +13,7 @@ const VHOST: VhostId = VhostId(0);
 /// Small, so that a run crosses many segments.
 const OPTIONS: Options = Options { segment_bytes: 16 * 1024 };
 const QUEUES: [&[u8]; 3] = [b"q0", b"q1", b"q2"];
+const EXCHANGES: [&[u8]; 3] = [b"e0", b"e1", b"e2"];
 
 pub(super) fn find(name: &[u8]) -> Run {
     let rows = leveret_keyspace::commands::TABLES.iter().copied().flatten();
@@ -131,7 +132,8 @@ impl World {
             10 | 11 => self.publish("", ["q0", "q1", "q2"][rng.usize(..3)], rng),
             12 => self.publish("amq.topic", ["a.b", "b.c"][rng.usize(..2)], rng),
             13 => self.declare(rng),
-            14 => self.bind(rng),
+            14 if rng.bool() => self.bind(rng),
+            14 => (0..12).for_each(|_| self.exchange(rng)),
             15 => self.get(rng),
             16 | 17 => self.settle(rng),
             18 if rng.u8(..4) == 0 => self.delete(rng),
@@ -177,6 +179,52 @@ impl World {
                 txn.queue_bind(VHOST, session, queue, b"amq.topic", key, arguments)
             } else {
                 txn.queue_unbind(VHOST, session, queue, b"amq.topic", key, arguments)
+            }
+        });
+    }
+
+    /// Exchanges of every type that come and go, and everything that leads to and from them.
+    fn exchange(&mut self, rng: &mut fastrand::Rng) {
+        let [name, other] = [(); 2].map(|()| EXCHANGES[rng.usize(..EXCHANGES.len())]);
+        let (queue, session) = (Self::queue(rng), self.session);
+        let key: &[u8] = [&b"a.b"[..], b"a.*", b"#", b""][rng.usize(..4)];
+        let mut arguments = TableBuf::new();
+        if rng.bool() {
+            arguments.push(b"x-match", Value::LongStr(b"any")).push(b"n", Value::Long(rng.i64(..3)));
+        }
+        let arguments = arguments.as_table();
+        let what = rng.u8(..11);
+        let _ = self.engine.on_broker(|txn| match what {
+            0 | 1 => {
+                let mut alternate = TableBuf::new();
+                alternate.push(b"alternate-exchange", Value::LongStr(other));
+                let declare = ExchangeDeclare {
+                    name,
+                    kind: [&b"direct"[..], b"fanout", b"topic", b"headers"][rng.usize(..4)],
+                    passive: false,
+                    durable: rng.u8(..4) > 0,
+                    auto_delete: rng.bool(),
+                    internal: false,
+                    arguments: if rng.bool() { alternate.as_table() } else { Table::default() },
+                };
+                txn.exchange_declare(VHOST, &declare)
+            }
+            2 => txn.exchange_delete(VHOST, name, true),
+            3 => txn.exchange_bind(VHOST, other, name, key, arguments),
+            4 => txn.exchange_unbind(VHOST, other, name, key, arguments),
+            5..=7 => txn.queue_bind(VHOST, session, queue, name, key, arguments),
+            8 => txn.queue_unbind(VHOST, session, queue, name, key, arguments),
+            _ => {
+                let (mut keys, mut headers) = (ArrayBuf::new(), TableBuf::new());
+                keys.push(Value::LongStr(b"a.b")).push(Value::LongStr(b"q0"));
+                headers.push(b"n", Value::Long(rng.i64(..3)));
+                headers.push(if rng.bool() { b"BCC" } else { b"CC" }, Value::Array(keys.as_array()));
+                let headers = Some(headers.as_table());
+                let mut properties = Vec::new();
+                PropertyValues { delivery_mode: Some(2), headers, ..PropertyValues::default() }
+                    .encode(&mut properties);
+                let message = Message::new(name, b"a", &properties, b"routed").expect("it is valid");
+                txn.publish(VHOST, &Arc::new(message)).map(|_| ())
             }
         });
     }
