@@ -122,3 +122,55 @@ impl Routes for Headers {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use leveret_amqp::{ArrayBuf, TableBuf};
+
+    fn fits(wanted: Value<'_>, given: Value<'_>) -> bool {
+        let (mut arguments, mut headers) = (TableBuf::new(), TableBuf::new());
+        arguments.push(b"h", wanted);
+        headers.push(b"a", Value::Void).push(b"h", given).push(b"z", Value::Void);
+        let headers: Vec<_> = headers.as_table().iter().collect();
+        is_match(arguments.as_table(), &headers)
+    }
+
+    #[test]
+    fn values_are_compared_without_their_types_but_not_across_kinds() {
+        assert!(fits(Value::SignedInt(5), Value::Long(5)));
+        assert!(fits(Value::UnsignedByte(5), Value::Short(5)));
+        assert!(fits(Value::LongStr(b"5"), Value::Binary(b"5")));
+        assert!(fits(Value::Float(0.5), Value::Double(0.5)));
+        assert!(fits(Value::Timestamp(5), Value::Timestamp(5)));
+        assert!(fits(Value::Void, Value::Bool(false)));
+        assert!(!fits(Value::SignedInt(5), Value::LongStr(b"5")));
+        assert!(!fits(Value::SignedInt(1), Value::Double(1.0)));
+        assert!(!fits(Value::SignedInt(1), Value::Bool(true)));
+        assert!(!fits(Value::SignedInt(5), Value::Timestamp(5)));
+        assert!(!fits(Value::Bool(false), Value::Void));
+        let decimal = |scale, value| Value::Decimal { scale, value };
+        assert!(fits(decimal(1, 10), decimal(1, 10)));
+        assert!(!fits(decimal(1, 10), decimal(0, 1)));
+    }
+
+    #[test]
+    fn inside_of_arrays_types_count() {
+        let [int, long] = [Value::SignedInt(5), Value::Long(5)].map(|value| {
+            let mut array = ArrayBuf::new();
+            array.push(value);
+            array
+        });
+        assert!(fits(Value::Array(int.as_array()), Value::Array(int.as_array())));
+        assert!(!fits(Value::Array(int.as_array()), Value::Array(long.as_array())));
+    }
+
+    #[test]
+    fn of_several_headers_with_one_name_the_last_counts() {
+        let mut arguments = TableBuf::new();
+        arguments.push(b"h", Value::Long(2));
+        let headers = [(&b"h"[..], Value::Long(1)), (&b"h"[..], Value::Long(2))];
+        assert!(is_match(arguments.as_table(), &headers));
+        assert!(!is_match(arguments.as_table(), &headers[..1]));
+    }
+}
