@@ -13,6 +13,8 @@ pub struct Message {
     routing_key_len: u8,
     /// `delivery_mode` 2.
     pub persistent: bool,
+    /// Most have none, and are then asked nothing about them.
+    has_headers: bool,
     properties_len: u32,
     /// `expiration`, in milliseconds.
     pub ttl_ms: Option<u64>,
@@ -54,16 +56,20 @@ impl Message {
     /// The headers; empty without.
     #[inline]
     pub(crate) fn headers(&self) -> Table<'_> {
+        if !self.has_headers {
+            return Table::default();
+        }
         Properties::from_validated(self.properties()).headers().unwrap_or_default()
     }
 
     /// The routing keys of the headers `CC` and `BCC`. (RabbitMQ: sender-selected distribution)
     #[inline]
     pub(crate) fn more_keys(&self) -> Result<Vec<&[u8]>, Exception> {
+        if self.has_headers { self.find_more_keys() } else { Ok(Vec::new()) }
+    }
+
+    fn find_more_keys(&self) -> Result<Vec<&[u8]>, Exception> {
         let (headers, mut keys) = (self.headers(), Vec::new());
-        if headers.is_empty() {
-            return Ok(keys);
-        }
         for name in ["CC", "BCC"] {
             match headers.find(name.as_bytes()) {
                 // What is no string in it is no key.
@@ -81,7 +87,12 @@ impl Message {
     }
 
     /// The message as everybody but its publisher sees it, if that is another: without the header `BCC`.
+    #[inline]
     pub fn without_bcc(&self) -> Option<Message> {
+        if self.has_headers { self.strip_bcc() } else { None }
+    }
+
+    fn strip_bcc(&self) -> Option<Message> {
         self.headers().find(BCC)?;
         let mut headers = TableBuf::from(self.headers());
         headers.remove(BCC);
@@ -90,7 +101,9 @@ impl Message {
         let mut properties = Vec::new();
         values.encode(&mut properties);
         let parts = [self.exchange(), self.routing_key(), &properties, self.body()];
-        Some(Self { bytes: parts.concat().into(), properties_len: properties.len() as u32, ..*self })
+        let has_headers = !headers.as_table().is_empty();
+        let properties_len = properties.len() as u32;
+        Some(Self { bytes: parts.concat().into(), properties_len, has_headers, ..*self })
     }
 
     /// The content.
@@ -161,9 +174,10 @@ impl MessageParts {
         let parsed = Properties::parse(properties)
             .map_err(|error| Exception::new(ReplyCode::SyntaxError, error.to_string()))?;
         let persistent = parsed.delivery_mode() == Some(2);
+        let has_headers = parsed.headers().is_some_and(|headers| !headers.is_empty());
         let ttl_ms = parsed.expiration().map(expiration).transpose()?;
         let bytes = bytes.into_boxed_slice();
-        Ok(Message { bytes, exchange_len, routing_key_len, persistent, properties_len, ttl_ms })
+        Ok(Message { bytes, exchange_len, routing_key_len, persistent, has_headers, properties_len, ttl_ms })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Messages on their way: publish, get, settle, expire.
 
 use super::Txn;
+use crate::broker::Vhost;
 use crate::change::Change;
 use crate::exception::{Exception, shown};
-use crate::exchange::{Destination, Keys};
+use crate::exchange::{Destination, Exchange, Keys};
 use crate::queue::Unacked;
 use crate::{Broker, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::ReplyCode;
@@ -42,6 +43,33 @@ pub enum How {
     Requeue,
     /// Rejected for good.
     Drop,
+}
+
+/// Where a message goes from one exchange.
+fn visit(
+    exchange: &mut Exchange,
+    vhosts: &[Vhost],
+    routed: u64,
+    keys: &Keys<'_>,
+    route: &mut Vec<Destination>,
+) {
+    exchange.visited = routed;
+    let before = route.len();
+    exchange.route(keys, route);
+    // Only for what its own bindings do not want; a missing one is no mistake. (RabbitMQ: alternate exchanges)
+    if route.len() == before
+        && let Some(name) = &exchange.alternate
+        && let Some(vhost) = vhosts.get(exchange.vhost.0 as usize)
+    {
+        route.extend(vhost.exchanges.get(name).copied().map(Destination::Exchange));
+    }
+}
+
+fn each_once(route: &mut Vec<Destination>) {
+    if route.len() > 1 {
+        route.sort_unstable();
+        route.dedup();
+    }
 }
 
 /// Messages expired in one slice.
@@ -91,15 +119,16 @@ impl Txn<'_> {
         route: &mut Vec<Destination>,
     ) -> Result<(), Exception> {
         if message.exchange().is_empty() {
-            for key in std::iter::once(message.routing_key()).chain(message.more_keys()?) {
+            route.extend(self.find_queue(vhost, message.routing_key()).map(Destination::Queue));
+            for key in message.more_keys()? {
                 route.extend(self.find_queue(vhost, key).map(Destination::Queue));
             }
-            route.sort_unstable();
-            route.dedup();
+            each_once(route);
             return Ok(());
         }
         let id = self.exchange_id(vhost, message.exchange())?;
-        let Some(exchange) = self.broker.exchanges.get(&id) else { return Ok(()) };
+        let Broker { exchanges, vhosts, routed, .. } = &mut *self.broker;
+        let Some(exchange) = exchanges.get_mut(&id) else { return Ok(()) };
         if exchange.internal {
             let text = format!(
                 "cannot publish to internal exchange '{}' in vhost '{}'",
@@ -110,31 +139,21 @@ impl Txn<'_> {
         }
         let keys =
             Keys { key: message.routing_key(), more: message.more_keys()?, headers: message.headers() };
-        self.broker.routed += 1;
-        let now = self.broker.routed;
-        route.push(Destination::Exchange(id));
+        *routed += 1;
+        visit(exchange, vhosts, *routed, &keys, route);
         // Exchanges that exchanges lead to, each once; then each queue once.
         let mut next = 0;
         while let Some(&destination) = route.get(next) {
             next += 1;
-            let Destination::Exchange(id) = destination else { continue };
-            let Broker { exchanges, vhosts, .. } = &mut *self.broker;
-            let Some(exchange) = exchanges.get_mut(&id).filter(|exchange| exchange.visited != now) else {
-                continue;
-            };
-            exchange.visited = now;
-            let before = route.len();
-            exchange.route(&keys, route);
-            // Only for what its own bindings do not want; a missing one is no mistake. (RabbitMQ: alternate exchanges)
-            if route.len() == before
-                && let Some(name) = &exchange.alternate
-                && let Some(vhost) = vhosts.get(exchange.vhost.0 as usize)
+            if let Destination::Exchange(id) = destination
+                && let Some(exchange) = exchanges.get_mut(&id)
+                && exchange.visited != *routed
             {
-                route.extend(vhost.exchanges.get(name).copied().map(Destination::Exchange));
+                visit(exchange, vhosts, *routed, &keys, route);
             }
         }
-        route.sort_unstable();
-        route.dedup();
+        // The exchanges themselves stay in it and take nothing.
+        each_once(route);
         Ok(())
     }
 
