@@ -9,7 +9,7 @@ mod set;
 mod sorted_set;
 mod string;
 
-use crate::number::parse_float;
+use crate::number::parse_wide_float;
 use crate::{Args, Error, Row, UnixMillis, parse_integer};
 
 /// All rows of the keyspace.
@@ -36,6 +36,20 @@ pub const TABLES: &[&[Row]] = &[
 /// An argument as an integer.
 pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {
     parse_integer(bytes).ok_or(Error::NotInteger)
+}
+
+/// A result that is stored is one change; a larger one would be more than a record can hold.
+const STORED_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Refuses to store members of so many bytes.
+pub(crate) fn check_stored<'a>(members: impl Iterator<Item = &'a [u8]>) -> Result<(), Error> {
+    // Each has a score and lengths beside it.
+    let bytes = members.fold(0usize, |sum, member| sum.saturating_add(member.len() + 24));
+    if bytes > STORED_BYTES_MAX {
+        Err(Error::new("ERR the result is too large to be stored"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Random elements answered with repetitions: more would not fit anywhere.
@@ -102,7 +116,7 @@ pub(crate) fn deadline(
 
 /// The timeout of a blocking command as a deadline: seconds, fractions allowed, 0 is for ever.
 pub(crate) fn timeout(bytes: &[u8], now_ms: UnixMillis) -> Result<Option<UnixMillis>, Error> {
-    let seconds = parse_float(bytes).ok_or(Error::TimeoutNotFloat)?;
+    let seconds = parse_wide_float(bytes).ok_or(Error::TimeoutNotFloat)?;
     if seconds < 0.0 {
         return Err(Error::TimeoutNegative);
     }

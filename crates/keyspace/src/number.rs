@@ -27,10 +27,15 @@ pub fn parse_integer(bytes: &[u8]) -> Option<i64> {
     }
 }
 
-/// The finite or infinite float that `bytes` spell; NaN is refused.
+/// The finite or infinite float that `bytes` spell; NaN is refused, and a number that no float can hold.
 pub(crate) fn parse_float(bytes: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    let value: f64 = text.parse().ok()?;
+    let says_infinity = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, b'i' | b'I'));
+    parse_wide_float(bytes).filter(|value| value.is_finite() || says_infinity(bytes))
+}
+
+/// As [`parse_float`], but a number that is too large is infinity.
+pub(crate) fn parse_wide_float(bytes: &[u8]) -> Option<f64> {
+    let value: f64 = std::str::from_utf8(bytes).ok()?.parse().ok()?;
     (!value.is_nan()).then_some(value)
 }
 

@@ -75,8 +75,13 @@ fn place(index: i64, len: usize) -> Option<usize> {
 
 fn lindex(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let list = view.collection::<List>(&args[1])?;
+    // Without a list the index is not looked at.
+    let Some(list) = list else {
+        reply.null();
+        return Ok(());
+    };
     let index = integer(&args[2])?;
-    match list.and_then(|list| list.get(place(index, list.len())?)) {
+    match place(index, list.len()).and_then(|place| list.get(place)) {
         Some(element) => reply.bulk(element),
         None => reply.null(),
     }

@@ -1,6 +1,7 @@
 //! Intersections, unions and differences of sets, answered or stored.
 
 use crate::command::{Group, KeySpec, Row, counted_keys, flag, keys, read, write};
+use crate::commands::check_stored;
 use crate::values::Set;
 use crate::{Args, Error, Reply, Txn, View};
 use std::collections::BTreeSet;
@@ -93,6 +94,7 @@ fn intersection(sets: &[Option<&Set>], limit: usize) -> Vec<Vec<u8>> {
 
 fn store(txn: &mut Txn<'_>, args: Args<'_>, how: How, reply: &mut Reply<'_>) -> Result<(), Error> {
     let members = combine(&txn.view(), args, 2, how)?;
+    check_stored(members.iter().map(Vec::as_slice))?;
     txn.delete(&args[1]);
     if !members.is_empty() {
         txn.set_add(&args[1], members.iter().map(Vec::as_slice));

@@ -177,7 +177,7 @@ fn store(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(),
     let items = set.map_or(Vec::new(), |set| wanted.items(set));
     let items: Vec<(f64, Vec<u8>)> =
         items.into_iter().map(|(score, member)| (score, member.to_vec())).collect();
-    super::combine::replace(txn, &args[1], &items);
+    super::combine::replace(txn, &args[1], &items)?;
     reply.integer(items.len() as i64);
     Ok(())
 }
