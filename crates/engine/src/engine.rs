@@ -98,6 +98,16 @@ impl Engine {
         std::mem::swap(&mut self.tail, empty);
     }
 
+    /// Bytes of records that nobody has handed to the log yet.
+    pub fn pending_bytes(&self) -> usize {
+        self.tail.len_bytes()
+    }
+
+    /// Bytes of the changes of the open commit.
+    pub fn commit_bytes(&mut self) -> usize {
+        self.tail.changes().len() - self.mark
+    }
+
     /// Opens a commit. Commits nest: `MULTI` opens one around its commands'.
     pub fn begin(&mut self) {
         if self.depth == 0 {

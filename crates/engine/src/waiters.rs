@@ -21,6 +21,8 @@ pub(crate) struct Waiting {
 pub(crate) struct Waiters {
     queues: HashMap<(DbIndex, Box<[u8]>), VecDeque<SessionId>>,
     deadlines: BTreeSet<(UnixMillis, SessionId)>,
+    /// Somebody is being served: what that fills waits for its turn, however long the chain is.
+    serving: bool,
 }
 
 impl Waiters {
@@ -103,11 +105,15 @@ impl Engine {
 
     /// Serves the waiters of all keys that were filled. Serving may fill further keys (LMOVE-like commands).
     pub(crate) fn serve_waiters(&mut self) {
+        if std::mem::replace(&mut self.waiters.serving, true) {
+            return;
+        }
         while !self.keyspace.watches.ready.is_empty() {
             for place in std::mem::take(&mut self.keyspace.watches.ready) {
                 self.serve_key(&place);
             }
         }
+        self.waiters.serving = false;
     }
 
     fn serve_key(&mut self, place: &(DbIndex, Box<[u8]>)) {
