@@ -56,30 +56,32 @@ pub(crate) struct Channel {
     /// The limit of the whole channel; 0 is none. (RabbitMQ: basic.qos global)
     pub(crate) prefetch: u16,
     pub(crate) unacked_count: usize,
-    /// Bytes that were put out for its consumers and have not left, as far as is known.
-    pub(crate) window_bytes: usize,
     /// Its consumers.
     pub(crate) consumers: Map<Arc<[u8]>, QueueId>,
-    /// How many entries of which queue it holds.
-    pub(crate) holds: Vec<(QueueId, usize)>,
+    /// Which entries of which queue it holds.
+    pub(crate) holds: Vec<(QueueId, Seqs)>,
 }
 
 impl Channel {
-    pub(crate) fn has_credit(&self, no_ack: bool) -> bool {
-        self.window_bytes < WINDOW_BYTES
-            && (no_ack || self.prefetch == 0 || self.unacked_count < self.prefetch as usize)
+    pub(crate) fn has_credit(&self) -> bool {
+        self.prefetch == 0 || self.unacked_count < self.prefetch as usize
     }
 }
 
-/// So much may be under way to a channel's consumers before they are served again: a client that does not read costs
-/// this and one message.
+/// Numbers of entries.
+pub(crate) type Seqs = std::collections::HashSet<u64, foldhash::fast::FixedState>;
+
+/// So much may be under way to a session's consumers before they are served again: a client that does not read costs this
+/// and one message.
 pub const WINDOW_BYTES: usize = 1024 * 1024;
 
-/// What goes when a session goes.
+/// What a session has beside its channels, and what goes with it.
 #[derive(Default)]
 pub(crate) struct Owned {
     pub(crate) channels: Vec<u16>,
     pub(crate) queues: Vec<QueueId>,
+    /// Bytes that were put out for its consumers and have not left, as far as is known.
+    pub(crate) window_bytes: usize,
 }
 
 /// RabbitMQ's data.
@@ -153,6 +155,18 @@ impl Broker {
     /// The vhost of that name.
     pub fn vhost(&self, name: &[u8]) -> Option<VhostId> {
         self.vhosts.iter().position(|vhost| &*vhost.name == name).map(|i| VhostId(i as u32))
+    }
+
+    /// Whether a queue of that name is in the log, if there is one.
+    pub fn is_queue_logged(&self, vhost: VhostId, name: &[u8]) -> Option<bool> {
+        let id = self.vhosts.get(vhost.0 as usize)?.queues.get(name)?;
+        self.queues.get(id).map(Queue::is_logged)
+    }
+
+    /// Whether an exchange of that name is durable, if there is one.
+    pub fn is_exchange_durable(&self, vhost: VhostId, name: &[u8]) -> Option<bool> {
+        let id = self.vhosts.get(vhost.0 as usize)?.exchanges.get(name)?;
+        self.exchanges.get(id).map(|exchange| exchange.durable)
     }
 
     /// When a message or queue is due to leave.

@@ -119,12 +119,21 @@ impl Connection {
 
     /// True when there is room for the answers of more input.
     pub(crate) fn may_read(&self) -> bool {
-        self.out.unsent() <= OUT_MAX && !self.closing
+        self.waiting_bytes() <= OUT_MAX && !self.closing
+    }
+
+    /// Bytes that have not left, or may not yet.
+    fn waiting_bytes(&self) -> usize {
+        let held = match &self.session {
+            Session::Resp(_) => 0,
+            Session::Amqp(session) => session.held_bytes(),
+        };
+        self.out.unsent() + held
     }
 
     /// True when something can be executed and there is room for its answers.
     pub(crate) fn may_execute(&self) -> bool {
-        self.session.may_execute() && self.out.unsent() <= OUT_MAX
+        self.session.may_execute() && self.waiting_bytes() <= OUT_MAX
     }
 
     /// True when the client lets too much pile up.
@@ -190,7 +199,7 @@ impl Connection {
             result
         });
         match result {
-            Ok(sent) => (!(self.closing && self.out.unsent() == 0), sent),
+            Ok(sent) => (!(self.closing && self.out.unsent() == 0 && !self.session.is_leaving()), sent),
             Err(_) => (false, 0),
         }
     }

@@ -2,15 +2,13 @@
 //! of it, hand the log's bytes to the kernel once, then write every socket once.
 
 mod answers;
+mod arrivals;
 
-use crate::amqp::AmqpSession;
 use crate::connection::{Connection, Reading, Stream};
-use crate::placement::{By as PlacementBy, emptiest};
-use crate::resp::RespSession;
 use crate::session::Session;
 use crate::shared::{Shared, now_ms};
 use leveret_engine::{Engine, SessionId};
-use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use slab::Slab;
@@ -94,6 +92,9 @@ pub(crate) struct IoLoop {
     unread: Vec<usize>,
     /// Connections whose answers wait for a sync.
     holding: Vec<usize>,
+    /// Listeners with connections that could not be accepted, and when to try again.
+    unaccepted: Vec<usize>,
+    retry_at: u64,
     closed_sessions: Vec<SessionId>,
     dirty: Vec<SessionId>,
     hashes: Vec<u64>,
@@ -128,6 +129,8 @@ impl IoLoop {
             turn: Vec::new(),
             unread: Vec::new(),
             holding: Vec::new(),
+            unaccepted: Vec::new(),
+            retry_at: 0,
             closed_sessions: Vec::new(),
             dirty: Vec::new(),
             hashes: Vec::new(),
@@ -160,6 +163,9 @@ impl IoLoop {
                     Token(token) => self.notice(token, event),
                 }
             }
+            if !stopping {
+                self.accept_again();
+            }
             self.take_new();
             self.heartbeats();
             self.read_all();
@@ -176,108 +182,9 @@ impl IoLoop {
             return Some(Duration::ZERO);
         }
         let heartbeat = (self.amqp_count > 0).then_some(self.heartbeat_ms);
-        let due = self.next_deadline.into_iter().chain(heartbeat).min()?;
+        let retry = (!self.unaccepted.is_empty()).then_some(self.retry_at);
+        let due = self.next_deadline.into_iter().chain(heartbeat).chain(retry).min()?;
         Some(Duration::from_millis(due.saturating_sub(now_ms()).max(1)))
-    }
-
-    fn accept(&mut self, listener: usize) {
-        loop {
-            let accepted = match &self.listeners[listener] {
-                Listener::Tcp(listener, protocol) => {
-                    listener.accept().map(|(stream, _)| (tuned(stream), *protocol))
-                }
-                Listener::Unix(listener) => {
-                    listener.accept().map(|(stream, _)| (Stream::Unix(stream), Protocol::Resp))
-                }
-            };
-            match accepted {
-                Ok((stream, protocol)) => self.place(stream, protocol),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Gives the connection to its thread.
-    fn place(&mut self, stream: Stream, protocol: Protocol) {
-        let shared = &self.shared;
-        shared.stats.connections_accepted.fetch_add(1, Ordering::Relaxed);
-        let by_address = protocol == Protocol::Resp && shared.settings.placement == PlacementBy::Address;
-        let placed_by = by_address.then(|| stream.origin());
-        let index = match placed_by {
-            Some(origin) => shared.placement.enter(origin, &shared.mailboxes),
-            None => emptiest(&shared.mailboxes),
-        };
-        let mailbox = &shared.mailboxes[index];
-        mailbox.connections.fetch_add(1, Ordering::Relaxed);
-        mailbox.new.lock().push(Arrival { stream, protocol, placed_by });
-        if index != self.index {
-            mailbox.wake();
-        }
-    }
-
-    fn take_new(&mut self) {
-        let new = std::mem::take(&mut *self.shared.mailboxes[self.index].new.lock());
-        if new.is_empty() {
-            return;
-        }
-        let shared = self.shared.clone();
-        let Some(mut engine) = shared.engine.try_lock_for(self.busy_after()) else {
-            // They are still there when the engine can be entered again.
-            shared.mailboxes[self.index].new.lock().extend(new);
-            return shared.mailboxes[self.index].wake();
-        };
-        let ids: Vec<SessionId> = new.iter().map(|_| engine.open_session(self.index)).collect();
-        drop(engine);
-        for (Arrival { mut stream, protocol, placed_by }, id) in new.into_iter().zip(ids) {
-            let now_ms = now_ms();
-            let (count, session) = match protocol {
-                Protocol::Resp => {
-                    let needs_password = !shared.settings.requirepass.read().is_empty();
-                    let mut session = RespSession::new(
-                        id,
-                        needs_password,
-                        shared.settings.bulk_bytes_max.load(Ordering::Relaxed),
-                    );
-                    let (address, local_address) = stream.addresses();
-                    session.introduce(address, local_address, now_ms);
-                    (&shared.stats.resp_connections, Session::Resp(Box::new(session)))
-                }
-                Protocol::Amqp => {
-                    self.amqp_count += 1;
-                    let session = AmqpSession::new(
-                        id,
-                        stream.origin().is_loopback(),
-                        shared.settings.message_bytes_max,
-                        now_ms,
-                    );
-                    (&shared.stats.amqp_connections, Session::Amqp(Box::new(session)))
-                }
-            };
-            let before = count.fetch_add(1, Ordering::Relaxed);
-            let too_many = protocol == Protocol::Resp
-                && before >= shared.settings.clients_max.load(Ordering::Relaxed) as u64;
-            let entry = self.connections.vacant_entry();
-            let token = entry.key();
-            if let Err(error) = stream.register(self.poll.registry(), Token(token)) {
-                tracing::warn!(%error, "a connection cannot be watched");
-                self.gone(id, placed_by, protocol);
-                continue;
-            }
-            let mut connection = Connection::new(stream, placed_by, session);
-            if too_many {
-                connection.out.bytes.extend_from_slice(b"-ERR max number of clients reached\r\n");
-                connection.out.gate(0, true);
-                connection.closing = true;
-            }
-            connection.listed = true;
-            entry.insert(connection);
-            self.by_session.insert(id, token);
-            self.turn.push(token);
-        }
     }
 
     fn notice(&mut self, token: usize, event: &mio::event::Event) {
@@ -351,7 +258,8 @@ impl IoLoop {
             let token = self.turn[i];
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.report(&mut engine);
-            if connection.may_execute() {
+            // The rest is listed again at the end of the turn.
+            if connection.may_execute() && engine.pending_bytes() <= PENDING_MAX {
                 execute(connection, &mut engine, &shared);
             }
         }
@@ -468,6 +376,8 @@ impl IoLoop {
     }
 }
 
+/// With more than this not handed to the log, what else has come waits for the next turn.
+pub(crate) const PENDING_MAX: usize = 64 * 1024 * 1024;
 /// Commands prefetched in one turn.
 const PREFETCH_MAX: usize = 1024;
 
@@ -479,11 +389,4 @@ fn execute(connection: &mut Connection, engine: &mut MutexGuard<'_, Engine>, sha
     if engine.commands_count - before >= BUMP_EVERY {
         MutexGuard::bump(engine);
     }
-}
-
-fn tuned(stream: TcpStream) -> Stream {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused");
-    }
-    Stream::Tcp(stream)
 }

@@ -35,6 +35,14 @@ impl Session {
         }
     }
 
+    /// The peer has shown that it is there.
+    pub(crate) fn touch(&mut self, now_ms: u64) {
+        match self {
+            Session::Resp(_) => {}
+            Session::Amqp(session) => session.touch(now_ms),
+        }
+    }
+
     /// True when there is something to execute, now or after a wait.
     pub(crate) fn has_work(&self) -> bool {
         match self {
@@ -48,6 +56,14 @@ impl Session {
         match self {
             Session::Resp(session) => session.may_execute(),
             Session::Amqp(session) => session.has_work(),
+        }
+    }
+
+    /// True while replies wait that must leave before the connection ends.
+    pub(crate) fn is_leaving(&self) -> bool {
+        match self {
+            Session::Resp(_) => false,
+            Session::Amqp(session) => session.is_leaving(),
         }
     }
 

@@ -107,28 +107,29 @@ impl Txn<'_> {
         self.dispatch_channel(session, channel);
     }
 
-    pub(crate) fn hold_in_channel(
-        &mut self,
-        session: SessionId,
-        channel: u16,
-        queue: QueueId,
-    ) -> &mut Channel {
+    pub(crate) fn hold_in_channel(&mut self, session: SessionId, channel: u16, queue: QueueId, seq: u64) {
         let channel = self.channel(session, channel);
         channel.unacked_count += 1;
         match channel.holds.iter_mut().find(|(id, _)| *id == queue) {
-            Some((_, count)) => *count += 1,
-            None => channel.holds.push((queue, 1)),
+            Some((_, seqs)) => {
+                seqs.insert(seq);
+            }
+            None => channel.holds.push((queue, std::iter::once(seq).collect())),
         }
-        channel
     }
 
-    /// So many bytes of what was put out for a channel have left.
-    pub fn drained(&mut self, session: SessionId, channel: u16, bytes: usize) {
-        let Some(state) = self.broker.channels.get_mut(&(session, channel)) else { return };
-        let was_full = state.window_bytes >= WINDOW_BYTES;
-        state.window_bytes = state.window_bytes.saturating_sub(bytes);
-        if was_full && state.window_bytes < WINDOW_BYTES {
-            self.dispatch_channel(session, channel);
+    /// So many bytes of what was put out for a session have left.
+    pub fn drained(&mut self, session: SessionId, bytes: usize) {
+        let Some(owned) = self.broker.owned.get_mut(&session) else { return };
+        let was_full = owned.window_bytes >= WINDOW_BYTES;
+        owned.window_bytes = owned.window_bytes.saturating_sub(bytes);
+        if was_full && owned.window_bytes < WINDOW_BYTES {
+            // Another one is the first each time, so that all get their share.
+            let count = owned.channels.len().max(1);
+            owned.channels.rotate_left(1 % count);
+            for channel in owned.channels.clone() {
+                self.dispatch_channel(session, channel);
+            }
         }
     }
 
@@ -143,13 +144,14 @@ impl Txn<'_> {
     /// Hands out ready messages while a consumer can take one.
     pub(crate) fn dispatch(&mut self, id: QueueId) {
         loop {
-            let channels = &self.broker.channels;
+            let (channels, owned) = (&self.broker.channels, &self.broker.owned);
             let Some(queue) = self.broker.queues.get_mut(&id) else { return };
             if queue.consumers.is_empty() || queue.ready_count() == 0 {
                 return;
             }
             let has_credit = |c: &Consumer| {
-                channels.get(&(c.session, c.channel)).is_none_or(|channel| channel.has_credit(c.no_ack))
+                owned.get(&c.session).is_none_or(|owned| owned.window_bytes < WINDOW_BYTES)
+                    && (c.no_ack || channels.get(&(c.session, c.channel)).is_none_or(Channel::has_credit))
             };
             let Some(next) = queue.next_consumer(has_credit) else { return };
             let Some(entry) = queue.pop() else { return };
@@ -169,25 +171,30 @@ impl Txn<'_> {
             let (seq, size) = (entry.seq, entry.message.size());
             if no_ack {
                 self.record_settle(id, logged, &entry);
-                self.channel(session, channel).window_bytes += size;
             } else {
                 consumer.unacked_count += 1;
                 let held = Unacked { entry, session, channel, consumer: Some(consumer_id) };
                 queue.unacked.insert(seq, held);
-                self.hold_in_channel(session, channel, id).window_bytes += size;
+                self.hold_in_channel(session, channel, id, seq);
                 self.note_delivery(id, seq, through);
             }
+            self.broker.owned.entry(session).or_default().window_bytes += size;
             self.broker.events.push((session, event));
         }
     }
 
     /// A channel is gone: its consumers too, and what it holds goes back in place.
     pub fn channel_closed(&mut self, session: SessionId, channel: u16) {
-        self.broker.events.retain(|(id, event)| {
+        let Broker { events, owned, .. } = &mut *self.broker;
+        events.retain(|(id, event)| {
             let of = match event {
                 Event::Deliver { channel, .. } | Event::Cancel { channel, .. } => *channel,
             };
-            *id != session || of != channel
+            let stays = *id != session || of != channel;
+            if let (false, Event::Deliver { message, .. }, Some(owned)) = (stays, event, owned.get_mut(id)) {
+                owned.window_bytes = owned.window_bytes.saturating_sub(message.size());
+            }
+            stays
         });
         let touched = self.take_channel(session, channel);
         self.serve(touched);
@@ -200,13 +207,10 @@ impl Txn<'_> {
             owned.channels.retain(|number| *number != channel);
         }
         // Back in their places first, so that a queue that goes with its last consumer takes them along.
-        for &(id, _) in &state.holds {
-            let Some(queue) = self.broker.queues.get_mut(&id) else { continue };
-            let is_held = |held: &Unacked| held.session == session && held.channel == channel;
-            let seqs: Vec<u64> =
-                queue.unacked.iter().filter(|(_, held)| is_held(held)).map(|(seq, _)| *seq).collect();
+        for (id, seqs) in &state.holds {
+            let Some(queue) = self.broker.queues.get_mut(id) else { continue };
             for seq in seqs {
-                if let Some(held) = queue.unacked.remove(&seq) {
+                if let Some(held) = queue.unacked.remove(seq) {
                     queue.put_back(held.entry);
                 }
             }

@@ -181,7 +181,7 @@ impl Txn<'_> {
             self.record_settle(id, logged, &entry);
         } else {
             queue.unacked.insert(seq, Unacked { entry, session, channel, consumer: None });
-            self.hold_in_channel(session, channel, id);
+            self.hold_in_channel(session, channel, id, seq);
             self.note_delivery(id, seq, through);
         }
         Ok(Some(delivery))
@@ -205,7 +205,7 @@ impl Txn<'_> {
         if how == How::Requeue {
             self.broker.note_due(id);
         }
-        let limited = self.free_channel(session, channel, id);
+        let limited = self.free_channel(session, channel, id, seq);
         self.dispatch(id);
         if limited {
             // Its limit may have held back its other queues.

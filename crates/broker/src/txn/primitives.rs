@@ -138,8 +138,8 @@ impl Txn<'_> {
                 channel.consumers.remove(&consumer.tag);
             }
         }
-        for unacked in queue.unacked.values() {
-            self.free_channel(unacked.session, unacked.channel, id);
+        for (seq, unacked) in &queue.unacked {
+            self.free_channel(unacked.session, unacked.channel, id, *seq);
         }
         if let Some(owned) = queue.exclusive.and_then(|session| self.broker.owned.get_mut(&session)) {
             owned.queues.retain(|own| *own != id);
@@ -295,12 +295,19 @@ impl Txn<'_> {
     }
 
     /// The channel holds one entry of the queue less; true when it has a limit of its own.
-    pub(crate) fn free_channel(&mut self, session: SessionId, channel: u16, queue: QueueId) -> bool {
+    pub(crate) fn free_channel(
+        &mut self,
+        session: SessionId,
+        channel: u16,
+        queue: QueueId,
+        seq: u64,
+    ) -> bool {
         let Some(channel) = self.broker.channels.get_mut(&(session, channel)) else { return false };
         channel.unacked_count = channel.unacked_count.saturating_sub(1);
         if let Some(place) = channel.holds.iter().position(|(id, _)| *id == queue) {
-            channel.holds[place].1 -= 1;
-            if channel.holds[place].1 == 0 {
+            let seqs = &mut channel.holds[place].1;
+            seqs.remove(&seq);
+            if seqs.is_empty() {
                 channel.holds.swap_remove(place);
             }
         }

@@ -1,6 +1,7 @@
 //! One channel: the map from delivery tags to queue entries, and the confirms that wait
 //! for the disk. The queue entries themselves belong to the engine.
 
+use leveret_amqp::{BasicAck, Method};
 use leveret_engine::Position;
 use leveret_engine::broker::QueueId;
 use std::collections::{BTreeMap, VecDeque};
@@ -48,15 +49,43 @@ pub(crate) struct Channel {
     pub(crate) last_queue: Box<[u8]>,
     /// `basic.qos` for consumers to come.
     pub(crate) prefetch: u16,
-    /// Bytes put out for consumers that the engine has not been told of having left.
-    pub(crate) delivered_bytes: usize,
     last_tag: u64,
     unacked: BTreeMap<u64, (QueueId, u64)>,
     /// Replies that wait for the disk; whatever follows on this channel waits behind them.
     pub(crate) held: VecDeque<(Position, Vec<u8>)>,
 }
 
+/// A channel that is closed for the engine, and whose replies still wait for the disk.
+pub(crate) struct Leaving {
+    pub(crate) number: u16,
+    pub(crate) channel: Channel,
+    /// What follows the last of them.
+    pub(crate) farewell: Vec<u8>,
+}
+
 impl Channel {
+    /// True while a reply or a confirm waits for the disk.
+    pub(crate) fn waits(&self) -> bool {
+        !self.held.is_empty() || self.confirms.as_ref().is_some_and(Confirms::is_waiting)
+    }
+
+    /// Lets out what waited for the disk, as far as it has come. Gives the bytes of replies that left.
+    pub(crate) fn release(&mut self, number: u16, synced: Position, out: &mut Vec<u8>) -> usize {
+        let start = out.len();
+        while self.held.front().is_some_and(|(position, _)| *position <= synced)
+            && let Some((_, bytes)) = self.held.pop_front()
+        {
+            out.extend_from_slice(&bytes);
+        }
+        let released = out.len() - start;
+        if let Some((delivery_tag, count)) =
+            self.confirms.as_mut().and_then(|confirms| confirms.release(synced))
+        {
+            Method::BasicAck(BasicAck { delivery_tag, multiple: count > 1 }).encode(number, out);
+        }
+        released
+    }
+
     /// A channel that waits for `channel.close-ok` and ignores the rest.
     pub(crate) fn closing() -> Self {
         Self { closing: true, ..Self::default() }

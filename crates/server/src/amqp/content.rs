@@ -35,17 +35,15 @@ impl AmqpSession {
                 exchange: message.exchange(),
                 routing_key: message.routing_key(),
             };
-            let frame_max = self.frame_max;
-            self.send(number, 0, out, |out| {
-                amqp::encode_content(
-                    number,
-                    &Method::BasicReturn(returned),
-                    message.properties(),
-                    message.body(),
-                    frame_max,
-                    out,
-                );
-            });
+            // At once, as its confirm: a reply that waits for the disk holds neither of them back.
+            amqp::encode_content(
+                number,
+                &Method::BasicReturn(returned),
+                message.properties(),
+                message.body(),
+                self.frame_max,
+                out,
+            );
         }
         let position: Position = if published.durable { engine.position() } else { 0 };
         if let Some(confirms) = self.channels.get_mut(&number).and_then(|channel| channel.confirms.as_mut()) {
@@ -129,11 +127,11 @@ impl AmqpSession {
     pub(crate) fn encode_event(&mut self, event: &Event, out: &mut Vec<u8>) {
         match event {
             Event::Deliver { channel: number, consumer_tag, queue, seq, redelivered, no_ack, message } => {
+                self.delivered_bytes += message.size();
                 let Some(channel) = self.channels.get_mut(number).filter(|channel| !channel.closing) else {
                     return;
                 };
                 let delivery_tag = channel.tag((!no_ack).then_some((*queue, *seq)));
-                channel.delivered_bytes += message.size();
                 let deliver = amqp::BasicDeliver {
                     consumer_tag,
                     delivery_tag,

@@ -40,8 +40,8 @@ impl AmqpSession {
             self.vhost.ok_or_else(|| Failure::connection(ReplyCode::CommandInvalid, "no vhost is open"))?;
         match method {
             Method::ChannelClose(_) => {
-                self.close_channel(engine, number);
-                Method::ChannelCloseOk(amqp::ChannelCloseOk {}).encode(number, out);
+                let ok = Method::ChannelCloseOk(amqp::ChannelCloseOk {});
+                self.close_channel(engine, number, &ok, out);
                 Ok(())
             }
             Method::ChannelFlow(flow) if flow.active => {
@@ -56,6 +56,7 @@ impl AmqpSession {
             }
             Method::ExchangeDeclare(m) => self.exchange_declare(engine, vhost, number, &m, out),
             Method::ExchangeDelete(m) => {
+                self.promise(engine.broker.is_exchange_durable(vhost, m.exchange).is_none());
                 engine.on_broker(|txn| txn.exchange_delete(vhost, m.exchange, m.if_unused))?;
                 self.durable_reply(
                     engine,
@@ -67,6 +68,7 @@ impl AmqpSession {
                 Ok(())
             }
             Method::ExchangeBind(m) => {
+                self.promise(is_durable_bind(engine, vhost, m.source, m.destination));
                 engine.on_broker(|txn| {
                     txn.exchange_bind(vhost, m.destination, m.source, m.routing_key, m.arguments)
                 })?;
@@ -80,6 +82,7 @@ impl AmqpSession {
                 Ok(())
             }
             Method::ExchangeUnbind(m) => {
+                self.promise(is_durable_bind(engine, vhost, m.source, m.destination));
                 engine.on_broker(|txn| {
                     txn.exchange_unbind(vhost, m.destination, m.source, m.routing_key, m.arguments)
                 })?;
@@ -97,6 +100,7 @@ impl AmqpSession {
                 let queue = self.queue_name(number, m.queue)?;
                 let key =
                     if m.queue.is_empty() && m.routing_key.is_empty() { &*queue } else { m.routing_key };
+                self.promise(is_durable_queue_bind(engine, vhost, &queue, m.exchange));
                 engine
                     .on_broker(|txn| txn.queue_bind(vhost, self.id, &queue, m.exchange, key, m.arguments))?;
                 self.durable_reply(engine, number, m.nowait, &Method::QueueBindOk(amqp::QueueBindOk {}), out);
@@ -104,6 +108,7 @@ impl AmqpSession {
             }
             Method::QueueUnbind(m) => {
                 let queue = self.queue_name(number, m.queue)?;
+                self.promise(is_durable_queue_bind(engine, vhost, &queue, m.exchange));
                 engine.on_broker(|txn| {
                     txn.queue_unbind(vhost, self.id, &queue, m.exchange, m.routing_key, m.arguments)
                 })?;
@@ -118,6 +123,7 @@ impl AmqpSession {
             }
             Method::QueuePurge(m) => {
                 let queue = self.queue_name(number, m.queue)?;
+                self.promise(engine.broker.is_queue_logged(vhost, &queue) == Some(true));
                 let message_count = engine.on_broker(|txn| txn.queue_purge(vhost, self.id, &queue))? as u32;
                 self.durable_reply(
                     engine,
@@ -130,6 +136,8 @@ impl AmqpSession {
             }
             Method::QueueDelete(m) => {
                 let queue = self.queue_name(number, m.queue)?;
+                // What is not there may be gone by somebody's deletion that the disk does not have yet.
+                self.promise(engine.broker.is_queue_logged(vhost, &queue).is_none());
                 let message_count = engine
                     .on_broker(|txn| txn.queue_delete(vhost, self.id, &queue, m.if_unused, m.if_empty))?
                     as u32;
@@ -246,7 +254,7 @@ impl AmqpSession {
         match method {
             Method::ConnectionClose(_) => {
                 self.give_back(engine);
-                Method::ConnectionCloseOk(amqp::ConnectionCloseOk {}).encode(0, out);
+                self.say_last(&Method::ConnectionCloseOk(amqp::ConnectionCloseOk {}), out);
                 self.phase = Phase::Over;
                 Ok(())
             }
@@ -296,7 +304,7 @@ impl AmqpSession {
         }
     }
 
-    /// A durable declaration waits for the disk even if another's was the one that was recorded.
+    /// What is durable waits for the disk even if another's method was the one that was recorded.
     fn promise(&mut self, durable: bool) {
         if durable {
             self.before = 0;
@@ -427,4 +435,14 @@ impl AmqpSession {
         }
         Ok(())
     }
+}
+
+fn is_durable_queue_bind(engine: &Engine, vhost: VhostId, queue: &[u8], exchange: &[u8]) -> bool {
+    engine.broker.is_queue_logged(vhost, queue) == Some(true)
+        && engine.broker.is_exchange_durable(vhost, exchange) == Some(true)
+}
+
+fn is_durable_bind(engine: &Engine, vhost: VhostId, source: &[u8], destination: &[u8]) -> bool {
+    let is_durable = |name| engine.broker.is_exchange_durable(vhost, name) == Some(true);
+    is_durable(source) && is_durable(destination)
 }

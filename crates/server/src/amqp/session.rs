@@ -1,7 +1,7 @@
 //! One AMQP connection as a state machine: bytes in, bytes out, no socket. Replies leave in order on each channel;
 //! what is durable leaves when the disk has it, confirms in a stream of their own.
 
-use crate::amqp::channel::Channel;
+use crate::amqp::channel::{Channel, Leaving};
 use crate::amqp::handshake::Phase;
 use crate::amqp::incoming::{Incoming, Limits, Step};
 use crate::connection::OUT_MAX;
@@ -51,9 +51,18 @@ pub(crate) struct AmqpSession {
     /// The last commit before the method that is being executed.
     pub(crate) before: Position,
     message_bytes_max: u64,
+    /// Bytes of replies that wait for the disk.
+    held_bytes: usize,
+    /// Bytes put out for consumers that the engine has not been told of having left.
+    pub(crate) delivered_bytes: usize,
+    /// Closed channels whose replies wait, and what is said when all of them are gone.
+    leaving: Vec<Leaving>,
+    last_words: Vec<u8>,
     input: Vec<u8>,
     /// Up to where the input is decoded.
     at: usize,
+    /// What is left of it is no whole frame.
+    starved: bool,
     incoming: Incoming,
     /// What the engine has put out for this session.
     pub(crate) events: Vec<Event>,
@@ -77,8 +86,13 @@ impl AmqpSession {
             synced: 0,
             before: 0,
             message_bytes_max,
+            held_bytes: 0,
+            delivered_bytes: 0,
+            leaving: Vec::new(),
+            last_words: Vec::new(),
             input: Vec::new(),
             at: 0,
+            starved: false,
             incoming: Incoming::default(),
             events: Vec::new(),
             received_ms: now_ms,
@@ -98,10 +112,16 @@ impl AmqpSession {
 
     /// Decodes what has arrived. Outside the lock.
     pub(crate) fn decode(&mut self, now_ms: u64) {
-        self.received_ms = now_ms;
+        self.touch(now_ms);
+        self.starved = false;
         if self.phase == Phase::Running {
             self.decode_steps(usize::MAX);
         }
+    }
+
+    /// The peer is alive.
+    pub(crate) fn touch(&mut self, now_ms: u64) {
+        self.received_ms = now_ms;
     }
 
     fn decode_steps(&mut self, steps_max: usize) {
@@ -119,7 +139,8 @@ impl AmqpSession {
 
     /// True when there is something for `execute`.
     pub(crate) fn has_work(&self) -> bool {
-        !self.incoming.steps.is_empty() || (self.phase != Phase::Running && self.at < self.input.len())
+        let undecoded = self.phase != Phase::Running && self.at < self.input.len() && !self.starved;
+        !self.incoming.steps.is_empty() || undecoded
     }
 
     /// Executes what has arrived, under the lock. False when the connection is over.
@@ -149,6 +170,7 @@ impl AmqpSession {
                 }
             };
             if len == 0 {
+                self.starved = true;
                 break;
             }
         }
@@ -184,7 +206,7 @@ impl AmqpSession {
                 }
             }
             // The rest waits until the client has read.
-            if self.phase == Phase::Over || out.len() - start > OUT_MAX {
+            if self.phase == Phase::Over || out.len() - start + self.held_bytes > OUT_MAX {
                 break;
             }
         }
@@ -236,7 +258,7 @@ impl AmqpSession {
         match method {
             Method::ConnectionCloseOk(_) => self.phase = Phase::Over,
             Method::ConnectionClose(_) => {
-                Method::ConnectionCloseOk(leveret_amqp::ConnectionCloseOk {}).encode(0, out);
+                self.say_last(&Method::ConnectionCloseOk(leveret_amqp::ConnectionCloseOk {}), out);
                 self.phase = Phase::Over;
             }
             _ => {}
@@ -265,37 +287,75 @@ impl AmqpSession {
         // A short string holds 255 bytes.
         let reply_text = text.as_bytes().get(..255).unwrap_or(text.as_bytes());
         if hard || number == 0 || self.phase != Phase::Running {
-            Method::ConnectionClose(ConnectionClose { reply_code: code, reply_text, class_id, method_id })
-                .encode(0, out);
+            let close = ConnectionClose { reply_code: code, reply_text, class_id, method_id };
             self.give_back(engine);
+            self.say_last(&Method::ConnectionClose(close), out);
             self.phase = Phase::Closing;
             return;
         }
-        Method::ChannelClose(ChannelClose { reply_code: code, reply_text, class_id, method_id })
-            .encode(number, out);
-        self.close_channel(engine, number);
+        let close = ChannelClose { reply_code: code, reply_text, class_id, method_id };
+        self.close_channel(engine, number, &Method::ChannelClose(close), out);
         self.channels.insert(number, Channel::closing());
     }
 
     /// Returns what a channel holds, deliveries that have not left included: a channel of the same number that is
-    /// opened next must not get them.
-    pub(crate) fn close_channel(&mut self, engine: &mut Engine, number: u16) {
+    /// opened next must not get them. `farewell` leaves behind the replies that wait for the disk.
+    pub(crate) fn close_channel(
+        &mut self,
+        engine: &mut Engine,
+        number: u16,
+        farewell: &Method<'_>,
+        out: &mut Vec<u8>,
+    ) {
         engine.on_broker(|txn| txn.channel_closed(self.id, number));
-        let of_another = |event: &Event| match event {
-            Event::Deliver { channel, .. } | Event::Cancel { channel, .. } => *channel != number,
+        let mut dropped_bytes = 0;
+        let mut of_another = |event: &Event| match event {
+            Event::Deliver { channel, message, .. } if *channel == number => {
+                dropped_bytes += message.size();
+                false
+            }
+            Event::Deliver { .. } => true,
+            Event::Cancel { channel, .. } => *channel != number,
         };
-        self.events.retain(of_another);
+        self.events.retain(&mut of_another);
         if let Some(session) = engine.session(self.id) {
-            session.events.retain(of_another);
+            session.events.retain(&mut of_another);
         }
-        self.channels.remove(&number);
+        // They have left as far as the window is concerned.
+        self.delivered_bytes += dropped_bytes;
+        let mut bytes = Vec::new();
+        farewell.encode(number, &mut bytes);
+        match self.channels.remove(&number) {
+            Some(channel) if channel.waits() => {
+                self.leaving.push(Leaving { number, channel, farewell: bytes });
+            }
+            Some(_) | None => out.extend_from_slice(&bytes),
+        }
     }
 
-    /// Returns what the channels hold.
+    /// Returns what the channels hold. Their replies that wait for the disk still leave.
     pub(crate) fn give_back(&mut self, engine: &mut Engine) {
-        for number in std::mem::take(&mut self.channels).into_keys() {
+        for (number, channel) in std::mem::take(&mut self.channels) {
             engine.on_broker(|txn| txn.channel_closed(self.id, number));
+            if channel.waits() {
+                self.leaving.push(Leaving { number, channel, farewell: Vec::new() });
+            }
         }
+    }
+
+    /// The last method on a connection: behind everything that waits.
+    pub(crate) fn say_last(&mut self, method: &Method<'_>, out: &mut Vec<u8>) {
+        method.encode(0, if self.leaving.is_empty() { out } else { &mut self.last_words });
+    }
+
+    /// True while replies of closed channels wait for the disk.
+    pub(crate) fn is_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Bytes that wait for the disk.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
     }
 
     /// Sends a reply on a channel: now, or once `position` is on disk, behind whatever waits there already.
@@ -315,6 +375,7 @@ impl AmqpSession {
             Some(channel) if position > synced || !channel.held.is_empty() => {
                 let mut bytes = Vec::new();
                 write(&mut bytes);
+                self.held_bytes += bytes.len();
                 channel.held.push_back((position, bytes));
             }
             Some(_) | None => write(out),
@@ -332,40 +393,36 @@ impl AmqpSession {
 
     /// True when the engine should hear how much of what was delivered has left; `unsent` is what has not.
     pub(crate) fn wants_report(&self, unsent: usize) -> bool {
-        unsent <= WINDOW_BYTES / 2
-            && self.channels.values().any(|channel| channel.delivered_bytes >= WINDOW_BYTES / 4)
+        unsent <= WINDOW_BYTES / 2 && self.delivered_bytes >= WINDOW_BYTES / 4
     }
 
     /// Tells the engine what has left, so that consumers are served again. Under the lock.
     pub(crate) fn report(&mut self, engine: &mut Engine) {
-        for (&number, channel) in &mut self.channels {
-            let bytes = std::mem::take(&mut channel.delivered_bytes);
-            if bytes > 0 {
-                engine.on_broker(|txn| txn.drained(self.id, number, bytes));
-            }
-        }
+        let bytes = std::mem::take(&mut self.delivered_bytes);
+        engine.on_broker(|txn| txn.drained(self.id, bytes));
     }
 
     /// Lets out what waited for the disk. True while something still waits.
     pub(crate) fn release(&mut self, synced: Position, out: &mut Vec<u8>) -> bool {
         self.synced = synced;
-        let mut waits = false;
+        let (mut waits, mut released) = (false, 0);
         for (&number, channel) in &mut self.channels {
-            while channel.held.front().is_some_and(|(position, _)| *position <= synced)
-                && let Some((_, bytes)) = channel.held.pop_front()
-            {
-                out.extend_from_slice(&bytes);
-            }
-            waits |= !channel.held.is_empty();
-            if let Some(confirms) = &mut channel.confirms {
-                if let Some((delivery_tag, count)) = confirms.release(synced) {
-                    Method::BasicAck(leveret_amqp::BasicAck { delivery_tag, multiple: count > 1 })
-                        .encode(number, out);
-                }
-                waits |= confirms.is_waiting();
-            }
+            released += channel.release(number, synced, out);
+            waits |= channel.waits();
         }
-        waits
+        self.leaving.retain_mut(|Leaving { number, channel, farewell }| {
+            released += channel.release(*number, synced, out);
+            let stays = channel.waits();
+            if !stays {
+                out.extend_from_slice(farewell);
+            }
+            stays
+        });
+        self.held_bytes -= released;
+        if self.leaving.is_empty() {
+            out.append(&mut self.last_words);
+        }
+        waits || self.is_leaving()
     }
 
     /// Sends a heartbeat when it is time. False when the peer has been silent for too long. (AMQP 0-9-1 4.2.7)

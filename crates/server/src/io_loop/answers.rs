@@ -49,14 +49,21 @@ impl IoLoop {
         for token in std::mem::take(&mut self.turn) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.listed = false;
+            let paused = connection.readable && !connection.may_read();
             let (alive, bytes) = connection.flush();
+            if paused && bytes > 0 {
+                // It cannot show otherwise that it is there, for nothing is read from it.
+                connection.session.touch(now_ms);
+            }
             self.shared.stats.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
-            let more = connection.readable && connection.may_read();
+            let more = connection.readable && connection.may_read() && !connection.session.has_work();
+            // Nobody is there to take what it waits for.
+            let gone = connection.ending && connection.session.is_blocked();
             let hopeless = connection.out.unsent() > 0 && connection.is_hopeless(&limits, now_ms);
             if hopeless {
                 tracing::warn!("a Redis client has not read for too long; it is cut off");
             }
-            if !alive || hopeless {
+            if !alive || hopeless || gone {
                 self.close(token);
             } else if more || connection.may_execute() || connection.wants_report() {
                 self.unread.push(token);

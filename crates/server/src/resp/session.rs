@@ -2,6 +2,7 @@
 //! execution inside; a blocked session executes nothing until the engine has answered it.
 
 use crate::connection::OUT_MAX;
+use crate::io_loop::PENDING_MAX;
 use crate::output::Output;
 use crate::resp::table::{Command, Run, find};
 use crate::shared::Shared;
@@ -222,8 +223,11 @@ impl RespSession {
         let mut turn = Turn::Drained;
         let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
         while self.done < batch.len() && turn == Turn::Drained {
-            // The rest waits until the client has read.
-            if out.bytes.len() - bytes > OUT_MAX || out.shared.len() - shared_count > SHARED_MAX {
+            // The rest waits until the client has read, or the log has what was changed.
+            if out.bytes.len() - bytes > OUT_MAX
+                || out.shared.len() - shared_count > SHARED_MAX
+                || engine.pending_bytes() > PENDING_MAX
+            {
                 break;
             }
             let args = batch.args(self.done, &input);

@@ -51,11 +51,19 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), Error> {
     call.reply.array(multi.queue.len());
     call.engine.begin();
     for (command, args) in &multi.queue {
+        if call.engine.commit_bytes() > COMMIT_BYTES_MAX {
+            // What was executed stands, as with any other command that fails inside.
+            call.reply.error("ERR the transaction has changed too much; this command was not executed");
+            continue;
+        }
         call.session.run(call.engine, call.shared, command, args.as_args(), call.reply, false);
     }
     call.engine.end();
     Ok(())
 }
+
+/// A commit is one record, which a reader has to hold as a whole. One command adds at most about a gigabyte to it.
+const COMMIT_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 fn discard(call: &mut Call<'_, '_>) -> Result<(), Error> {
     call.session.multi.take().ok_or(Error::new("ERR DISCARD without MULTI"))?;

@@ -1,0 +1,138 @@
+//! New connections: accepted here, and given to the thread that is to serve them.
+
+use super::{Arrival, IoLoop, Listener, Protocol};
+use crate::amqp::AmqpSession;
+use crate::connection::{Connection, Stream};
+use crate::placement::{By as PlacementBy, emptiest};
+use crate::resp::RespSession;
+use crate::session::Session;
+use crate::shared::now_ms;
+use leveret_engine::SessionId;
+use mio::Token;
+use mio::net::TcpStream;
+use std::io;
+use std::sync::atomic::Ordering;
+
+/// A connection that could not be accepted, for lack of file descriptors, is tried again after this.
+const ACCEPT_RETRY_MS: u64 = 100;
+
+impl IoLoop {
+    pub(super) fn accept(&mut self, listener: usize) {
+        loop {
+            let accepted = match &self.listeners[listener] {
+                Listener::Tcp(listener, protocol) => {
+                    listener.accept().map(|(stream, _)| (tuned(stream), *protocol))
+                }
+                Listener::Unix(listener) => {
+                    listener.accept().map(|(stream, _)| (Stream::Unix(stream), Protocol::Resp))
+                }
+            };
+            match accepted {
+                Ok((stream, protocol)) => self.place(stream, protocol),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a connection was not accepted; trying again");
+                    // No event will come for those that wait already.
+                    self.retry_at = now_ms() + ACCEPT_RETRY_MS;
+                    return self.unaccepted.push(listener);
+                }
+            }
+        }
+    }
+
+    /// Gives the connection to its thread.
+    fn place(&mut self, stream: Stream, protocol: Protocol) {
+        let shared = &self.shared;
+        shared.stats.connections_accepted.fetch_add(1, Ordering::Relaxed);
+        let by_address = protocol == Protocol::Resp && shared.settings.placement == PlacementBy::Address;
+        let placed_by = by_address.then(|| stream.origin());
+        let index = match placed_by {
+            Some(origin) => shared.placement.enter(origin, &shared.mailboxes),
+            None => emptiest(&shared.mailboxes),
+        };
+        let mailbox = &shared.mailboxes[index];
+        mailbox.connections.fetch_add(1, Ordering::Relaxed);
+        mailbox.new.lock().push(Arrival { stream, protocol, placed_by });
+        if index != self.index {
+            mailbox.wake();
+        }
+    }
+
+    pub(super) fn take_new(&mut self) {
+        let new = std::mem::take(&mut *self.shared.mailboxes[self.index].new.lock());
+        if new.is_empty() {
+            return;
+        }
+        let shared = self.shared.clone();
+        let Some(mut engine) = shared.engine.try_lock_for(self.busy_after()) else {
+            // They are still there when the engine can be entered again.
+            shared.mailboxes[self.index].new.lock().extend(new);
+            return shared.mailboxes[self.index].wake();
+        };
+        let ids: Vec<SessionId> = new.iter().map(|_| engine.open_session(self.index)).collect();
+        drop(engine);
+        for (Arrival { mut stream, protocol, placed_by }, id) in new.into_iter().zip(ids) {
+            let now_ms = now_ms();
+            let (count, session) = match protocol {
+                Protocol::Resp => {
+                    let needs_password = !shared.settings.requirepass.read().is_empty();
+                    let mut session = RespSession::new(
+                        id,
+                        needs_password,
+                        shared.settings.bulk_bytes_max.load(Ordering::Relaxed),
+                    );
+                    let (address, local_address) = stream.addresses();
+                    session.introduce(address, local_address, now_ms);
+                    (&shared.stats.resp_connections, Session::Resp(Box::new(session)))
+                }
+                Protocol::Amqp => {
+                    self.amqp_count += 1;
+                    let session = AmqpSession::new(
+                        id,
+                        stream.origin().is_loopback(),
+                        shared.settings.message_bytes_max,
+                        now_ms,
+                    );
+                    (&shared.stats.amqp_connections, Session::Amqp(Box::new(session)))
+                }
+            };
+            let before = count.fetch_add(1, Ordering::Relaxed);
+            let too_many = protocol == Protocol::Resp
+                && before >= shared.settings.clients_max.load(Ordering::Relaxed) as u64;
+            let entry = self.connections.vacant_entry();
+            let token = entry.key();
+            if let Err(error) = stream.register(self.poll.registry(), Token(token)) {
+                tracing::warn!(%error, "a connection cannot be watched");
+                self.gone(id, placed_by, protocol);
+                continue;
+            }
+            let mut connection = Connection::new(stream, placed_by, session);
+            if too_many {
+                connection.out.bytes.extend_from_slice(b"-ERR max number of clients reached\r\n");
+                connection.out.gate(0, true);
+                connection.closing = true;
+            }
+            connection.listed = true;
+            entry.insert(connection);
+            self.by_session.insert(id, token);
+            self.turn.push(token);
+        }
+    }
+
+    /// Accepts what could not be accepted before, when it is time.
+    pub(super) fn accept_again(&mut self) {
+        if !self.unaccepted.is_empty() && now_ms() >= self.retry_at {
+            for listener in std::mem::take(&mut self.unaccepted) {
+                self.accept(listener);
+            }
+        }
+    }
+}
+
+fn tuned(stream: TcpStream) -> Stream {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY was refused");
+    }
+    Stream::Tcp(stream)
+}
