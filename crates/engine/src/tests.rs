@@ -4,7 +4,7 @@
 mod power_loss;
 mod world;
 
-use crate::Engine;
+use crate::{Engine, SessionId};
 use leveret_amqp::Table;
 use leveret_broker::{Consume, QueueDeclare, VhostId};
 use leveret_keyspace::{ArgsBuf, Reply};
@@ -59,19 +59,34 @@ fn keys_and_messages_of_one_commit_are_one_record() {
     assert_eq!(replayed(&disk, u64::MAX).digest(), engine.digest());
 }
 
+/// A new session that blocks in a command.
+fn wait(engine: &mut Engine, line: &str) -> SessionId {
+    let args: ArgsBuf = line.split(' ').map(str::as_bytes).collect();
+    let (id, run) = (engine.open_session(0), find(args.as_args().get(0).expect("a line is not empty")));
+    let mut out = Vec::new();
+    let block = engine
+        .run(run, 0, args.as_args(), &mut Reply::new(&mut out, Version::Resp2))
+        .expect("there is nothing to take");
+    engine.wait(id, run, 0, args.as_args(), block, b"*-1\r\n");
+    id
+}
+
+#[test]
+fn a_chain_of_waiters_may_be_long() {
+    const LEN: usize = 20_000;
+    let mut engine = Engine::new(1, 1);
+    for i in 0..LEN {
+        wait(&mut engine, &format!("BLMOVE l{i} l{} LEFT RIGHT 0", i + 1));
+    }
+    assert_eq!(run(&mut engine, "RPUSH l0 hare"), ":1\r\n");
+    assert_eq!(run(&mut engine, &format!("LRANGE l{LEN} 0 -1")), "*1\r\n$4\r\nhare\r\n");
+    assert_eq!(engine.awaited_keys_count(), 0);
+}
+
 #[test]
 fn a_waiter_is_served_in_order_and_in_its_own_commit() {
     let mut engine = Engine::new(1, 1);
-    let (first, second) = (engine.open_session(0), engine.open_session(0));
-    for id in [first, second] {
-        let args: ArgsBuf = ["BLPOP", "l", "0"].iter().map(|arg| arg.as_bytes()).collect();
-        let mut out = Vec::new();
-        let run = find(b"BLPOP");
-        let block = engine
-            .run(run, 0, args.as_args(), &mut Reply::new(&mut out, Version::Resp2))
-            .expect("the list is missing");
-        engine.wait(id, run, 0, args.as_args(), block, b"*-1\r\n");
-    }
+    let (first, second) = (wait(&mut engine, "BLPOP l 0"), wait(&mut engine, "BLPOP l 0"));
     assert_eq!(run(&mut engine, "RPUSH l one two three"), ":3\r\n");
     let pushed = |engine: &mut Engine, id| {
         String::from_utf8_lossy(&engine.session(id).expect("it is open").pushed).into_owned()

@@ -19,7 +19,7 @@
 mod world;
 
 use std::path::{Path, PathBuf};
-use world::World;
+use world::{Pieces, World};
 
 fn scripts() -> Vec<(PathBuf, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
@@ -37,16 +37,16 @@ fn is_told(line: &str) -> bool {
 }
 
 /// The script as it should be, and each place where it is not.
-fn play(name: &str, script: &str) -> (String, String) {
+fn play(name: &str, script: &str, pieces: Pieces) -> (String, String) {
     let (mut rewritten, mut differences) = (String::new(), String::new());
-    let mut world = World::new();
+    let mut world = World::new(pieces);
     let mut lines = script.lines().enumerate().peekable();
     while let Some((number, line)) = lines.next() {
         let place = format!("{name}:{}", number + 1);
         rewritten += &format!("{line}\n");
         let told = if line == "---" {
             world.check_replay(&place);
-            world = World::new();
+            world = World::new(pieces);
             continue;
         } else if let Some(what) = line.strip_prefix("@ ") {
             world.turn(what).unwrap_or_else(|| panic!("{place}: {line:?} is not understood"))
@@ -75,7 +75,7 @@ fn clients_are_told_what_the_scripts_say() {
     assert!(scripts.len() >= 5, "there are {} scripts only", scripts.len());
     let mut wrong = String::new();
     for (path, script) in scripts {
-        let (rewritten, differences) = play(&path.to_string_lossy(), &script);
+        let (rewritten, differences) = play(&path.to_string_lossy(), &script, Pieces::Whole);
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(path, rewritten).unwrap();
         } else {
@@ -86,12 +86,20 @@ fn clients_are_told_what_the_scripts_say() {
 }
 
 #[test]
+fn it_does_not_matter_in_which_pieces_something_is_said() {
+    let played =
+        scripts().into_iter().map(|(path, script)| play(&path.to_string_lossy(), &script, Pieces::Bytes));
+    let wrong: String = played.map(|(_, differences)| differences).collect();
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
 fn a_wrong_script_is_noticed_and_rewritten() {
     let right =
         "a> SET k v\na< OK\n\n# What is there.\n1.1> queue.declare queue=q\n1.1< queue.declare-ok queue=q\n";
-    assert_eq!(play("right", right), (right.to_owned(), String::new()));
+    assert_eq!(play("right", right, Pieces::Whole), (right.to_owned(), String::new()));
     let wrong = right.replace("a< OK\n", "").replace("-ok queue=q", "-ok queue=r");
-    let (rewritten, differences) = play("wrong", &wrong);
+    let (rewritten, differences) = play("wrong", &wrong, Pieces::Whole);
     assert_eq!(rewritten, right);
     for part in ["wrong:1: a> SET k v\nexpected:\nactual:\na< OK", "wrong:4: 1.1> queue.declare"] {
         assert!(differences.contains(part), "{part:?} is not in {differences}");

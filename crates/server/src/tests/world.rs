@@ -41,7 +41,19 @@ pub(super) struct World {
     syncing: bool,
     now_ms: u64,
     clients: BTreeMap<String, Client>,
+    /// What clients say comes in so many pieces.
+    pieces: Pieces,
 }
+
+/// How what a client says reaches the server.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Pieces {
+    Whole,
+    Bytes,
+}
+
+/// A server that turns so often for what one client said does not come to rest.
+const TURNS_MAX: usize = 10_000;
 
 fn recover(disk: &FaultyDisk, now_ms: u64) -> (Engine, Log, u64) {
     let mut engine = Engine::new(1, 1);
@@ -52,11 +64,11 @@ fn recover(disk: &FaultyDisk, now_ms: u64) -> (Engine, Log, u64) {
 }
 
 impl World {
-    pub(super) fn new() -> Self {
-        Self::on(FaultyDisk::new(1), START_MS)
+    pub(super) fn new(pieces: Pieces) -> Self {
+        Self::on(FaultyDisk::new(1), START_MS, pieces)
     }
 
-    fn on(disk: FaultyDisk, now_ms: u64) -> Self {
+    fn on(disk: FaultyDisk, now_ms: u64, pieces: Pieces) -> Self {
         let (engine, log, last) = recover(&disk, now_ms);
         let syncer = log.syncer();
         let shared = Shared {
@@ -73,7 +85,7 @@ impl World {
             started: Instant::now(),
             stats: Stats::default(),
         };
-        Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new() }
+        Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
     }
 
     /// What is on the disk gives the state that is in memory.
@@ -92,7 +104,7 @@ impl World {
                 let id = self.clients.remove(who)?.session.id();
                 self.shared.engine.lock().close_session(id);
             }
-            ("restart", _) => *self = Self::on(self.disk.clone(), self.now_ms),
+            ("restart", _) => *self = Self::on(self.disk.clone(), self.now_ms, self.pieces),
             (amount, _) => {
                 let amount = amount.strip_prefix('+')?;
                 let (digits, unit_ms) = match amount.strip_suffix("ms") {
@@ -181,9 +193,15 @@ impl World {
     }
 
     fn feed(&mut self, who: &str, bytes: &[u8]) {
-        if let Some(client) = self.clients.get_mut(who) {
-            client.session.input().extend_from_slice(bytes);
-            client.session.decode(self.now_ms);
+        let size = if self.pieces == Pieces::Whole { bytes.len() } else { 1 };
+        for piece in bytes.chunks(size) {
+            if let Some(client) = self.clients.get_mut(who) {
+                client.session.input().extend_from_slice(piece);
+                client.session.decode(self.now_ms);
+            }
+            if self.pieces == Pieces::Bytes {
+                self.run();
+            }
         }
     }
 
@@ -193,7 +211,8 @@ impl World {
         engine.enter(self.now_ms);
         while engine.next_deadline().is_some_and(|due| due <= self.now_ms) && engine.tick() {}
         let mut gone = Vec::new();
-        loop {
+        for turn in 0.. {
+            assert!(turn < TURNS_MAX, "the server does not come to rest");
             let mut idle = true;
             for (who, client) in &mut self.clients {
                 let Client { session, out, .. } = client;
