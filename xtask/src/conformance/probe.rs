@@ -1,6 +1,7 @@
 //! A probe prints a line for each case, name first; the same probe has been run against RabbitMQ, and that output lies
 //! beside it. A case agrees when its line is the same.
 
+use super::Ran;
 use super::expected::{Outcome, compare};
 use super::server::Server;
 use crate::install::python;
@@ -8,8 +9,8 @@ use crate::step::{output, root};
 use anyhow::{Context, Result};
 use std::process::Command;
 
-/// Runs the probe and compares; gives the number of cases.
-pub(super) fn run(suite: &str, reference: &str, server: &Server) -> Result<usize> {
+/// Runs the probe and compares.
+pub(super) fn run(suite: &str, reference: &str, server: &Server) -> Result<Ran> {
     let dir = root().join("conformance/amqp");
     let mut command = Command::new(python()?);
     command.arg(dir.join(format!("{suite}.py"))).arg(server.amqp_port.to_string());

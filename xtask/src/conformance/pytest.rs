@@ -1,6 +1,7 @@
 //! The tests of a Python package, from its source distribution below `target/suites`; the client itself comes from the
 //! virtual environment, as its users install it.
 
+use super::Ran;
 use super::expected::{Outcome, compare};
 use super::server::Server;
 use crate::install::python;
@@ -13,32 +14,30 @@ use std::process::Command;
 pub(super) struct Package {
     /// As pip names it, with its version: `amqp==5.3.1`.
     pub(super) requirement: &'static str,
-    /// Folder or files of tests, and further arguments.
+    /// Folder or files of tests, and further arguments; `{resp}` and `{amqp}` stand for the ports.
     pub(super) args: &'static [&'static str],
-    /// Environment; `{resp}` and `{amqp}` stand for the ports.
+    /// Environment, likewise.
     pub(super) env: &'static [(&'static str, &'static str)],
+    /// With the standard library patched by gevent.
+    pub(super) gevent: bool,
 }
 
-/// Runs the tests; gives how many ran.
-pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<usize> {
+/// Runs the tests.
+pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<Ran> {
     let dir = unpacked(package.requirement)?;
     let mut command = Command::new(python()?);
     // The folder with the tests only, or the unpacked package would be imported instead of the installed one.
-    command.current_dir(&dir).args([
-        "-P",
-        "-m",
-        "pytest",
-        "-q",
-        "-rA",
-        "--tb=line",
-        "-p",
-        "no:cacheprovider",
-    ]);
-    command.args(package.args);
-    for (name, value) in package.env {
-        let value = value.replace("{resp}", &server.resp_port.to_string());
-        command.env(name, value.replace("{amqp}", &server.amqp_port.to_string()));
+    command.current_dir(&dir).arg("-P");
+    if package.gevent {
+        command.args(["-m", "gevent.monkey", "--module"]);
+    } else {
+        command.arg("-m");
     }
+    command.args(["pytest", "-q", "-rA", "--tb=line", "-p", "no:cacheprovider"]);
+    let (resp_port, amqp_port) = (server.resp_port.to_string(), server.amqp_port.to_string());
+    let filled_in = |text: &str| text.replace("{resp}", &resp_port).replace("{amqp}", &amqp_port);
+    command.args(package.args.iter().map(|arg| filled_in(arg)));
+    command.envs(package.env.iter().map(|(name, value)| (name, filled_in(value))));
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", &dir);
     // pytest ends with 1 when tests fail; the list of expected failures decides what that means.
     let done = command.output().context("pytest")?;
@@ -68,7 +67,7 @@ fn outcomes(text: &str) -> Vec<Outcome> {
     outcomes
 }
 
-/// The folder `t` or `tests` of the distribution, alone.
+/// The folder `t` or `tests` of the distribution, with the settings of its tests.
 fn unpacked(requirement: &str) -> Result<PathBuf> {
     let dir = target().join("suites").join(requirement.replace("==", "-"));
     let done = dir.join("unpacked");
@@ -84,7 +83,8 @@ fn unpacked(requirement: &str) -> Result<PathBuf> {
         })?;
         let mut unpack = Command::new("sh");
         unpack.arg("-c").arg(
-            "cd \"$0\" && tar -xzf *.tar.gz --strip-components=1 --wildcards '*/t' '*/setup.cfg' '*/conftest.py' 2>/dev/null; test -d t",
+            "cd \"$0\" && tar -xzf *.tar.gz --strip-components=1 --wildcards '*/t' '*/tests' '*/setup.cfg' '*/pyproject.toml' '*/conftest.py' 2>/dev/null; \
+             test -d t || test -d tests",
         );
         output({
             unpack.arg(&dir);

@@ -1,0 +1,134 @@
+//! The table of suites.
+
+use super::pytest::Package;
+
+/// One suite.
+pub(super) struct Suite {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// The fewest checks, tests or cases that must have run.
+    pub(super) checks_min: usize,
+    /// Long, or not yet steady: not part of `cargo xtask test`.
+    pub(super) on_demand: bool,
+}
+
+/// How a suite is run.
+pub(super) enum Kind {
+    /// A program under `conformance/python`, which ends its output with "N checks passed".
+    Program,
+    /// Likewise, but it starts and kills the server itself.
+    Killer,
+    /// Likewise, beside Debian's redis-server, which is not installed for it: the package starts a server of its own.
+    BesideRedis,
+    /// A program under `conformance/amqp` that prints a line per case, to be compared with RabbitMQ's lines.
+    Probe { reference: &'static str },
+    /// The tests of a package's source distribution.
+    Pytest(Package),
+    /// Debian's redis-cli and redis-benchmark.
+    RedisTools,
+}
+
+pub(super) const SUITES: &[Suite] = &[
+    Suite { name: "resp_commands", kind: Kind::Program, checks_min: 190, on_demand: false },
+    Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 40, on_demand: false },
+    Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
+    Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
+    Suite { name: "redis_differential", kind: Kind::BesideRedis, checks_min: 20_000, on_demand: false },
+    Suite { name: "redis-tools", kind: Kind::RedisTools, checks_min: 15, on_demand: false },
+    Suite {
+        name: "amqp-errors",
+        kind: Kind::Probe { reference: "amqp-errors-rabbitmq-4.3.6.txt" },
+        checks_min: 80,
+        on_demand: false,
+    },
+    Suite {
+        name: "amqp-behaviour",
+        kind: Kind::Probe { reference: "amqp-behaviour-rabbitmq-4.3.6.txt" },
+        checks_min: 20,
+        on_demand: true,
+    },
+    Suite {
+        name: "py-amqp",
+        kind: Kind::Pytest(Package {
+            requirement: "amqp==5.4.2",
+            args: &["t/integration", "-k", "not default_certs and not tls"],
+            env: &[("RABBITMQ_HOST", "127.0.0.1"), ("RABBITMQ_5672_TCP", "{amqp}")],
+            gevent: false,
+        }),
+        checks_min: 48,
+        on_demand: false,
+    },
+    Suite {
+        name: "redis-py",
+        kind: Kind::Pytest(redis_py(REDIS_PY, false)),
+        checks_min: 1900,
+        on_demand: true,
+    },
+    Suite {
+        name: "redis-py-resp2",
+        kind: Kind::Pytest(redis_py(REDIS_PY_RESP2, false)),
+        checks_min: 1900,
+        on_demand: true,
+    },
+    Suite {
+        name: "redis-py-gevent",
+        kind: Kind::Pytest(redis_py(REDIS_PY_SYNC, true)),
+        checks_min: 1000,
+        on_demand: true,
+    },
+    Suite { name: "celery_app", kind: Kind::Killer, checks_min: 2000, on_demand: false },
+];
+
+/// The tests of redis-py, the client that is in the virtual environment.
+const fn redis_py(args: &'static [&'static str], gevent: bool) -> Package {
+    Package { requirement: "redis==8.1.0", args, env: &[], gevent }
+}
+
+/// Sync and asyncio, in the client's own choice of protocol.
+const REDIS_PY: &[&str] = &[
+    "--redis-url=redis://127.0.0.1:{resp}/0",
+    "--timeout=30",
+    "tests/test_commands.py",
+    "tests/test_connection.py",
+    "tests/test_connection_pool.py",
+    "tests/test_encoding.py",
+    "tests/test_lock.py",
+    "tests/test_monitor.py",
+    "tests/test_pipeline.py",
+    "tests/test_pubsub.py",
+    "tests/test_keyspace_notifications.py",
+    "tests/test_asyncio/test_commands.py",
+    "tests/test_asyncio/test_connection.py",
+    "tests/test_asyncio/test_connection_pool.py",
+    "tests/test_asyncio/test_encoding.py",
+    "tests/test_asyncio/test_lock.py",
+    "tests/test_asyncio/test_monitor.py",
+    "tests/test_asyncio/test_pipeline.py",
+    "tests/test_asyncio/test_pubsub.py",
+];
+
+/// Those that ask the server something, in RESP2.
+const REDIS_PY_RESP2: &[&str] = &[
+    "--redis-url=redis://127.0.0.1:{resp}/0",
+    "--protocol=2",
+    "--timeout=30",
+    "tests/test_commands.py",
+    "tests/test_encoding.py",
+    "tests/test_pipeline.py",
+    "tests/test_pubsub.py",
+    "tests/test_asyncio/test_commands.py",
+    "tests/test_asyncio/test_encoding.py",
+    "tests/test_asyncio/test_pipeline.py",
+    "tests/test_asyncio/test_pubsub.py",
+];
+
+/// Without asyncio, which gevent does not take part in.
+const REDIS_PY_SYNC: &[&str] = &[
+    "--redis-url=redis://127.0.0.1:{resp}/0",
+    "--timeout=30",
+    "tests/test_commands.py",
+    "tests/test_encoding.py",
+    "tests/test_lock.py",
+    "tests/test_pipeline.py",
+    "tests/test_pubsub.py",
+];
