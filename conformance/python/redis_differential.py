@@ -39,6 +39,7 @@ HSET k v v|HGET k v|HDEL k v|HINCRBY k v n|HGETALL k|HLEN k|HSETNX k v v|HMGET k
 SADD k v n|SREM k v|SCARD k|SMOVE k k v|SINTERSTORE k k k|SDIFFSTORE k k k|SUNIONSTORE k k k|SINTERCARD 2 k k|SISMEMBER k v
 ZADD k s v|ZADD k c s v|ZRANGE k n n WITHSCORES|ZRANGE k s s BYSCORE|ZRANGE k s s BYSCORE REV LIMIT n n|ZRANK k v|ZREVRANK k v
 ZINCRBY k n v|ZREM k v|ZCOUNT k s s|ZPOPMIN k n|ZPOPMAX k|ZUNIONSTORE k 2 k k WEIGHTS n n|ZINTERSTORE k 2 k k AGGREGATE j
+SORT k ALPHA|SORT k DESC LIMIT n n|SORT k ALPHA BY nosort GET # STORE k|SORT k ALPHA STORE k
 ZREMRANGEBYRANK k n n|ZREMRANGEBYSCORE k s s|ZDIFF 2 k k WITHSCORES|ZSCORE k v|ZMPOP 2 k k MIN COUNT n|ZRANGESTORE k k n n
 """
 COMMAND_LINES = [line.split() for line in LINES.replace("\n", "|").split("|") if line]
@@ -59,6 +60,15 @@ def plain(port):
     return client
 
 
+def exchange(ours, theirs, key):
+    """A value that goes to the other server and back is the same."""
+    payloads = ours.execute_command("DUMP", key), theirs.execute_command("DUMP", key)
+    assert (payloads[0] is None) == (payloads[1] is None), f"SEED={SEED}: only one has {key}"
+    if payloads[0] is not None:
+        for server, payload in ((theirs, payloads[0]), (ours, payloads[1])):
+            assert server.execute_command("RESTORE", key, 0, payload, "REPLACE") == b"OK", f"SEED={SEED}: {payload!r}"
+
+
 def main():
     port, checks = free_port(), 0
     reference = subprocess.Popen([REDIS, "--bind", "127.0.0.1", "--port", str(port), "--save", ""], stdout=subprocess.DEVNULL)
@@ -76,6 +86,8 @@ def main():
                 left, right = ask(ours, command), ask(theirs, command)
                 assert left == right, f"SEED={SEED}: {command}: {left!r} instead of {right!r}"
                 checks += 1
+                if checks % 20 == 0:
+                    exchange(ours, theirs, KEY())
     finally:
         reference.kill()
         reference.wait()

@@ -29,6 +29,8 @@ const CHANGES: &[&[u8]] = &[
     U32_MAX,
     U64_MAX,
 ];
+const PAYLOAD: &[&[u8]] =
+    &[b"\xc3", b"\x80\xff\xff\xff\xff", b"\x81\xff\xff\xff\xff\xff\xff\xff\xff", b"\xff", b"\xf0\xff\xff\xff\xff"];
 /// Numbers as varints.
 const U32_MAX: &[u8] = b"\xff\xff\xff\xff\x0f";
 const U64_MAX: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
@@ -45,6 +47,7 @@ pub(crate) const TARGETS: &[Target] = &[
     row("wal-blocks", "crates/wal/corpus/blocks", LOG, leveret_wal::fuzz::blocks),
     row("wal-records", "crates/wal/corpus/records", LOG, leveret_wal::fuzz::records),
     row("keyspace-changes", "crates/keyspace/corpus/changes", CHANGES, changes::keyspace),
+    row("keyspace-payloads", "crates/keyspace/corpus/payloads", PAYLOAD, leveret_keyspace::fuzz::payloads),
     row("broker-changes", "crates/broker/corpus/changes", CHANGES, changes::broker),
 ];
 

@@ -1,11 +1,13 @@
 //! The command tables, one file a group: a table of rows at the top, the functions beside it.
 
 mod bitmap;
+mod dump;
 mod generic;
 mod hash;
 mod keys;
 mod list;
 mod set;
+mod sort;
 mod sorted_set;
 mod string;
 
@@ -31,6 +33,8 @@ pub const TABLES: &[&[Row]] = &[
     sorted_set::POP_ROWS,
     generic::ROWS,
     keys::ROWS,
+    sort::ROWS,
+    dump::ROWS,
 ];
 
 /// An argument as an integer.

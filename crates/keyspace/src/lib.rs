@@ -12,8 +12,11 @@ mod decimal;
 mod entry;
 mod error;
 mod expire;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod glob;
 mod number;
+mod rdb;
 mod txn;
 mod values;
 mod view;

@@ -1,0 +1,118 @@
+//! DUMP and RESTORE: values as payloads that Redis understands, and its payloads as values.
+
+use crate::command::{Group, Row, category, flag, keys, read, write};
+use crate::commands::integer;
+use crate::rdb::{self, Loaded};
+use crate::values::End;
+use crate::{Args, Error, Reply, Txn, View};
+use std::collections::BTreeMap;
+
+pub(super) const ROWS: &[Row] = &[
+    read("dump", 2, Group::Generic, dump)
+        .keys(&[keys(&["RO", "ACCESS"], 1, 0, 1)])
+        .since("2.6.0")
+        .cost("O(1) to access the key and additional O(N*M) to serialize it, where N is the number of objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1).")
+        .tips(&["NONDETERMINISTIC_OUTPUT"])
+        .says("Returns the value under a key in the format of a snapshot."),
+    write("restore", -4, Group::Generic, restore)
+        .flags(flag::DENYOOM)
+        .also(category::DANGEROUS)
+        .keys(&[keys(&["OW", "UPDATE"], 1, 0, 1)])
+        .since("2.6.0")
+        .cost("O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).")
+        .says("Makes a key from what DUMP has returned."),
+];
+
+fn dump(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    match view.look_up(&args[1]) {
+        Some(entry) => reply.bulk(&rdb::dump(entry, view.now_ms)),
+        None => reply.null(),
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Options {
+    replace: bool,
+    /// The time to live is a Unix time.
+    absolute: bool,
+}
+
+fn options(args: Args<'_>) -> Result<Options, Error> {
+    let (mut options, mut i) = (Options::default(), 4);
+    let (mut idle, mut freq) = (false, false);
+    while let Some(word) = args.get(i) {
+        match (word.to_ascii_uppercase().as_slice(), args.get(i + 1)) {
+            (b"REPLACE", _) => options.replace = true,
+            (b"ABSTTL", _) => options.absolute = true,
+            (b"IDLETIME", Some(seconds)) if !freq => {
+                if integer(seconds)? < 0 {
+                    return Err(Error::new("ERR Invalid IDLETIME value, must be >= 0"));
+                }
+                idle = true;
+                i += 1;
+            }
+            (b"FREQ", Some(number)) if !idle => {
+                if !(0..=255).contains(&integer(number)?) {
+                    return Err(Error::new("ERR Invalid FREQ value, must be >= 0 and <= 255"));
+                }
+                freq = true;
+                i += 1;
+            }
+            _ => return Err(Error::Syntax),
+        }
+        i += 1;
+    }
+    Ok(options)
+}
+
+fn restore(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let options = options(args)?;
+    let key = &args[1];
+    if !options.replace && txn.view().find(key).is_some() {
+        return Err(Error::new("BUSYKEY Target key name already exists."));
+    }
+    let ttl = integer(&args[2])?;
+    let ttl = u64::try_from(ttl).map_err(|_| Error::new("ERR Invalid TTL value, must be >= 0"))?;
+    let body = rdb::verified(&args[3]).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
+    let loaded = rdb::load(body).map_err(|_| Error::new("ERR Bad data format"))?;
+    let at = match ttl {
+        0 => None,
+        ttl if options.absolute => Some(ttl),
+        ttl => Some(txn.now_ms.checked_add(ttl).ok_or(Error::InvalidExpire("restore"))?),
+    };
+    txn.delete(key);
+    if at.is_none_or(|at| at > txn.now_ms) {
+        build(txn, key, &loaded);
+        if at.is_some() {
+            txn.set_deadline(key, at);
+        }
+    }
+    reply.ok();
+    Ok(())
+}
+
+fn build(txn: &mut Txn<'_>, key: &[u8], loaded: &Loaded) {
+    match loaded {
+        Loaded::String(bytes) => txn.put(key, bytes, None),
+        Loaded::List(elements) => txn.list_push(End::Right, key, elements.iter().map(Vec::as_slice)),
+        Loaded::Set(members) => {
+            txn.set_add(key, members.iter().map(Vec::as_slice));
+        }
+        Loaded::SortedSet(items) => {
+            let items: Vec<(f64, &[u8])> = items.iter().map(|(score, member)| (*score, &**member)).collect();
+            txn.sorted_set_put(key, &items);
+        }
+        Loaded::Hash(fields) => {
+            let parts: Vec<&[u8]> = fields.iter().flat_map(|(name, value, _)| [&**name, &**value]).collect();
+            txn.hash_set(key, false, parts.iter().copied());
+            let mut by_deadline: BTreeMap<u64, Vec<&[u8]>> = BTreeMap::new();
+            for (name, _, deadline) in fields.iter().filter(|(.., deadline)| *deadline > 0) {
+                by_deadline.entry(*deadline).or_default().push(name);
+            }
+            for (deadline, names) in by_deadline {
+                txn.hash_deadline(key, deadline, names.iter().copied());
+            }
+        }
+    }
+}
