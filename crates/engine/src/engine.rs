@@ -1,8 +1,9 @@
 //! The state, and what it means to commit: everything between `begin` and `end` is one record, one position, seen by
 //! recovery as a whole or not at all. The trap: whoever begins must end, and nothing may answer in between.
 
+use crate::clients::Pauses;
 use crate::pubsub::PubSub;
-use crate::session::{Session, SessionId};
+use crate::session::{Card, Session, SessionId};
 use crate::waiters::Waiters;
 use hashbrown::HashMap;
 use leveret_base::Garbage;
@@ -26,6 +27,7 @@ pub struct Engine {
     pub(crate) sessions: HashMap<SessionId, Session, foldhash::fast::FixedState>,
     pub(crate) pubsub: PubSub,
     pub(crate) waiters: Waiters,
+    pub(crate) pauses: Pauses,
     /// Records that nobody has handed to the log yet.
     tail: Tail,
     position: Position,
@@ -52,6 +54,7 @@ impl Engine {
             sessions: HashMap::default(),
             pubsub: PubSub::default(),
             waiters: Waiters::default(),
+            pauses: Pauses::default(),
             tail: Tail::default(),
             position: 0,
             now_ms: 0,
@@ -205,27 +208,33 @@ impl Engine {
     /// What time brings: timeouts of waiters, expired keys and messages. Bounded; true when there is more to do now.
     pub fn tick(&mut self) -> bool {
         self.time_out_waiters();
+        if self.pause_end().is_some_and(|end| end <= self.now_ms) {
+            self.unpause();
+        }
+        // Keys do not go by themselves while writes are held back.
+        let expired = if self.is_paused() { 0 } else { self.expire_keys() };
+        self.on_broker(|txn| txn.tick());
+        expired > EXPIRE_VISITS / 10
+    }
+
+    fn expire_keys(&mut self) -> usize {
         self.begin();
         let mut txn = Txn::new(&mut self.keyspace, 0, self.now_ms, Changes::on(self.tail.changes()));
         let expired = txn.expire_slice(EXPIRE_VISITS);
         self.end();
-        self.on_broker(|txn| txn.tick());
-        expired > EXPIRE_VISITS / 10
+        expired
     }
 
     /// When `tick` is due next.
     pub fn next_deadline(&self) -> Option<UnixMillis> {
         let with_deadlines = (0..leveret_keyspace::DATABASES).any(|db| self.keyspace.with_deadline(db) > 0);
         let expiry = with_deadlines.then_some(self.now_ms + EXPIRE_PERIOD_MS);
-        [
-            expiry,
-            self.keyspace.next_field_deadline(),
-            self.waiters.next_deadline(),
-            self.broker.next_deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let fields = self.keyspace.next_field_deadline();
+        let keys = expiry.into_iter().chain(fields).min().filter(|_| !self.is_paused());
+        [keys, self.pause_end(), self.waiters.next_deadline(), self.broker.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A number equal for equal durable states.
@@ -238,6 +247,15 @@ impl Engine {
         self.last_session += 1;
         self.sessions.insert(self.last_session, Session::new(thread));
         self.last_session
+    }
+
+    /// Likewise, of a Redis client.
+    pub fn open_client(&mut self, thread: usize, card: Card) -> SessionId {
+        let id = self.open_session(thread);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.card = Some(Box::new(card));
+        }
+        id
     }
 
     /// Gives back everything the session holds: messages, consumers, waits, watches, subscriptions.

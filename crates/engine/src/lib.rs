@@ -3,6 +3,7 @@
 //! entered, bytes of records go out through the tail.
 
 mod bridge;
+mod clients;
 mod engine;
 mod pubsub;
 mod replay;
@@ -10,11 +11,12 @@ mod session;
 mod waiters;
 
 pub use bridge::ROWS as BRIDGE_ROWS;
+pub use clients::Pause;
 pub use engine::{Engine, Position};
 pub use leveret_broker as broker;
 pub use leveret_keyspace as keyspace;
 pub use pubsub::Kind as SubscriptionKind;
-pub use session::{Session, SessionId};
+pub use session::{Card, Session, SessionId};
 
 #[cfg(test)]
 mod tests;

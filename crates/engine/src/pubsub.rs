@@ -3,79 +3,96 @@
 use crate::engine::Engine;
 use crate::session::SessionId;
 use leveret_keyspace::glob;
-use leveret_resp::{Reply, Version};
-use std::collections::{BTreeMap, HashMap};
+use leveret_resp::Version;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// What a subscription names. (Redis: SUBSCRIBE, PSUBSCRIBE)
+/// What a subscription names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// One topic.
+    /// One topic. (Redis: SUBSCRIBE)
     Topic,
-    /// All topics that match.
+    /// All topics that match. (Redis: PSUBSCRIBE)
     Pattern,
+    /// One topic of its own kind; in a cluster it belongs to a slot. (Redis: SSUBSCRIBE)
+    Shard,
 }
 
-/// Who listens to what.
+impl Kind {
+    pub(crate) const COUNT: usize = 3;
+    const ALL: [Kind; Self::COUNT] = [Kind::Topic, Kind::Pattern, Kind::Shard];
+}
+
+type Listeners = BTreeSet<SessionId>;
+
+/// Who listens to what, by kind. Patterns have an order of their own, which is that of the messages a client gets for several
+/// of them.
 #[derive(Default)]
 pub(crate) struct PubSub {
-    topics: HashMap<Box<[u8]>, Vec<SessionId>>,
-    /// In an order of their own, which is that of the messages a client gets for several of them.
-    patterns: BTreeMap<Box<[u8]>, Vec<SessionId>>,
+    topics: HashMap<Box<[u8]>, Listeners>,
+    patterns: BTreeMap<Box<[u8]>, Listeners>,
+    shards: HashMap<Box<[u8]>, Listeners>,
 }
 
 impl PubSub {
     fn add(&mut self, kind: Kind, name: &[u8], id: SessionId) {
-        match kind {
-            Kind::Topic => self.topics.entry(name.into()).or_default().push(id),
-            Kind::Pattern => self.patterns.entry(name.into()).or_default().push(id),
-        }
+        let listeners = match kind {
+            Kind::Topic => self.topics.entry(name.into()).or_default(),
+            Kind::Pattern => self.patterns.entry(name.into()).or_default(),
+            Kind::Shard => self.shards.entry(name.into()).or_default(),
+        };
+        listeners.insert(id);
     }
 
     fn remove(&mut self, kind: Kind, name: &[u8], id: SessionId) {
-        let sessions = match kind {
+        let listeners = match kind {
             Kind::Topic => self.topics.get_mut(name),
             Kind::Pattern => self.patterns.get_mut(name),
+            Kind::Shard => self.shards.get_mut(name),
         };
-        let Some(sessions) = sessions else { return };
-        sessions.retain(|&other| other != id);
-        if sessions.is_empty() {
+        let Some(listeners) = listeners else { return };
+        listeners.remove(&id);
+        if listeners.is_empty() {
             match kind {
                 Kind::Topic => self.topics.remove(name),
                 Kind::Pattern => self.patterns.remove(name),
+                Kind::Shard => self.shards.remove(name),
             };
         }
+    }
+
+    fn named(&self, kind: Kind) -> &HashMap<Box<[u8]>, Listeners> {
+        if kind == Kind::Shard { &self.shards } else { &self.topics }
     }
 }
 
 impl Engine {
-    /// Adds a subscription; gives how many the session has now.
+    /// Adds a subscription; gives how many of its kind the session has now.
     pub fn subscribe(&mut self, id: SessionId, kind: Kind, name: &[u8]) -> usize {
         let Some(session) = self.sessions.get_mut(&id) else { return 0 };
-        let names = if kind == Kind::Topic { &mut session.topics } else { &mut session.patterns };
-        if names.insert(name.into()) {
+        if session.subscriptions[kind as usize].insert(name.into()) {
             self.pubsub.add(kind, name, id);
         }
-        session.subscriptions_count()
+        session.subscriptions_count(kind)
     }
 
-    /// Ends a subscription; gives how many the session has left.
+    /// Ends a subscription; gives how many of its kind the session has left.
     pub fn unsubscribe(&mut self, id: SessionId, kind: Kind, name: &[u8]) -> usize {
         let Some(session) = self.sessions.get_mut(&id) else { return 0 };
-        let names = if kind == Kind::Topic { &mut session.topics } else { &mut session.patterns };
-        if names.remove(name) {
+        if session.subscriptions[kind as usize].remove(name) {
             self.pubsub.remove(kind, name, id);
         }
-        session.subscriptions_count()
+        session.subscriptions_count(kind)
     }
 
     /// What the session listens to.
     pub fn subscriptions(&self, id: SessionId, kind: Kind) -> Vec<Box<[u8]>> {
-        let names = self.sessions.get(&id).map(|s| if kind == Kind::Topic { &s.topics } else { &s.patterns });
+        let names = self.sessions.get(&id).map(|session| &session.subscriptions[kind as usize]);
         names.into_iter().flatten().cloned().collect()
     }
 
-    pub(crate) fn unsubscribe_all(&mut self, id: SessionId) {
-        for kind in [Kind::Topic, Kind::Pattern] {
+    /// Ends all subscriptions of the session.
+    pub fn unsubscribe_all(&mut self, id: SessionId) {
+        for kind in Kind::ALL {
             for name in self.subscriptions(id, kind) {
                 self.unsubscribe(id, kind, &name);
             }
@@ -88,20 +105,10 @@ impl Engine {
         let mut count = 0;
         let mut send = |id: SessionId, pattern: Option<&[u8]>| {
             let Some(session) = sessions.get_mut(&id) else { return };
-            let mut reply = Reply::new(&mut session.pushed, session.version);
             match pattern {
-                None => {
-                    reply.push(3);
-                    reply.bulk(b"message");
-                }
-                Some(pattern) => {
-                    reply.push(4);
-                    reply.bulk(b"pmessage");
-                    reply.bulk(pattern);
-                }
+                None => session.push_message(b"message", &[topic, payload]),
+                Some(pattern) => session.push_message(b"pmessage", &[pattern, topic, payload]),
             }
-            reply.bulk(topic);
-            reply.bulk(payload);
             session.mark_dirty(id, dirty);
             count += 1;
         };
@@ -116,23 +123,39 @@ impl Engine {
         count
     }
 
-    /// The topics that somebody listens to, those that match if a pattern is given. (Redis: PUBSUB CHANNELS)
-    pub fn topics(&self, pattern: Option<&[u8]>) -> Vec<&[u8]> {
-        let topics = self.pubsub.topics.keys().map(AsRef::as_ref);
+    /// Likewise for a topic of a shard. (Redis: SPUBLISH)
+    pub fn publish_shard(&mut self, topic: &[u8], payload: &[u8]) -> usize {
+        let Self { pubsub, sessions, dirty, .. } = self;
+        let listeners = pubsub.shards.get(topic);
+        for &id in listeners.into_iter().flatten() {
+            if let Some(session) = sessions.get_mut(&id) {
+                session.push_message(b"smessage", &[topic, payload]);
+                session.mark_dirty(id, dirty);
+            }
+        }
+        listeners.map_or(0, BTreeSet::len)
+    }
+
+    /// The topics that somebody listens to, those that match if a pattern is given. (Redis: PUBSUB CHANNELS, SHARDCHANNELS)
+    pub fn topics(&self, kind: Kind, pattern: Option<&[u8]>) -> Vec<&[u8]> {
+        let topics = self.pubsub.named(kind).keys().map(AsRef::as_ref);
         let mut topics: Vec<&[u8]> =
             topics.filter(|topic| pattern.is_none_or(|pattern| glob::matches(pattern, topic))).collect();
         topics.sort_unstable();
         topics
     }
 
-    /// How many listen to a topic itself. (Redis: PUBSUB NUMSUB)
-    pub fn listeners_count(&self, topic: &[u8]) -> usize {
-        self.pubsub.topics.get(topic).map_or(0, Vec::len)
+    /// How many listen to a topic itself. (Redis: PUBSUB NUMSUB, SHARDNUMSUB)
+    pub fn listeners_count(&self, kind: Kind, topic: &[u8]) -> usize {
+        self.pubsub.named(kind).get(topic).map_or(0, BTreeSet::len)
     }
 
-    /// How many patterns somebody listens to. (Redis: PUBSUB NUMPAT)
-    pub fn patterns_count(&self) -> usize {
-        self.pubsub.patterns.len()
+    /// How many topics and patterns somebody listens to. (Redis: PUBSUB NUMPAT)
+    pub fn names_count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Topic | Kind::Shard => self.pubsub.named(kind).len(),
+            Kind::Pattern => self.pubsub.patterns.len(),
+        }
     }
 
     /// The version a session's pushes are written in.

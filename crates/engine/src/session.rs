@@ -1,19 +1,49 @@
 //! What the engine knows of a session: what must reach its client, and what it must give back when it closes.
 
+use crate::pubsub::Kind;
 use crate::waiters::Waiting;
 use leveret_broker::Event;
 use leveret_keyspace::DbIndex;
-use leveret_resp::Version;
+use leveret_resp::{Reply, Version};
 use std::collections::BTreeSet;
 
 /// A session's number; the generation is in it, since no number is used twice.
 pub type SessionId = u64;
+
+/// What a Redis client has said about itself and what else others may know of it. (Redis: CLIENT LIST)
+#[derive(Default, Debug, Clone)]
+#[allow(missing_docs, reason = "the names are those that CLIENT LIST prints")]
+pub struct Card {
+    pub name: String,
+    pub lib_name: String,
+    pub lib_version: String,
+    pub address: String,
+    pub local_address: String,
+    pub over_unix_socket: bool,
+    pub since_ms: u64,
+    /// When it last said something.
+    pub seen_ms: u64,
+    pub last_command: &'static str,
+    pub db: DbIndex,
+    /// Commands queued by MULTI.
+    pub queued: Option<usize>,
+    /// Bytes that have come and were not executed yet.
+    pub input_bytes: usize,
+    pub no_evict: bool,
+    pub no_touch: bool,
+}
 
 /// One session.
 #[derive(Default)]
 pub struct Session {
     thread: usize,
     dirty: bool,
+    /// A Redis client.
+    pub card: Option<Box<Card>>,
+    /// Its connection is to be closed.
+    pub killed: bool,
+    /// What it has sent waits for the end of a pause. (Redis: CLIENT PAUSE)
+    pub(crate) postponed: bool,
     /// The protocol version its pushes are written in.
     pub version: Version,
     /// RESP bytes that others caused: pub/sub messages, answers after a wait.
@@ -25,9 +55,8 @@ pub struct Session {
     /// With whether the key was absent when the watch began.
     pub(crate) watched: Vec<(DbIndex, Box<[u8]>, bool)>,
     pub(crate) waiting: Option<Waiting>,
-    /// Topics and patterns it listens to.
-    pub(crate) topics: BTreeSet<Box<[u8]>>,
-    pub(crate) patterns: BTreeSet<Box<[u8]>>,
+    /// What it listens to, by kind.
+    pub(crate) subscriptions: [BTreeSet<Box<[u8]>>; Kind::COUNT],
 }
 
 impl Session {
@@ -35,14 +64,40 @@ impl Session {
         Self { thread, ..Self::default() }
     }
 
-    /// True while a blocking command waits: nothing else of this session may run.
+    /// True while a blocking command or a pause waits: nothing else of this session may run.
     pub fn is_blocked(&self) -> bool {
-        self.waiting.is_some()
+        self.waiting.is_some() || self.postponed
     }
 
-    /// How many topics and patterns it listens to.
-    pub fn subscriptions_count(&self) -> usize {
-        self.topics.len() + self.patterns.len()
+    /// How many subscriptions of a kind it has.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.subscriptions[kind as usize].len()
+    }
+
+    /// How many it has that share a count with those of a kind: topics and patterns count together.
+    pub fn subscriptions_count(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Topic | Kind::Pattern => self.count(Kind::Topic) + self.count(Kind::Pattern),
+            Kind::Shard => self.count(Kind::Shard),
+        }
+    }
+
+    /// True when others' messages reach it.
+    pub fn is_subscribed(&self) -> bool {
+        self.subscriptions.iter().any(|names| !names.is_empty())
+    }
+
+    /// How many keys it watches.
+    pub fn watched_count(&self) -> usize {
+        self.watched.len()
+    }
+
+    /// Puts out a message of publish/subscribe.
+    pub(crate) fn push_message(&mut self, word: &[u8], parts: &[&[u8]]) {
+        let mut reply = Reply::new(&mut self.pushed, self.version);
+        reply.push(1 + parts.len());
+        reply.bulk(word);
+        parts.iter().for_each(|part| reply.bulk(part));
     }
 
     pub(crate) fn mark_dirty(&mut self, id: SessionId, dirty: &mut [Vec<SessionId>]) {

@@ -16,6 +16,12 @@ pub(crate) struct Waiting {
     timeout_reply: Vec<u8>,
 }
 
+impl Waiting {
+    pub(crate) fn timeout_reply(&self) -> &[u8] {
+        &self.timeout_reply
+    }
+}
+
 /// Who waits for which key, and until when.
 #[derive(Default)]
 pub(crate) struct Waiters {
@@ -84,7 +90,7 @@ impl Engine {
         Some(waiting)
     }
 
-    fn answer(&mut self, id: SessionId, bytes: &[u8]) {
+    pub(crate) fn answer(&mut self, id: SessionId, bytes: &[u8]) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.pushed.extend_from_slice(bytes);
             session.mark_dirty(id, &mut self.dirty);

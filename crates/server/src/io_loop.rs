@@ -307,6 +307,10 @@ impl IoLoop {
             let Some(&token) = self.by_session.get(&id) else { continue };
             if let (Some(connection), Some(session)) = (self.connections.get_mut(token), engine.session(id)) {
                 connection.session.collect(session, &mut connection.out);
+                if session.killed {
+                    self.close(token);
+                    continue;
+                }
             }
             self.list(token);
         }

@@ -88,7 +88,7 @@ impl Session {
             Session::Resp(session) => {
                 from.collect(&mut out.bytes, &mut Vec::new());
                 session.set_blocked(from.is_blocked());
-                session.set_subscribed(from.subscriptions_count() > 0);
+                session.set_subscribed(from.is_subscribed());
             }
             Session::Amqp(session) => from.collect(&mut out.bytes, &mut session.events),
         }

@@ -7,7 +7,7 @@ use crate::placement::{By as PlacementBy, emptiest};
 use crate::resp::RespSession;
 use crate::session::Session;
 use crate::shared::now_ms;
-use leveret_engine::SessionId;
+use leveret_engine::{Card, SessionId};
 use mio::Token;
 use mio::net::TcpStream;
 use std::io;
@@ -65,25 +65,28 @@ impl IoLoop {
             return;
         }
         let shared = self.shared.clone();
+        let cards: Vec<Option<Card>> = new.iter().map(Arrival::card).collect();
         let Some(mut engine) = shared.engine.try_lock_for(self.busy_after()) else {
             // They are still there when the engine can be entered again.
             shared.mailboxes[self.index].new.lock().extend(new);
             return shared.mailboxes[self.index].wake();
         };
-        let ids: Vec<SessionId> = new.iter().map(|_| engine.open_session(self.index)).collect();
+        let open = |card| match card {
+            Some(card) => engine.open_client(self.index, card),
+            None => engine.open_session(self.index),
+        };
+        let ids: Vec<SessionId> = cards.into_iter().map(open).collect();
         drop(engine);
         for (Arrival { mut stream, protocol, placed_by }, id) in new.into_iter().zip(ids) {
             let now_ms = now_ms();
             let (count, session) = match protocol {
                 Protocol::Resp => {
                     let needs_password = !shared.settings.requirepass.read().is_empty();
-                    let mut session = RespSession::new(
+                    let session = RespSession::new(
                         id,
                         needs_password,
                         shared.settings.bulk_bytes_max.load(Ordering::Relaxed),
                     );
-                    let (address, local_address) = stream.addresses();
-                    session.introduce(address, local_address, now_ms);
                     (&shared.stats.resp_connections, Session::Resp(Box::new(session)))
                 }
                 Protocol::Amqp => {
@@ -127,6 +130,27 @@ impl IoLoop {
                 self.accept(listener);
             }
         }
+    }
+}
+
+impl Arrival {
+    /// What others may know of a Redis client.
+    fn card(&self) -> Option<Card> {
+        if self.protocol != Protocol::Resp {
+            return None;
+        }
+        let (address, local_address) = self.stream.addresses();
+        let over_unix_socket = matches!(self.stream, Stream::Unix(_));
+        let now_ms = now_ms();
+        let card = Card {
+            address,
+            local_address,
+            over_unix_socket,
+            since_ms: now_ms,
+            seen_ms: now_ms,
+            ..Card::default()
+        };
+        Some(card)
     }
 }
 

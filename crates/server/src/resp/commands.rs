@@ -1,5 +1,6 @@
 //! Commands about the session and the server, one file a group. A row without a function has subcommands only.
 
+mod client;
 mod connection;
 mod introspection;
 mod pubsub;
@@ -7,6 +8,7 @@ mod server;
 mod transactions;
 
 use crate::resp::session::Call;
+use crate::resp::table::TABLE;
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::{Error, flag};
 
@@ -15,7 +17,7 @@ pub(super) type Function = fn(&mut Call<'_, '_>) -> Result<(), Error>;
 
 /// All rows of the session.
 pub(super) const TABLES: &[&[Row<Option<Function>>]] =
-    &[connection::ROWS, introspection::ROWS, pubsub::ROWS, server::ROWS, transactions::ROWS];
+    &[client::ROWS, connection::ROWS, introspection::ROWS, pubsub::ROWS, server::ROWS, transactions::ROWS];
 
 const fn session(
     name: &'static str,
@@ -32,3 +34,17 @@ const fn container(name: &'static str, group: Group, flags: u32) -> Row<Option<F
 }
 
 const LOADING_STALE: u32 = flag::LOADING | flag::STALE;
+
+/// The subcommands of a container, each with what it does.
+fn help(call: &mut Call<'_, '_>, container: &str) -> Result<(), Error> {
+    let subs = TABLE.subs(&container.to_lowercase());
+    let mut lines = vec![format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
+    for command in subs {
+        let name = command.spec.name.split_once('|').map_or("", |(_, sub)| sub);
+        lines.push(name.to_uppercase());
+        lines.push(format!("    {}", command.spec.summary));
+    }
+    call.reply.array(lines.len());
+    lines.iter().for_each(|line| call.reply.simple(line));
+    Ok(())
+}

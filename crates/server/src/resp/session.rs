@@ -7,7 +7,7 @@ use crate::output::Output;
 use crate::resp::table::{Command, Run, find};
 use crate::shared::Shared;
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
-use leveret_engine::{Engine, SessionId};
+use leveret_engine::{Card, Engine, SessionId};
 use leveret_resp::{Batch, Decoder, ProtocolError, Version};
 
 /// Commands queued by `MULTI`.
@@ -18,16 +18,15 @@ pub(crate) struct Multi {
     pub(crate) refused: bool,
 }
 
-/// What the session has said about itself.
-#[derive(Default)]
-pub(crate) struct Facts {
-    pub(crate) name: String,
-    pub(crate) lib_name: String,
-    pub(crate) lib_version: String,
-    pub(crate) address: String,
-    pub(crate) local_address: String,
-    pub(crate) since_ms: u64,
-    pub(crate) last_command: &'static str,
+/// Whether commands are answered. (Redis: CLIENT REPLY)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answering {
+    On,
+    Off,
+    /// Neither this command nor the next one.
+    SkipTwo,
+    /// Not the next one.
+    SkipOne,
 }
 
 /// One connection.
@@ -37,7 +36,8 @@ pub(crate) struct RespSession {
     pub(crate) version: Version,
     pub(crate) authenticated: bool,
     pub(crate) multi: Option<Multi>,
-    pub(crate) facts: Facts,
+    pub(crate) answering: Answering,
+    last_command: &'static str,
     pub(crate) quitting: bool,
     blocked: bool,
     subscribed: bool,
@@ -70,6 +70,13 @@ pub(crate) struct Call<'a, 'b> {
     pub(crate) reply: &'a mut Reply<'b>,
 }
 
+impl Call<'_, '_> {
+    /// What others may know of the session.
+    pub(crate) fn card(&mut self) -> Option<&mut Card> {
+        self.engine.session(self.session.id)?.card.as_deref_mut()
+    }
+}
+
 impl RespSession {
     /// A new session; `needs_password` when `requirepass` is set.
     pub(crate) fn new(id: SessionId, needs_password: bool, bulk_bytes_max: usize) -> Self {
@@ -82,7 +89,8 @@ impl RespSession {
             version: Version::Resp2,
             authenticated: !needs_password,
             multi: None,
-            facts: Facts::default(),
+            answering: Answering::On,
+            last_command: "",
             quitting: false,
             blocked: false,
             subscribed: false,
@@ -162,13 +170,6 @@ impl RespSession {
         self.subscribed = subscribed;
     }
 
-    /// Where the connection comes from and since when it is there.
-    pub(crate) fn introduce(&mut self, address: String, local_address: String, now_ms: u64) {
-        self.facts.address = address;
-        self.facts.local_address = local_address;
-        self.facts.since_ms = now_ms;
-    }
-
     /// The commands that will be executed next, for prefetching.
     pub(crate) fn pending(&self) -> impl Iterator<Item = Args<'_>> {
         (self.done..self.batch.len()).map(|i| self.batch.args(i, &self.input))
@@ -195,6 +196,7 @@ impl RespSession {
             turn = self.execute_batch(engine, shared, out);
         }
         self.blocked = turn == Turn::Blocked;
+        self.show(engine);
         if turn == Turn::Drained
             && self.done >= self.batch.len()
             && let Some(error) = self.error
@@ -203,6 +205,18 @@ impl RespSession {
             turn = Turn::Closing;
         }
         turn
+    }
+
+    /// Lets others see how it stands.
+    pub(crate) fn show(&self, engine: &mut Engine) {
+        let now_ms = engine.now_ms();
+        if let Some(card) = engine.session(self.id).and_then(|session| session.card.as_mut()) {
+            card.seen_ms = now_ms;
+            card.last_command = self.last_command;
+            card.db = self.db;
+            card.queued = self.multi.as_ref().map(|multi| multi.queue.len());
+            card.input_bytes = self.input.len().saturating_sub(self.consumed);
+        }
     }
 
     /// Refuses what was decoded, because the engine cannot be entered.
@@ -231,6 +245,11 @@ impl RespSession {
                 break;
             }
             let args = batch.args(self.done, &input);
+            if engine.is_paused() && self.is_held_back(engine, args) {
+                engine.postpone(self.id);
+                turn = Turn::Blocked;
+                break;
+            }
             self.done += 1;
             turn = self.command(engine, shared, args, out);
         }
@@ -238,7 +257,34 @@ impl RespSession {
         turn
     }
 
+    /// True when a pause is for this command. (Redis: CLIENT PAUSE)
+    fn is_held_back(&self, engine: &Engine, args: Args<'_>) -> bool {
+        let may_write = |command: &Command| command.spec.flags & (flag::WRITE | flag::MAY_REPLICATE) != 0;
+        let writes = find(args).is_ok_and(|command| {
+            let queue = self.multi.as_ref().filter(|_| command.spec.name == "exec").map(|multi| &multi.queue);
+            may_write(command) || queue.into_iter().flatten().any(|(command, _)| may_write(command))
+        });
+        engine.holds_back(writes)
+    }
+
     fn command(&mut self, engine: &mut Engine, shared: &Shared, args: Args<'_>, out: &mut Output) -> Turn {
+        if self.answering == Answering::On {
+            return self.answered(engine, shared, args, out);
+        }
+        let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
+        let turn = self.answered(engine, shared, args, out);
+        match self.answering {
+            Answering::On => return turn,
+            Answering::Off => {}
+            Answering::SkipTwo => self.answering = Answering::SkipOne,
+            Answering::SkipOne => self.answering = Answering::On,
+        }
+        out.bytes.truncate(bytes);
+        out.shared.truncate(shared_count);
+        turn
+    }
+
+    fn answered(&mut self, engine: &mut Engine, shared: &Shared, args: Args<'_>, out: &mut Output) -> Turn {
         let mut reply = Reply::sharing(&mut out.bytes, &mut out.shared, self.version);
         let command = match self.admit(engine, args) {
             Ok(command) => command,
@@ -276,7 +322,7 @@ impl RespSession {
         }
         if self.version == Version::Resp2
             && command.spec.flags & flag::PUBSUB == 0
-            && engine.session(self.id).is_some_and(|s| s.subscriptions_count() > 0)
+            && engine.session(self.id).is_some_and(|s| s.is_subscribed())
             && !matches!(command.spec.name, "ping" | "quit" | "reset")
         {
             let name = command.spec.name;
@@ -298,7 +344,7 @@ impl RespSession {
         reply: &mut Reply<'_>,
         may_block: bool,
     ) {
-        self.facts.last_command = command.spec.name;
+        self.last_command = command.spec.name;
         let mark = reply.mark();
         let result = match command.run {
             Run::Keyspace(run) => {

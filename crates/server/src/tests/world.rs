@@ -12,7 +12,7 @@ use crate::shared::{Shared, Stats};
 use leveret_amqp::text::{parse_line, show};
 use leveret_amqp::{ContentHeader, FrameKind, Method};
 use leveret_cluster::{Alone, Level, Levels};
-use leveret_engine::Engine;
+use leveret_engine::{Card, Engine};
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Syncer};
 use parking_lot::{Condvar, Mutex};
@@ -32,6 +32,8 @@ struct Client {
     out: Output,
     /// Channels in use.
     channels: BTreeSet<u16>,
+    /// The server has closed its connection.
+    gone: bool,
 }
 
 pub(super) struct World {
@@ -141,16 +143,25 @@ impl World {
         Ok(self.told(connection))
     }
 
-    fn connect(&mut self, who: &str, session: impl FnOnce(u64, &Self) -> Session) {
-        let id = self.shared.engine.lock().open_session(0);
+    fn connect(&mut self, who: &str, card: Option<Card>, session: impl FnOnce(u64, &Self) -> Session) {
+        let id = match card {
+            Some(card) => self.shared.engine.lock().open_client(0, card),
+            None => self.shared.engine.lock().open_session(0),
+        };
         let session = session(id, self);
-        let client = Client { session, out: Output::default(), channels: BTreeSet::new() };
+        let client = Client { session, out: Output::default(), channels: BTreeSet::new(), gone: false };
         self.clients.insert(who.into(), client);
     }
 
     fn resp(&mut self, who: &str, what: &str) {
         if !self.clients.contains_key(who) {
-            self.connect(who, |id, world| {
+            let card = Card {
+                address: format!("10.0.0.1:{}", who.bytes().map(u32::from).sum::<u32>()),
+                local_address: "10.0.0.2:6379".into(),
+                since_ms: self.now_ms,
+                ..Card::default()
+            };
+            self.connect(who, Some(card), |id, world| {
                 let needs_password = !world.shared.settings.requirepass.read().is_empty();
                 Session::Resp(Box::new(RespSession::new(id, needs_password, 1024 * 1024)))
             });
@@ -159,7 +170,7 @@ impl World {
     }
 
     fn connect_amqp(&mut self, who: &str, shake_hands: bool) -> Result<(), String> {
-        self.connect(who, |id, world| {
+        self.connect(who, None, |id, world| {
             Session::Amqp(Box::new(AmqpSession::new(id, true, MESSAGE_BYTES_MAX, world.now_ms)))
         });
         self.feed(who, &leveret_amqp::PROTOCOL_HEADER);
@@ -218,8 +229,15 @@ impl World {
                 let Client { session, out, .. } = client;
                 if let Some(from) = engine.session(session.id()) {
                     session.collect(from, out);
+                    if from.killed && !gone.contains(who) {
+                        gone.push(who.clone());
+                    }
                 }
-                if session.may_execute() {
+                if let Session::Resp(session) = session {
+                    // As when the rest is read after a wait.
+                    session.decode();
+                }
+                if !gone.contains(who) && session.may_execute() {
                     idle = false;
                     if !session.execute(&mut engine, &self.shared, out) {
                         gone.push(who.clone());
@@ -244,8 +262,9 @@ impl World {
             client.session.encode(synced, &mut client.out.bytes);
         }
         for who in gone {
-            if let Some(client) = self.clients.get(&who) {
+            if let Some(client) = self.clients.get_mut(&who) {
                 self.shared.engine.lock().close_session(client.session.id());
+                client.gone = true;
             }
         }
     }
@@ -261,7 +280,11 @@ impl World {
                 Session::Amqp(_) => show_amqp(who, &all(&mut client.out), into),
             }
             client.out = Output::default();
+            if client.gone && matches!(client.session, Session::Resp(_)) {
+                *into += &format!("{who}< (closed)\n");
+            }
         }
+        self.clients.retain(|_, client| !(client.gone && matches!(client.session, Session::Resp(_))));
         told += &first;
         told += &others;
         told

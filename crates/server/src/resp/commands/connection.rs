@@ -1,21 +1,20 @@
-//! The connection: handshake, authentication, database, name.
+//! The connection: handshake, authentication, database.
 
-use super::{Function, LOADING_STALE, container, session};
-use crate::resp::session::Call;
-use crate::shared::now_ms;
+use super::{Function, LOADING_STALE, session};
+use crate::resp::session::{Answering, Call};
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::{DATABASES, Error, flag, parse_integer};
 use leveret_resp::Version;
 
 const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::SENTINEL;
-const CLIENT: u32 = COMMON | flag::ALLOW_BUSY;
+const SHAKING: u32 = COMMON | flag::ALLOW_BUSY;
 const PARTING: u32 = LOADING_STALE | flag::NOSCRIPT | flag::ALLOW_BUSY | flag::FAST | flag::NO_AUTH;
 
 pub(super) const ROWS: &[Row<Option<Function>>] = &[
-    session("hello", -1, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, hello)
+    session("hello", -1, Group::Connection, SHAKING | flag::FAST | flag::NO_AUTH, hello)
         .since("6.0.0")
         .says("Shakes hands: protocol version, authentication, name."),
-    session("auth", -2, Group::Connection, CLIENT | flag::FAST | flag::NO_AUTH, auth)
+    session("auth", -2, Group::Connection, SHAKING | flag::FAST | flag::NO_AUTH, auth)
         .cost("O(N) where N is the number of passwords defined for the user")
         .says("Authenticates the connection."),
     session("select", 2, Group::Connection, LOADING_STALE | flag::FAST | flag::ALLOW_BUSY, select)
@@ -28,25 +27,6 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
     session("reset", 1, Group::Connection, PARTING, reset)
         .since("6.2.0")
         .says("Gives the connection its first state back."),
-    container("client", Group::Connection, flag::SENTINEL).since("2.4.0").cost("Depends on subcommand."),
-    session("client|id", 2, Group::Connection, CLIENT, id)
-        .since("5.0.0")
-        .says("Returns the number of the connection."),
-    session("client|getname", 2, Group::Connection, CLIENT, getname)
-        .since("2.6.9")
-        .says("Returns the name of the connection."),
-    session("client|setname", 3, Group::Connection, CLIENT, setname)
-        .since("2.6.9")
-        .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
-        .says("Names the connection."),
-    session("client|setinfo", 4, Group::Connection, CLIENT, setinfo)
-        .since("7.2.0")
-        .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
-        .says("Tells which client library is in use."),
-    session("client|info", 2, Group::Connection, COMMON, info)
-        .since("6.2.0")
-        .tips(&["NONDETERMINISTIC_OUTPUT"])
-        .says("Returns facts about the connection."),
 ];
 
 fn check_password(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), Error> {
@@ -111,8 +91,8 @@ fn hello(call: &mut Call<'_, '_>) -> Result<(), Error> {
         ));
     }
     call.session.authenticated = true;
-    if let Some(name) = name {
-        call.session.facts.name = name;
+    if let (Some(name), Some(card)) = (name, call.card()) {
+        card.name = name;
     }
     set_version(call, version);
     let reply = &mut *call.reply;
@@ -151,7 +131,7 @@ fn ping(call: &mut Call<'_, '_>) -> Result<(), Error> {
     if call.args.len() > 2 {
         return Err(Error::WrongArity("ping".into()));
     }
-    let listens = call.engine.session(call.session.id).is_some_and(|s| s.subscriptions_count() > 0);
+    let listens = call.engine.session(call.session.id).is_some_and(|s| s.is_subscribed());
     if listens && call.session.version == Version::Resp2 {
         call.reply.array(2);
         call.reply.bulk(b"pong");
@@ -179,13 +159,13 @@ fn quit(call: &mut Call<'_, '_>) -> Result<(), Error> {
 fn reset(call: &mut Call<'_, '_>) -> Result<(), Error> {
     call.session.multi = None;
     call.engine.unwatch(call.session.id);
-    for kind in [leveret_engine::SubscriptionKind::Topic, leveret_engine::SubscriptionKind::Pattern] {
-        for name in call.engine.subscriptions(call.session.id, kind) {
-            call.engine.unsubscribe(call.session.id, kind, &name);
-        }
-    }
+    call.engine.unsubscribe_all(call.session.id);
     call.session.db = 0;
-    call.session.facts.name.clear();
+    call.session.answering = Answering::On;
+    if let Some(card) = call.card() {
+        card.name.clear();
+        (card.no_evict, card.no_touch) = (false, false);
+    }
     call.session.authenticated = call.shared.settings.requirepass.read().is_empty();
     set_version(call, Version::Resp2);
     call.reply.set_version(Version::Resp2);
@@ -193,72 +173,9 @@ fn reset(call: &mut Call<'_, '_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn id(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    call.reply.integer(call.session.id as i64);
-    Ok(())
-}
-
-fn getname(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    match call.session.facts.name.as_str() {
-        "" => call.reply.null(),
-        name => call.reply.bulk(name.as_bytes()),
-    }
-    Ok(())
-}
-
-fn checked_name(name: &[u8]) -> Result<String, Error> {
+pub(super) fn checked_name(name: &[u8]) -> Result<String, Error> {
     if !name.iter().all(|b| (b'!'..=b'~').contains(b)) {
         return Err(Error::new("ERR Client names cannot contain spaces, newlines or special characters."));
     }
     Ok(String::from_utf8_lossy(name).into_owned())
-}
-
-fn setname(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    call.session.facts.name = checked_name(&call.args[2])?;
-    call.reply.ok();
-    Ok(())
-}
-
-fn setinfo(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let value = &call.args[3];
-    if !value.iter().all(|b| (b'!'..=b'~').contains(b)) {
-        let option = String::from_utf8_lossy(&call.args[2]).to_lowercase();
-        return Err(Error::Other(
-            format!("ERR {option} cannot contain spaces, newlines or special characters.").into(),
-        ));
-    }
-    let value = String::from_utf8_lossy(value).into_owned();
-    match call.args[2].to_ascii_uppercase().as_slice() {
-        b"LIB-NAME" => call.session.facts.lib_name = value,
-        b"LIB-VER" => call.session.facts.lib_version = value,
-        _ => {
-            let option = String::from_utf8_lossy(&call.args[2]);
-            return Err(Error::Other(format!("ERR Unrecognized option '{option}'").into()));
-        }
-    }
-    call.reply.ok();
-    Ok(())
-}
-
-fn info(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let session = &*call.session;
-    let facts = &session.facts;
-    let id = session.id;
-    let topics = call.engine.subscriptions(id, leveret_engine::SubscriptionKind::Topic).len();
-    let patterns = call.engine.subscriptions(id, leveret_engine::SubscriptionKind::Pattern).len();
-    let multi = session.multi.as_ref().map_or(-1, |multi| multi.queue.len() as i64);
-    let age = now_ms().saturating_sub(facts.since_ms) / 1000;
-    let line = format!(
-        "id={id} addr={} laddr={} fd=0 name={} age={age} idle=0 flags=N db={} sub={topics} psub={patterns} ssub=0 multi={multi} watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
-        facts.address,
-        facts.local_address,
-        facts.name,
-        session.db,
-        facts.last_command,
-        if session.version == Version::Resp3 { 3 } else { 2 },
-        facts.lib_name,
-        facts.lib_version,
-    );
-    call.reply.verbatim("txt", &line);
-    Ok(())
 }

@@ -3,10 +3,11 @@
 use super::{Function, LOADING_STALE, container, session};
 use crate::resp::session::Call;
 use leveret_engine::SubscriptionKind as Kind;
-use leveret_engine::keyspace::command::{Group, Row};
+use leveret_engine::keyspace::command::{Group, Row, keys};
 use leveret_engine::keyspace::{Error, flag};
 
 const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::PUBSUB | flag::SENTINEL;
+const COMMON_SHARD: u32 = LOADING_STALE | flag::NOSCRIPT | flag::PUBSUB;
 
 pub(super) const ROWS: &[Row<Option<Function>>] = &[
     session("subscribe", -2, Group::Pubsub, COMMON, |call| subscribe(call, Kind::Topic, "subscribe"))
@@ -29,6 +30,21 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("2.0.0")
         .cost("O(N+M) where N is the number of clients subscribed to the receiving channel and M is the total number of subscribed patterns (by any client).")
         .says("Sends a message to everybody who listens to a channel."),
+    session("ssubscribe", -2, Group::Pubsub, COMMON_SHARD, |call| subscribe(call, Kind::Shard, "ssubscribe"))
+        .keys(&[keys(&["NOT_KEY"], 1, -1, 1)])
+        .since("7.0.0")
+        .cost("O(N) where N is the number of shard channels to subscribe to.")
+        .says("Listens to channels of a shard."),
+    session("sunsubscribe", -1, Group::Pubsub, COMMON_SHARD, |call| unsubscribe(call, Kind::Shard, "sunsubscribe"))
+        .keys(&[keys(&["NOT_KEY"], 1, -1, 1)])
+        .since("7.0.0")
+        .cost("O(N) where N is the number of shard channels to unsubscribe.")
+        .says("Stops listening to channels of a shard."),
+    session("spublish", 3, Group::Pubsub, LOADING_STALE | flag::PUBSUB | flag::FAST | flag::MAY_REPLICATE, spublish)
+        .keys(&[keys(&["NOT_KEY"], 1, 0, 1)])
+        .since("7.0.0")
+        .cost("O(N) where N is the number of clients subscribed to the receiving shard channel.")
+        .says("Sends a message to everybody who listens to a channel of a shard."),
     container("pubsub", Group::Pubsub, 0).since("2.8.0").cost("Depends on subcommand."),
     session("pubsub|channels", -2, Group::Pubsub, LOADING_STALE | flag::PUBSUB, channels)
         .since("2.8.0")
@@ -41,31 +57,54 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
     session("pubsub|numpat", 2, Group::Pubsub, LOADING_STALE | flag::PUBSUB, numpat)
         .since("2.8.0")
         .says("Returns how many patterns somebody listens to."),
+    session("pubsub|shardchannels", -2, Group::Pubsub, LOADING_STALE | flag::PUBSUB, shardchannels)
+        .since("7.0.0")
+        .cost("O(N) where N is the number of active shard channels, and assuming constant time pattern matching (relatively short shard channels).")
+        .says("Returns the channels of a shard that somebody listens to."),
+    session("pubsub|shardnumsub", -2, Group::Pubsub, LOADING_STALE | flag::PUBSUB, shardnumsub)
+        .since("7.0.0")
+        .cost("O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels")
+        .says("Returns how many clients listen to each channel of a shard."),
 ];
 
 fn channels(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let pattern = match call.args.len() {
-        2 => None,
-        3 => call.args.get(2),
-        _ => return Err(Error::WrongArity("pubsub|channels".into())),
-    };
-    let channels = call.engine.topics(pattern);
+    listened_to(call, Kind::Topic, "pubsub|channels")
+}
+
+fn shardchannels(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    listened_to(call, Kind::Shard, "pubsub|shardchannels")
+}
+
+fn listened_to(call: &mut Call<'_, '_>, kind: Kind, name: &'static str) -> Result<(), Error> {
+    if call.args.len() > 3 {
+        return Err(Error::WrongArity(name.into()));
+    }
+    let channels = call.engine.topics(kind, call.args.get(2));
     call.reply.array(channels.len());
     channels.iter().for_each(|channel| call.reply.bulk(channel));
     Ok(())
 }
 
 fn numsub(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    call.reply.array(2 * (call.args.len() - 2));
-    for channel in call.args.iter().skip(2) {
-        call.reply.bulk(channel);
-        call.reply.integer(call.engine.listeners_count(channel) as i64);
-    }
+    counts(call, Kind::Topic);
     Ok(())
 }
 
+fn shardnumsub(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    counts(call, Kind::Shard);
+    Ok(())
+}
+
+fn counts(call: &mut Call<'_, '_>, kind: Kind) {
+    call.reply.array(2 * (call.args.len() - 2));
+    for channel in call.args.iter().skip(2) {
+        call.reply.bulk(channel);
+        call.reply.integer(call.engine.listeners_count(kind, channel) as i64);
+    }
+}
+
 fn numpat(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    call.reply.integer(call.engine.patterns_count() as i64);
+    call.reply.integer(call.engine.names_count(Kind::Pattern) as i64);
     Ok(())
 }
 
@@ -93,7 +132,7 @@ fn unsubscribe(call: &mut Call<'_, '_>, kind: Kind, word: &str) -> Result<(), Er
         _ => call.args.iter().skip(1).map(Into::into).collect(),
     };
     if names.is_empty() {
-        let count = call.engine.session(call.session.id).map_or(0, |s| s.subscriptions_count());
+        let count = call.engine.session(call.session.id).map_or(0, |s| s.subscriptions_count(kind));
         confirm(call, word, None, count);
     }
     for name in &names {
@@ -105,6 +144,12 @@ fn unsubscribe(call: &mut Call<'_, '_>, kind: Kind, word: &str) -> Result<(), Er
 
 fn publish(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let count = call.engine.publish_topic(&call.args[1], &call.args[2]);
+    call.reply.integer(count as i64);
+    Ok(())
+}
+
+fn spublish(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let count = call.engine.publish_shard(&call.args[1], &call.args[2]);
     call.reply.integer(count as i64);
     Ok(())
 }

@@ -1,0 +1,86 @@
+//! What clients may do to each other: hold everybody back for a while, end a wait, close a connection. (Redis: CLIENT PAUSE,
+//! UNBLOCK, KILL)
+
+use crate::engine::Engine;
+use crate::session::{Session, SessionId};
+use leveret_keyspace::UnixMillis;
+
+/// What a pause holds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pause {
+    /// Commands that may write.
+    Writes,
+    /// All commands.
+    All,
+}
+
+/// A pause and who waits for its end.
+#[derive(Default)]
+pub(crate) struct Pauses {
+    current: Option<(Pause, UnixMillis)>,
+    postponed: Vec<SessionId>,
+}
+
+impl Engine {
+    /// Holds commands back. Of two pauses the stricter one and the later end count.
+    pub fn pause(&mut self, what: Pause, until: UnixMillis) {
+        let (before, end) = self.pauses.current.unwrap_or((what, until));
+        self.pauses.current = Some((what.max(before), until.max(end)));
+    }
+
+    /// Ends a pause; whoever waited goes on.
+    pub fn unpause(&mut self) {
+        self.pauses.current = None;
+        for id in std::mem::take(&mut self.pauses.postponed) {
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.postponed = false;
+                session.mark_dirty(id, &mut self.dirty);
+            }
+        }
+    }
+
+    /// True during a pause.
+    #[inline]
+    pub fn is_paused(&self) -> bool {
+        self.pauses.current.is_some()
+    }
+
+    /// True when a command has to wait; `writes` if it may write.
+    pub fn holds_back(&self, writes: bool) -> bool {
+        self.pauses.current.is_some_and(|(what, _)| what == Pause::All || writes)
+    }
+
+    /// When the pause ends.
+    pub(crate) fn pause_end(&self) -> Option<UnixMillis> {
+        self.pauses.current.map(|(_, until)| until)
+    }
+
+    /// The session waits for the end of the pause.
+    pub fn postpone(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !std::mem::replace(&mut session.postponed, true)
+        {
+            self.pauses.postponed.push(id);
+        }
+    }
+
+    /// Ends the wait of a blocked session: with its answer after the timeout, or with an error. False when it does not wait.
+    pub fn unblock(&mut self, id: SessionId, error: Option<&[u8]>) -> bool {
+        let Some(waiting) = self.stop_waiting(id) else { return false };
+        self.answer(id, error.unwrap_or(waiting.timeout_reply()));
+        true
+    }
+
+    /// Has the session's connection closed.
+    pub fn kill(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.killed = true;
+            session.mark_dirty(id, &mut self.dirty);
+        }
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.sessions.iter().map(|(id, session)| (*id, session))
+    }
+}
