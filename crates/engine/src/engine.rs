@@ -4,6 +4,7 @@
 use crate::clients::Pauses;
 use crate::pubsub::PubSub;
 use crate::session::{Card, Session, SessionId};
+use crate::tracking::Trackers;
 use crate::waiters::Waiters;
 use hashbrown::HashMap;
 use leveret_base::Garbage;
@@ -28,6 +29,9 @@ pub struct Engine {
     pub(crate) pubsub: PubSub,
     pub(crate) waiters: Waiters,
     pub(crate) pauses: Pauses,
+    pub(crate) trackers: Trackers,
+    /// The session whose commands are being executed.
+    pub actor: Option<SessionId>,
     /// Records that nobody has handed to the log yet.
     tail: Tail,
     position: Position,
@@ -55,6 +59,8 @@ impl Engine {
             pubsub: PubSub::default(),
             waiters: Waiters::default(),
             pauses: Pauses::default(),
+            trackers: Trackers::default(),
+            actor: None,
             tail: Tail::default(),
             position: 0,
             now_ms: 0,
@@ -154,6 +160,9 @@ impl Engine {
         if !self.broker.events.is_empty() {
             self.route_events();
         }
+        if self.keyspace.watches.has_happened() {
+            self.tell_happened();
+        }
         if !self.keyspace.watches.ready.is_empty() {
             self.serve_waiters();
         }
@@ -179,7 +188,11 @@ impl Engine {
         let (result, block) = match run {
             Run::Read(read) => {
                 let seed = self.commands_count ^ self.now_ms.rotate_left(32);
-                (read(&View::new(&self.keyspace, db, self.now_ms, seed), args, reply), None)
+                let result = read(&View::new(&self.keyspace, db, self.now_ms, seed), args, reply);
+                if self.depth == 0 && self.keyspace.watches.has_happened() {
+                    self.tell_happened();
+                }
+                (result, None)
             }
             Run::Write(write) => {
                 self.begin();
@@ -263,6 +276,7 @@ impl Engine {
         self.stop_waiting(id);
         self.unwatch(id);
         self.unsubscribe_all(id);
+        self.stop_tracking(id);
         self.sessions.remove(&id);
         self.on_broker(|txn| txn.session_closed(id));
     }

@@ -8,6 +8,7 @@ mod engine;
 mod pubsub;
 mod replay;
 mod session;
+mod tracking;
 mod waiters;
 
 pub use bridge::ROWS as BRIDGE_ROWS;
@@ -17,6 +18,7 @@ pub use leveret_broker as broker;
 pub use leveret_keyspace as keyspace;
 pub use pubsub::Kind as SubscriptionKind;
 pub use session::{Card, Session, SessionId};
+pub use tracking::Tracking;
 
 #[cfg(test)]
 mod tests;

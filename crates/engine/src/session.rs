@@ -1,6 +1,7 @@
 //! What the engine knows of a session: what must reach its client, and what it must give back when it closes.
 
 use crate::pubsub::Kind;
+use crate::tracking::Tracking;
 use crate::waiters::Waiting;
 use leveret_broker::Event;
 use leveret_keyspace::DbIndex;
@@ -55,6 +56,8 @@ pub struct Session {
     /// With whether the key was absent when the watch began.
     pub(crate) watched: Vec<(DbIndex, Box<[u8]>, bool)>,
     pub(crate) waiting: Option<Waiting>,
+    /// How it hears of changes to what it has read.
+    pub tracking: Option<Box<Tracking>>,
     /// What it listens to, by kind.
     pub(crate) subscriptions: [BTreeSet<Box<[u8]>>; Kind::COUNT],
 }

@@ -1,7 +1,7 @@
 //! Active expiry: overdue keys that nobody asks for are removed in slices, each removal a recorded change.
 
 use crate::db::is_overdue;
-use crate::{DATABASES, Txn};
+use crate::{DATABASES, Txn, event};
 
 impl Txn<'_> {
     /// Visits about `visits` keys of databases that have deadlines, from where the last call stopped, and removes the
@@ -35,6 +35,6 @@ impl Txn<'_> {
         );
         self.keyspace.dbs[self.db as usize].expire_cursor = cursor;
         self.keyspace.expired_count += overdue.len() as u64;
-        overdue.iter().filter(|key| self.delete(key)).count()
+        overdue.iter().filter(|key| self.delete_as(key, event::EXPIRED)).count()
     }
 }

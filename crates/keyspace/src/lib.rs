@@ -11,6 +11,7 @@ mod db;
 mod decimal;
 mod entry;
 mod error;
+pub mod event;
 mod expire;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -30,7 +31,7 @@ pub use leveret_resp::{Args, ArgsBuf, Reply, Shared};
 pub use number::parse_integer;
 pub use txn::{Block, Txn};
 pub use view::View;
-pub use watch::{SessionId, Watches};
+pub use watch::{Happening, SessionId, Watches};
 
 /// The longest string. (Redis: `proto-max-bulk-len`)
 pub(crate) const STRING_MAX: usize = 512 * 1024 * 1024;

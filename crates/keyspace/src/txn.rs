@@ -11,6 +11,7 @@ mod string;
 use crate::change::{self, record};
 use crate::db::{Db, Keyspace, is_overdue};
 use crate::entry::{Entry, Payload, Value};
+use crate::event::{self, Event};
 use crate::values::Collection;
 use crate::view::{Text, collection_of, text_of};
 use crate::{DbIndex, Error, UnixMillis, View};
@@ -32,12 +33,14 @@ pub struct Txn<'a> {
     pub(crate) now_ms: UnixMillis,
     pub(crate) changes: Changes<'a>,
     pub(crate) block: Option<Block>,
+    /// What the command's changes are announced as, if not as what they are.
+    event: Option<Event>,
 }
 
 impl<'a> Txn<'a> {
     /// A transaction on one database; its changes go to `changes`.
     pub fn new(keyspace: &'a mut Keyspace, db: DbIndex, now_ms: UnixMillis, changes: Changes<'a>) -> Self {
-        Self { keyspace, db, now_ms, changes, block: None }
+        Self { keyspace, db, now_ms, changes, block: None, event: None }
     }
 
     /// The same moment, read only.
@@ -60,6 +63,22 @@ impl<'a> Txn<'a> {
     /// Turns to another database (Redis: SELECT inside a script, MOVE).
     pub fn select(&mut self, db: DbIndex) {
         self.db = db;
+    }
+
+    /// What the command's changes are announced as from here on.
+    pub(crate) fn announced_as(&mut self, event: Event) {
+        self.event = Some(event);
+    }
+
+    /// Announces something beside the change itself. (Redis: SET with EX is "set" and "expire")
+    pub(crate) fn announce(&mut self, event: Event, key: &[u8]) {
+        self.keyspace.watches.announce(self.db, event, key);
+    }
+
+    /// The key was changed.
+    #[inline]
+    fn touched(&mut self, event: Event, key: &[u8]) {
+        self.keyspace.watches.touched(self.db, self.event.unwrap_or(event), key);
     }
 
     fn db_mut(&mut self) -> &mut Db {
@@ -86,6 +105,7 @@ impl<'a> Txn<'a> {
         };
         let hash = hash_of(&entry);
         let has_deadline = entry.deadline().is_some();
+        self.keyspace.watches.announce(self.db, event::NEW, entry.key());
         let db = self.db_mut();
         db.with_deadline += usize::from(has_deadline);
         db.table.insert_unique(hash, entry, hash_of);
@@ -117,7 +137,7 @@ impl<'a> Txn<'a> {
         let now_ms = self.now_ms;
         if self.keyspace.find(self.db, key).is_some_and(|entry| is_overdue(entry, now_ms)) {
             self.keyspace.expired_count += 1;
-            self.delete(key);
+            self.delete_as(key, event::EXPIRED);
         }
     }
 
@@ -134,7 +154,12 @@ impl<'a> Txn<'a> {
 
     /// For primitives: changes the collection under the key, which is made if it is missing and goes with its key when
     /// it is emptied. The caller has checked the type and reaped the key, and records.
-    pub(crate) fn change<C: Collection, T>(&mut self, key: &[u8], change: impl FnOnce(&mut C) -> T) -> T {
+    pub(crate) fn change<C: Collection, T>(
+        &mut self,
+        event: Event,
+        key: &[u8],
+        change: impl FnOnce(&mut C) -> T,
+    ) -> T {
         let there = self.find_mut(key).and_then(Entry::object_mut).and_then(C::of_mut);
         let (result, emptied) = match there {
             Some(collection) => {
@@ -150,19 +175,30 @@ impl<'a> Txn<'a> {
                 (result, false)
             }
         };
+        self.touched(event, key);
         if emptied {
             self.discard(key);
+            self.announce(event::DELETED, key);
         }
-        self.keyspace.watches.touched(self.db, key);
         result
     }
 
     /// Primitive: removes the key. Gives whether it was there, overdue or not.
     pub(crate) fn delete(&mut self, key: &[u8]) -> bool {
+        self.delete_as(key, event::DELETED)
+    }
+
+    /// Primitive: likewise, because something takes its place.
+    pub(crate) fn clear(&mut self, key: &[u8]) {
+        self.delete_as(key, event::NOTHING);
+    }
+
+    /// Primitive: likewise, announced as what it is.
+    pub(crate) fn delete_as(&mut self, key: &[u8], event: Event) -> bool {
         let removed = self.discard(key);
         if removed {
             record!(self, change::DELETE, bytes key);
-            self.keyspace.watches.touched(self.db, key);
+            self.keyspace.watches.touched(self.db, event, key);
         }
         removed
     }
@@ -178,7 +214,7 @@ impl<'a> Txn<'a> {
             Some(at) => record!(self, change::DEADLINE, number at, bytes key),
             None => record!(self, change::PERSIST, bytes key),
         }
-        self.keyspace.watches.touched(self.db, key);
+        self.touched(if deadline.is_some() { event::EXPIRE } else { event::PERSIST }, key);
     }
 
     /// Primitive: gives the value another key, deadline included, and removes what stood there.
@@ -188,8 +224,8 @@ impl<'a> Txn<'a> {
         self.discard(to);
         self.insert_entry(entry.renamed(to));
         self.note_fields(to);
-        self.keyspace.watches.touched(self.db, from);
-        self.keyspace.watches.touched(self.db, to);
+        self.touched(event::RENAME_FROM, from);
+        self.touched(event::RENAME_TO, to);
         self.keyspace.watches.filled(self.db, to);
     }
 

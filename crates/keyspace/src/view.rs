@@ -35,6 +35,9 @@ impl<'a> View<'a> {
         let found = self.find(key);
         let counter = if found.is_some() { &self.keyspace.hits } else { &self.keyspace.misses };
         counter.set(counter.get() + 1);
+        if found.is_none() {
+            self.keyspace.watches.missed(self.db, key);
+        }
         found
     }
 

@@ -1,7 +1,10 @@
-//! Who must hear of a key: sessions that WATCH it, and sessions blocked until it has something to take. It knows keys
-//! and session ids only; what becomes of the session is the engine's affair.
+//! Who must hear of a key: sessions that WATCH it, sessions blocked until it has something to take, and whoever wants to
+//! know what happens to keys at all. It knows keys and session ids only; what becomes of them is the engine's affair.
+//! While nobody wants to know anything a primitive pays one look at a flag.
 
 use crate::DbIndex;
+use crate::event::{self, Event, class};
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 /// A session, as the engine numbers it.
@@ -9,7 +12,16 @@ pub type SessionId = u64;
 
 type Place = (DbIndex, Box<[u8]>);
 
-/// The two indexes, and what has happened to their keys since somebody asked.
+/// What has happened, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// A key was changed, or else what the event says.
+    Key(DbIndex, Event, Box<[u8]>),
+    /// A database was emptied, or has other contents.
+    Flush(DbIndex),
+}
+
+/// The indexes, and what has happened to their keys since somebody asked.
 #[derive(Default)]
 pub struct Watches {
     watched: HashMap<Place, Vec<SessionId>>,
@@ -18,6 +30,16 @@ pub struct Watches {
     pub aborted: Vec<SessionId>,
     /// Awaited keys that have got something to take, in order.
     pub ready: Vec<(DbIndex, Box<[u8]>)>,
+    /// What has happened to keys, as far as it is wanted.
+    pub happened: Vec<Happening>,
+    /// Reads of keys that are not there, if they are wanted.
+    pub(crate) missed: RefCell<Vec<(DbIndex, Box<[u8]>)>>,
+    /// Classes of events that are wanted.
+    events: u32,
+    /// Every change is wanted.
+    all_changes: bool,
+    /// Somebody wants something.
+    listening: bool,
 }
 
 impl Watches {
@@ -27,6 +49,7 @@ impl Watches {
         if !sessions.contains(&session) {
             sessions.push(session);
         }
+        self.listening = true;
     }
 
     /// The session does not care any more.
@@ -38,6 +61,28 @@ impl Watches {
                 self.watched.remove(&place);
             }
         }
+        self.note_listening();
+    }
+
+    /// Which classes of events are wanted. (Redis: `notify-keyspace-events`)
+    pub fn want_events(&mut self, classes: u32) {
+        self.events = classes;
+        self.note_listening();
+    }
+
+    /// The classes that are wanted.
+    pub fn events(&self) -> u32 {
+        self.events
+    }
+
+    /// Whether every change is wanted. (Redis: CLIENT TRACKING)
+    pub fn want_all_changes(&mut self, wanted: bool) {
+        self.all_changes = wanted;
+        self.note_listening();
+    }
+
+    fn note_listening(&mut self) {
+        self.listening = !self.watched.is_empty() || self.events != 0 || self.all_changes;
     }
 
     /// One more session is blocked on the key.
@@ -56,18 +101,62 @@ impl Watches {
         }
     }
 
-    /// The key was changed in any way.
+    /// The key was changed.
     #[inline]
-    pub(crate) fn touched(&mut self, db: DbIndex, key: &[u8]) {
+    pub(crate) fn touched(&mut self, db: DbIndex, event: Event, key: &[u8]) {
+        if self.listening {
+            self.tell(db, event, key);
+        }
+    }
+
+    #[cold]
+    fn tell(&mut self, db: DbIndex, event: Event, key: &[u8]) {
         if !self.watched.is_empty()
             && let Some(sessions) = self.watched.get(&(db, key.into()))
         {
             self.aborted.extend(sessions);
         }
+        if self.all_changes || self.events & event.class != 0 {
+            self.happened.push(Happening::Key(db, event, key.into()));
+        }
+    }
+
+    /// Announces what is no change, or not another one.
+    #[inline]
+    pub(crate) fn announce(&mut self, db: DbIndex, event: Event, key: &[u8]) {
+        if self.events & event.class != 0 {
+            self.happened.push(Happening::Key(db, event, key.into()));
+        }
+    }
+
+    /// A key that is not there was read.
+    #[inline]
+    pub(crate) fn missed(&self, db: DbIndex, key: &[u8]) {
+        if self.events & class::MISS != 0 {
+            self.missed.borrow_mut().push((db, key.into()));
+        }
+    }
+
+    /// True when something has happened that somebody must hear of.
+    #[inline]
+    pub fn has_happened(&mut self) -> bool {
+        !self.happened.is_empty() || !self.missed.get_mut().is_empty()
+    }
+
+    /// What has happened, reads of missing keys last.
+    pub fn take_happened(&mut self) -> Vec<Happening> {
+        let missed = std::mem::take(self.missed.get_mut());
+        let missed = missed.into_iter().map(|(db, key)| Happening::Key(db, event::MISS, key));
+        let mut happened = std::mem::take(&mut self.happened);
+        happened.extend(missed);
+        happened
     }
 
     /// A whole database was emptied; `existed` tells which of its keys were there.
     pub(crate) fn flushed(&mut self, db: DbIndex, existed: impl Fn(&[u8]) -> bool) {
+        if self.all_changes {
+            self.happened.push(Happening::Flush(db));
+        }
         for ((_, key), sessions) in self.watched.iter().filter(|((of, _), _)| *of == db) {
             if existed(key) {
                 self.aborted.extend(sessions);

@@ -70,6 +70,8 @@ pub struct Settings {
     pub busy_after_ms: AtomicUsize,
     /// Redis: `client-output-buffer-limit`.
     pub output_limits: parking_lot::RwLock<OutputLimits>,
+    /// Redis: `tracking-table-max-keys`.
+    pub tracked_keys_max: AtomicUsize,
     /// Largest AMQP message body. (RabbitMQ: `max_message_size`)
     pub message_bytes_max: u64,
     fsync: AtomicU8,
@@ -94,6 +96,7 @@ impl Settings {
             clients_max: AtomicUsize::new(10_000),
             busy_after_ms: AtomicUsize::new(5000),
             output_limits: parking_lot::RwLock::default(),
+            tracked_keys_max: AtomicUsize::new(1_000_000),
             message_bytes_max: 128 * 1024 * 1024,
             fsync: AtomicU8::new(1),
         }

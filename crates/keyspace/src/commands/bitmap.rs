@@ -4,6 +4,7 @@ mod field;
 
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::integer;
+use crate::event;
 use crate::view::Text;
 use crate::{Args, Error, Reply, STRING_MAX, Txn, View};
 use std::borrow::Cow;
@@ -66,6 +67,7 @@ fn setbit(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
     let changed = if on { byte | mask } else { byte & !mask };
     // Even a bit that stays what it is makes the string long enough.
     if changed != byte || offset >> 3 >= len {
+        txn.announced_as(event::SET_BIT);
         txn.set_range(&args[1], offset >> 3, &[changed]);
     }
     reply.integer(i64::from(byte & mask != 0));

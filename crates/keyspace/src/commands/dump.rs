@@ -2,6 +2,7 @@
 
 use crate::command::{Group, Row, category, flag, keys, read, write};
 use crate::commands::integer;
+use crate::event;
 use crate::rdb::{self, Loaded};
 use crate::values::End;
 use crate::{Args, Error, Reply, Txn, View};
@@ -81,12 +82,16 @@ fn restore(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
         ttl if options.absolute => Some(ttl),
         ttl => Some(txn.now_ms.checked_add(ttl).ok_or(Error::InvalidExpire("restore"))?),
     };
-    txn.delete(key);
-    if at.is_none_or(|at| at > txn.now_ms) {
+    if at.is_some_and(|at| at <= txn.now_ms) {
+        txn.delete(key);
+    } else {
+        txn.clear(key);
+        txn.announced_as(event::NOTHING);
         build(txn, key, &loaded);
         if at.is_some() {
             txn.set_deadline(key, at);
         }
+        txn.announce(event::RESTORE, key);
     }
     reply.ok();
     Ok(())

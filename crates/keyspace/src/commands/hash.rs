@@ -5,6 +5,7 @@ mod random;
 
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::{arguments, integer, scan_options};
+use crate::event;
 use crate::number::parse_float;
 use crate::values::Hash;
 use crate::{Args, Error, Reply, Txn, View, decimal, glob};
@@ -243,6 +244,7 @@ fn hincrby(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     };
     let after = before.checked_add(by).ok_or(Error::Overflow)?;
     let text = after.to_string();
+    txn.announced_as(event::HASH_ADD);
     txn.hash_set(&args[1], true, [&args[2], text.as_bytes()].into_iter());
     reply.integer(after);
     Ok(())
@@ -266,6 +268,7 @@ fn hincrbyfloat(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Res
     let by = number(&args[3]).ok_or(Error::NotFloat)?;
     let after =
         decimal::add(&before, &by).ok_or(Error::new("ERR increment would produce NaN or Infinity"))?;
+    txn.announced_as(event::HASH_ADD_FLOAT);
     txn.hash_set(&args[1], true, [&args[2], after.as_bytes()].into_iter());
     reply.bulk(after.as_bytes());
     Ok(())

@@ -4,6 +4,7 @@ mod combine;
 
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::{REPEATED_MAX, arguments, integer, scan_options};
+use crate::event;
 use crate::values::Set;
 use crate::{Args, Error, Reply, Txn, View, glob};
 
@@ -142,6 +143,7 @@ fn spop(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
     let set = txn.collection::<Set>(&args[1])?;
     let picked = set.map_or(Vec::new(), |set| different(set, count.unwrap_or(1), &mut rng));
     if !picked.is_empty() {
+        txn.announced_as(event::SET_POP);
         txn.set_remove(&args[1], picked.iter().map(Vec::as_slice));
     }
     match (count, picked.first()) {

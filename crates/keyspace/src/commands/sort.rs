@@ -4,6 +4,7 @@
 use crate::command::{Group, Row, category, flag, keys, read, unknown_keys, write};
 use crate::commands::{check_stored, integer};
 use crate::entry::{Entry, Value};
+use crate::event;
 use crate::number::{compare_scores, parse_float};
 use crate::values::{End, Hash, Object};
 use crate::view::text_of;
@@ -96,8 +97,11 @@ fn sort(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
         .map(Cow::into_owned)
         .collect();
     check_stored(elements.iter().map(Vec::as_slice))?;
-    txn.delete(to);
-    if !elements.is_empty() {
+    if elements.is_empty() {
+        txn.delete(to);
+    } else {
+        txn.clear(to);
+        txn.announced_as(event::SORT_STORE);
         txn.list_push(End::Right, to, elements.iter().map(Vec::as_slice));
     }
     reply.integer(elements.len() as i64);

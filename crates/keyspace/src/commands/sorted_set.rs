@@ -8,6 +8,7 @@ mod range;
 
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::{REPEATED_MAX, arguments, integer, scan_options};
+use crate::event;
 use crate::number::parse_float;
 use crate::values::SortedSet;
 use crate::{Args, Error, Reply, Txn, View, glob};
@@ -170,6 +171,9 @@ fn zadd(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
         decided.push((score, member));
     }
     if !decided.is_empty() {
+        if options.incr {
+            txn.announced_as(event::SORTED_SET_ADD);
+        }
         txn.sorted_set_put(&args[1], &decided);
     }
     match (options.incr, last) {
@@ -188,6 +192,7 @@ fn zincrby(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
         return Err(Error::new("ERR resulting score is not a number (NaN)"));
     }
     if before != Some(score) {
+        txn.announced_as(event::SORTED_SET_ADD);
         txn.sorted_set_put(&args[1], &[(score, &args[3])]);
     }
     reply.double(score);

@@ -4,6 +4,7 @@ mod range;
 
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::{deadline, integer};
+use crate::event;
 use crate::view::Text;
 use crate::{Args, Error, Reply, STRING_MAX, Txn, UnixMillis, View};
 
@@ -223,6 +224,7 @@ fn set(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
 fn put_until(txn: &mut Txn<'_>, key: &[u8], value: &[u8], at: i64) {
     if at as u64 > txn.now_ms {
         txn.put(key, value, Some(at as u64));
+        txn.announce(event::EXPIRE, key);
     } else {
         txn.delete(key);
     }
@@ -323,6 +325,7 @@ fn setex(
     }
     let at = deadline(command, amount, unit_ms, txn.now_ms)?;
     txn.put(&args[1], &args[3], Some(at as u64));
+    txn.announce(event::EXPIRE, &args[1]);
     reply.ok();
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::Txn;
 use crate::UnixMillis;
 use crate::change::{self, record_many};
 use crate::entry::Entry;
+use crate::event;
 use crate::values::{Hash, Object};
 use leveret_base::codec::{Malformed, Reader};
 
@@ -20,7 +21,7 @@ impl Txn<'_> {
         self.reap(key);
         let tag = if keep_deadlines { change::HASH_SET_KEEP } else { change::HASH_SET };
         record_many(self, tag, None, key, fields.clone());
-        let added = self.change(key, |hash: &mut Hash| {
+        let added = self.change(event::HASH_SET, key, |hash: &mut Hash| {
             let (mut added, mut fields) = (0, fields);
             while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
                 added += usize::from(hash.set(name, value, keep_deadlines));
@@ -38,7 +39,9 @@ impl Txn<'_> {
         names: impl ExactSizeIterator<Item = &'e [u8]> + Clone,
     ) -> usize {
         record_many(self, change::HASH_DELETE, None, key, names.clone());
-        let gone = self.change(key, |hash: &mut Hash| names.filter(|name| hash.remove(name)).count());
+        let gone = self.change(event::HASH_DELETE, key, |hash: &mut Hash| {
+            names.filter(|name| hash.remove(name)).count()
+        });
         self.note_fields(key);
         gone
     }
@@ -51,7 +54,8 @@ impl Txn<'_> {
         names: impl ExactSizeIterator<Item = &'e [u8]> + Clone,
     ) {
         record_many(self, change::HASH_DEADLINE, Some(deadline), key, names.clone());
-        self.change(key, |hash: &mut Hash| names.for_each(|name| hash.set_deadline(name, deadline)));
+        let event = if deadline == 0 { event::HASH_PERSIST } else { event::HASH_EXPIRE };
+        self.change(event, key, |hash: &mut Hash| names.for_each(|name| hash.set_deadline(name, deadline)));
         self.note_fields(key);
     }
 
@@ -64,7 +68,7 @@ impl Txn<'_> {
             && hash.next_deadline().is_some_and(|at| at <= now_ms)
         {
             let overdue = hash.overdue(now_ms, REAPED_AT_ONCE);
-            self.hash_delete(key, overdue.iter().map(AsRef::as_ref));
+            self.expire_named(key, &overdue);
         }
     }
 
@@ -84,8 +88,15 @@ impl Txn<'_> {
                 self.reap(&key);
                 continue;
             }
-            removed += self.hash_delete(&key, overdue.iter().map(AsRef::as_ref));
+            removed += self.expire_named(&key, &overdue);
         }
+        removed
+    }
+
+    fn expire_named(&mut self, key: &[u8], overdue: &[Box<[u8]>]) -> usize {
+        let said = self.event.replace(event::HASH_EXPIRED);
+        let removed = self.hash_delete(key, overdue.iter().map(AsRef::as_ref));
+        self.event = said;
         removed
     }
 

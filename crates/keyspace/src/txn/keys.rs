@@ -4,6 +4,7 @@ use super::Txn;
 use crate::DbIndex;
 use crate::change::{self, begin, record};
 use crate::entry::{Entry, Payload, Value};
+use crate::event::{self, Event};
 use leveret_base::codec::{Malformed, Reader, put_bytes};
 
 impl Txn<'_> {
@@ -20,18 +21,18 @@ impl Txn<'_> {
         );
         let copied = Entry::new(to, payload, deadline);
         record!(self, change::COPY, number to_db.into(), bytes from, bytes to);
-        self.arrive(to_db, to, copied);
+        self.arrive(to_db, to, copied, event::COPY_TO);
     }
 
     /// Primitive: moves a key to another database.
     pub(crate) fn move_to(&mut self, key: &[u8], to_db: DbIndex) {
         let Some(entry) = self.remove(key) else { return };
         record!(self, change::MOVE, number to_db.into(), bytes key);
-        self.keyspace.watches.touched(self.db, key);
-        self.arrive(to_db, key, entry);
+        self.touched(event::MOVE_FROM, key);
+        self.arrive(to_db, key, entry, event::MOVE_TO);
     }
 
-    fn arrive(&mut self, db: DbIndex, key: &[u8], mut entry: Entry) {
+    fn arrive(&mut self, db: DbIndex, key: &[u8], mut entry: Entry, event: Event) {
         if let Some(crate::values::Object::Hash(hash)) = entry.object_mut() {
             hash.noted = 0;
         }
@@ -39,7 +40,7 @@ impl Txn<'_> {
         self.discard(key);
         self.insert_entry(entry);
         self.note_fields(key);
-        self.keyspace.watches.touched(db, key);
+        self.touched(event, key);
         self.keyspace.watches.filled(db, key);
         self.db = home;
     }

@@ -2,6 +2,7 @@
 
 use super::Txn;
 use crate::change::{self, begin, record};
+use crate::event;
 use crate::values::{End, List};
 use leveret_base::codec::{Malformed, Reader, put_bytes, put_varint};
 
@@ -17,13 +18,15 @@ impl Txn<'_> {
         if let Some(out) = self.changes.buffer() {
             change::record_push(out, end, self.db, key, elements.clone());
         }
-        self.change(key, |list: &mut List| elements.for_each(|element| list.push(end, element)));
+        let event = if end == End::Left { event::PUSH_LEFT } else { event::PUSH_RIGHT };
+        self.change(event, key, |list: &mut List| elements.for_each(|element| list.push(end, element)));
         self.keyspace.watches.filled(self.db, key);
     }
 
     /// Primitive: takes up to `count` elements; an emptied list goes with its key.
     pub(crate) fn list_pop(&mut self, end: End, key: &[u8], count: usize, mut each: impl FnMut(&[u8])) {
-        let taken = self.change(key, |list: &mut List| {
+        let event = if end == End::Left { event::POP_LEFT } else { event::POP_RIGHT };
+        let taken = self.change(event, key, |list: &mut List| {
             let mut taken = 0;
             while taken < count
                 && let Some(element) = list.pop(end)
@@ -42,13 +45,13 @@ impl Txn<'_> {
     /// Primitive: replaces one element.
     pub(crate) fn list_set(&mut self, key: &[u8], index: usize, element: &[u8]) {
         record!(self, change::LIST_SET, number index as u64, bytes key, bytes element);
-        self.change(key, |list: &mut List| list.set(index, element));
+        self.change(event::LIST_SET, key, |list: &mut List| list.set(index, element));
     }
 
     /// Primitive: puts an element in front of the one at `index`, or at the end.
     pub(crate) fn list_insert(&mut self, key: &[u8], index: usize, element: &[u8]) {
         record!(self, change::LIST_INSERT, number index as u64, bytes key, bytes element);
-        self.change(key, |list: &mut List| list.insert(index, element));
+        self.change(event::LIST_INSERT, key, |list: &mut List| list.insert(index, element));
     }
 
     /// Primitive: removes the elements at these indexes, which ascend.
@@ -60,7 +63,7 @@ impl Txn<'_> {
             put_varint(out, indexes.len() as u64);
             indexes.iter().for_each(|index| put_varint(out, *index as u64));
         }
-        self.change(key, |list: &mut List| {
+        self.change(event::LIST_REMOVE, key, |list: &mut List| {
             // From the end, so that the indexes before stay what they are.
             for index in indexes.iter().rev() {
                 list.remove(*index);
@@ -71,7 +74,7 @@ impl Txn<'_> {
     /// Primitive: keeps `len` elements from `start` on; an emptied list goes with its key.
     pub(crate) fn list_trim(&mut self, key: &[u8], start: usize, len: usize) {
         record!(self, change::LIST_TRIM, number start as u64, number len as u64, bytes key);
-        self.change(key, |list: &mut List| list.trim(start, len));
+        self.change(event::LIST_TRIM, key, |list: &mut List| list.trim(start, len));
     }
 
     /// Replay of the changes of single elements.

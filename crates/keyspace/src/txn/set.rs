@@ -2,6 +2,7 @@
 
 use super::Txn;
 use crate::change::{self, record_many};
+use crate::event;
 use crate::values::Set;
 use leveret_base::codec::{Malformed, Reader};
 
@@ -14,7 +15,7 @@ impl Txn<'_> {
     ) -> usize {
         self.reap(key);
         record_many(self, change::SET_ADD, None, key, members.clone());
-        self.change(key, |set: &mut Set| members.filter(|member| set.insert(member)).count())
+        self.change(event::SET_ADD, key, |set: &mut Set| members.filter(|member| set.insert(member)).count())
     }
 
     /// Primitive: removes members; an emptied set goes with its key. Gives how many there were.
@@ -24,7 +25,9 @@ impl Txn<'_> {
         members: impl ExactSizeIterator<Item = &'e [u8]> + Clone,
     ) -> usize {
         record_many(self, change::SET_REMOVE, None, key, members.clone());
-        self.change(key, |set: &mut Set| members.filter(|member| set.remove(member)).count())
+        self.change(event::SET_REMOVE, key, |set: &mut Set| {
+            members.filter(|member| set.remove(member)).count()
+        })
     }
 
     /// Replay of the changes of sets.

@@ -2,6 +2,7 @@
 
 use super::Txn;
 use crate::change::{self, begin, record_many};
+use crate::event;
 use crate::values::SortedSet;
 use leveret_base::codec::{Malformed, Reader, put_bytes, put_varint};
 
@@ -19,7 +20,7 @@ impl Txn<'_> {
                 put_bytes(out, member);
             }
         }
-        self.change(key, |set: &mut SortedSet| {
+        self.change(event::SORTED_SET_PUT, key, |set: &mut SortedSet| {
             for (score, member) in items {
                 set.put(*score, member);
             }
@@ -34,7 +35,9 @@ impl Txn<'_> {
         members: impl ExactSizeIterator<Item = &'e [u8]> + Clone,
     ) -> usize {
         record_many(self, change::SORTED_SET_REMOVE, None, key, members.clone());
-        self.change(key, |set: &mut SortedSet| members.filter(|member| set.remove(member)).count())
+        self.change(event::SORTED_SET_REMOVE, key, |set: &mut SortedSet| {
+            members.filter(|member| set.remove(member)).count()
+        })
     }
 
     /// Replay of the changes of sorted sets. A score's bits are reversed: the low ones are mostly zero, and short so.

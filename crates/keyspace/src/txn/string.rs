@@ -4,6 +4,7 @@ use super::Txn;
 use crate::UnixMillis;
 use crate::change::{self, record};
 use crate::entry::{Entry, INLINE_MAX, Payload};
+use crate::event;
 use crate::number::{IntegerText, parse_integer};
 use crate::values::Object;
 use crate::view::{Text, text_of};
@@ -20,9 +21,10 @@ impl Txn<'_> {
         let payload = payload_of(value);
         let Some(entry) = self.find_mut(key) else {
             self.insert(key, payload, deadline);
-            return self.keyspace.watches.touched(self.db, key);
+            return self.touched(event::PUT, key);
         };
-        let had = entry.deadline().is_some();
+        let before = entry.deadline();
+        let had = before.is_some();
         let old = entry.take_object();
         if had || deadline.is_some() {
             entry.set_deadline(deadline);
@@ -37,12 +39,18 @@ impl Txn<'_> {
             let allocations = old.allocations();
             self.keyspace.garbage.put(old, allocations);
         }
-        self.keyspace.watches.touched(self.db, key);
+        if before.is_some_and(|at| at <= self.now_ms) {
+            // What stood there was not there any more.
+            self.keyspace.expired_count += 1;
+            self.announce(event::EXPIRED, key);
+        }
+        self.touched(event::PUT, key);
     }
 
     /// Primitive: sets the key to an integer and keeps its deadline.
     pub(crate) fn put_integer(&mut self, key: &[u8], value: i64) {
         let deadline = self.view().find(key).and_then(Entry::deadline);
+        self.announced_as(event::ADD);
         self.put(key, IntegerText::new(value).as_bytes(), deadline);
     }
 
@@ -70,7 +78,7 @@ impl Txn<'_> {
                 }
             }
         }
-        self.keyspace.watches.touched(self.db, key);
+        self.touched(event::APPEND, key);
     }
 
     /// Primitive: overwrites bytes of a string, which is made if it is missing; a gap is filled with zeroes.
@@ -97,7 +105,7 @@ impl Txn<'_> {
                 }
             }
         }
-        self.keyspace.watches.touched(self.db, key);
+        self.touched(event::SET_RANGE, key);
     }
 
     /// The value alone, whatever it spells.
@@ -112,7 +120,7 @@ impl Txn<'_> {
         if let Some(entry) = self.find_mut(key) {
             entry.set_value(Payload::Bytes(bytes));
         }
-        self.keyspace.watches.touched(self.db, key);
+        self.touched(event::APPEND, key);
     }
 }
 

@@ -5,6 +5,7 @@ mod connection;
 mod introspection;
 mod pubsub;
 mod server;
+mod tracking;
 mod transactions;
 
 use crate::resp::session::Call;
@@ -16,8 +17,15 @@ use leveret_engine::keyspace::{Error, flag};
 pub(super) type Function = fn(&mut Call<'_, '_>) -> Result<(), Error>;
 
 /// All rows of the session.
-pub(super) const TABLES: &[&[Row<Option<Function>>]] =
-    &[client::ROWS, connection::ROWS, introspection::ROWS, pubsub::ROWS, server::ROWS, transactions::ROWS];
+pub(super) const TABLES: &[&[Row<Option<Function>>]] = &[
+    client::ROWS,
+    connection::ROWS,
+    introspection::ROWS,
+    pubsub::ROWS,
+    server::ROWS,
+    tracking::ROWS,
+    transactions::ROWS,
+];
 
 const fn session(
     name: &'static str,

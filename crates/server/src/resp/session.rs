@@ -37,6 +37,8 @@ pub(crate) struct RespSession {
     pub(crate) authenticated: bool,
     pub(crate) multi: Option<Multi>,
     pub(crate) answering: Answering,
+    /// It hears of changes to what it reads.
+    pub(crate) tracks: bool,
     last_command: &'static str,
     pub(crate) quitting: bool,
     blocked: bool,
@@ -90,6 +92,7 @@ impl RespSession {
             authenticated: !needs_password,
             multi: None,
             answering: Answering::On,
+            tracks: false,
             last_command: "",
             quitting: false,
             blocked: false,
@@ -182,6 +185,7 @@ impl RespSession {
 
     /// Executes what was decoded, under the lock, and writes the answers to `out`.
     pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> Turn {
+        engine.actor = Some(self.id);
         let mut turn = self.execute_batch(engine, shared, out);
         // A client that was not known decoded one command at a time; it goes on here.
         while turn == Turn::Drained && self.decoder.limits.commands_max == 1 && self.error.is_none() {
@@ -195,6 +199,7 @@ impl RespSession {
             }
             turn = self.execute_batch(engine, shared, out);
         }
+        engine.actor = None;
         self.blocked = turn == Turn::Blocked;
         self.show(engine);
         if turn == Turn::Drained
@@ -304,6 +309,12 @@ impl RespSession {
             return Turn::Drained;
         }
         self.run(engine, shared, command, args, &mut reply, true);
+        if self.tracks && self.multi.is_none() && command.spec.name != "client|caching" {
+            // It was about this command.
+            if let Some(tracking) = engine.session(self.id).and_then(|session| session.tracking.as_mut()) {
+                tracking.caching = None;
+            }
+        }
         match () {
             () if self.quitting => Turn::Closing,
             () if command.spec.flags & flag::BLOCKING != 0
@@ -348,7 +359,14 @@ impl RespSession {
         let mark = reply.mark();
         let result = match command.run {
             Run::Keyspace(run) => {
-                if let Some(block) = engine.run(run, self.db, args, reply)
+                let block = engine.run(run, self.db, args, reply);
+                if self.tracks && command.spec.flags & flag::READONLY != 0 {
+                    let keys = command.spec.key_positions(args).into_iter().filter_map(|i| args.get(i));
+                    let keys_max =
+                        shared.settings.tracked_keys_max.load(std::sync::atomic::Ordering::Relaxed);
+                    engine.remember(self.id, keys, keys_max);
+                }
+                if let Some(block) = block
                     && may_block
                 {
                     let timeout_reply = reply.since(mark).to_vec();

@@ -219,8 +219,9 @@ impl World {
     /// Turns until nothing happens any more.
     fn run(&mut self) {
         let mut engine = self.shared.engine.lock();
+        let due = engine.next_deadline();
         engine.enter(self.now_ms);
-        while engine.next_deadline().is_some_and(|due| due <= self.now_ms) && engine.tick() {}
+        while due.is_some_and(|due| due <= self.now_ms) && engine.tick() {}
         let mut gone = Vec::new();
         for turn in 0.. {
             assert!(turn < TURNS_MAX, "the server does not come to rest");

@@ -4,6 +4,7 @@
 use super::bit_offset;
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::integer;
+use crate::event;
 use crate::view::Text;
 use crate::{Args, Error, Reply, STRING_MAX, Txn, View};
 
@@ -173,6 +174,7 @@ fn bitfield(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
         if needed > STRING_MAX {
             return Err(Error::StringTooLong);
         }
+        txn.announced_as(event::SET_BIT);
         txn.set_range(&args[1], needed - 1, &[0]);
     }
     reply.array(operations.len());
@@ -196,6 +198,7 @@ fn bitfield(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
         }
         if let Some(new) = new {
             store(&mut bytes, offset, kind, new);
+            txn.announced_as(event::SET_BIT);
             txn.set_range(&args[1], offset >> 3, &bytes);
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::command::{Group, KeySpec, Row, counted_keys, flag, keys, read, write};
 use crate::commands::check_stored;
+use crate::event;
 use crate::values::Set;
 use crate::{Args, Error, Reply, Txn, View};
 use std::collections::BTreeSet;
@@ -95,8 +96,15 @@ fn intersection(sets: &[Option<&Set>], limit: usize) -> Vec<Vec<u8>> {
 fn store(txn: &mut Txn<'_>, args: Args<'_>, how: How, reply: &mut Reply<'_>) -> Result<(), Error> {
     let members = combine(&txn.view(), args, 2, how)?;
     check_stored(members.iter().map(Vec::as_slice))?;
-    txn.delete(&args[1]);
-    if !members.is_empty() {
+    if members.is_empty() {
+        txn.delete(&args[1]);
+    } else {
+        txn.clear(&args[1]);
+        txn.announced_as(match how {
+            How::Union => event::UNION_STORE,
+            How::Intersection => event::INTERSECTION_STORE,
+            How::Difference => event::DIFFERENCE_STORE,
+        });
         txn.set_add(&args[1], members.iter().map(Vec::as_slice));
     }
     reply.integer(members.len() as i64);

@@ -4,6 +4,7 @@ use super::reply_items;
 use crate::command::{Group, Row, counted_keys, flag, keys, read, write};
 use crate::commands::{check_stored, integer};
 use crate::entry::Value;
+use crate::event::{self, Event};
 use crate::number::{compare_scores, parse_float};
 use crate::values::{Object, Set, SortedSet};
 use crate::{Args, Error, Reply, Txn, View};
@@ -31,7 +32,12 @@ macro_rules! stored {
     ($name:literal, $since:literal, $how:expr, $says:literal) => {
         write($name, -4, Group::SortedSet, |txn, args, reply| {
             let (items, _) = combine(&txn.view(), args, 2, $how)?;
-            replace(txn, &args[1], &items)?;
+            let event = match $how {
+                How::Union => event::SORTED_UNION_STORE,
+                How::Intersection => event::SORTED_INTERSECTION_STORE,
+                How::Difference => event::SORTED_DIFFERENCE_STORE,
+            };
+            replace(txn, &args[1], &items, event)?;
             reply.integer(items.len() as i64);
             Ok(())
         })
@@ -65,10 +71,18 @@ enum How {
 }
 
 /// Sets the key to these items, whatever it held; no items remove it.
-pub(super) fn replace(txn: &mut Txn<'_>, key: &[u8], items: &[(f64, Vec<u8>)]) -> Result<(), Error> {
+pub(super) fn replace(
+    txn: &mut Txn<'_>,
+    key: &[u8],
+    items: &[(f64, Vec<u8>)],
+    event: Event,
+) -> Result<(), Error> {
     check_stored(items.iter().map(|(_, member)| member.as_slice()))?;
-    txn.delete(key);
-    if !items.is_empty() {
+    if items.is_empty() {
+        txn.delete(key);
+    } else {
+        txn.clear(key);
+        txn.announced_as(event);
         let items: Vec<(f64, &[u8])> =
             items.iter().map(|(score, member)| (*score, member.as_slice())).collect();
         txn.sorted_set_put(key, &items);

@@ -3,6 +3,7 @@
 use super::reply_items;
 use crate::command::{Group, Row, counted_keys, flag, keys, write};
 use crate::commands::{integer, timeout};
+use crate::event;
 use crate::txn::Block;
 use crate::values::SortedSet;
 use crate::{Args, Error, Reply, Txn};
@@ -79,6 +80,7 @@ fn take(txn: &mut Txn<'_>, key: &[u8], count: usize, highest: bool) -> Result<Ve
     let items: Vec<(f64, Vec<u8>)> =
         set.range(start, end, highest).map(|(score, member)| (score, member.to_vec())).collect();
     if !items.is_empty() {
+        txn.announced_as(if highest { event::SORTED_SET_POP_MAX } else { event::SORTED_SET_POP_MIN });
         txn.sorted_set_remove(key, items.iter().map(|(_, member)| member.as_slice()));
     }
     Ok(items)

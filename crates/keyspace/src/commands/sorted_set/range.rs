@@ -4,6 +4,7 @@ use super::bounds::{LexRange, ScoreRange, by_lex, by_score};
 use super::reply_items;
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::integer;
+use crate::event;
 use crate::values::SortedSet;
 use crate::{Args, Error, Reply, Txn, View};
 
@@ -177,7 +178,7 @@ fn store(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(),
     let items = set.map_or(Vec::new(), |set| wanted.items(set));
     let items: Vec<(f64, Vec<u8>)> =
         items.into_iter().map(|(score, member)| (score, member.to_vec())).collect();
-    super::combine::replace(txn, &args[1], &items)?;
+    super::combine::replace(txn, &args[1], &items, event::RANGE_STORE)?;
     reply.integer(items.len() as i64);
     Ok(())
 }
@@ -198,6 +199,11 @@ fn remove(txn: &mut Txn<'_>, args: Args<'_>, by: By, reply: &mut Reply<'_>) -> R
         set.range(start, end, false).map(|(_, member)| member.to_vec()).collect()
     });
     if !gone.is_empty() {
+        txn.announced_as(match by {
+            By::Rank => event::REMOVE_RANKS,
+            By::Score => event::REMOVE_SCORES,
+            By::Lex => event::REMOVE_NAMES,
+        });
         txn.sorted_set_remove(&args[1], gone.iter().map(Vec::as_slice));
     }
     reply.integer(gone.len() as i64);

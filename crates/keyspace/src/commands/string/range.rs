@@ -2,6 +2,7 @@
 
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::integer;
+use crate::event;
 use crate::number::parse_float;
 use crate::view::Text;
 use crate::{Args, Error, Reply, STRING_MAX, Txn, View, decimal};
@@ -92,6 +93,7 @@ fn incrbyfloat(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resu
     let after = decimal::add(&before, &number(&args[2])?)
         .ok_or(Error::new("ERR increment would produce NaN or Infinity"))?;
     let deadline = txn.view().find(&args[1]).and_then(crate::entry::Entry::deadline);
+    txn.announced_as(event::ADD_FLOAT);
     txn.put(&args[1], after.as_bytes(), deadline);
     reply.bulk(after.as_bytes());
     Ok(())

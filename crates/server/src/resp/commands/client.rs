@@ -1,6 +1,7 @@
 //! CLIENT: what connections are there, and what is done to them.
 
 use super::connection::checked_name;
+use super::tracking::redirect;
 use super::{Function, LOADING_STALE, container, help, session};
 use crate::resp::session::{Answering, Call};
 use leveret_engine::keyspace::command::{Group, Row};
@@ -126,6 +127,9 @@ fn line(id: SessionId, session: &Session, card: &Card, now_ms: u64) -> String {
         (session.is_subscribed(), 'P'),
         (card.queued.is_some(), 'x'),
         (session.is_blocked(), 'b'),
+        (session.tracking.is_some(), 't'),
+        (session.tracking.as_ref().is_some_and(|tracking| tracking.is_broken), 'R'),
+        (session.tracking.as_ref().is_some_and(|tracking| tracking.broadcast), 'B'),
         (card.over_unix_socket, 'U'),
         (card.no_evict, 'e'),
         (card.no_touch, 'T'),
@@ -136,7 +140,7 @@ fn line(id: SessionId, session: &Session, card: &Card, now_ms: u64) -> String {
     .collect();
     let count = |kind| session.count(kind);
     format!(
-        "id={id} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem=0 tot-mem={} events=r cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
+        "id={id} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem=0 tot-mem={} events=r cmd={} user=default redir={} resp={} lib-name={} lib-ver={}\n",
         card.address,
         card.local_address,
         card.name,
@@ -153,6 +157,7 @@ fn line(id: SessionId, session: &Session, card: &Card, now_ms: u64) -> String {
         session.pushed.len(),
         card.input_bytes + session.pushed.len(),
         if card.last_command.is_empty() { "NULL" } else { card.last_command },
+        redirect(session.tracking.as_deref()),
         if session.version == Version::Resp3 { 3 } else { 2 },
         card.lib_name,
         card.lib_version,
@@ -339,7 +344,7 @@ fn reply(call: &mut Call<'_, '_>) -> Result<(), Error> {
 }
 
 /// ON or OFF.
-fn switch(word: &[u8]) -> Result<bool, Error> {
+pub(super) fn switch(word: &[u8]) -> Result<bool, Error> {
     match word.to_ascii_lowercase().as_slice() {
         b"on" => Ok(true),
         b"off" => Ok(false),

@@ -5,7 +5,9 @@ use crate::resp::session::Call;
 use crate::settings::Fsync;
 use crate::shared::{Shared, now_ms, resident_bytes};
 use leveret_cluster::{Level, Levels};
+use leveret_engine::Engine;
 use leveret_engine::keyspace::command::{Group, Row};
+use leveret_engine::keyspace::event::class;
 use leveret_engine::keyspace::{DATABASES, Error, flag, glob, parse_integer};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -32,32 +34,32 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .says("Returns facts and figures about the server."),
 ];
 
-type Setter = fn(&Shared, &str) -> Result<(), String>;
+type Setter = fn(&Shared, &mut Engine, &str) -> Result<(), String>;
 
 /// A setting as CONFIG shows it, and how CONFIG SET changes it if that is possible.
 struct Parameter {
     name: &'static str,
-    get: fn(&Shared) -> String,
+    get: fn(&Shared, &Engine) -> String,
     set: Option<Setter>,
 }
 
 const PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "appendfsync",
-        get: |shared| shared.settings.fsync().name().into(),
-        set: Some(|shared, value| {
+        get: |shared, _| shared.settings.fsync().name().into(),
+        set: Some(|shared, _, value| {
             let fsync = Fsync::parse(value)
                 .ok_or("argument(s) must be one of the following: everysec, always, no")?;
             shared.settings.set_fsync(fsync);
             Ok(())
         }),
     },
-    Parameter { name: "appendonly", get: |_| "yes".into(), set: None },
-    Parameter { name: "bind", get: |shared| shared.settings.bind.join(" "), set: None },
+    Parameter { name: "appendonly", get: |_, _| "yes".into(), set: None },
+    Parameter { name: "bind", get: |shared, _| shared.settings.bind.join(" "), set: None },
     Parameter {
         name: "busy-reply-threshold",
-        get: |shared| shared.settings.busy_after_ms.load(Relaxed).to_string(),
-        set: Some(|shared, value| {
+        get: |shared, _| shared.settings.busy_after_ms.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
             let ms = parse_integer(value.as_bytes()).and_then(|n| usize::try_from(n).ok());
             shared
                 .settings
@@ -68,21 +70,21 @@ const PARAMETERS: &[Parameter] = &[
     },
     Parameter {
         name: "client-output-buffer-limit",
-        get: |shared| shared.settings.output_limits.read().to_string(),
-        set: Some(|shared, value| Ok(shared.settings.output_limits.write().change(value)?)),
+        get: |shared, _| shared.settings.output_limits.read().to_string(),
+        set: Some(|shared, _, value| Ok(shared.settings.output_limits.write().change(value)?)),
     },
-    Parameter { name: "databases", get: |_| DATABASES.to_string(), set: None },
-    Parameter { name: "dir", get: |shared| shared.settings.data_dir.display().to_string(), set: None },
+    Parameter { name: "databases", get: |_, _| DATABASES.to_string(), set: None },
+    Parameter { name: "dir", get: |shared, _| shared.settings.data_dir.display().to_string(), set: None },
     Parameter {
         name: "enable-debug-command",
-        get: |shared| if shared.settings.enable_debug_command.load(Relaxed) { "yes" } else { "no" }.into(),
+        get: |shared, _| if shared.settings.enable_debug_command.load(Relaxed) { "yes" } else { "no" }.into(),
         set: None,
     },
-    Parameter { name: "io-threads", get: |shared| shared.settings.io_threads.to_string(), set: None },
+    Parameter { name: "io-threads", get: |shared, _| shared.settings.io_threads.to_string(), set: None },
     Parameter {
         name: "maxclients",
-        get: |shared| shared.settings.clients_max.load(Relaxed).to_string(),
-        set: Some(|shared, value| {
+        get: |shared, _| shared.settings.clients_max.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
             let max =
                 parse_integer(value.as_bytes()).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
             shared
@@ -92,13 +94,23 @@ const PARAMETERS: &[Parameter] = &[
             Ok(())
         }),
     },
-    Parameter { name: "maxmemory", get: |_| "0".into(), set: None },
-    Parameter { name: "maxmemory-policy", get: |_| "noeviction".into(), set: None },
-    Parameter { name: "port", get: |shared| shared.settings.resp_port.to_string(), set: None },
+    Parameter { name: "maxmemory", get: |_, _| "0".into(), set: None },
+    Parameter { name: "maxmemory-policy", get: |_, _| "noeviction".into(), set: None },
+    Parameter {
+        name: "notify-keyspace-events",
+        get: |_, engine| class::letters(engine.keyspace.watches.events()),
+        set: Some(|_, engine, value| {
+            let classes =
+                class::parse(value).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
+            engine.keyspace.watches.want_events(classes);
+            Ok(())
+        }),
+    },
+    Parameter { name: "port", get: |shared, _| shared.settings.resp_port.to_string(), set: None },
     Parameter {
         name: "proto-max-bulk-len",
-        get: |shared| shared.settings.bulk_bytes_max.load(Relaxed).to_string(),
-        set: Some(|shared, value| {
+        get: |shared, _| shared.settings.bulk_bytes_max.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
             let max = parse_integer(value.as_bytes())
                 .and_then(|n| usize::try_from(n).ok())
                 .filter(|n| *n >= 1024 * 1024);
@@ -111,16 +123,16 @@ const PARAMETERS: &[Parameter] = &[
     },
     Parameter {
         name: "requirepass",
-        get: |shared| shared.settings.requirepass.read().clone(),
-        set: Some(|shared, value| {
+        get: |shared, _| shared.settings.requirepass.read().clone(),
+        set: Some(|shared, _, value| {
             *shared.settings.requirepass.write() = value.into();
             Ok(())
         }),
     },
-    Parameter { name: "save", get: |_| String::new(), set: None },
+    Parameter { name: "save", get: |_, _| String::new(), set: None },
     Parameter {
         name: "unixsocket",
-        get: |shared| {
+        get: |shared, _| {
             shared.settings.unix_socket.as_ref().map(|p| p.display().to_string()).unwrap_or_default()
         },
         set: None,
@@ -140,7 +152,7 @@ fn config_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
     call.reply.map(wanted.len());
     for parameter in wanted {
         call.reply.bulk(parameter.name.as_bytes());
-        call.reply.bulk((parameter.get)(call.shared).as_bytes());
+        call.reply.bulk((parameter.get)(call.shared, call.engine).as_bytes());
     }
     Ok(())
 }
@@ -167,7 +179,7 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
             )
         };
         let set = set.ok_or_else(|| failed("can't set immutable config"))?;
-        set(call.shared, &value).map_err(|why| failed(&why))?;
+        set(call.shared, call.engine, &value).map_err(|why| failed(&why))?;
     }
     call.reply.ok();
     Ok(())
