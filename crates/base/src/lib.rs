@@ -6,6 +6,7 @@ pub mod codec;
 pub mod garbage;
 pub mod prefetch;
 pub mod table;
+pub mod ticks;
 
 pub use codec::{Changes, Reader};
 pub use garbage::Garbage;

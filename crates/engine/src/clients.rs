@@ -79,6 +79,38 @@ impl Engine {
         }
     }
 
+    /// The session hears of all commands. (Redis: MONITOR)
+    pub fn monitor(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && !std::mem::replace(&mut session.monitors, true)
+        {
+            self.monitors.push(id);
+        }
+    }
+
+    /// The session hears of them no more.
+    pub fn stop_monitoring(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && std::mem::take(&mut session.monitors)
+        {
+            self.monitors.retain(|other| *other != id);
+        }
+    }
+
+    /// True when somebody hears of all commands.
+    #[inline]
+    pub fn has_monitors(&self) -> bool {
+        !self.monitors.is_empty()
+    }
+
+    /// Tells them of one.
+    pub fn tell_monitors(&mut self, line: &[u8]) {
+        for i in 0..self.monitors.len() {
+            let id = self.monitors[i];
+            self.answer(id, line);
+        }
+    }
+
     /// All sessions.
     pub fn sessions(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         self.sessions.iter().map(|(id, session)| (*id, session))

@@ -30,6 +30,7 @@ pub struct Engine {
     pub(crate) waiters: Waiters,
     pub(crate) pauses: Pauses,
     pub(crate) trackers: Trackers,
+    pub(crate) monitors: Vec<SessionId>,
     /// The session whose commands are being executed.
     pub actor: Option<SessionId>,
     /// Records that nobody has handed to the log yet.
@@ -60,6 +61,7 @@ impl Engine {
             waiters: Waiters::default(),
             pauses: Pauses::default(),
             trackers: Trackers::default(),
+            monitors: Vec::new(),
             actor: None,
             tail: Tail::default(),
             position: 0,
@@ -277,6 +279,7 @@ impl Engine {
         self.unwatch(id);
         self.unsubscribe_all(id);
         self.stop_tracking(id);
+        self.stop_monitoring(id);
         self.sessions.remove(&id);
         self.on_broker(|txn| txn.session_closed(id));
     }

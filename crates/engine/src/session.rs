@@ -43,6 +43,8 @@ pub struct Session {
     pub card: Option<Box<Card>>,
     /// Its connection is to be closed.
     pub killed: bool,
+    /// It hears of all commands.
+    pub monitors: bool,
     /// What it has sent waits for the end of a pause. (Redis: CLIENT PAUSE)
     pub(crate) postponed: bool,
     /// The protocol version its pushes are written in.

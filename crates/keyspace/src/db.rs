@@ -101,6 +101,34 @@ impl Keyspace {
         (self.hits.get(), self.misses.get())
     }
 
+    /// Counters begin at zero again. (Redis: CONFIG RESETSTAT)
+    pub fn reset_counts(&mut self) {
+        self.expired_count = 0;
+        self.hits.set(0);
+        self.misses.set(0);
+    }
+
+    /// About how long keys with a deadline have left on average, in milliseconds; a sample decides.
+    pub fn mean_ttl(&self, db: DbIndex, now_ms: UnixMillis) -> u64 {
+        const VISITS: usize = 200;
+        let (mut sum, mut count) = (0u64, 0u64);
+        let db = &self.dbs[db as usize];
+        if db.with_deadline > 0 {
+            db.table.scan(
+                db.expire_cursor,
+                VISITS,
+                |entry| self.hash(entry.key()),
+                |entry| {
+                    if let Some(at) = entry.deadline() {
+                        sum = sum.saturating_add(at.saturating_sub(now_ms));
+                        count += 1;
+                    }
+                },
+            );
+        }
+        sum / count.max(1)
+    }
+
     /// When a field of a hash goes next.
     pub fn next_field_deadline(&self) -> Option<UnixMillis> {
         self.dbs.iter().filter_map(|db| db.field_deadlines.first()).map(|(at, _)| *at).min()

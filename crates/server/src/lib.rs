@@ -5,6 +5,7 @@ mod amqp;
 mod connection;
 mod io_loop;
 mod log;
+mod observed;
 mod output;
 mod output_limits;
 mod placement;

@@ -6,6 +6,7 @@ mod session;
 mod table;
 
 pub(crate) use session::{RespSession, Turn};
+pub(crate) use table::TABLE;
 
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,11 @@
 use crate::Settings;
 use crate::io_loop::{IoLoop, Listener, Mailbox, Protocol};
 use crate::log::{LogWriter, run_flusher, run_preparer};
+use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
-use crate::shared::{Shared, Stats, now_ms};
+use crate::resp::TABLE;
+use crate::shared::{Shared, Stats, now_ms, resident_bytes};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use leveret_wal::{Disk, Log, Options, Summary, Syncer};
@@ -15,7 +17,7 @@ use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -127,6 +129,10 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         sync_signal: Condvar::new(),
         started: Instant::now(),
         stats: Stats::default(),
+        observed: Observed::new(TABLE.len()),
+        run_id: format!("{:040x}", u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..))),
+        startup_bytes: resident_bytes(),
+        peak_bytes: AtomicU64::default(),
     });
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {

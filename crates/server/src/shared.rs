@@ -3,6 +3,7 @@
 use crate::Settings;
 use crate::io_loop::Mailbox;
 use crate::log::LogWriter;
+use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
 use leveret_cluster::Alone;
@@ -34,6 +35,12 @@ pub struct Shared {
     pub started: Instant,
     /// Counters.
     pub stats: Stats,
+    pub(crate) observed: Observed,
+    /// Different for every start. (Redis: run_id)
+    pub(crate) run_id: String,
+    /// Memory of the process when it was ready.
+    pub(crate) startup_bytes: u64,
+    pub(crate) peak_bytes: AtomicU64,
 }
 
 /// Counters since the start.
@@ -45,11 +52,18 @@ pub struct Stats {
     pub amqp_connections: AtomicU64,
     pub bytes_read: AtomicU64,
     pub bytes_written: AtomicU64,
+    pub connections_rejected: AtomicU64,
     pub syncs: AtomicU64,
     pub log_writes: AtomicU64,
 }
 
 impl Shared {
+    /// The most memory that was seen in use, looked at now.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        let now = resident_bytes();
+        self.peak_bytes.fetch_max(now, Ordering::Relaxed).max(now)
+    }
+
     /// True once the server has been told to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)

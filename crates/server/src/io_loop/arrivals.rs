@@ -112,6 +112,7 @@ impl IoLoop {
             }
             let mut connection = Connection::new(stream, placed_by, session);
             if too_many {
+                shared.stats.connections_rejected.fetch_add(1, Ordering::Relaxed);
                 connection.out.bytes.extend_from_slice(b"-ERR max number of clients reached\r\n");
                 connection.out.gate(0, true);
                 connection.closing = true;

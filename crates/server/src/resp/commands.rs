@@ -1,8 +1,11 @@
 //! Commands about the session and the server, one file a group. A row without a function has subcommands only.
 
 mod client;
+mod config;
 mod connection;
+mod info;
 mod introspection;
+mod observing;
 mod pubsub;
 mod server;
 mod tracking;
@@ -19,8 +22,11 @@ pub(super) type Function = fn(&mut Call<'_, '_>) -> Result<(), Error>;
 /// All rows of the session.
 pub(super) const TABLES: &[&[Row<Option<Function>>]] = &[
     client::ROWS,
+    config::ROWS,
     connection::ROWS,
+    info::ROWS,
     introspection::ROWS,
+    observing::ROWS,
     pubsub::ROWS,
     server::ROWS,
     tracking::ROWS,

@@ -28,6 +28,8 @@ pub(crate) struct Command {
     pub(crate) spec: Spec,
     /// The function.
     pub(crate) run: Run,
+    /// Its place among the counters.
+    pub(crate) index: usize,
 }
 
 /// Every command by its lower-case name; a subcommand by `config|get`.
@@ -37,8 +39,11 @@ pub(crate) struct Table {
 
 /// The table.
 pub(crate) static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let mut by_name = HashMap::default();
-    let mut add = |spec: Spec, run| by_name.insert(spec.name.as_bytes(), Command { spec, run });
+    let mut by_name: HashMap<_, Command, _> = HashMap::default();
+    let mut add = |spec: Spec, run| {
+        let index = by_name.len();
+        by_name.insert(spec.name.as_bytes(), Command { spec, run, index });
+    };
     for row in keyspace::commands::TABLES.iter().copied().flatten() {
         add(row.spec, Run::Keyspace(row.run));
     }
@@ -58,6 +63,11 @@ impl Table {
     /// All commands and subcommands.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Command> {
         self.by_name.values()
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
     }
 
     /// The command of this name, in any case; `config|get` names a subcommand.

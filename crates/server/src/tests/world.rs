@@ -3,10 +3,12 @@
 use crate::Settings;
 use crate::amqp::AmqpSession;
 use crate::log::LogWriter;
+use crate::observed::Observed;
 use crate::output::Output;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
 use crate::resp::RespSession;
+use crate::resp::TABLE;
 use crate::session::Session;
 use crate::shared::{Shared, Stats};
 use leveret_amqp::text::{parse_line, show};
@@ -19,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Instant;
 
 /// When every script begins: in the year 2033.
@@ -86,6 +88,10 @@ impl World {
             sync_signal: Condvar::new(),
             started: Instant::now(),
             stats: Stats::default(),
+            observed: Observed::new(TABLE.len()),
+            run_id: "0".repeat(40),
+            startup_bytes: 0,
+            peak_bytes: AtomicU64::default(),
         };
         Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
     }

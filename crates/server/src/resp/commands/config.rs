@@ -1,0 +1,239 @@
+//! CONFIG: settings that clients see and change.
+
+use super::{Function, LOADING_STALE, container, help, session};
+use crate::resp::session::Call;
+use crate::settings::Fsync;
+use crate::shared::Shared;
+use leveret_engine::Engine;
+use leveret_engine::keyspace::command::{Group, Row};
+use leveret_engine::keyspace::event::class;
+use leveret_engine::keyspace::{DATABASES, Error, flag, glob, parse_integer};
+use std::sync::atomic::Ordering::Relaxed;
+
+const ADMIN: u32 = LOADING_STALE | flag::NOSCRIPT | flag::ADMIN;
+
+pub(super) const ROWS: &[Row<Option<Function>>] = &[
+    container("config", Group::Server, 0).since("2.0.0").cost("Depends on subcommand."),
+    session("config|get", -3, Group::Server, ADMIN, config_get)
+        .since("2.0.0")
+        .cost("O(N) when N is the number of configuration parameters provided")
+        .says("Returns settings whose names match."),
+    session("config|set", -4, Group::Server, ADMIN, config_set)
+        .since("2.0.0")
+        .cost("O(N) when N is the number of configuration parameters provided")
+        .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
+        .says("Changes settings while the server runs."),
+    session("config|resetstat", 2, Group::Server, ADMIN, resetstat)
+        .since("2.0.0")
+        .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
+        .says("Sets the counters of INFO to zero."),
+    session("config|help", 2, Group::Server, LOADING_STALE, |call| help(call, "CONFIG"))
+        .since("5.0.0")
+        .says("Lists the subcommands."),
+];
+
+type Setter = fn(&Shared, &mut Engine, &str) -> Result<(), String>;
+
+/// A setting as CONFIG shows it, and how CONFIG SET changes it if that is possible.
+struct Parameter {
+    name: &'static str,
+    get: fn(&Shared, &Engine) -> String,
+    set: Option<Setter>,
+}
+
+const PARAMETERS: &[Parameter] = &[
+    Parameter {
+        name: "appendfsync",
+        get: |shared, _| shared.settings.fsync().name().into(),
+        set: Some(|shared, _, value| {
+            let fsync = Fsync::parse(value)
+                .ok_or("argument(s) must be one of the following: everysec, always, no")?;
+            shared.settings.set_fsync(fsync);
+            Ok(())
+        }),
+    },
+    Parameter { name: "appendonly", get: |_, _| "yes".into(), set: None },
+    Parameter { name: "bind", get: |shared, _| shared.settings.bind.join(" "), set: None },
+    Parameter {
+        name: "busy-reply-threshold",
+        get: |shared, _| shared.settings.busy_after_ms.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            let ms = parse_integer(value.as_bytes()).and_then(|n| usize::try_from(n).ok());
+            shared
+                .settings
+                .busy_after_ms
+                .store(ms.ok_or("argument must be between 0 and 9223372036854775807 inclusive")?, Relaxed);
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "client-output-buffer-limit",
+        get: |shared, _| shared.settings.output_limits.read().to_string(),
+        set: Some(|shared, _, value| Ok(shared.settings.output_limits.write().change(value)?)),
+    },
+    Parameter { name: "databases", get: |_, _| DATABASES.to_string(), set: None },
+    Parameter { name: "dir", get: |shared, _| shared.settings.data_dir.display().to_string(), set: None },
+    Parameter {
+        name: "enable-debug-command",
+        get: |shared, _| if shared.settings.enable_debug_command.load(Relaxed) { "yes" } else { "no" }.into(),
+        set: None,
+    },
+    Parameter { name: "io-threads", get: |shared, _| shared.settings.io_threads.to_string(), set: None },
+    Parameter {
+        name: "maxclients",
+        get: |shared, _| shared.settings.clients_max.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            let max =
+                parse_integer(value.as_bytes()).and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+            shared
+                .settings
+                .clients_max
+                .store(max.ok_or("argument must be between 1 and 4294967295 inclusive")?, Relaxed);
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "latency-monitor-threshold",
+        get: |shared, _| shared.observed.latency_after.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            shared.observed.latency_after.store(number(value, 0, i64::MAX)?, Relaxed);
+            shared.observed.settle();
+            Ok(())
+        }),
+    },
+    Parameter { name: "maxmemory", get: |_, _| "0".into(), set: None },
+    Parameter { name: "maxmemory-policy", get: |_, _| "noeviction".into(), set: None },
+    Parameter {
+        name: "notify-keyspace-events",
+        get: |_, engine| class::letters(engine.keyspace.watches.events()),
+        set: Some(|_, engine, value| {
+            let classes =
+                class::parse(value).ok_or("Invalid event class character. Use 'Ag$lshzxeKEtmdn'.")?;
+            engine.keyspace.watches.want_events(classes);
+            Ok(())
+        }),
+    },
+    Parameter { name: "port", get: |shared, _| shared.settings.resp_port.to_string(), set: None },
+    Parameter {
+        name: "proto-max-bulk-len",
+        get: |shared, _| shared.settings.bulk_bytes_max.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            let max = parse_integer(value.as_bytes())
+                .and_then(|n| usize::try_from(n).ok())
+                .filter(|n| *n >= 1024 * 1024);
+            shared.settings.bulk_bytes_max.store(
+                max.ok_or("argument must be between 1048576 and 9223372036854775807 inclusive")?,
+                Relaxed,
+            );
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "requirepass",
+        get: |shared, _| shared.settings.requirepass.read().clone(),
+        set: Some(|shared, _, value| {
+            *shared.settings.requirepass.write() = value.into();
+            Ok(())
+        }),
+    },
+    Parameter { name: "save", get: |_, _| String::new(), set: None },
+    Parameter {
+        name: "slowlog-log-slower-than",
+        get: |shared, _| shared.observed.slow_after.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            shared.observed.slow_after.store(number(value, -1, i64::MAX)?, Relaxed);
+            shared.observed.settle();
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "slowlog-max-len",
+        get: |shared, _| shared.observed.slow_max.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            shared.observed.slow_max.store(number(value, 0, i64::MAX)?, Relaxed);
+            shared.observed.trim_slow();
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "tracking-table-max-keys",
+        get: |shared, _| shared.settings.tracked_keys_max.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            shared.settings.tracked_keys_max.store(number(value, 0, i64::MAX)?, Relaxed);
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "unixsocket",
+        get: |shared, _| {
+            shared.settings.unix_socket.as_ref().map(|p| p.display().to_string()).unwrap_or_default()
+        },
+        set: None,
+    },
+];
+
+fn config_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let wanted: Vec<&Parameter> = PARAMETERS
+        .iter()
+        .filter(|p| {
+            call.args
+                .iter()
+                .skip(2)
+                .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), p.name.as_bytes()))
+        })
+        .collect();
+    call.reply.map(wanted.len());
+    for parameter in wanted {
+        call.reply.bulk(parameter.name.as_bytes());
+        call.reply.bulk((parameter.get)(call.shared, call.engine).as_bytes());
+    }
+    Ok(())
+}
+
+fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    if !call.args.len().is_multiple_of(2) {
+        return Err(Error::WrongArity("config|set".into()));
+    }
+    let mut changes = Vec::new();
+    for i in (2..call.args.len()).step_by(2) {
+        let name = String::from_utf8_lossy(&call.args[i]).to_lowercase();
+        let value = String::from_utf8_lossy(&call.args[i + 1]).into_owned();
+        let Some(parameter) = PARAMETERS.iter().find(|p| p.name == name) else {
+            return Err(Error::Other(
+                format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'").into(),
+            ));
+        };
+        changes.push((parameter.name, parameter.set, value));
+    }
+    for (name, set, value) in changes {
+        let failed = |why: &str| {
+            Error::Other(
+                format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into(),
+            )
+        };
+        let set = set.ok_or_else(|| failed("can't set immutable config"))?;
+        set(call.shared, call.engine, &value).map_err(|why| failed(&why))?;
+    }
+    call.reply.ok();
+    Ok(())
+}
+
+/// A number within its limits, or Redis' refusal.
+fn number<T: TryFrom<i64>>(value: &str, least: i64, most: i64) -> Result<T, String> {
+    parse_integer(value.as_bytes())
+        .filter(|number| (least..=most).contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
+}
+
+fn resetstat(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.shared.observed.reset();
+    let stats = &call.shared.stats;
+    for counter in [&stats.connections_accepted, &stats.bytes_read, &stats.bytes_written] {
+        counter.store(0, Relaxed);
+    }
+    call.engine.commands_count = 0;
+    call.engine.keyspace.reset_counts();
+    call.reply.ok();
+    Ok(())
+}
