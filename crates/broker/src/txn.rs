@@ -3,6 +3,7 @@
 
 mod consumers;
 mod definitions;
+mod departures;
 mod messages;
 mod primitives;
 
@@ -21,12 +22,14 @@ pub struct Txn<'a> {
     pub(crate) broker: &'a mut Broker,
     pub(crate) now_ms: UnixMillis,
     pub(crate) changes: Changes<'a>,
+    /// So many messages may still leave unread in this commit.
+    slice: usize,
 }
 
 impl<'a> Txn<'a> {
     /// A transaction; its changes go to `changes`.
     pub fn new(broker: &'a mut Broker, now_ms: UnixMillis, changes: Changes<'a>) -> Self {
-        Self { broker, now_ms, changes }
+        Self { broker, now_ms, changes, slice: departures::SLICE }
     }
 
     fn vhost_name(&self, vhost: VhostId) -> String {

@@ -37,11 +37,22 @@ impl Txn<'_> {
         }
         let tag: Arc<[u8]> =
             if consume.tag.is_empty() { self.generated(b"amq.ctag-").into() } else { consume.tag.into() };
-        let priority =
-            consume.arguments.find(b"x-priority").and_then(|value| value.as_integer()).unwrap_or(0);
         let vhost_name = self.vhost_name(vhost);
+        let priority = match consume.arguments.find(b"x-priority").map(|value| (value, value.as_integer())) {
+            None => 0,
+            Some((_, Some(priority))) => priority,
+            Some((value, None)) => {
+                return Err(Exception::precondition(format!(
+                    "invalid arg 'x-priority' for queue '{}' in vhost '{vhost_name}': \"expected integer, got {}\"",
+                    shown(consume.queue),
+                    value.type_name()
+                )));
+            }
+        };
         let queue = self.queue_for(vhost, session, consume.queue)?;
-        if queue.consumers.iter().any(|c| c.exclusive) || (exclusive && !queue.consumers.is_empty()) {
+        // Who is the only one cannot be one of several. (RabbitMQ: single active consumer)
+        let alone = exclusive && (queue.meaning.single_active || !queue.consumers.is_empty());
+        if alone || queue.consumers.iter().any(|c| c.exclusive) {
             let text = format!("queue '{}' in vhost '{vhost_name}' in exclusive use", shown(consume.queue));
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
@@ -62,6 +73,7 @@ impl Txn<'_> {
         };
         if let Some(queue) = self.broker.queues.get_mut(&queue_id) {
             queue.consumers.push(consumer);
+            queue.choose_active();
         }
         self.channel(session, channel).consumers.insert(tag.clone(), queue_id);
         self.dispatch(queue_id);
@@ -86,6 +98,7 @@ impl Txn<'_> {
             return;
         }
         queue.turn = 0;
+        queue.choose_active();
         queue.expires_at = queue.meaning.expires_ms.map(|ms| self.now_ms + ms);
         if queue.auto_delete && queue.consumers.is_empty() {
             self.remove_queue(id);
@@ -146,16 +159,24 @@ impl Txn<'_> {
         loop {
             let (channels, owned) = (&self.broker.channels, &self.broker.owned);
             let Some(queue) = self.broker.queues.get_mut(&id) else { return };
-            if queue.consumers.is_empty() || queue.ready_count() == 0 {
+            if queue.consumers.is_empty() || queue.ready.is_empty() {
                 return;
+            }
+            if queue.is_first_expired(self.now_ms) {
+                if !self.expire_first(id) {
+                    return;
+                }
+                continue;
             }
             let has_credit = |c: &Consumer| {
                 owned.get(&c.session).is_none_or(|owned| owned.window_bytes < WINDOW_BYTES)
                     && (c.no_ack || channels.get(&(c.session, c.channel)).is_none_or(Channel::has_credit))
             };
             let Some(next) = queue.next_consumer(has_credit) else { return };
-            let Some(entry) = queue.pop() else { return };
-            let (logged, through) = (queue.is_logged(), queue.delivered_through);
+            let Some(entry) = queue.ready.pop() else { return };
+            let (kept, through) = (queue.keeps(&entry.message), queue.delivered_through);
+            let (seq, message) = (entry.seq, entry.delivered());
+            let size = message.size();
             let consumer = &mut queue.consumers[next];
             let (session, channel, no_ack, consumer_id) =
                 (consumer.session, consumer.channel, consumer.no_ack, consumer.id);
@@ -163,14 +184,13 @@ impl Txn<'_> {
                 channel,
                 consumer_tag: consumer.tag.clone(),
                 queue: id,
-                seq: entry.seq,
+                seq,
                 redelivered: entry.redelivered,
                 no_ack,
-                message: entry.message.clone(),
+                message,
             };
-            let (seq, size) = (entry.seq, entry.message.size());
             if no_ack {
-                self.record_settle(id, logged, &entry);
+                self.record_settle(id, kept, &entry);
             } else {
                 consumer.unacked_count += 1;
                 let held = Unacked { entry, session, channel, consumer: Some(consumer_id) };
@@ -208,10 +228,10 @@ impl Txn<'_> {
         }
         // Back in their places first, so that a queue that goes with its last consumer takes them along.
         for (id, seqs) in &state.holds {
-            let Some(queue) = self.broker.queues.get_mut(id) else { continue };
             for seq in seqs {
+                let Some(queue) = self.broker.queues.get_mut(id) else { break };
                 if let Some(held) = queue.unacked.remove(seq) {
-                    queue.put_back(held.entry);
+                    self.put_back(*id, held.entry);
                 }
             }
         }

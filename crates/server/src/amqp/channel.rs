@@ -1,7 +1,7 @@
 //! One channel: the map from delivery tags to queue entries, and the confirms that wait
 //! for the disk. The queue entries themselves belong to the engine.
 
-use leveret_amqp::{BasicAck, Method};
+use leveret_amqp::{BasicAck, BasicNack, Method};
 use leveret_engine::Position;
 use leveret_engine::broker::QueueId;
 use std::collections::{BTreeMap, VecDeque};
@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, VecDeque};
 struct Confirm {
     position: Position,
     number: u64,
+    /// A full queue did not take it.
+    rejected: bool,
 }
 
 /// The confirm mode of a channel. (RabbitMQ: publisher confirms)
@@ -22,16 +24,23 @@ pub(crate) struct Confirms {
 
 impl Confirms {
     /// The next publish is confirmed once `position` is on disk; 0 waits for nothing.
-    pub(crate) fn push(&mut self, position: Position) {
+    pub(crate) fn push(&mut self, position: Position, rejected: bool) {
         self.published += 1;
-        self.waiting.push_back(Confirm { position, number: self.published });
+        self.waiting.push_back(Confirm { position, number: self.published, rejected });
     }
 
-    /// The highest number that may be confirmed now and how many that are, in order of publishing.
-    pub(crate) fn release(&mut self, synced: Position) -> Option<(u64, usize)> {
-        let ready = self.waiting.iter().take_while(|confirm| confirm.position <= synced).count();
-        let last = self.waiting.drain(..ready).next_back()?;
-        Some((last.number, ready))
+    /// The next confirms that may leave now, in order of publishing: as many as one method tells.
+    fn release(&mut self, synced: Position) -> Option<Method<'static>> {
+        let first = *self.waiting.front()?;
+        let is_told = |confirm: &&Confirm| confirm.position <= synced && confirm.rejected == first.rejected;
+        let count = self.waiting.iter().take_while(is_told).count();
+        let Confirm { number: delivery_tag, rejected, .. } = self.waiting.drain(..count).next_back()?;
+        let multiple = count > 1;
+        Some(if rejected {
+            Method::BasicNack(BasicNack { delivery_tag, multiple, requeue: false })
+        } else {
+            Method::BasicAck(BasicAck { delivery_tag, multiple })
+        })
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -78,10 +87,8 @@ impl Channel {
             out.extend_from_slice(&bytes);
         }
         let released = out.len() - start;
-        if let Some((delivery_tag, count)) =
-            self.confirms.as_mut().and_then(|confirms| confirms.release(synced))
-        {
-            Method::BasicAck(BasicAck { delivery_tag, multiple: count > 1 }).encode(number, out);
+        while let Some(method) = self.confirms.as_mut().and_then(|confirms| confirms.release(synced)) {
+            method.encode(number, out);
         }
         released
     }

@@ -47,7 +47,7 @@ impl AmqpSession {
         }
         let position: Position = if published.durable { engine.position() } else { 0 };
         if let Some(confirms) = self.channels.get_mut(&number).and_then(|channel| channel.confirms.as_mut()) {
-            confirms.push(position);
+            confirms.push(position, published.rejected);
         }
         Ok(())
     }
