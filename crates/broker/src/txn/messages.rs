@@ -92,6 +92,12 @@ impl Txn<'_> {
         Ok(published)
     }
 
+    /// Refuses what `publish` would refuse.
+    pub fn check_publish(&mut self, vhost: VhostId, message: &Message) -> Result<(), Exception> {
+        let mut route = Vec::new();
+        self.route(vhost, message, false, &mut route)
+    }
+
     /// Enqueues in every queue of the route that takes it.
     pub(super) fn deliver(&mut self, route: &[Destination], message: &Arc<Message>) -> Published {
         let mut published = Published { queues: 0, durable: false, rejected: false };

@@ -1,6 +1,7 @@
 //! One channel: the map from delivery tags to queue entries, and the confirms that wait
 //! for the disk. The queue entries themselves belong to the engine.
 
+use crate::amqp::tx::Tx;
 use leveret_amqp::{BasicAck, BasicNack, Method};
 use leveret_engine::Position;
 use leveret_engine::broker::QueueId;
@@ -48,12 +49,17 @@ impl Confirms {
     }
 }
 
+/// A delivery tag and the entry it stands for.
+pub(crate) type Held = (u64, (QueueId, u64));
+
 /// An open channel.
 #[derive(Default)]
 pub(crate) struct Channel {
     /// We have closed it and wait for `channel.close-ok`.
     pub(crate) closing: bool,
     pub(crate) confirms: Option<Confirms>,
+    /// The open transaction of a channel in transaction mode.
+    pub(crate) tx: Option<Box<Tx>>,
     /// The queue that an empty name means. (AMQP 0-9-1 1.7.2.1)
     pub(crate) last_queue: Box<[u8]>,
     /// `basic.qos` for consumers to come.
@@ -107,23 +113,28 @@ impl Channel {
         self.last_tag
     }
 
-    /// The entries that an acknowledgement names, oldest first; `None` is an unknown tag.
-    pub(crate) fn settle(&mut self, tag: u64, multiple: bool) -> Option<Vec<(QueueId, u64)>> {
+    /// What an acknowledgement names, oldest first; `None` is an unknown tag.
+    pub(crate) fn settle(&mut self, tag: u64, multiple: bool) -> Option<Vec<Held>> {
         if !multiple {
-            return self.unacked.remove(&tag).map(|entry| vec![entry]);
+            return self.unacked.remove(&tag).map(|entry| vec![(tag, entry)]);
         }
         if tag == 0 {
-            return Some(std::mem::take(&mut self.unacked).into_values().collect());
+            return Some(std::mem::take(&mut self.unacked).into_iter().collect());
         }
         if !self.unacked.contains_key(&tag) {
             return None;
         }
         let later = self.unacked.split_off(&(tag + 1));
-        Some(std::mem::replace(&mut self.unacked, later).into_values().collect())
+        Some(std::mem::replace(&mut self.unacked, later).into_iter().collect())
+    }
+
+    /// Acknowledgements that were taken back: their tags are there again.
+    pub(crate) fn unsettle(&mut self, held: impl IntoIterator<Item = Held>) {
+        self.unacked.extend(held);
     }
 
     /// Everything unacknowledged, oldest first.
-    pub(crate) fn take_unacked(&mut self) -> Vec<(QueueId, u64)> {
-        std::mem::take(&mut self.unacked).into_values().collect()
+    pub(crate) fn take_unacked(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.unacked).into_iter().collect()
     }
 }
