@@ -4,6 +4,7 @@
 use crate::death::Dead;
 use crate::exchange::{Destination, Exchange, Kind};
 use crate::queue::Queue;
+use crate::txn::Replies;
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -59,6 +60,8 @@ pub(crate) struct Channel {
     pub(crate) unacked_count: usize,
     /// Its consumers.
     pub(crate) consumers: Map<Arc<[u8]>, QueueId>,
+    /// Who gets what is sent to its address.
+    pub(crate) replies: Option<Box<Replies>>,
     /// Which entries of which queue it holds.
     pub(crate) holds: Vec<(QueueId, Seqs)>,
 }

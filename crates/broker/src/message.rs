@@ -1,6 +1,7 @@
 //! A message as it was published, shared by all queues that hold it: one allocation for everything it consists of.
 
 use crate::Exception;
+use crate::txn::REPLY_TO;
 use leveret_amqp::{Properties, PropertyValues, ReplyCode, Table, TableBuf, Value};
 use smallvec::SmallVec;
 
@@ -17,6 +18,8 @@ pub struct Message {
     has_headers: bool,
     /// It has come through a dead letter exchange: its header `x-death` is ours, not its publisher's.
     pub(crate) died: bool,
+    /// Its publisher wants replies on the channel itself.
+    wants_reply: bool,
     /// 0 without.
     pub(crate) priority: u8,
     properties_len: u32,
@@ -55,6 +58,12 @@ impl Message {
     pub fn properties(&self) -> &[u8] {
         let names = usize::from(self.exchange_len) + usize::from(self.routing_key_len);
         self.part(names, self.properties_len as usize)
+    }
+
+    /// True when it must get the address of its publisher's channel. (RabbitMQ: direct reply-to)
+    #[inline]
+    pub fn wants_reply(&self) -> bool {
+        self.wants_reply
     }
 
     /// The headers; empty without.
@@ -209,6 +218,7 @@ impl MessageParts {
         let persistent = parsed.delivery_mode() == Some(2);
         let has_headers = parsed.headers().is_some_and(|headers| !headers.is_empty());
         let ttl_ms = parsed.expiration().map(expiration).transpose()?;
+        let wants_reply = parsed.reply_to() == Some(REPLY_TO);
         let priority = parsed.priority().unwrap_or(0);
         Ok(Message {
             bytes: bytes.into_boxed_slice(),
@@ -217,6 +227,7 @@ impl MessageParts {
             persistent,
             has_headers,
             died: false,
+            wants_reply,
             priority,
             properties_len,
             ttl_ms,

@@ -6,10 +6,12 @@ mod definitions;
 mod departures;
 mod messages;
 mod primitives;
+mod replies;
 
 pub use consumers::Consume;
 pub use definitions::{Declared, ExchangeDeclare, QueueDeclare};
 pub use messages::{Delivery, How, Published};
+pub(crate) use replies::{REPLY_TO, Replies};
 
 use crate::exception::{Exception, shown};
 use crate::queue::Queue;

@@ -1,6 +1,6 @@
 //! Consumers: who gets the next message, and what happens when they go.
 
-use super::Txn;
+use super::{REPLY_TO, Txn};
 use crate::broker::{Broker, Channel, Event, WINDOW_BYTES};
 use crate::exception::{Exception, shown};
 use crate::queue::{Consumer, Unacked};
@@ -31,9 +31,16 @@ impl Txn<'_> {
     pub fn consume(&mut self, vhost: VhostId, consume: &Consume<'_>) -> Result<Arc<[u8]>, Exception> {
         let Consume { session, channel, no_ack, exclusive, prefetch, .. } = *consume;
         let state = self.broker.channels.get(&(session, channel));
-        if state.is_some_and(|state| state.consumers.contains_key(consume.tag)) {
+        let is_taken = |state: &Channel| {
+            let of_replies = state.replies.as_ref().is_some_and(|replies| *replies.tag == *consume.tag);
+            of_replies || state.consumers.contains_key(consume.tag)
+        };
+        if state.is_some_and(is_taken) && !consume.tag.is_empty() {
             let text = format!("attempt to reuse consumer tag '{}'", shown(consume.tag));
             return Err(Exception::new(ReplyCode::NotAllowed, text));
+        }
+        if consume.queue == REPLY_TO {
+            return self.consume_replies(consume);
         }
         let tag: Arc<[u8]> =
             if consume.tag.is_empty() { self.generated(b"amq.ctag-").into() } else { consume.tag.into() };
@@ -83,6 +90,9 @@ impl Txn<'_> {
     /// Unsubscribes; what the consumer holds stays with the channel. (AMQP 0-9-1 1.8.3.5)
     pub fn cancel(&mut self, session: SessionId, channel: u16, tag: &[u8]) {
         let Some(state) = self.broker.channels.get_mut(&(session, channel)) else { return };
+        if state.replies.as_ref().is_some_and(|replies| *replies.tag == *tag) {
+            state.replies = None;
+        }
         if let Some(id) = state.consumers.remove(tag) {
             self.remove_consumer(id, |c| c.session == session && c.channel == channel && *c.tag == *tag);
             self.serve(vec![id]);
@@ -106,7 +116,7 @@ impl Txn<'_> {
     }
 
     /// The channel, from its first use on.
-    fn channel(&mut self, session: SessionId, channel: u16) -> &mut Channel {
+    pub(super) fn channel(&mut self, session: SessionId, channel: u16) -> &mut Channel {
         let Broker { channels, owned, .. } = &mut *self.broker;
         channels.entry((session, channel)).or_insert_with(|| {
             owned.entry(session).or_default().channels.push(channel);

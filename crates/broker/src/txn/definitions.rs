@@ -147,6 +147,9 @@ impl Txn<'_> {
         session: SessionId,
         declare: &QueueDeclare<'_>,
     ) -> Result<Declared, Exception> {
+        if let Some(replies) = self.declare_replies(declare.name, &self.vhost_name(vhost)) {
+            return replies;
+        }
         if declare.passive {
             return self.queue_for(vhost, session, declare.name).map(declared);
         }

@@ -87,7 +87,11 @@ impl Txn<'_> {
             return Err(exception);
         }
         let stripped = message.without_bcc().map(Arc::new);
-        let published = self.deliver(&route, stripped.as_ref().unwrap_or(message));
+        let message = stripped.as_ref().unwrap_or(message);
+        let mut published = self.deliver(&route, message);
+        if route.is_empty() && message.exchange().is_empty() && self.deliver_reply(message) {
+            published.queues = 1;
+        }
         self.broker.route = route;
         Ok(published)
     }

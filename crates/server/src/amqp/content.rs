@@ -20,6 +20,11 @@ impl AmqpSession {
     ) -> Outcome {
         let vhost =
             self.vhost.ok_or_else(|| Failure::connection(ReplyCode::CommandInvalid, "no vhost is open"))?;
+        let addressed = match message.wants_reply() && self.is_open(number) {
+            true => Some(engine.on_broker(|txn| txn.address_reply(self.id, number, message))?),
+            false => None,
+        };
+        let message = addressed.as_ref().unwrap_or(message);
         match self.channels.get(&number) {
             Some(channel) if channel.closing => return Ok(()),
             Some(channel) if channel.tx.is_some() => {
