@@ -1,29 +1,100 @@
 //! The arguments of queues and exchanges: checked in RabbitMQ's words, kept as they came. What is not built yet is
 //! refused by name; an unknown argument is kept and means nothing, as in RabbitMQ.
 
+use crate::death::DeadLetters;
 use crate::exception::{Exception, shown};
 use crate::exchange::ALTERNATE_EXCHANGE;
+use crate::message::EXPIRY_MAX_MS;
+use crate::txn::QueueDeclare;
 use leveret_amqp::{Table, Value};
+use std::sync::Arc;
 
-/// What a queue's arguments mean.
+/// What keeps a queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct QueueArguments {
-    pub(crate) ttl_ms: Option<u64>,
-    pub(crate) expires_ms: Option<u64>,
+pub(crate) enum QueueType {
+    #[default]
+    Classic,
+    Quorum,
 }
 
-/// Arguments with a meaning in RabbitMQ that has no code here yet.
-const NOT_BUILT: &[&str] = &[
+/// What happens to a message that is one too many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// The first of the queue goes.
+    #[default]
+    DropHead,
+    /// It is not taken, and its publisher hears of it.
+    Reject,
+    /// Likewise, and it goes to the dead letter exchange.
+    RejectDeadLetter,
+}
+
+/// What a queue's arguments mean.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct QueueArguments {
+    pub(crate) kind: QueueType,
+    pub(crate) ttl_ms: Option<u64>,
+    pub(crate) expires_ms: Option<u64>,
+    pub(crate) length_max: Option<u64>,
+    /// Bytes of bodies.
+    pub(crate) bytes_max: Option<u64>,
+    pub(crate) overflow: Overflow,
+    pub(crate) dead_letters: Option<Arc<DeadLetters>>,
+    pub(crate) priority_max: u8,
+    pub(crate) single_active: bool,
+    /// How often a message may come back; `None` is ever again.
+    pub(crate) delivery_limit: Option<u32>,
+}
+
+impl QueueArguments {
+    /// True when a message may be one too many.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.length_max.is_some() || self.bytes_max.is_some()
+    }
+}
+
+/// Of the arguments that have a meaning for some type of queue, those that have one for classic queues.
+const CLASSIC: &[&str] = &[
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-expires",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-message-ttl",
+    "x-overflow",
+    "x-queue-leader-locator",
+    "x-queue-master-locator",
+    "x-queue-mode",
+    "x-queue-type",
+    "x-queue-version",
+    "x-single-active-consumer",
+];
+
+/// Likewise, for quorum queues.
+const QUORUM: &[&str] = &[
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
     "x-dead-letter-strategy",
     "x-delivery-limit",
+    "x-expires",
     "x-max-length",
     "x-max-length-bytes",
-    "x-max-priority",
+    "x-message-ttl",
     "x-overflow",
+    "x-queue-leader-locator",
+    "x-queue-type",
+    "x-quorum-initial-group-size",
+    "x-quorum-target-group-size",
     "x-single-active-consumer",
 ];
+
+/// Likewise, for streams alone.
+const STREAM: &[&str] =
+    &["x-initial-cluster-size", "x-max-age", "x-stream-filter-size-bytes", "x-stream-max-segment-size-bytes"];
+
+/// How often a message of a quorum queue may come back if nothing is said. (RabbitMQ: DEFAULT_DELIVERY_LIMIT)
+const DELIVERY_LIMIT: u32 = 20;
 
 /// Refuses what an exchange cannot mean by its arguments.
 pub(crate) fn exchange_arguments(
@@ -41,60 +112,143 @@ pub(crate) fn exchange_arguments(
     }
 }
 
+/// Refuses what a queue cannot mean by its arguments.
 pub(crate) fn queue_arguments(
     vhost: &[u8],
     queue: &[u8],
     arguments: Table<'_>,
 ) -> Result<QueueArguments, Exception> {
-    let mut meaning = QueueArguments::default();
-    let refuse = |name: &[u8], why: &str| {
-        let (name, queue, vhost) = (shown(name), shown(queue), shown(vhost));
-        Exception::precondition(format!("invalid arg '{name}' for queue '{queue}' in vhost '{vhost}': {why}"))
+    let refuse = |name: &str, why: &str| {
+        let (queue, vhost) = (shown(queue), shown(vhost));
+        Exception::precondition(format!("invalid arg '{name}' for queue '{queue}' in vhost '{vhost}'{why}"))
     };
+    let kind = match arguments.find(b"x-queue-type").map(|value| (value, value.as_longstr())) {
+        None | Some((_, Some(b"classic"))) => QueueType::Classic,
+        Some((_, Some(b"quorum"))) => QueueType::Quorum,
+        Some((_, Some(b"stream"))) => return Err(Exception::not_built("queue type 'stream'")),
+        Some((_, Some(other))) => {
+            let why = format!(": \"unsupported queue type '{}'\"", shown(other));
+            return Err(refuse("x-queue-type", &why));
+        }
+        Some((value, None)) => {
+            let why = format!(": \"expected string, got {}\"", value.type_name());
+            return Err(refuse("x-queue-type", &why));
+        }
+    };
+    let mut meaning = QueueArguments { kind, ..QueueArguments::default() };
+    let (known, type_name) = match kind {
+        QueueType::Classic => (CLASSIC, "rabbit_classic_queue"),
+        QueueType::Quorum => {
+            meaning.delivery_limit = Some(DELIVERY_LIMIT);
+            (QUORUM, "rabbit_quorum_queue")
+        }
+    };
+    let (mut exchange, mut routing_key) = (None, None);
     for (name, value) in arguments.iter() {
-        let integer = |value: Value<'_>| {
-            value
-                .as_integer()
-                .ok_or_else(|| refuse(name, &format!("\"expected integer, got {}\"", value.type_name())))
+        let Ok(name) = std::str::from_utf8(name) else { continue };
+        let wrong_type = |wanted: &str| -> Result<(), Exception> {
+            Err(refuse(name, &format!(": \"expected {wanted}, got {}\"", value.type_name())))
         };
+        let string = || match value.as_longstr() {
+            None => wrong_type("string").map(|()| &b""[..]),
+            Some(text) if text.len() > 255 => Err(refuse(name, ": \"longer than 255 bytes\"")),
+            Some(text) => Ok(text),
+        };
+        let number = |max: i64, too_large: &str| match value.as_integer() {
+            None => wrong_type("integer").map(|()| 0),
+            Some(number) if number < 0 => Err(refuse(name, &format!(": {{value_negative,{number}}}"))),
+            Some(number) if number > max => Err(refuse(name, &format!(": {{{too_large},{number}}}"))),
+            Some(number) => Ok(number as u64),
+        };
+        let meant_by = |types: &[&str]| types.contains(&name);
+        if !meant_by(known) && (meant_by(CLASSIC) || meant_by(QUORUM) || meant_by(STREAM)) {
+            return Err(refuse(name, &format!(" of queue type {type_name}")));
+        }
         match name {
-            b"x-message-ttl" => match integer(value)? {
-                ttl if ttl < 0 => return Err(refuse(name, &format!("{{value_negative,{ttl}}}"))),
-                ttl => meaning.ttl_ms = Some(ttl as u64),
+            "x-message-ttl" => meaning.ttl_ms = Some(number(EXPIRY_MAX_MS, "value_too_big")?),
+            "x-expires" => match number(EXPIRY_MAX_MS, "value_too_big")? {
+                0 => return Err(refuse(name, ": {value_zero,0}")),
+                expires => meaning.expires_ms = Some(expires),
             },
-            b"x-expires" => match integer(value)? {
-                expires if expires < 0 => return Err(refuse(name, &format!("{{value_negative,{expires}}}"))),
-                0 => return Err(refuse(name, "{value_zero,0}")),
-                expires => meaning.expires_ms = Some(expires as u64),
-            },
-            b"x-queue-type" => match value.as_longstr() {
-                Some(b"classic") => {}
-                Some(kind @ (b"quorum" | b"stream")) => {
-                    return Err(Exception::not_built(&format!("queue type '{}'", shown(kind))));
+            "x-max-length" => meaning.length_max = Some(number(i64::MAX, "")?),
+            "x-max-length-bytes" => meaning.bytes_max = Some(number(i64::MAX, "")?),
+            "x-max-priority" => meaning.priority_max = number(255, "max_value_exceeded")? as u8,
+            "x-overflow" => {
+                meaning.overflow = match (string()?, kind) {
+                    (b"drop-head", _) => Overflow::DropHead,
+                    (b"reject-publish", _) => Overflow::Reject,
+                    (b"reject-publish-dlx", QueueType::Classic) => Overflow::RejectDeadLetter,
+                    (_, _) => return Err(refuse(name, ": invalid_overflow")),
                 }
-                Some(kind) => {
-                    return Err(refuse(name, &format!("\"unsupported queue type '{}'\"", shown(kind))));
-                }
-                None => return Err(refuse(name, &format!("\"expected string, got {}\"", value.type_name()))),
-            },
-            name if NOT_BUILT.iter().any(|not_built| not_built.as_bytes() == name) => {
-                return Err(Exception::not_built(&format!("queue argument '{}'", shown(name))));
             }
+            "x-dead-letter-exchange" => exchange = Some(string()?),
+            "x-dead-letter-routing-key" => routing_key = Some(string()?),
+            // Both are the same here: a letter and its leaving are one commit.
+            "x-dead-letter-strategy" => match string()? {
+                b"at-most-once" | b"at-least-once" => {}
+                _ => return Err(refuse(name, ": invalid_dlx_strategy")),
+            },
+            "x-delivery-limit" => match value.as_integer() {
+                None => wrong_type("integer")?,
+                // -1 is none. (RabbitMQ: delivery limits)
+                Some(limit) => meaning.delivery_limit = u32::try_from(limit).ok(),
+            },
+            "x-single-active-consumer" => match value.as_bool() {
+                None => wrong_type("bool")?,
+                Some(single_active) => meaning.single_active = single_active,
+            },
             _ => {}
         }
     }
+    meaning.dead_letters = match (exchange, routing_key) {
+        (None, Some(_)) => {
+            return Err(refuse("x-dead-letter-routing-key", ": routing_key_but_no_dlx_defined"));
+        }
+        (None, None) => None,
+        (Some(exchange), key) => {
+            Some(Arc::new(DeadLetters { exchange: exchange.into(), routing_key: key.map(Box::from) }))
+        }
+    };
     Ok(meaning)
 }
 
+/// Refuses a quorum queue that could go with a connection or have no name of its own.
+pub(crate) fn queue_properties(vhost: &str, declare: &QueueDeclare<'_>) -> Result<(), Exception> {
+    if declare.arguments.find(b"x-queue-type").and_then(|value| value.as_longstr()) != Some(b"quorum") {
+        return Ok(());
+    }
+    let QueueDeclare { name, durable, exclusive, auto_delete, .. } = *declare;
+    if name.is_empty() {
+        let text = "Cannot declare a server-named queue for type rabbit_quorum_queue";
+        return Err(Exception::precondition(text));
+    }
+    for (wrong, property) in
+        [(!durable, "non-durable"), (auto_delete, "auto-delete"), (exclusive, "exclusive-owner")]
+    {
+        if wrong {
+            let queue = shown(name);
+            return Err(Exception::precondition(format!(
+                "invalid property '{property}' for queue '{queue}' in vhost '{vhost}'"
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a second declaration whose arguments differ. (RabbitMQ: `rabbit_misc:assert_args_equivalence`)
-pub(crate) fn check_equivalence(
+pub(crate) fn check_equivalence<'a>(
     what: &str,
-    old: Table<'_>,
-    new: Table<'_>,
+    old: Table<'a>,
+    new: Table<'a>,
     names: &[&str],
 ) -> Result<(), Exception> {
     for name in names {
-        let text = match (old.find(name.as_bytes()), new.find(name.as_bytes())) {
+        // To say nothing is to ask for a classic queue.
+        let find = |table: Table<'a>| {
+            let value = table.find(name.as_bytes());
+            value.filter(|value| *name != "x-queue-type" || value.as_longstr() != Some(b"classic"))
+        };
+        let text = match (find(old), find(new)) {
             (None, None) => continue,
             (Some(old), Some(new)) if old == new => continue,
             (Some(old), Some(new)) => format!("received '{}' but current is '{}'", plain(new), plain(old)),
@@ -124,7 +278,20 @@ fn plain(value: Value<'_>) -> String {
 }
 
 /// The arguments of queues that must agree.
-pub(crate) const QUEUE_EQUIVALENT: &[&str] = &["x-message-ttl", "x-expires", "x-queue-type"];
+pub(crate) const QUEUE_EQUIVALENT: &[&str] = &[
+    "x-expires",
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-overflow",
+    "x-max-priority",
+    "x-delivery-limit",
+    "x-single-active-consumer",
+    "x-queue-type",
+];
 
 /// The arguments of exchanges that must agree.
 pub(crate) const EXCHANGE_EQUIVALENT: &[&str] = &[ALTERNATE_EXCHANGE];

@@ -1,11 +1,13 @@
 //! The state: vhosts, exchanges, queues, and what must reach sessions. Numbers of vhosts, exchanges and queues are
 //! assigned by changes and never used twice.
 
+use crate::death::Dead;
 use crate::exchange::{Destination, Exchange, Kind};
 use crate::queue::Queue;
+use crate::txn::Replies;
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
@@ -58,6 +60,8 @@ pub(crate) struct Channel {
     pub(crate) unacked_count: usize,
     /// Its consumers.
     pub(crate) consumers: Map<Arc<[u8]>, QueueId>,
+    /// Who gets what is sent to its address.
+    pub(crate) replies: Option<Box<Replies>>,
     /// Which entries of which queue it holds.
     pub(crate) holds: Vec<(QueueId, Seqs)>,
 }
@@ -100,6 +104,10 @@ pub struct Broker {
     pub garbage: Garbage,
     /// When each queue has something due.
     pub(crate) due: BTreeSet<(UnixMillis, QueueId)>,
+    /// Queues that hold more than they may.
+    pub(crate) crowded: Vec<QueueId>,
+    /// What has left its queue for the dead letter exchange in this commit, and goes there before it ends.
+    pub(crate) dead: VecDeque<Dead>,
     /// The message that the changes being replayed speak of.
     pub(crate) replaying: Option<Arc<Message>>,
     pub(crate) rng: fastrand::Rng,
@@ -130,6 +138,8 @@ impl Broker {
             last_consumer: 0,
             garbage: Garbage::default(),
             due: BTreeSet::new(),
+            crowded: Vec::new(),
+            dead: VecDeque::new(),
             replaying: None,
             rng: fastrand::Rng::with_seed(seed),
             route: Vec::new(),
@@ -171,13 +181,16 @@ impl Broker {
 
     /// When a message or queue is due to leave.
     pub fn next_deadline(&self) -> Option<UnixMillis> {
+        if !self.crowded.is_empty() {
+            return Some(0);
+        }
         self.due.first().map(|(at, _)| *at)
     }
 
     /// Notes when a queue has something due, after it has changed.
     pub(crate) fn note_due(&mut self, id: QueueId) {
         if let Some(queue) = self.queues.get(&id) {
-            let message = queue.deadlines.first().map(|(at, _)| *at);
+            let message = queue.ready.next_deadline().map(|(at, _)| at);
             if let Some(at) = message.into_iter().chain(queue.expires_at).min() {
                 self.due.insert((at, id));
             }
@@ -190,7 +203,7 @@ impl Broker {
         [
             self.queues.len(),
             self.exchanges.len(),
-            sum(Queue::ready_count),
+            sum(|queue| queue.ready.len()),
             sum(|queue| queue.unacked.len()),
             sum(|queue| queue.consumers.len()),
         ]
@@ -203,14 +216,22 @@ impl Broker {
         for id in ids {
             if let Some(queue) = self.queues.get_mut(&id) {
                 let through = queue.delivered_through;
-                queue
-                    .ready
-                    .iter_mut()
-                    .take_while(|entry| entry.seq <= through)
-                    .for_each(|entry| entry.redelivered = true);
+                for entry in queue.ready.iter_mut().filter(|entry| entry.seq <= through || entry.returns > 0)
+                {
+                    entry.redelivered = true;
+                }
                 queue.expires_at = queue.meaning.expires_ms.map(|ms| now_ms + ms);
             }
             self.note_due(id);
+            self.crowd(id);
+        }
+    }
+
+    /// Notes a queue that holds more than it may.
+    #[inline]
+    pub(crate) fn crowd(&mut self, id: QueueId) {
+        if self.queues.get(&id).is_some_and(Queue::is_overfull) {
+            self.crowded.push(id);
         }
     }
 
@@ -241,11 +262,11 @@ impl Broker {
             hasher.write_u32(queue.id.0);
             hasher.write(&queue.name);
             let unacked = queue.unacked.values().map(|unacked| &unacked.entry);
-            let mut entries: Vec<_> =
-                queue.ready.iter().chain(queue.returned.values()).chain(unacked).collect();
+            let mut entries: Vec<_> = queue.ready.iter().chain(unacked).collect();
             entries.sort_by_key(|entry| entry.seq);
-            for entry in entries.into_iter().filter(|entry| entry.message.persistent) {
+            for entry in entries.into_iter().filter(|entry| queue.keeps(&entry.message)) {
                 hasher.write_u64(entry.seq);
+                hasher.write_u32(entry.returns);
                 hasher.write_u64(entry.deadline);
                 hasher.write(entry.message.routing_key());
                 hasher.write(entry.message.properties());

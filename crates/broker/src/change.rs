@@ -21,6 +21,8 @@ const ENQUEUE: u8 = 0x47;
 const SETTLE: u8 = 0x48;
 const DELIVERED_THROUGH: u8 = 0x49;
 const PURGE: u8 = 0x4a;
+const LETTER: u8 = 0x4b;
+const RETURNED: u8 = 0x4c;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
@@ -68,6 +70,12 @@ pub(crate) enum Change<'a> {
         queue: QueueId,
         seq: u64,
     },
+    /// An entry of a queue that counts has come back so often.
+    Returned {
+        queue: QueueId,
+        seq: u64,
+        returns: u32,
+    },
     /// Every entry up to `through` leaves but those kept, which are in order.
     Purge {
         queue: QueueId,
@@ -98,7 +106,7 @@ impl Change<'_> {
             Change::Bind { source, binding } => record_binding(out, BIND, *source, binding),
             Change::Unbind { source, binding } => record_binding(out, UNBIND, *source, binding),
             Change::Message(message) => {
-                out.push(MESSAGE);
+                out.push(if message.died { LETTER } else { MESSAGE });
                 strings(
                     out,
                     &[message.exchange(), message.routing_key(), message.properties(), message.body()],
@@ -110,6 +118,9 @@ impl Change<'_> {
             Change::Settle { queue, seq } => numbers(out, SETTLE, &[queue.0.into(), *seq]),
             Change::DeliveredThrough { queue, seq } => {
                 numbers(out, DELIVERED_THROUGH, &[queue.0.into(), *seq]);
+            }
+            Change::Returned { queue, seq, returns } => {
+                numbers(out, RETURNED, &[queue.0.into(), *seq, (*returns).into()]);
             }
             Change::Purge { queue, through, kept } => {
                 numbers(out, PURGE, &[queue.0.into(), *through, kept.len() as u64]);
@@ -191,10 +202,12 @@ impl Broker {
                 let (source, binding) = read_binding(fields)?;
                 txn.remove_binding(source, &binding);
             }
-            MESSAGE => {
+            MESSAGE | LETTER => {
                 let (exchange, routing_key) = (short(fields)?, short(fields)?);
                 let (properties, body) = (fields.bytes()?, fields.bytes()?);
-                let message = Message::new(exchange, routing_key, properties, body).map_err(|_| Malformed)?;
+                let mut message =
+                    Message::new(exchange, routing_key, properties, body).map_err(|_| Malformed)?;
+                message.died = tag == LETTER;
                 self.replaying = Some(Arc::new(message));
                 return Ok(());
             }
@@ -210,6 +223,10 @@ impl Broker {
             DELIVERED_THROUGH => {
                 let (queue, seq) = (QueueId(id(fields)?), seq(fields)?);
                 txn.deliver_through(queue, seq);
+            }
+            RETURNED => {
+                let (queue, seq, returns) = (QueueId(id(fields)?), seq(fields)?, fields.varint32()?);
+                txn.count_returns(queue, seq, returns);
             }
             PURGE => {
                 let (queue, through) = (QueueId(id(fields)?), seq(fields)?);

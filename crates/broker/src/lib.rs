@@ -5,6 +5,8 @@
 mod arguments;
 mod broker;
 mod change;
+mod death;
+mod entries;
 mod exception;
 mod exchange;
 mod message;

@@ -1,6 +1,7 @@
 //! A message as it was published, shared by all queues that hold it: one allocation for everything it consists of.
 
 use crate::Exception;
+use crate::txn::REPLY_TO;
 use leveret_amqp::{Properties, PropertyValues, ReplyCode, Table, TableBuf, Value};
 use smallvec::SmallVec;
 
@@ -15,6 +16,12 @@ pub struct Message {
     pub persistent: bool,
     /// Most have none, and are then asked nothing about them.
     has_headers: bool,
+    /// It has come through a dead letter exchange: its header `x-death` is ours, not its publisher's.
+    pub(crate) died: bool,
+    /// Its publisher wants replies on the channel itself.
+    wants_reply: bool,
+    /// 0 without.
+    pub(crate) priority: u8,
     properties_len: u32,
     /// `expiration`, in milliseconds.
     pub ttl_ms: Option<u64>,
@@ -53,6 +60,12 @@ impl Message {
         self.part(names, self.properties_len as usize)
     }
 
+    /// True when it must get the address of its publisher's channel. (RabbitMQ: direct reply-to)
+    #[inline]
+    pub fn wants_reply(&self) -> bool {
+        self.wants_reply
+    }
+
     /// The headers; empty without.
     #[inline]
     pub(crate) fn headers(&self) -> Table<'_> {
@@ -60,6 +73,35 @@ impl Message {
             return Table::default();
         }
         Properties::from_validated(self.properties()).headers().unwrap_or_default()
+    }
+
+    /// The same message under other names, with other properties.
+    pub(crate) fn rewritten(
+        &self,
+        exchange: &[u8],
+        routing_key: &[u8],
+        values: &PropertyValues<'_>,
+    ) -> Message {
+        let mut properties = Vec::new();
+        values.encode(&mut properties);
+        let message = Message::new(exchange, routing_key, &properties, self.body());
+        let message = message.expect("properties that were checked are right in other company, too");
+        Message { died: self.died, ..message }
+    }
+
+    /// Its properties taken apart.
+    pub(crate) fn values(&self) -> PropertyValues<'_> {
+        PropertyValues::from(Properties::from_validated(self.properties()))
+    }
+
+    /// The message with two headers that tell how often it came back. (RabbitMQ: x-delivery-count, x-acquired-count)
+    pub(crate) fn with_returns(&self, returns: u32) -> Message {
+        let mut headers = TableBuf::from(self.headers());
+        for name in ["x-delivery-count", "x-acquired-count"] {
+            headers.set(name.as_bytes(), Value::Long(returns.into()));
+        }
+        let values = PropertyValues { headers: Some(headers.as_table()), ..self.values() };
+        self.rewritten(self.exchange(), self.routing_key(), &values)
     }
 
     /// The routing keys of the headers `CC` and `BCC`. (RabbitMQ: sender-selected distribution)
@@ -96,7 +138,7 @@ impl Message {
         self.headers().find(BCC)?;
         let mut headers = TableBuf::from(self.headers());
         headers.remove(BCC);
-        let mut values = PropertyValues::from(Properties::from_validated(self.properties()));
+        let mut values = self.values();
         values.headers = Some(headers.as_table());
         let mut properties = Vec::new();
         values.encode(&mut properties);
@@ -176,10 +218,25 @@ impl MessageParts {
         let persistent = parsed.delivery_mode() == Some(2);
         let has_headers = parsed.headers().is_some_and(|headers| !headers.is_empty());
         let ttl_ms = parsed.expiration().map(expiration).transpose()?;
-        let bytes = bytes.into_boxed_slice();
-        Ok(Message { bytes, exchange_len, routing_key_len, persistent, has_headers, properties_len, ttl_ms })
+        let wants_reply = parsed.reply_to() == Some(REPLY_TO);
+        let priority = parsed.priority().unwrap_or(0);
+        Ok(Message {
+            bytes: bytes.into_boxed_slice(),
+            exchange_len,
+            routing_key_len,
+            persistent,
+            has_headers,
+            died: false,
+            wants_reply,
+            priority,
+            properties_len,
+            ttl_ms,
+        })
     }
 }
+
+/// The longest time that a message or queue may be given, in milliseconds: 49 days. (RabbitMQ: MAX_EXPIRY_TIMER)
+pub(crate) const EXPIRY_MAX_MS: i64 = 0xffff_ffff;
 
 /// Routing keys that nobody sees.
 const BCC: &[u8] = b"BCC";
@@ -192,6 +249,9 @@ fn expiration(text: &[u8]) -> Result<u64, Exception> {
     let shown = String::from_utf8_lossy(text);
     let number: Option<i64> = shown.parse().ok();
     match number {
+        Some(number) if number > EXPIRY_MAX_MS => {
+            Err(Exception::precondition(format!("invalid expiration '{shown}': {{value_too_big,{number}}}")))
+        }
         Some(number) if number >= 0 => Ok(number as u64),
         Some(number) => {
             Err(Exception::precondition(format!("invalid expiration '{shown}': {{value_negative,{number}}}")))

@@ -1,20 +1,11 @@
 //! One queue: entries in order of their numbers, the ones handed out, and the consumers. An entry's number is its
 //! place: what comes back goes back there.
 
-use crate::arguments::QueueArguments;
+use crate::arguments::{Overflow, QueueArguments, QueueType};
+use crate::entries::{Entries, Entry};
 use crate::{ExchangeId, Message, QueueId, SessionId, UnixMillis, VhostId};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-
-/// A message in a queue.
-#[derive(Clone)]
-pub(crate) struct Entry {
-    pub(crate) seq: u64,
-    pub(crate) message: Arc<Message>,
-    pub(crate) redelivered: bool,
-    /// When it leaves unread; 0 is never.
-    pub(crate) deadline: UnixMillis,
-}
 
 /// Who holds an entry.
 pub(crate) struct Unacked {
@@ -40,8 +31,12 @@ pub(crate) struct Consumer {
     pub(crate) unacked_count: usize,
 }
 
-/// Ready entries, those that came back, and the deadlines of both.
-pub(crate) type Ready = (VecDeque<Entry>, BTreeMap<u64, Entry>, BTreeSet<(UnixMillis, u64)>);
+impl Consumer {
+    /// True unless its own limit is reached.
+    fn is_free(&self) -> bool {
+        self.no_ack || self.prefetch == 0 || self.unacked_count < self.prefetch as usize
+    }
+}
 
 /// One queue.
 pub(crate) struct Queue {
@@ -54,9 +49,8 @@ pub(crate) struct Queue {
     pub(crate) auto_delete: bool,
     pub(crate) arguments: Box<[u8]>,
     pub(crate) meaning: QueueArguments,
-    pub(crate) ready: VecDeque<Entry>,
-    /// Entries that came back, by number.
-    pub(crate) returned: BTreeMap<u64, Entry>,
+    /// What nobody holds.
+    pub(crate) ready: Entries,
     pub(crate) unacked: HashMap<u64, Unacked, foldhash::fast::FixedState>,
     pub(crate) next_seq: u64,
     /// Entries up to this number may have been delivered before a restart; recorded ahead.
@@ -64,8 +58,8 @@ pub(crate) struct Queue {
     pub(crate) consumers: Vec<Consumer>,
     /// Whose turn it is.
     pub(crate) turn: usize,
-    /// When entries leave, and which.
-    pub(crate) deadlines: BTreeSet<(UnixMillis, u64)>,
+    /// The only one that is served, of a queue with a single active consumer.
+    pub(crate) active: Option<u64>,
     /// When the queue goes, while nobody uses it.
     pub(crate) expires_at: Option<UnixMillis>,
     /// The exchanges that have bindings to it.
@@ -77,76 +71,54 @@ impl Queue {
         self.durable && self.exclusive.is_none()
     }
 
-    pub(crate) fn ready_count(&self) -> usize {
-        self.ready.len() + self.returned.len()
+    /// Whether the log has such a message of this queue. (RabbitMQ: quorum queues keep transient ones, too)
+    pub(crate) fn keeps(&self, message: &Message) -> bool {
+        self.is_logged() && (message.persistent || self.meaning.kind == QueueType::Quorum)
     }
 
-    /// The first entry, taken out.
-    pub(crate) fn pop(&mut self) -> Option<Entry> {
-        let from_returned = match (self.returned.first_key_value(), self.ready.front()) {
-            (Some((seq, _)), Some(entry)) => *seq < entry.seq,
-            (Some(_), None) => true,
-            (None, _) => false,
-        };
-        let entry = if from_returned {
-            self.returned.pop_first().map(|(_, entry)| entry)
-        } else {
-            self.ready.pop_front()
-        }?;
-        if entry.deadline != 0 {
-            self.deadlines.remove(&(entry.deadline, entry.seq));
+    /// True when one more body of that size does not fit.
+    pub(crate) fn would_overflow(&self, bytes: usize) -> bool {
+        let meaning = &self.meaning;
+        meaning.length_max.is_some_and(|max| self.ready.len() as u64 >= max)
+            || meaning.bytes_max.is_some_and(|max| self.ready.bytes() + bytes as u64 > max)
+    }
+
+    /// True when its head must go.
+    pub(crate) fn is_overfull(&self) -> bool {
+        let meaning = &self.meaning;
+        meaning.overflow == Overflow::DropHead
+            && !self.ready.is_empty()
+            && (meaning.length_max.is_some_and(|max| self.ready.len() as u64 > max)
+                || meaning.bytes_max.is_some_and(|max| self.ready.bytes() > max))
+    }
+
+    /// True when its first entry's time is over. One whose time is up this very moment may still be had.
+    pub(crate) fn is_first_expired(&self, now_ms: UnixMillis) -> bool {
+        self.ready.next_deadline().is_some_and(|(at, _)| at < now_ms)
+            && self.ready.first().is_some_and(|entry| entry.deadline != 0 && entry.deadline < now_ms)
+    }
+
+    /// Chooses who is served, if it is one only.
+    pub(crate) fn choose_active(&mut self) {
+        if self.meaning.single_active {
+            self.active_consumer();
         }
-        Some(entry)
-    }
-
-    pub(crate) fn push(&mut self, entry: Entry) {
-        if entry.deadline != 0 {
-            self.deadlines.insert((entry.deadline, entry.seq));
-        }
-        self.ready.push_back(entry);
-    }
-
-    /// Takes all ready entries out, with their index of deadlines.
-    pub(crate) fn take_ready(&mut self) -> Ready {
-        let (ready, returned) = (std::mem::take(&mut self.ready), std::mem::take(&mut self.returned));
-        (ready, returned, std::mem::take(&mut self.deadlines))
-    }
-
-    /// Puts an entry back in its place.
-    pub(crate) fn put_back(&mut self, mut entry: Entry) {
-        entry.redelivered = true;
-        if entry.deadline != 0 {
-            self.deadlines.insert((entry.deadline, entry.seq));
-        }
-        self.returned.insert(entry.seq, entry);
-    }
-
-    /// Takes a ready entry out, wherever it stands.
-    pub(crate) fn take(&mut self, seq: u64) -> Option<Entry> {
-        let entry = match self.returned.remove(&seq) {
-            Some(entry) => Some(entry),
-            None => {
-                let i = self.ready.binary_search_by_key(&seq, |entry| entry.seq).ok()?;
-                self.ready.remove(i)
-            }
-        }?;
-        if entry.deadline != 0 {
-            self.deadlines.remove(&(entry.deadline, entry.seq));
-        }
-        Some(entry)
     }
 
     /// The consumer that gets the next entry: of those with credit the highest priority, in turn.
     pub(crate) fn next_consumer(&mut self, has_credit: impl Fn(&Consumer) -> bool) -> Option<usize> {
+        if self.meaning.single_active {
+            return self.active_consumer().filter(|i| {
+                let consumer = &self.consumers[*i];
+                consumer.is_free() && has_credit(consumer)
+            });
+        }
         let count = self.consumers.len();
         let mut best: Option<usize> = None;
         for i in 0..count {
             let i = (self.turn + i) % count;
             let consumer = &self.consumers[i];
-            let free = consumer.no_ack
-                || consumer.prefetch == 0
-                || consumer.unacked_count < consumer.prefetch as usize;
-            if free
+            if consumer.is_free()
                 && best.is_none_or(|best| consumer.priority > self.consumers[best].priority)
                 && has_credit(consumer)
             {
@@ -157,5 +129,16 @@ impl Queue {
             self.turn = (best + 1) % count;
         }
         best
+    }
+
+    /// The one that is served, chosen when there is none: the first of the highest priority.
+    fn active_consumer(&mut self) -> Option<usize> {
+        if let Some(i) = self.consumers.iter().position(|consumer| Some(consumer.id) == self.active) {
+            return Some(i);
+        }
+        let all = self.consumers.iter().enumerate();
+        let (i, chosen) = all.min_by_key(|(i, consumer)| (std::cmp::Reverse(consumer.priority), *i))?;
+        self.active = Some(chosen.id);
+        Some(i)
     }
 }

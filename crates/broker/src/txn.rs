@@ -3,12 +3,15 @@
 
 mod consumers;
 mod definitions;
+mod departures;
 mod messages;
 mod primitives;
+mod replies;
 
 pub use consumers::Consume;
 pub use definitions::{Declared, ExchangeDeclare, QueueDeclare};
 pub use messages::{Delivery, How, Published};
+pub(crate) use replies::{REPLY_TO, Replies};
 
 use crate::exception::{Exception, shown};
 use crate::queue::Queue;
@@ -21,12 +24,14 @@ pub struct Txn<'a> {
     pub(crate) broker: &'a mut Broker,
     pub(crate) now_ms: UnixMillis,
     pub(crate) changes: Changes<'a>,
+    /// So many messages may still leave unread in this commit.
+    slice: usize,
 }
 
 impl<'a> Txn<'a> {
     /// A transaction; its changes go to `changes`.
     pub fn new(broker: &'a mut Broker, now_ms: UnixMillis, changes: Changes<'a>) -> Self {
-        Self { broker, now_ms, changes }
+        Self { broker, now_ms, changes, slice: departures::SLICE }
     }
 
     fn vhost_name(&self, vhost: VhostId) -> String {

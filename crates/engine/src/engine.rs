@@ -215,7 +215,9 @@ impl Engine {
     pub fn on_broker<T>(&mut self, run: impl FnOnce(&mut leveret_broker::Txn<'_>) -> T) -> T {
         self.begin();
         let changes = Changes::on(self.tail.changes());
-        let result = run(&mut leveret_broker::Txn::new(&mut self.broker, self.now_ms, changes));
+        let mut txn = leveret_broker::Txn::new(&mut self.broker, self.now_ms, changes);
+        let result = run(&mut txn);
+        txn.finish();
         self.end();
         result
     }

@@ -6,5 +6,6 @@ mod handshake;
 mod incoming;
 mod methods;
 mod session;
+mod tx;
 
 pub(crate) use session::AmqpSession;

@@ -1,6 +1,6 @@
 //! Consumers: who gets the next message, and what happens when they go.
 
-use super::Txn;
+use super::{REPLY_TO, Txn};
 use crate::broker::{Broker, Channel, Event, WINDOW_BYTES};
 use crate::exception::{Exception, shown};
 use crate::queue::{Consumer, Unacked};
@@ -31,17 +31,35 @@ impl Txn<'_> {
     pub fn consume(&mut self, vhost: VhostId, consume: &Consume<'_>) -> Result<Arc<[u8]>, Exception> {
         let Consume { session, channel, no_ack, exclusive, prefetch, .. } = *consume;
         let state = self.broker.channels.get(&(session, channel));
-        if state.is_some_and(|state| state.consumers.contains_key(consume.tag)) {
+        let is_taken = |state: &Channel| {
+            let of_replies = state.replies.as_ref().is_some_and(|replies| *replies.tag == *consume.tag);
+            of_replies || state.consumers.contains_key(consume.tag)
+        };
+        if state.is_some_and(is_taken) && !consume.tag.is_empty() {
             let text = format!("attempt to reuse consumer tag '{}'", shown(consume.tag));
             return Err(Exception::new(ReplyCode::NotAllowed, text));
         }
+        if consume.queue == REPLY_TO {
+            return self.consume_replies(consume);
+        }
         let tag: Arc<[u8]> =
             if consume.tag.is_empty() { self.generated(b"amq.ctag-").into() } else { consume.tag.into() };
-        let priority =
-            consume.arguments.find(b"x-priority").and_then(|value| value.as_integer()).unwrap_or(0);
         let vhost_name = self.vhost_name(vhost);
+        let priority = match consume.arguments.find(b"x-priority").map(|value| (value, value.as_integer())) {
+            None => 0,
+            Some((_, Some(priority))) => priority,
+            Some((value, None)) => {
+                return Err(Exception::precondition(format!(
+                    "invalid arg 'x-priority' for queue '{}' in vhost '{vhost_name}': \"expected integer, got {}\"",
+                    shown(consume.queue),
+                    value.type_name()
+                )));
+            }
+        };
         let queue = self.queue_for(vhost, session, consume.queue)?;
-        if queue.consumers.iter().any(|c| c.exclusive) || (exclusive && !queue.consumers.is_empty()) {
+        // Who is the only one cannot be one of several. (RabbitMQ: single active consumer)
+        let alone = exclusive && (queue.meaning.single_active || !queue.consumers.is_empty());
+        if alone || queue.consumers.iter().any(|c| c.exclusive) {
             let text = format!("queue '{}' in vhost '{vhost_name}' in exclusive use", shown(consume.queue));
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
@@ -62,6 +80,7 @@ impl Txn<'_> {
         };
         if let Some(queue) = self.broker.queues.get_mut(&queue_id) {
             queue.consumers.push(consumer);
+            queue.choose_active();
         }
         self.channel(session, channel).consumers.insert(tag.clone(), queue_id);
         self.dispatch(queue_id);
@@ -71,6 +90,9 @@ impl Txn<'_> {
     /// Unsubscribes; what the consumer holds stays with the channel. (AMQP 0-9-1 1.8.3.5)
     pub fn cancel(&mut self, session: SessionId, channel: u16, tag: &[u8]) {
         let Some(state) = self.broker.channels.get_mut(&(session, channel)) else { return };
+        if state.replies.as_ref().is_some_and(|replies| *replies.tag == *tag) {
+            state.replies = None;
+        }
         if let Some(id) = state.consumers.remove(tag) {
             self.remove_consumer(id, |c| c.session == session && c.channel == channel && *c.tag == *tag);
             self.serve(vec![id]);
@@ -86,6 +108,7 @@ impl Txn<'_> {
             return;
         }
         queue.turn = 0;
+        queue.choose_active();
         queue.expires_at = queue.meaning.expires_ms.map(|ms| self.now_ms + ms);
         if queue.auto_delete && queue.consumers.is_empty() {
             self.remove_queue(id);
@@ -93,7 +116,7 @@ impl Txn<'_> {
     }
 
     /// The channel, from its first use on.
-    fn channel(&mut self, session: SessionId, channel: u16) -> &mut Channel {
+    pub(super) fn channel(&mut self, session: SessionId, channel: u16) -> &mut Channel {
         let Broker { channels, owned, .. } = &mut *self.broker;
         channels.entry((session, channel)).or_insert_with(|| {
             owned.entry(session).or_default().channels.push(channel);
@@ -146,16 +169,24 @@ impl Txn<'_> {
         loop {
             let (channels, owned) = (&self.broker.channels, &self.broker.owned);
             let Some(queue) = self.broker.queues.get_mut(&id) else { return };
-            if queue.consumers.is_empty() || queue.ready_count() == 0 {
+            if queue.consumers.is_empty() || queue.ready.is_empty() {
                 return;
+            }
+            if queue.is_first_expired(self.now_ms) {
+                if !self.expire_first(id) {
+                    return;
+                }
+                continue;
             }
             let has_credit = |c: &Consumer| {
                 owned.get(&c.session).is_none_or(|owned| owned.window_bytes < WINDOW_BYTES)
                     && (c.no_ack || channels.get(&(c.session, c.channel)).is_none_or(Channel::has_credit))
             };
             let Some(next) = queue.next_consumer(has_credit) else { return };
-            let Some(entry) = queue.pop() else { return };
-            let (logged, through) = (queue.is_logged(), queue.delivered_through);
+            let Some(entry) = queue.ready.pop() else { return };
+            let (kept, through) = (queue.keeps(&entry.message), queue.delivered_through);
+            let (seq, message) = (entry.seq, entry.delivered());
+            let size = message.size();
             let consumer = &mut queue.consumers[next];
             let (session, channel, no_ack, consumer_id) =
                 (consumer.session, consumer.channel, consumer.no_ack, consumer.id);
@@ -163,14 +194,13 @@ impl Txn<'_> {
                 channel,
                 consumer_tag: consumer.tag.clone(),
                 queue: id,
-                seq: entry.seq,
+                seq,
                 redelivered: entry.redelivered,
                 no_ack,
-                message: entry.message.clone(),
+                message,
             };
-            let (seq, size) = (entry.seq, entry.message.size());
             if no_ack {
-                self.record_settle(id, logged, &entry);
+                self.record_settle(id, kept, &entry);
             } else {
                 consumer.unacked_count += 1;
                 let held = Unacked { entry, session, channel, consumer: Some(consumer_id) };
@@ -208,10 +238,10 @@ impl Txn<'_> {
         }
         // Back in their places first, so that a queue that goes with its last consumer takes them along.
         for (id, seqs) in &state.holds {
-            let Some(queue) = self.broker.queues.get_mut(id) else { continue };
             for seq in seqs {
+                let Some(queue) = self.broker.queues.get_mut(id) else { break };
                 if let Some(held) = queue.unacked.remove(seq) {
-                    queue.put_back(held.entry);
+                    self.put_back(*id, held.entry);
                 }
             }
         }

@@ -3,6 +3,7 @@
 use super::{Txn, locked};
 use crate::arguments::{
     EXCHANGE_EQUIVALENT, QUEUE_EQUIVALENT, check_equivalence, exchange_arguments, queue_arguments,
+    queue_properties,
 };
 use crate::exception::{Exception, shown};
 use crate::exchange::{Binding, Destination, Kind};
@@ -146,6 +147,9 @@ impl Txn<'_> {
         session: SessionId,
         declare: &QueueDeclare<'_>,
     ) -> Result<Declared, Exception> {
+        if let Some(replies) = self.declare_replies(declare.name, &self.vhost_name(vhost)) {
+            return replies;
+        }
         if declare.passive {
             return self.queue_for(vhost, session, declare.name).map(declared);
         }
@@ -153,6 +157,7 @@ impl Txn<'_> {
             return self.check_queue(id, vhost, session, declare);
         }
         self.reserved("queue", declare.name)?;
+        queue_properties(&self.vhost_name(vhost), declare)?;
         let name = if declare.name.is_empty() { self.generated(b"amq.gen-") } else { declare.name.to_vec() };
         let id = QueueId(self.broker.next_queue);
         let owner = declare.exclusive.then_some(session);
@@ -218,7 +223,7 @@ impl Txn<'_> {
         }
         let vhost_name = self.vhost_name(vhost);
         let queue = self.queue_for(vhost, session, name)?;
-        let (id, count) = (queue.id, queue.ready_count());
+        let (id, count) = (queue.id, queue.ready.len());
         let refuse = |why: &str| {
             Exception::precondition(format!("queue '{}' in vhost '{vhost_name}' {why}", shown(name)))
         };
@@ -340,7 +345,7 @@ fn sorted(arguments: Table<'_>) -> Box<[u8]> {
 fn declared(queue: &mut crate::queue::Queue) -> Declared {
     Declared {
         name: queue.name.clone(),
-        message_count: queue.ready_count(),
+        message_count: queue.ready.len(),
         consumer_count: queue.consumers.len(),
     }
 }

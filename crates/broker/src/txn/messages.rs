@@ -1,8 +1,10 @@
 //! Messages on their way: publish, get, settle, expire.
 
 use super::Txn;
+use crate::arguments::{Overflow, QueueType};
 use crate::broker::Vhost;
 use crate::change::Change;
+use crate::death::{Dead, Reason};
 use crate::exception::{Exception, shown};
 use crate::exchange::{Destination, Exchange, Keys};
 use crate::queue::Unacked;
@@ -17,6 +19,8 @@ pub struct Published {
     pub queues: usize,
     /// A durable queue took a persistent message: the confirm waits for the disk.
     pub durable: bool,
+    /// A full queue did not take it.
+    pub rejected: bool,
 }
 
 /// A message got by `basic.get`.
@@ -72,50 +76,94 @@ fn each_once(route: &mut Vec<Destination>) {
     }
 }
 
-/// Messages expired in one slice.
-const EXPIRE_SLICE: usize = 1000;
-
 impl Txn<'_> {
     /// Routes and enqueues; to a queue only once. (AMQP 0-9-1 1.8.3.7)
     pub fn publish(&mut self, vhost: VhostId, message: &Arc<Message>) -> Result<Published, Exception> {
         let mut route = std::mem::take(&mut self.broker.route);
         route.clear();
-        let routed = self.route(vhost, message, &mut route);
+        let routed = self.route(vhost, message, false, &mut route);
         if let Err(exception) = routed {
             self.broker.route = route;
             return Err(exception);
         }
         let stripped = message.without_bcc().map(Arc::new);
         let message = stripped.as_ref().unwrap_or(message);
-        let mut published = Published { queues: 0, durable: false };
+        let mut published = self.deliver(&route, message);
+        if route.is_empty() && message.exchange().is_empty() && self.deliver_reply(message) {
+            published.queues = 1;
+        }
+        self.broker.route = route;
+        Ok(published)
+    }
+
+    /// Refuses what `publish` would refuse.
+    pub fn check_publish(&mut self, vhost: VhostId, message: &Message) -> Result<(), Exception> {
+        let mut route = Vec::new();
+        self.route(vhost, message, false, &mut route)
+    }
+
+    /// Enqueues in every queue of the route that takes it.
+    pub(super) fn deliver(&mut self, route: &[Destination], message: &Arc<Message>) -> Published {
+        let mut published = Published { queues: 0, durable: false, rejected: false };
         let mut recorded = false;
-        for &destination in &route {
+        for &destination in route {
             let Destination::Queue(id) = destination else { continue };
             let Some(queue) = self.broker.queues.get(&id) else { continue };
-            let (logged, seq) = (queue.is_logged() && message.persistent, queue.next_seq);
+            let is_limited = queue.meaning.is_limited();
+            if is_limited && self.rejects(id, message) {
+                published.queues += 1;
+                published.rejected = true;
+                continue;
+            }
+            let Some(queue) = self.broker.queues.get(&id) else { continue };
+            let (kept, seq) = (queue.keeps(message), queue.next_seq);
             let ttl = [queue.meaning.ttl_ms, message.ttl_ms].into_iter().flatten().min();
-            if logged && !recorded {
+            if kept && !recorded {
                 Change::Message(message).record(&mut self.changes);
                 recorded = true;
             }
             let deadline = ttl.map_or(0, |ms| self.now_ms.saturating_add(ms));
             self.enqueue(id, seq, deadline, message);
             published.queues += 1;
-            published.durable |= logged;
+            published.durable |= kept;
             self.dispatch(id);
             if ttl == Some(0) {
                 // Only a consumer that was ready could have it.
-                self.settle_ready(id, seq);
+                let entry = self.broker.queues.get_mut(&id).and_then(|queue| queue.ready.take(seq));
+                if let Some(entry) = entry {
+                    self.depart(id, entry, Reason::Expired);
+                }
+            }
+            if is_limited {
+                self.broker.crowd(id);
             }
         }
-        self.broker.route = route;
-        Ok(published)
+        published
     }
 
-    fn route(
+    /// True when a full queue does not take the message. (RabbitMQ: x-overflow)
+    fn rejects(&mut self, id: QueueId, message: &Arc<Message>) -> bool {
+        let Some(queue) = self.broker.queues.get(&id) else { return false };
+        if queue.meaning.overflow == Overflow::DropHead || !queue.would_overflow(message.body().len()) {
+            return false;
+        }
+        if queue.meaning.overflow == Overflow::RejectDeadLetter && queue.meaning.dead_letters.is_some() {
+            // Letters between full queues end somewhere: then it is taken in spite of all.
+            if self.slice == 0 {
+                return false;
+            }
+            self.slice -= 1;
+            self.broker.dead.push_back(Dead { queue: id, message: message.clone(), reason: Reason::MaxLen });
+        }
+        true
+    }
+
+    /// Where a message goes; an internal exchange takes it only from within.
+    pub(super) fn route(
         &mut self,
         vhost: VhostId,
         message: &Message,
+        from_within: bool,
         route: &mut Vec<Destination>,
     ) -> Result<(), Exception> {
         if message.exchange().is_empty() {
@@ -129,7 +177,7 @@ impl Txn<'_> {
         let id = self.exchange_id(vhost, message.exchange())?;
         let Broker { exchanges, vhosts, routed, .. } = &mut *self.broker;
         let Some(exchange) = exchanges.get_mut(&id) else { return Ok(()) };
-        if exchange.internal {
+        if exchange.internal && !from_within {
             let text = format!(
                 "cannot publish to internal exchange '{}' in vhost '{}'",
                 shown(message.exchange()),
@@ -166,19 +214,35 @@ impl Txn<'_> {
         queue: &[u8],
         no_ack: bool,
     ) -> Result<Option<Delivery>, Exception> {
-        let queue = self.queue_for(vhost, session, queue)?;
-        let (id, logged) = (queue.id, queue.is_logged());
-        let Some(entry) = queue.pop() else { return Ok(None) };
-        let (seq, through, message_count) = (entry.seq, queue.delivered_through, queue.ready_count());
+        let name = queue;
+        let queue = self.queue_for(vhost, session, name)?;
+        let (id, meaning) = (queue.id, &queue.meaning);
+        if meaning.single_active && meaning.kind == QueueType::Quorum {
+            return Err(Exception::new(
+                ReplyCode::ResourceLocked,
+                format!(
+                    "cannot obtain access to locked queue '{}' in vhost '{}'. basic.get operations are not supported by <<\"quorum\">> queues with single active consumer",
+                    shown(name),
+                    self.vhost_name(vhost)
+                ),
+            ));
+        }
+        if !self.expire_first(id) {
+            return Ok(None);
+        }
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return Ok(None) };
+        let Some(entry) = queue.ready.pop() else { return Ok(None) };
+        let kept = queue.keeps(&entry.message);
+        let (seq, through, message_count) = (entry.seq, queue.delivered_through, queue.ready.len());
         let delivery = Delivery {
             queue: id,
             seq,
             redelivered: entry.redelivered,
-            message: entry.message.clone(),
+            message: entry.delivered(),
             message_count,
         };
         if no_ack {
-            self.record_settle(id, logged, &entry);
+            self.record_settle(id, kept, &entry);
         } else {
             queue.unacked.insert(seq, Unacked { entry, session, channel, consumer: None });
             self.hold_in_channel(session, channel, id, seq);
@@ -197,13 +261,13 @@ impl Txn<'_> {
         if let Some(consumer) = consumer.and_then(|id| queue.consumers.iter_mut().find(|c| c.id == id)) {
             consumer.unacked_count = consumer.unacked_count.saturating_sub(1);
         }
-        let logged = queue.is_logged();
         match how {
-            How::Ack | How::Drop => self.record_settle(id, logged, &entry),
-            How::Requeue => queue.put_back(entry),
-        }
-        if how == How::Requeue {
-            self.broker.note_due(id);
+            How::Ack => {
+                let kept = queue.keeps(&entry.message);
+                self.record_settle(id, kept, &entry);
+            }
+            How::Drop => self.depart(id, entry, Reason::Rejected),
+            How::Requeue => self.put_back(id, entry),
         }
         let limited = self.free_channel(session, channel, id, seq);
         self.dispatch(id);
@@ -222,35 +286,5 @@ impl Txn<'_> {
     ) -> Result<usize, Exception> {
         let id = self.queue_for(vhost, session, name)?.id;
         Ok(self.purge(id))
-    }
-
-    /// Removes messages and queues whose time is up, in a slice.
-    pub fn tick(&mut self) {
-        let mut left = EXPIRE_SLICE;
-        while left > 0
-            && let Some(&(at, id)) = self.broker.due.first()
-            && at <= self.now_ms
-        {
-            self.broker.due.pop_first();
-            while left > 0 {
-                let Some(queue) = self.broker.queues.get(&id) else { break };
-                let Some(&(deadline, seq)) = queue.deadlines.first() else { break };
-                if deadline > self.now_ms {
-                    break;
-                }
-                self.settle_ready(id, seq);
-                left -= 1;
-            }
-            let Some(queue) = self.broker.queues.get_mut(&id) else { continue };
-            if !queue.consumers.is_empty() {
-                // A consumer is a use.
-                queue.expires_at = queue.meaning.expires_ms.map(|ms| self.now_ms + ms);
-            }
-            if queue.expires_at.is_some_and(|at| at <= self.now_ms) {
-                self.remove_queue(id);
-            } else {
-                self.broker.note_due(id);
-            }
-        }
     }
 }

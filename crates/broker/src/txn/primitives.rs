@@ -1,14 +1,16 @@
 //! The primitive changes of the broker.
 
 use super::Txn;
-use crate::arguments::queue_arguments;
+use crate::arguments::{QueueType, queue_arguments};
 use crate::broker::Event;
 use crate::change::Change;
+use crate::death::Reason;
+use crate::entries::{Entries, Entry};
 use crate::exchange::{Binding, Destination, Exchange, Kind};
-use crate::queue::{Entry, Queue, Unacked};
+use crate::queue::{Queue, Unacked};
 use crate::{Exception, ExchangeId, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::Table;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// How far ahead deliveries are recorded.
@@ -96,16 +98,15 @@ impl Txn<'_> {
             exclusive,
             auto_delete,
             arguments: arguments.into(),
-            meaning,
-            ready: VecDeque::new(),
-            returned: BTreeMap::new(),
+            ready: Entries::new(meaning.priority_max),
             unacked: HashMap::default(),
             next_seq: 1,
             delivered_through: 0,
             consumers: Vec::new(),
             turn: 0,
-            deadlines: BTreeSet::new(),
+            active: None,
             expires_at: meaning.expires_ms.map(|ms| self.now_ms + ms),
+            meaning,
             bound_from: BTreeSet::new(),
         };
         if queue.is_logged() {
@@ -147,7 +148,7 @@ impl Txn<'_> {
         if queue.is_logged() {
             Change::QueueDelete { id }.record(&mut self.changes);
         }
-        let entries = queue.ready_count() + queue.unacked.len();
+        let entries = queue.ready.len() + queue.unacked.len();
         let sources = std::mem::take(&mut queue.bound_from);
         self.broker.garbage.put(queue, entries);
         self.remove_bindings_to(Destination::Queue(id), sources);
@@ -223,10 +224,11 @@ impl Txn<'_> {
     pub(crate) fn enqueue(&mut self, id: QueueId, seq: u64, deadline: u64, message: &Arc<Message>) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
         queue.next_seq = queue.next_seq.max(seq + 1);
-        if queue.is_logged() && message.persistent {
+        if queue.keeps(message) {
             Change::Enqueue { queue: id, seq, deadline }.record(&mut self.changes);
         }
-        queue.push(Entry { seq, message: message.clone(), redelivered: false, deadline });
+        let message = message.clone();
+        queue.ready.push(Entry { seq, message, redelivered: false, returns: 0, deadline });
         if deadline != 0 {
             self.broker.note_due(id);
         }
@@ -236,18 +238,18 @@ impl Txn<'_> {
     /// after a restart it would be ready.
     pub(crate) fn purge(&mut self, id: QueueId) -> usize {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return 0 };
-        let count = queue.ready_count();
+        let count = queue.ready.len();
         if count == 0 {
             return 0;
         }
         if queue.is_logged() {
-            let is_logged = |held: &&Unacked| held.entry.message.persistent;
+            let is_logged = |held: &&Unacked| queue.keeps(&held.entry.message);
             let mut kept: Vec<u64> =
                 queue.unacked.values().filter(is_logged).map(|held| held.entry.seq).collect();
             kept.sort_unstable();
             Change::Purge { queue: id, through: queue.next_seq - 1, kept: &kept }.record(&mut self.changes);
         }
-        let gone = queue.take_ready();
+        let gone = queue.ready.take_all();
         self.broker.garbage.put(gone, count);
         count
     }
@@ -255,23 +257,57 @@ impl Txn<'_> {
     /// Replay of a purge.
     pub(crate) fn purge_but(&mut self, id: QueueId, through: u64, kept: &BTreeSet<u64>) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
-        let (ready, _, _) = queue.take_ready();
-        for entry in ready.into_iter().filter(|entry| entry.seq > through || kept.contains(&entry.seq)) {
-            queue.push(entry);
+        let mut before = queue.ready.take_all();
+        while let Some(entry) = before.pop() {
+            if entry.seq > through || kept.contains(&entry.seq) {
+                queue.ready.push(entry);
+            }
         }
     }
 
     /// Primitive: an entry that nobody holds leaves the queue.
     pub(crate) fn settle_ready(&mut self, id: QueueId, seq: u64) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
-        if let Some(entry) = queue.take(seq) {
-            let logged = queue.is_logged();
-            self.record_settle(id, logged, &entry);
+        if let Some(entry) = queue.ready.take(seq) {
+            let kept = queue.keeps(&entry.message);
+            self.record_settle(id, kept, &entry);
         }
     }
 
-    pub(crate) fn record_settle(&mut self, queue: QueueId, logged: bool, entry: &Entry) {
-        if logged && entry.message.persistent {
+    /// Primitive: an entry comes back; where that is counted it may have been once too often.
+    pub(crate) fn put_back(&mut self, id: QueueId, mut entry: Entry) {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        if queue.meaning.kind == QueueType::Quorum {
+            entry.returns = entry.returns.saturating_add(1);
+            if queue.meaning.delivery_limit.is_some_and(|limit| entry.returns > limit) {
+                return self.depart(id, entry, Reason::DeliveryLimit);
+            }
+            if queue.keeps(&entry.message) {
+                let (seq, returns) = (entry.seq, entry.returns);
+                Change::Returned { queue: id, seq, returns }.record(&mut self.changes);
+            }
+        }
+        let (has_deadline, is_limited) = (entry.deadline != 0, queue.meaning.is_limited());
+        queue.ready.put_back(entry);
+        if has_deadline {
+            self.broker.note_due(id);
+        }
+        if is_limited {
+            self.broker.crowd(id);
+        }
+    }
+
+    /// Replay of what was counted when an entry came back.
+    pub(crate) fn count_returns(&mut self, id: QueueId, seq: u64, returns: u32) {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        if let Some(mut entry) = queue.ready.take(seq) {
+            entry.returns = returns;
+            queue.ready.put_back(entry);
+        }
+    }
+
+    pub(crate) fn record_settle(&mut self, queue: QueueId, kept: bool, entry: &Entry) {
+        if kept {
             Change::Settle { queue, seq: entry.seq }.record(&mut self.changes);
         }
     }

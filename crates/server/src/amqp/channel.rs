@@ -1,7 +1,8 @@
 //! One channel: the map from delivery tags to queue entries, and the confirms that wait
 //! for the disk. The queue entries themselves belong to the engine.
 
-use leveret_amqp::{BasicAck, Method};
+use crate::amqp::tx::Tx;
+use leveret_amqp::{BasicAck, BasicNack, Method};
 use leveret_engine::Position;
 use leveret_engine::broker::QueueId;
 use std::collections::{BTreeMap, VecDeque};
@@ -11,6 +12,8 @@ use std::collections::{BTreeMap, VecDeque};
 struct Confirm {
     position: Position,
     number: u64,
+    /// A full queue did not take it.
+    rejected: bool,
 }
 
 /// The confirm mode of a channel. (RabbitMQ: publisher confirms)
@@ -22,16 +25,23 @@ pub(crate) struct Confirms {
 
 impl Confirms {
     /// The next publish is confirmed once `position` is on disk; 0 waits for nothing.
-    pub(crate) fn push(&mut self, position: Position) {
+    pub(crate) fn push(&mut self, position: Position, rejected: bool) {
         self.published += 1;
-        self.waiting.push_back(Confirm { position, number: self.published });
+        self.waiting.push_back(Confirm { position, number: self.published, rejected });
     }
 
-    /// The highest number that may be confirmed now and how many that are, in order of publishing.
-    pub(crate) fn release(&mut self, synced: Position) -> Option<(u64, usize)> {
-        let ready = self.waiting.iter().take_while(|confirm| confirm.position <= synced).count();
-        let last = self.waiting.drain(..ready).next_back()?;
-        Some((last.number, ready))
+    /// The next confirms that may leave now, in order of publishing: as many as one method tells.
+    fn release(&mut self, synced: Position) -> Option<Method<'static>> {
+        let first = *self.waiting.front()?;
+        let is_told = |confirm: &&Confirm| confirm.position <= synced && confirm.rejected == first.rejected;
+        let count = self.waiting.iter().take_while(is_told).count();
+        let Confirm { number: delivery_tag, rejected, .. } = self.waiting.drain(..count).next_back()?;
+        let multiple = count > 1;
+        Some(if rejected {
+            Method::BasicNack(BasicNack { delivery_tag, multiple, requeue: false })
+        } else {
+            Method::BasicAck(BasicAck { delivery_tag, multiple })
+        })
     }
 
     pub(crate) fn is_waiting(&self) -> bool {
@@ -39,12 +49,17 @@ impl Confirms {
     }
 }
 
+/// A delivery tag and the entry it stands for.
+pub(crate) type Held = (u64, (QueueId, u64));
+
 /// An open channel.
 #[derive(Default)]
 pub(crate) struct Channel {
     /// We have closed it and wait for `channel.close-ok`.
     pub(crate) closing: bool,
     pub(crate) confirms: Option<Confirms>,
+    /// The open transaction of a channel in transaction mode.
+    pub(crate) tx: Option<Box<Tx>>,
     /// The queue that an empty name means. (AMQP 0-9-1 1.7.2.1)
     pub(crate) last_queue: Box<[u8]>,
     /// `basic.qos` for consumers to come.
@@ -78,10 +93,8 @@ impl Channel {
             out.extend_from_slice(&bytes);
         }
         let released = out.len() - start;
-        if let Some((delivery_tag, count)) =
-            self.confirms.as_mut().and_then(|confirms| confirms.release(synced))
-        {
-            Method::BasicAck(BasicAck { delivery_tag, multiple: count > 1 }).encode(number, out);
+        while let Some(method) = self.confirms.as_mut().and_then(|confirms| confirms.release(synced)) {
+            method.encode(number, out);
         }
         released
     }
@@ -100,23 +113,28 @@ impl Channel {
         self.last_tag
     }
 
-    /// The entries that an acknowledgement names, oldest first; `None` is an unknown tag.
-    pub(crate) fn settle(&mut self, tag: u64, multiple: bool) -> Option<Vec<(QueueId, u64)>> {
+    /// What an acknowledgement names, oldest first; `None` is an unknown tag.
+    pub(crate) fn settle(&mut self, tag: u64, multiple: bool) -> Option<Vec<Held>> {
         if !multiple {
-            return self.unacked.remove(&tag).map(|entry| vec![entry]);
+            return self.unacked.remove(&tag).map(|entry| vec![(tag, entry)]);
         }
         if tag == 0 {
-            return Some(std::mem::take(&mut self.unacked).into_values().collect());
+            return Some(std::mem::take(&mut self.unacked).into_iter().collect());
         }
         if !self.unacked.contains_key(&tag) {
             return None;
         }
         let later = self.unacked.split_off(&(tag + 1));
-        Some(std::mem::replace(&mut self.unacked, later).into_values().collect())
+        Some(std::mem::replace(&mut self.unacked, later).into_iter().collect())
+    }
+
+    /// Acknowledgements that were taken back: their tags are there again.
+    pub(crate) fn unsettle(&mut self, held: impl IntoIterator<Item = Held>) {
+        self.unacked.extend(held);
     }
 
     /// Everything unacknowledged, oldest first.
-    pub(crate) fn take_unacked(&mut self) -> Vec<(QueueId, u64)> {
-        std::mem::take(&mut self.unacked).into_values().collect()
+    pub(crate) fn take_unacked(&mut self) -> Vec<Held> {
+        std::mem::take(&mut self.unacked).into_iter().collect()
     }
 }

@@ -4,7 +4,7 @@ use crate::amqp::channel::Channel;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
-use leveret_engine::broker::{self, Event, How, QueueId, VhostId};
+use leveret_engine::broker::{self, Event, How, VhostId};
 use leveret_engine::{Engine, Position};
 use std::sync::Arc;
 
@@ -20,36 +20,49 @@ impl AmqpSession {
     ) -> Outcome {
         let vhost =
             self.vhost.ok_or_else(|| Failure::connection(ReplyCode::CommandInvalid, "no vhost is open"))?;
+        let addressed = match message.wants_reply() && self.is_open(number) {
+            true => Some(engine.on_broker(|txn| txn.address_reply(self.id, number, message))?),
+            false => None,
+        };
+        let message = addressed.as_ref().unwrap_or(message);
         match self.channels.get(&number) {
             Some(channel) if channel.closing => return Ok(()),
+            Some(channel) if channel.tx.is_some() => {
+                return self.tx_publish(engine, vhost, number, mandatory, message);
+            }
             Some(_) => {}
             None => return Err(Failure::connection(ReplyCode::ChannelError, "expected 'channel.open'")),
         }
         let published = engine.on_broker(|txn| txn.publish(vhost, message))?;
         if published.queues == 0 && mandatory {
-            let stripped = message.without_bcc();
-            let message = stripped.as_ref().unwrap_or(message);
-            let returned = amqp::BasicReturn {
-                reply_code: 312,
-                reply_text: b"NO_ROUTE",
-                exchange: message.exchange(),
-                routing_key: message.routing_key(),
-            };
-            // At once, as its confirm: a reply that waits for the disk holds neither of them back.
-            amqp::encode_content(
-                number,
-                &Method::BasicReturn(returned),
-                message.properties(),
-                message.body(),
-                self.frame_max,
-                out,
-            );
+            self.return_message(number, message, out);
         }
         let position: Position = if published.durable { engine.position() } else { 0 };
         if let Some(confirms) = self.channels.get_mut(&number).and_then(|channel| channel.confirms.as_mut()) {
-            confirms.push(position);
+            confirms.push(position, published.rejected);
         }
         Ok(())
+    }
+
+    /// Back to its publisher: no queue takes it.
+    pub(crate) fn return_message(&self, number: u16, message: &broker::Message, out: &mut Vec<u8>) {
+        let stripped = message.without_bcc();
+        let message = stripped.as_ref().unwrap_or(message);
+        let returned = amqp::BasicReturn {
+            reply_code: 312,
+            reply_text: b"NO_ROUTE",
+            exchange: message.exchange(),
+            routing_key: message.routing_key(),
+        };
+        // At once, as its confirm: a reply that waits for the disk holds neither of them back.
+        amqp::encode_content(
+            number,
+            &Method::BasicReturn(returned),
+            message.properties(),
+            message.body(),
+            self.frame_max,
+            out,
+        );
     }
 
     pub(crate) fn get(
@@ -102,16 +115,8 @@ impl AmqpSession {
             let text = format!("PRECONDITION_FAILED - unknown delivery tag {tag}");
             return Err(broker::Exception { code: 406, text, hard: false }.into());
         };
-        self.settle_entries(engine, number, &entries, how);
+        self.settle_held(engine, number, entries, how);
         Ok(())
-    }
-
-    fn settle_entries(&self, engine: &mut Engine, number: u16, entries: &[(QueueId, u64)], how: How) {
-        engine.on_broker(|txn| {
-            for &(queue, seq) in entries {
-                txn.settle(self.id, number, queue, seq, how);
-            }
-        });
     }
 
     pub(crate) fn recover(&mut self, engine: &mut Engine, number: u16, requeue: bool) -> Outcome {
@@ -119,7 +124,12 @@ impl AmqpSession {
             return Err(Failure::connection(ReplyCode::NotImplemented, "requeue=false"));
         }
         let entries = self.channels.get_mut(&number).map(Channel::take_unacked).unwrap_or_default();
-        self.settle_entries(engine, number, &entries, How::Requeue);
+        // What the transaction has acknowledged is not there to come back; the rest does at once.
+        engine.on_broker(|txn| {
+            for (_, (queue, seq)) in entries {
+                txn.settle(self.id, number, queue, seq, How::Requeue);
+            }
+        });
         Ok(())
     }
 

@@ -32,8 +32,10 @@ const RABBITMQ_VERSION: &str = "4.3.6";
 const CAPABILITIES: &[&str] = &[
     "authentication_failure_close",
     "basic.nack",
+    "connection.blocked",
     "consumer_cancel_notify",
     "consumer_priorities",
+    "direct_reply_to",
     "exchange_exchange_bindings",
     "per_consumer_qos",
     "publisher_confirms",
@@ -69,7 +71,7 @@ impl AmqpSession {
                     version_major: 0,
                     version_minor: 9,
                     server_properties: properties.as_table(),
-                    mechanisms: b"PLAIN AMQPLAIN",
+                    mechanisms: b"PLAIN AMQPLAIN ANONYMOUS",
                     locales: b"en_US",
                 };
                 Method::ConnectionStart(start).encode(0, out);
@@ -144,7 +146,7 @@ impl AmqpSession {
         }
     }
 
-    /// PLAIN and AMQPLAIN; guest with the password guest, from this machine only. (RabbitMQ: loopback_users)
+    /// PLAIN and AMQPLAIN; guest with the password guest, from this machine only. ANONYMOUS is guest, too. (RabbitMQ: loopback_users)
     fn authenticate(&mut self, mechanism: &[u8], response: &[u8]) -> Result<(), Failure> {
         let credentials = match mechanism {
             b"PLAIN" => {
@@ -154,6 +156,8 @@ impl AmqpSession {
             b"AMQPLAIN" => Table::parse(response).ok().and_then(|table| {
                 Some((table.find(b"LOGIN")?.as_longstr()?, table.find(b"PASSWORD")?.as_longstr()?))
             }),
+            // RabbitMQ: anonymous_login_user
+            b"ANONYMOUS" => Some((&b"guest"[..], &b"guest"[..])),
             other => {
                 let text = format!("unknown authentication mechanism '{}'", String::from_utf8_lossy(other));
                 return Err(Failure::connection(ReplyCode::CommandInvalid, text));

@@ -193,6 +193,10 @@ impl AmqpSession {
             }
             Method::BasicRecoverAsync(m) => self.recover(engine, number, m.requeue),
             Method::ConfirmSelect(m) => {
+                if channel.tx.is_some() {
+                    let text = "cannot switch from tx to confirm mode";
+                    return Err(broker::Exception::new(ReplyCode::PreconditionFailed, text).into());
+                }
                 if let Some(channel) = self.channels.get_mut(&number) {
                     channel.confirms.get_or_insert_with(Confirms::default);
                 }
@@ -201,9 +205,9 @@ impl AmqpSession {
                 }
                 Ok(())
             }
-            Method::TxSelect(_) | Method::TxCommit(_) | Method::TxRollback(_) => {
-                Err(Failure::connection(ReplyCode::NotImplemented, "tx is not built yet"))
-            }
+            Method::TxSelect(_) => self.tx_select(number, out),
+            Method::TxCommit(_) => self.tx_commit(engine, vhost, number, out),
+            Method::TxRollback(_) => self.tx_rollback(number, out),
             // Methods of a connection, and those that only a server sends.
             other @ (Method::ConnectionStart(_)
             | Method::ConnectionStartOk(_)
@@ -289,7 +293,7 @@ impl AmqpSession {
     }
 
     /// The reply to a change of definitions: if anything was recorded, once the disk has it.
-    fn durable_reply(
+    pub(crate) fn durable_reply(
         &mut self,
         engine: &mut Engine,
         number: u16,

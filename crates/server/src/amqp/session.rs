@@ -50,9 +50,11 @@ pub(crate) struct AmqpSession {
     pub(crate) synced: Position,
     /// The last commit before the method that is being executed.
     pub(crate) before: Position,
-    message_bytes_max: u64,
+    pub(crate) message_bytes_max: u64,
     /// Bytes of replies that wait for the disk.
     held_bytes: usize,
+    /// Bytes that open transactions have gathered.
+    pub(crate) tx_bytes: u64,
     /// Bytes put out for consumers that the engine has not been told of having left.
     pub(crate) delivered_bytes: usize,
     /// Closed channels whose replies wait, and what is said when all of them are gone.
@@ -87,6 +89,7 @@ impl AmqpSession {
             before: 0,
             message_bytes_max,
             held_bytes: 0,
+            tx_bytes: 0,
             delivered_bytes: 0,
             leaving: Vec::new(),
             last_words: Vec::new(),
@@ -325,7 +328,9 @@ impl AmqpSession {
         self.delivered_bytes += dropped_bytes;
         let mut bytes = Vec::new();
         farewell.encode(number, &mut bytes);
-        match self.channels.remove(&number) {
+        let removed = self.channels.remove(&number);
+        self.tx_bytes -= removed.as_ref().and_then(|channel| channel.tx.as_ref()).map_or(0, |tx| tx.bytes);
+        match removed {
             Some(channel) if channel.waits() => {
                 self.leaving.push(Leaving { number, channel, farewell: bytes });
             }

@@ -1,0 +1,145 @@
+//! Messages that leave unread, because their time is up, there are too many, or they were rejected, and where they go
+//! then. A letter and the leaving it comes from are in one commit. The trap: letters may make others, up to any depth;
+//! so nothing here calls itself, and what is more than a slice waits in its queue for the next tick.
+
+use super::Txn;
+use crate::QueueId;
+use crate::death::{self, Dead, Reason};
+use crate::entries::Entry;
+use crate::exchange::Destination;
+use std::sync::Arc;
+
+/// Messages that leave unread in one commit, those left aside that a client rejects.
+pub(super) const SLICE: usize = 1000;
+
+impl Txn<'_> {
+    /// An entry that was taken out leaves the queue for good.
+    pub(crate) fn depart(&mut self, id: QueueId, entry: Entry, reason: Reason) {
+        let Some(queue) = self.broker.queues.get(&id) else { return };
+        let (kept, has_address) = (queue.keeps(&entry.message), queue.meaning.dead_letters.is_some());
+        self.record_settle(id, kept, &entry);
+        if has_address {
+            self.broker.dead.push_back(Dead { queue: id, message: entry.message, reason });
+        }
+    }
+
+    /// Removes what stands first and is too old; false when there is too much of it for one slice.
+    #[inline]
+    pub(crate) fn expire_first(&mut self, id: QueueId) -> bool {
+        loop {
+            let Some(queue) = self.broker.queues.get_mut(&id) else { return true };
+            if !queue.is_first_expired(self.now_ms) {
+                return true;
+            }
+            if self.slice == 0 {
+                return false;
+            }
+            self.slice -= 1;
+            if let Some(entry) = queue.ready.pop() {
+                self.depart(id, entry, Reason::Expired);
+            }
+        }
+    }
+
+    /// Ends an operation: its letters are sent, and no queue holds more than it may, as far as a slice goes.
+    #[inline]
+    pub fn finish(&mut self) {
+        if !self.broker.dead.is_empty() || !self.broker.crowded.is_empty() {
+            self.relieve();
+        }
+    }
+
+    fn relieve(&mut self) {
+        loop {
+            if let Some(dead) = self.broker.dead.pop_front() {
+                self.send_letter(&dead);
+            } else if let Some(id) = self.broker.crowded.pop() {
+                if !self.trim(id) {
+                    // The rest is next, at once, but others come in between.
+                    self.broker.crowded.push(id);
+                    return;
+                }
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// Removes the first entries of a queue that holds more than it may; false when that is too much for one slice.
+    fn trim(&mut self, id: QueueId) -> bool {
+        loop {
+            let Some(queue) = self.broker.queues.get_mut(&id) else { return true };
+            if !queue.is_overfull() {
+                return true;
+            }
+            if self.slice == 0 {
+                return false;
+            }
+            self.slice -= 1;
+            if let Some(entry) = queue.ready.pop() {
+                self.depart(id, entry, Reason::MaxLen);
+            }
+        }
+    }
+
+    /// Routes a dead letter; without an exchange of that name it is gone. (RabbitMQ: dead letter exchanges)
+    fn send_letter(&mut self, dead: &Dead) {
+        let Some(queue) = self.broker.queues.get(&dead.queue) else { return };
+        let Some(to) = queue.meaning.dead_letters.clone() else { return };
+        let (vhost, name) = (queue.vhost, queue.name.clone());
+        if self.exchange_id(vhost, &to.exchange).is_err() {
+            return;
+        }
+        let letter = Arc::new(death::letter(&dead.message, &name, dead.reason, &to, self.now_ms));
+        let mut route = std::mem::take(&mut self.broker.route);
+        route.clear();
+        // An exchange that takes letters may be one that takes nothing from clients.
+        if self.route(vhost, &letter, true, &mut route).is_ok() {
+            if dead.reason != Reason::Rejected {
+                let queues = &self.broker.queues;
+                route.retain(|destination| match destination {
+                    Destination::Queue(id) => {
+                        queues.get(id).is_some_and(|queue| !death::is_cycle(&letter, &queue.name))
+                    }
+                    Destination::Exchange(_) => false,
+                });
+            }
+            self.deliver(&route, &letter);
+        }
+        self.broker.route = route;
+    }
+
+    /// Removes messages and queues whose time is up, in a slice.
+    pub fn tick(&mut self) {
+        while self.slice > 0
+            && let Some(&(at, id)) = self.broker.due.first()
+            && at <= self.now_ms
+        {
+            self.broker.due.pop_first();
+            while self.slice > 0 {
+                let Some(queue) = self.broker.queues.get_mut(&id) else { break };
+                let Some((deadline, seq)) = queue.ready.next_deadline() else { break };
+                if deadline > self.now_ms {
+                    break;
+                }
+                self.slice -= 1;
+                if let Some(entry) = queue.ready.take(seq) {
+                    self.depart(id, entry, Reason::Expired);
+                }
+            }
+            let Some(queue) = self.broker.queues.get_mut(&id) else { continue };
+            if !queue.consumers.is_empty() {
+                // A consumer is a use.
+                queue.expires_at = queue.meaning.expires_ms.map(|ms| self.now_ms + ms);
+            }
+            if queue.expires_at.is_some_and(|at| at <= self.now_ms) {
+                // Its last letters are sent while it still says where to.
+                self.finish();
+                self.remove_queue(id);
+            } else {
+                self.broker.note_due(id);
+                self.dispatch(id);
+            }
+        }
+    }
+}

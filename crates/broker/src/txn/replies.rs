@@ -1,0 +1,108 @@
+//! Replies without a queue: they go from a publisher straight to the channel that asked. At most once: nothing of it is
+//! kept. (RabbitMQ: direct reply-to)
+
+use super::Txn;
+use super::consumers::Consume;
+use super::definitions::Declared;
+use crate::broker::Event;
+use crate::exception::{Exception, shown};
+use crate::{Message, QueueId, SessionId};
+use leveret_amqp::{PropertyValues, ReplyCode};
+use std::sync::Arc;
+
+/// The queue that stands for the replies of a channel.
+pub(crate) const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
+
+/// So many characters that nobody can guess make the address of a channel; all of it is as long as RabbitMQ's.
+const SECRET_LEN: usize = 47;
+
+/// Bytes of replies that wait for a client who does not read them; more are lost.
+const WAITING_MAX: usize = 16 * 1024 * 1024;
+
+/// Who gets the replies of a channel.
+pub(crate) struct Replies {
+    pub(crate) tag: Arc<[u8]>,
+    secret: String,
+}
+
+/// The session, the channel and the secret of an address.
+fn parse(key: &[u8]) -> Option<(SessionId, u16, &str)> {
+    let address = std::str::from_utf8(key.strip_prefix(REPLY_TO)?.strip_prefix(b".")?).ok()?;
+    let mut parts = address.splitn(3, '.');
+    let session = SessionId::from_str_radix(parts.next()?, 16).ok()?;
+    let channel = u16::from_str_radix(parts.next()?, 16).ok()?;
+    Some((session, channel, parts.next()?))
+}
+
+impl Txn<'_> {
+    /// Subscribes to the replies of this channel.
+    pub(super) fn consume_replies(&mut self, consume: &Consume<'_>) -> Result<Arc<[u8]>, Exception> {
+        if !consume.no_ack {
+            return Err(Exception::precondition("reply consumer cannot acknowledge"));
+        }
+        let tag: Arc<[u8]> =
+            if consume.tag.is_empty() { self.generated(b"amq.ctag-").into() } else { consume.tag.into() };
+        let secret = (0..SECRET_LEN).map(|_| self.broker.rng.alphanumeric()).collect();
+        let channel = self.channel(consume.session, consume.channel);
+        if channel.replies.is_some() {
+            return Err(Exception::precondition("reply consumer already set"));
+        }
+        channel.replies = Some(Box::new(Replies { tag: tag.clone(), secret }));
+        Ok(tag)
+    }
+
+    /// The message with the address of this channel, where its publisher has written that it wants replies.
+    pub fn address_reply(
+        &self,
+        session: SessionId,
+        channel: u16,
+        message: &Message,
+    ) -> Result<Arc<Message>, Exception> {
+        let state = self.broker.channels.get(&(session, channel));
+        let Some(replies) = state.and_then(|state| state.replies.as_ref()) else {
+            return Err(Exception::precondition("fast reply consumer does not exist"));
+        };
+        let address = format!("{}.{session:016x}.{channel:04x}.{}", shown(REPLY_TO), replies.secret);
+        let values = PropertyValues { reply_to: Some(address.as_bytes()), ..message.values() };
+        Ok(Arc::new(message.rewritten(message.exchange(), message.routing_key(), &values)))
+    }
+
+    /// The channel that an address means, if it still wants replies.
+    fn replies_of(&self, key: &[u8]) -> Option<(SessionId, u16, &Replies)> {
+        let (session, channel, secret) = parse(key)?;
+        let replies = self.broker.channels.get(&(session, channel))?.replies.as_ref()?;
+        (replies.secret == secret).then_some((session, channel, replies))
+    }
+
+    /// Delivers a reply; false when the key is no address, or nobody is there.
+    pub(super) fn deliver_reply(&mut self, message: &Arc<Message>) -> bool {
+        let Some((session, channel, replies)) = self.replies_of(message.routing_key()) else { return false };
+        let event = Event::Deliver {
+            channel,
+            consumer_tag: replies.tag.clone(),
+            queue: QueueId(0),
+            seq: 0,
+            redelivered: false,
+            no_ack: true,
+            message: message.clone(),
+        };
+        let owned = self.broker.owned.entry(session).or_default();
+        if owned.window_bytes < WAITING_MAX {
+            owned.window_bytes += message.size();
+            self.broker.events.push((session, event));
+        }
+        true
+    }
+
+    /// A declaration of the queue of replies, or of an address: whether it is there.
+    pub(super) fn declare_replies(&self, name: &[u8], vhost: &str) -> Option<Result<Declared, Exception>> {
+        if !name.starts_with(REPLY_TO) {
+            return None;
+        }
+        if name == REPLY_TO || self.replies_of(name).is_some() {
+            return Some(Ok(Declared { name: name.into(), message_count: 0, consumer_count: 1 }));
+        }
+        let text = format!("no queue '{}' in vhost '{vhost}'", shown(name));
+        Some(Err(Exception::new(ReplyCode::NotFound, text)))
+    }
+}
