@@ -31,6 +31,8 @@ pub struct Engine {
     pub(crate) pauses: Pauses,
     pub(crate) trackers: Trackers,
     pub(crate) monitors: Vec<SessionId>,
+    /// Overdue keys stay until somebody asks for them. (Redis: DEBUG SET-ACTIVE-EXPIRE)
+    pub keeps_overdue: bool,
     /// The session whose commands are being executed.
     pub actor: Option<SessionId>,
     /// Records that nobody has handed to the log yet.
@@ -62,6 +64,7 @@ impl Engine {
             pauses: Pauses::default(),
             trackers: Trackers::default(),
             monitors: Vec::new(),
+            keeps_overdue: false,
             actor: None,
             tail: Tail::default(),
             position: 0,
@@ -191,6 +194,9 @@ impl Engine {
             Run::Read(read) => {
                 let seed = self.commands_count ^ self.now_ms.rotate_left(32);
                 let result = read(&View::new(&self.keyspace, db, self.now_ms, seed), args, reply);
+                if self.keyspace.has_overdue() {
+                    self.expire_read();
+                }
                 if self.depth == 0 && self.keyspace.watches.has_happened() {
                     self.tell_happened();
                 }
@@ -229,9 +235,17 @@ impl Engine {
             self.unpause();
         }
         // Keys do not go by themselves while writes are held back.
-        let expired = if self.is_paused() { 0 } else { self.expire_keys() };
+        let expired = if self.is_paused() || self.keeps_overdue { 0 } else { self.expire_keys() };
         self.on_broker(|txn| txn.tick());
         expired > EXPIRE_VISITS / 10
+    }
+
+    /// Removes the overdue keys that were read.
+    #[cold]
+    fn expire_read(&mut self) {
+        self.begin();
+        Txn::new(&mut self.keyspace, 0, self.now_ms, Changes::on(self.tail.changes())).expire_read();
+        self.end();
     }
 
     fn expire_keys(&mut self) -> usize {
@@ -247,7 +261,8 @@ impl Engine {
         let with_deadlines = (0..leveret_keyspace::DATABASES).any(|db| self.keyspace.with_deadline(db) > 0);
         let expiry = with_deadlines.then_some(self.now_ms + EXPIRE_PERIOD_MS);
         let fields = self.keyspace.next_field_deadline();
-        let keys = expiry.into_iter().chain(fields).min().filter(|_| !self.is_paused());
+        let keys =
+            expiry.into_iter().chain(fields).min().filter(|_| !self.is_paused() && !self.keeps_overdue);
         [keys, self.pause_end(), self.waiters.next_deadline(), self.broker.next_deadline()]
             .into_iter()
             .flatten()

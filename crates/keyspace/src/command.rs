@@ -67,6 +67,7 @@ pub enum Group {
     Server,
     Transactions,
     Pubsub,
+    Scripting,
     /// The bridge to AMQP.
     Amqp,
 }
@@ -86,6 +87,7 @@ impl Group {
             Group::Server => "server",
             Group::Transactions => "transactions",
             Group::Pubsub => "pubsub",
+            Group::Scripting => "scripting",
             Group::Amqp => "amqp",
         }
     }
@@ -103,6 +105,7 @@ impl Group {
             Group::Server => 0,
             Group::Transactions => category::TRANSACTION,
             Group::Pubsub => category::PUBSUB,
+            Group::Scripting => category::SCRIPTING,
             Group::Amqp => category::AMQP,
         }
     }
@@ -132,7 +135,8 @@ bits! {
     SKIP_MONITOR = "skip_monitor", FAST = "fast", NO_AUTH = "no_auth", MAY_REPLICATE = "may_replicate",
     NO_MULTI = "no_multi", ALLOW_BUSY = "allow_busy", ALL_DBS = "all_dbs", SENTINEL = "sentinel",
     SKIP_COMMANDLOG = "skip_commandlog",
-    TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys",
+    TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys", PROTECTED = "protected",
+    NO_ASYNC_LOADING = "no_async_loading",
 }
 
 bits! {

@@ -37,6 +37,9 @@ pub const TABLES: &[&[Row]] = &[
     dump::ROWS,
 ];
 
+pub(crate) use dump::rebuild;
+pub(crate) use keys::encoding_of;
+
 /// An argument as an integer.
 pub(crate) fn integer(bytes: &[u8]) -> Result<i64, Error> {
     parse_integer(bytes).ok_or(Error::NotInteger)

@@ -41,6 +41,8 @@ pub struct Keyspace {
     /// Lookups by read commands that found something, and that did not.
     pub(crate) hits: std::cell::Cell<u64>,
     pub(crate) misses: std::cell::Cell<u64>,
+    /// Overdue keys that were read: to be removed next.
+    pub(crate) overdue: std::cell::RefCell<Vec<(DbIndex, Box<[u8]>)>>,
 }
 
 impl Keyspace {
@@ -55,6 +57,7 @@ impl Keyspace {
             rng: fastrand::Rng::with_seed(seed),
             hits: std::cell::Cell::default(),
             misses: std::cell::Cell::default(),
+            overdue: std::cell::RefCell::default(),
         }
     }
 
@@ -99,6 +102,41 @@ impl Keyspace {
     /// How many lookups of read commands found their key, and how many did not.
     pub fn hits_and_misses(&self) -> (u64, u64) {
         (self.hits.get(), self.misses.get())
+    }
+
+    /// A number that is equal for equal values, deadlines included. (Redis: DEBUG DIGEST-VALUE)
+    pub fn digest_of(&self, db: DbIndex, key: &[u8]) -> Option<u64> {
+        self.find(db, key).map(|entry| {
+            let mut hasher = FixedState::with_seed(0).build_hasher();
+            digest_value(entry, &mut hasher);
+            hasher.finish()
+        })
+    }
+
+    /// What DEBUG OBJECT tells of a key: its encoding, and how long its payload is.
+    pub fn describe(&self, db: DbIndex, key: &[u8]) -> Option<(&'static str, usize)> {
+        let entry = self.find(db, key)?;
+        Some((crate::commands::encoding_of(entry), crate::rdb::dump(entry, 0).len()))
+    }
+
+    /// Sends every value through the format of snapshots and back. (Redis: DEBUG RELOAD)
+    pub fn reload(&mut self) {
+        for db in 0..DATABASES {
+            let entries = self.dbs[db as usize].table.iter();
+            let payloads: Vec<_> = entries
+                .map(|entry| (Box::<[u8]>::from(entry.key()), entry.deadline(), crate::rdb::dump(entry, 0)))
+                .collect();
+            let mut txn = crate::Txn::new(self, db, 0, leveret_base::codec::Changes::off());
+            for (key, deadline, payload) in payloads {
+                crate::commands::rebuild(&mut txn, &key, deadline, &payload);
+            }
+        }
+    }
+
+    /// True when reads have met keys whose time is up.
+    #[inline]
+    pub fn has_overdue(&mut self) -> bool {
+        !self.overdue.get_mut().is_empty()
     }
 
     /// Counters begin at zero again. (Redis: CONFIG RESETSTAT)
@@ -160,17 +198,22 @@ pub(crate) fn is_overdue(entry: &Entry, now_ms: UnixMillis) -> bool {
 
 fn digest_entry(db: usize, entry: &Entry) -> u64 {
     let mut hasher = FixedState::with_seed(0).build_hasher();
+    hasher.write(&db.to_le_bytes());
+    hasher.write_usize(entry.key().len());
+    hasher.write(entry.key());
+    digest_value(entry, &mut hasher);
+    hasher.finish()
+}
+
+fn digest_value(entry: &Entry, hasher: &mut impl Hasher) {
     let mut part = |bytes: &[u8]| {
         hasher.write_usize(bytes.len());
         hasher.write(bytes);
     };
-    part(&db.to_le_bytes());
-    part(entry.key());
     part(&entry.deadline().unwrap_or(0).to_le_bytes());
     match entry.value() {
         Value::Bytes(bytes) => part(bytes),
         Value::Integer(integer) => part(IntegerText::new(integer).as_bytes()),
         Value::Object(object) => object.parts(&mut part),
     }
-    hasher.finish()
 }

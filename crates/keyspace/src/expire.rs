@@ -20,6 +20,16 @@ impl Txn<'_> {
         removed
     }
 
+    /// Removes the overdue keys that reads have met. (Redis: lazy expiry)
+    pub fn expire_read(&mut self) {
+        let home = self.db;
+        for (db, key) in std::mem::take(self.keyspace.overdue.get_mut()) {
+            self.db = db;
+            self.reap(&key);
+        }
+        self.db = home;
+    }
+
     fn expire_slice_of_db(&mut self, visits: usize) -> usize {
         let db = &self.keyspace.dbs[self.db as usize];
         let (now_ms, mut overdue) = (self.now_ms, Vec::new());

@@ -32,7 +32,14 @@ impl<'a> View<'a> {
     /// Like `find`, and counts it as a hit or a miss. (Redis: `keyspace_hits`)
     #[inline]
     pub(crate) fn look_up(&self, key: &[u8]) -> Option<&'a Entry> {
-        let found = self.find(key);
+        let found = self.keyspace.find(self.db, key);
+        let found = match found {
+            Some(entry) if is_overdue(entry, self.now_ms) => {
+                self.keyspace.overdue.borrow_mut().push((self.db, key.into()));
+                None
+            }
+            found => found,
+        };
         let counter = if found.is_some() { &self.keyspace.hits } else { &self.keyspace.misses };
         counter.set(counter.get() + 1);
         if found.is_none() {

@@ -11,6 +11,7 @@
 //! 1.1> basic.publish routing_key=q priority=3 "body"
 //! @ +5s                              time moves on; also `@ +10ms`
 //! @ unsynced                         from now on nothing reaches the disk; `@ synced` ends it
+//! @ debug                            DEBUG is allowed
 //! @ close 1                          a client is gone without a word
 //! @ restart                          the server is killed and started again; all clients are gone
 //! ---                                a fresh server; each file begins with one

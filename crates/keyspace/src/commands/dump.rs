@@ -5,7 +5,7 @@ use crate::commands::integer;
 use crate::event;
 use crate::rdb::{self, Loaded};
 use crate::values::End;
-use crate::{Args, Error, Reply, Txn, View};
+use crate::{Args, Error, Reply, Txn, UnixMillis, View};
 use std::collections::BTreeMap;
 
 pub(super) const ROWS: &[Row] = &[
@@ -95,6 +95,18 @@ fn restore(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     }
     reply.ok();
     Ok(())
+}
+
+/// Replaces a value by what its payload says.
+pub(crate) fn rebuild(txn: &mut Txn<'_>, key: &[u8], deadline: Option<UnixMillis>, payload: &[u8]) {
+    let loaded = rdb::verified(payload).and_then(|body| rdb::load(body).ok());
+    if let Some(loaded) = loaded {
+        txn.clear(key);
+        build(txn, key, &loaded);
+        if deadline.is_some() {
+            txn.set_deadline(key, deadline);
+        }
+    }
 }
 
 fn build(txn: &mut Txn<'_>, key: &[u8], loaded: &Loaded) {

@@ -138,14 +138,21 @@ fn swapdb(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
 }
 
 fn encoding(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    match view.find(&args[2]).map(Entry::value) {
+    match view.find(&args[2]) {
         None => reply.null(),
-        Some(Value::Integer(_)) => reply.bulk(b"int"),
-        Some(Value::Bytes(bytes)) if bytes.len() <= EMBEDDED_BYTES_MAX => reply.bulk(b"embstr"),
-        Some(Value::Bytes(_)) => reply.bulk(b"raw"),
-        Some(Value::Object(object)) => reply.bulk(object.encoding().as_bytes()),
+        Some(entry) => reply.bulk(encoding_of(entry).as_bytes()),
     }
     Ok(())
+}
+
+/// As OBJECT ENCODING prints it.
+pub(crate) fn encoding_of(entry: &Entry) -> &'static str {
+    match entry.value() {
+        Value::Integer(_) => "int",
+        Value::Bytes(bytes) if bytes.len() <= EMBEDDED_BYTES_MAX => "embstr",
+        Value::Bytes(_) => "raw",
+        Value::Object(object) => object.encoding(),
+    }
 }
 
 /// Longer strings are "raw". (Redis: OBJ_ENCODING_EMBSTR_SIZE_LIMIT)

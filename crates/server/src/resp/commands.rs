@@ -3,6 +3,8 @@
 mod client;
 mod config;
 mod connection;
+mod debug;
+mod functions;
 mod info;
 mod introspection;
 mod observing;
@@ -24,6 +26,8 @@ pub(super) const TABLES: &[&[Row<Option<Function>>]] = &[
     client::ROWS,
     config::ROWS,
     connection::ROWS,
+    debug::ROWS,
+    functions::ROWS,
     info::ROWS,
     introspection::ROWS,
     observing::ROWS,

@@ -42,6 +42,8 @@ pub(crate) struct RespSession {
     /// It hears of changes to what it reads.
     pub(crate) tracks: bool,
     last_command: &'static str,
+    /// When the last command ended, in ticks.
+    clock: u64,
     pub(crate) quitting: bool,
     blocked: bool,
     subscribed: bool,
@@ -96,6 +98,7 @@ impl RespSession {
             answering: Answering::On,
             tracks: false,
             last_command: "",
+            clock: 0,
             quitting: false,
             blocked: false,
             subscribed: false,
@@ -188,6 +191,7 @@ impl RespSession {
     /// Executes what was decoded, under the lock, and writes the answers to `out`.
     pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> Turn {
         engine.actor = Some(self.id);
+        self.clock = ticks::now();
         let mut turn = self.execute_batch(engine, shared, out);
         // A client that was not known decoded one command at a time; it goes on here.
         while turn == Turn::Drained && self.decoder.limits.commands_max == 1 && self.error.is_none() {
@@ -280,6 +284,10 @@ impl RespSession {
         }
         let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
         let turn = self.answered(engine, shared, args, out);
+        if self.last_command.ends_with("subscribe") {
+            // What it is told is a message of its subscriptions, not an answer.
+            return turn;
+        }
         match self.answering {
             Answering::On => return turn,
             Answering::Off => {}
@@ -364,7 +372,8 @@ impl RespSession {
     ) {
         self.last_command = command.spec.name;
         let mark = reply.mark();
-        let started = ticks::now();
+        // Where the one before ended.
+        let started = self.clock;
         let result = match command.run {
             Run::Keyspace(run) => {
                 let block = engine.run(run, self.db, args, reply);
@@ -403,7 +412,8 @@ impl RespSession {
         if engine.has_monitors() {
             self.show_to_monitors(engine, command, args);
         }
-        let taken = ticks::now().saturating_sub(started);
+        self.clock = ticks::now();
+        let taken = self.clock.saturating_sub(started);
         shared.observed.commands[command.index].count(taken, failed);
         if shared.observed.may_be_slow(taken) {
             self.note_slow(engine, shared, command, args, taken);

@@ -21,7 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 /// When every script begins: in the year 2033.
@@ -108,6 +108,7 @@ impl World {
         match what.split_once(' ').unwrap_or((what, "")) {
             ("unsynced", _) => self.syncing = false,
             ("synced", _) => self.syncing = true,
+            ("debug", _) => self.shared.settings.enable_debug_command.store(true, Ordering::Relaxed),
             ("close", who) => {
                 let id = self.clients.remove(who)?.session.id();
                 self.shared.engine.lock().close_session(id);

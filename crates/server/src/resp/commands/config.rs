@@ -211,11 +211,21 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
                 format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into(),
             )
         };
-        let set = set.ok_or_else(|| failed("can't set immutable config"))?;
+        let Some(set) = set else {
+            // What it is already it may be told to be.
+            if parameter_value(call, name) == value {
+                continue;
+            }
+            return Err(failed("can't set immutable config"));
+        };
         set(call.shared, call.engine, &value).map_err(|why| failed(&why))?;
     }
     call.reply.ok();
     Ok(())
+}
+
+fn parameter_value(call: &Call<'_, '_>, name: &str) -> String {
+    PARAMETERS.iter().find(|p| p.name == name).map(|p| (p.get)(call.shared, call.engine)).unwrap_or_default()
 }
 
 /// A number within its limits, or Redis' refusal.

@@ -139,7 +139,8 @@ fn persistence(call: &mut Call<'_, '_>, lines: &mut Lines) {
     let levels = &call.shared.levels;
     lines.add("loading", 0);
     lines.add("async_loading", 0);
-    lines.add("rdb_changes_since_last_save", 0);
+    // There is no snapshot; the log has them all.
+    lines.add("rdb_changes_since_last_save", call.engine.position());
     lines.add("rdb_bgsave_in_progress", 0);
     lines.add("rdb_last_bgsave_status", "ok");
     lines.add("aof_enabled", 1);
