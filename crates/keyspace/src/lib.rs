@@ -30,6 +30,7 @@ pub use error::Error;
 pub use leveret_resp::{Args, ArgsBuf, Reply, Shared};
 pub use number::parse_integer;
 pub use txn::{Block, Txn};
+pub use values::limits::{LIMITS, Limit};
 pub use view::View;
 pub use watch::{Happening, SessionId, Watches};
 

@@ -1,6 +1,7 @@
 //! The values that do not fit into an entry: long strings and collections. They know neither their key nor the log.
 
 mod hash;
+pub(crate) mod limits;
 mod list;
 mod set;
 mod sorted_set;

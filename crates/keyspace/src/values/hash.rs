@@ -5,15 +5,11 @@
 mod packed;
 mod table;
 
+use super::limits;
 use crate::UnixMillis;
 use packed::Packed;
 use std::collections::BTreeSet;
 use table::FieldTable;
-
-/// More fields than this make a table. (Redis: hash-max-listpack-entries)
-pub(crate) const PACKED_FIELDS_MAX: usize = 128;
-/// Longer fields and values make a table. (Redis: hash-max-listpack-value)
-pub(crate) const PACKED_BYTES_MAX: usize = 64;
 
 /// A field as it stands; deadline 0 is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,9 +169,9 @@ impl Hash {
 
     fn put(&mut self, field: Field<'_>) {
         if let Fields::Packed(packed) = &mut self.fields {
-            let is_small = field.name.len().max(field.value.len()) <= PACKED_BYTES_MAX;
+            let is_small = field.name.len().max(field.value.len()) <= limits::HASH_VALUE.size();
             let len = packed.len() + usize::from(packed.find(field.name).is_none());
-            if is_small && len <= PACKED_FIELDS_MAX {
+            if is_small && len <= limits::HASH_ENTRIES.size() {
                 return packed.put(field);
             }
             let mut table = FieldTable::default();

@@ -4,6 +4,7 @@
 
 mod chunk;
 
+use super::limits;
 use chunk::Chunk;
 use std::collections::VecDeque;
 
@@ -16,8 +17,11 @@ pub(crate) enum End {
     Right,
 }
 
-/// Bytes of a chunk; one that holds a single element may have more. (Redis: list-max-listpack-size -2)
-const CHUNK_BYTES: usize = 8 * 1024;
+/// Whether a chunk may take the element as well; one that holds a single element may be larger than the limit.
+fn has_room(chunk: &Chunk, element: &[u8]) -> bool {
+    let (count, bytes) = limits::of_chunk();
+    chunk.len() < count && chunk.bytes() + Chunk::needs(element) <= bytes
+}
 
 /// The elements, head first.
 #[derive(Default, Clone)]
@@ -39,7 +43,7 @@ impl List {
 
     /// Adds one element.
     pub(crate) fn push(&mut self, end: End, element: &[u8]) {
-        let fits = |chunk: &&mut Chunk| chunk.bytes() + Chunk::needs(element) <= CHUNK_BYTES;
+        let fits = |chunk: &&mut Chunk| has_room(chunk, element);
         let last = match end {
             End::Left => self.chunks.front_mut(),
             End::Right => self.chunks.back_mut(),
@@ -115,7 +119,7 @@ impl List {
     pub(crate) fn insert(&mut self, index: usize, element: &[u8]) {
         let Some((at, place)) = self.find(index) else { return self.push(End::Right, element) };
         let Some(chunk) = self.chunks.get_mut(at) else { return };
-        if chunk.bytes() + Chunk::needs(element) <= CHUNK_BYTES {
+        if has_room(chunk, element) {
             chunk.insert(place, element);
         } else {
             // The chunk is full: what stands behind the place gets a chunk of its own, and so does the element.
@@ -236,11 +240,9 @@ mod tests {
             }
             assert!(list.iter(End::Left).eq(plain.iter()), "seed {seed}");
             assert!(list.iter(End::Right).eq(plain.iter().rev()), "seed {seed}");
-            assert!(
-                list.chunks
-                    .iter()
-                    .all(|chunk| !chunk.is_empty() && (chunk.len() == 1 || chunk.bytes() <= CHUNK_BYTES))
-            );
+            assert!(list.chunks.iter().all(
+                |chunk| !chunk.is_empty() && (chunk.len() == 1 || chunk.bytes() <= limits::of_chunk().1)
+            ));
         }
     }
 }

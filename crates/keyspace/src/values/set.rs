@@ -1,19 +1,13 @@
 //! A set of strings. Integers alone are a sorted array; a few short strings are one run of bytes; everything else is a
 //! table of members. (Redis: intset, listpack, hashtable)
 
+use super::limits;
 use crate::number::{IntegerText, parse_integer};
 use foldhash::fast::FixedState;
 use leveret_base::Table;
 use leveret_base::codec::{Reader, put_bytes};
 use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
-
-/// More integers than this make a table. (Redis: set-max-intset-entries)
-const INTEGERS_MAX: usize = 512;
-/// More members than this make a table. (Redis: set-max-listpack-entries)
-const PACKED_MEMBERS_MAX: usize = 128;
-/// Longer members make a table. (Redis: set-max-listpack-value)
-const PACKED_BYTES_MAX: usize = 64;
 
 /// The members.
 #[derive(Clone)]
@@ -102,12 +96,12 @@ impl Set {
             return false;
         }
         match (&mut *self, parse_integer(member)) {
-            (Set::Integers(integers), Some(integer)) if integers.len() < INTEGERS_MAX => {
+            (Set::Integers(integers), Some(integer)) if integers.len() < limits::SET_INTEGERS.size() => {
                 let place = integers.binary_search(&integer).unwrap_or_else(|place| place);
                 integers.insert(place, integer);
             }
             (Set::Packed(packed), _)
-                if packed.len < PACKED_MEMBERS_MAX && member.len() <= PACKED_BYTES_MAX =>
+                if packed.len < limits::SET_ENTRIES.size() && member.len() <= limits::SET_VALUE.size() =>
             {
                 put_bytes(&mut packed.bytes, member);
                 packed.len += 1;
@@ -123,8 +117,8 @@ impl Set {
 
     /// Becomes what has room for the member.
     fn convert(&mut self, member: &[u8]) {
-        let small = matches!(self, Set::Integers(integers) if integers.len() < PACKED_MEMBERS_MAX)
-            && member.len() <= PACKED_BYTES_MAX;
+        let small = matches!(self, Set::Integers(integers) if integers.len() < limits::SET_ENTRIES.size())
+            && member.len() <= limits::SET_VALUE.size();
         let mut packed = Packed::default();
         let mut table = Table::default();
         for other in self.iter() {

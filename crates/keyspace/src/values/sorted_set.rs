@@ -7,6 +7,7 @@
 //! size; and an insertion moves at most one chunk. A skip list costs a random height and several pointers for each
 //! member; a counted B-tree would make the sum logarithmic, at the price of three times the code.
 
+use super::limits;
 use crate::number::compare_scores;
 use foldhash::fast::FixedState;
 use leveret_base::Table;
@@ -14,10 +15,6 @@ use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-/// With more members the members have an index. (Redis: zset-max-listpack-entries)
-const SMALL_MEMBERS_MAX: usize = 128;
-/// Likewise with longer ones. (Redis: zset-max-listpack-value)
-const SMALL_BYTES_MAX: usize = 64;
 const CHUNK_MAX: usize = 256;
 
 /// The member's bytes are shared by the order and the index; the index has the score in front of them.
@@ -126,7 +123,10 @@ impl SortedSet {
             self.remove(member);
         }
         let item = Item::new(score, member);
-        if self.index.is_none() && (self.len >= SMALL_MEMBERS_MAX || member.len() > SMALL_BYTES_MAX) {
+        if self.index.is_none()
+            && (self.len >= limits::SORTED_SET_ENTRIES.size()
+                || member.len() > limits::SORTED_SET_VALUE.size())
+        {
             let mut index = Table::default();
             for item in self.chunks.iter().flatten() {
                 index.insert_unique(hash(item.member()), item.bytes.clone(), |bytes| hash(member_of(bytes)));

@@ -1,9 +1,10 @@
 //! One RESP connection as a state machine: bytes in, bytes out, no socket. Decoding happens outside the engine's lock,
 //! execution inside; a blocked session executes nothing until the engine has answered it.
 
+mod shown;
+
 use crate::connection::OUT_MAX;
 use crate::io_loop::PENDING_MAX;
-use crate::observed::Slow;
 use crate::output::Output;
 use crate::resp::table::{Command, Run, TABLE, find};
 use crate::shared::Shared;
@@ -419,82 +420,6 @@ impl RespSession {
             self.note_slow(engine, shared, command, args, taken);
         }
     }
-
-    #[cold]
-    fn note_slow(&self, engine: &mut Engine, shared: &Shared, command: &Command, args: Args<'_>, taken: u64) {
-        let kind = if command.spec.flags & flag::FAST != 0 { "fast-command" } else { "command" };
-        shared.observed.note_slow(kind, taken, || {
-            if command.spec.flags & flag::SKIP_COMMANDLOG != 0 {
-                return None;
-            }
-            let at_ms = engine.now_ms();
-            let card = engine.session(self.id)?.card.as_deref()?;
-            Some(Slow {
-                id: 0,
-                at_ms,
-                micros: 0,
-                args: shortened(&shown(command, args)),
-                address: card.address.clone(),
-                name: card.name.clone(),
-            })
-        });
-    }
-
-    /// Tells those who watch all commands. (Redis: MONITOR)
-    #[cold]
-    fn show_to_monitors(&self, engine: &mut Engine, command: &Command, args: Args<'_>) {
-        if command.spec.flags & (flag::SKIP_MONITOR | flag::ADMIN) != 0 || command.spec.name == "quit" {
-            return;
-        }
-        let now_ms = engine.now_ms();
-        let address = match engine.session(self.id).and_then(|session| session.card.as_deref()) {
-            Some(card) if card.over_unix_socket => format!("unix:{}", card.local_address),
-            Some(card) => card.address.clone(),
-            None => String::new(),
-        };
-        let mut line = format!("+{}.{:03}000 [{} {address}]", now_ms / 1000, now_ms % 1000, self.db);
-        for arg in shown(command, args) {
-            line.push(' ');
-            line += &leveret_resp::text::quoted(&arg);
-        }
-        line += "\r\n";
-        engine.tell_monitors(line.as_bytes());
-    }
-}
-
-/// The arguments without secrets.
-fn shown(command: &Command, args: Args<'_>) -> Vec<Vec<u8>> {
-    const HIDDEN: &[u8] = b"(redacted)";
-    let first = match command.spec.name {
-        "auth" => 1,
-        "hello" => {
-            args.iter().position(|arg| arg.eq_ignore_ascii_case(b"auth")).map_or(usize::MAX, |at| at + 1)
-        }
-        _ => usize::MAX,
-    };
-    let is_secret = |i: usize| i >= first && i < first.saturating_add(2);
-    args.iter()
-        .enumerate()
-        .map(|(i, arg)| if is_secret(i) { HIDDEN.to_vec() } else { arg.to_vec() })
-        .collect()
-}
-
-/// As much of the arguments as is kept of a slow command. (Redis: SLOWLOG_ENTRY_MAX_ARGC, SLOWLOG_ENTRY_MAX_STRING)
-fn shortened(args: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    const ARGS_MAX: usize = 32;
-    const BYTES_MAX: usize = 128;
-    let kept = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
-    let mut shortened: Vec<Vec<u8>> = args[..kept]
-        .iter()
-        .map(|arg| match arg.len() {
-            0..=BYTES_MAX => arg.clone(),
-            len => [&arg[..BYTES_MAX], format!("... ({} more bytes)", len - BYTES_MAX).as_bytes()].concat(),
-        })
-        .collect();
-    if kept < args.len() {
-        shortened.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
-    }
-    shortened
 }
 
 /// These act on the transaction or the connection at once.

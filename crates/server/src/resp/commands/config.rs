@@ -7,7 +7,7 @@ use crate::shared::Shared;
 use leveret_engine::Engine;
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::event::class;
-use leveret_engine::keyspace::{DATABASES, Error, flag, glob, parse_integer};
+use leveret_engine::keyspace::{DATABASES, Error, LIMITS, Limit, flag, glob, parse_integer};
 use std::sync::atomic::Ordering::Relaxed;
 
 const ADMIN: u32 = LOADING_STALE | flag::NOSCRIPT | flag::ADMIN;
@@ -79,6 +79,7 @@ const PARAMETERS: &[Parameter] = &[
         set: None,
     },
     Parameter { name: "io-threads", get: |shared, _| shared.settings.io_threads.to_string(), set: None },
+    Parameter { name: "list-compress-depth", get: |_, _| "0".into(), set: None },
     Parameter {
         name: "maxclients",
         get: |shared, _| shared.settings.clients_max.load(Relaxed).to_string(),
@@ -182,7 +183,19 @@ fn config_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
                 .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), p.name.as_bytes()))
         })
         .collect();
-    call.reply.map(wanted.len());
+    let is_wanted = |name: &str| {
+        let mut patterns = call.args.iter().skip(2);
+        patterns.any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
+    };
+    let names = LIMITS
+        .iter()
+        .flat_map(|limit| limit.old_name.into_iter().chain([limit.name]).map(|name| (name, *limit)));
+    let limits: Vec<(&str, &Limit)> = names.filter(|(name, _)| is_wanted(name)).collect();
+    call.reply.map(wanted.len() + limits.len());
+    for (name, limit) in limits {
+        call.reply.bulk(name.as_bytes());
+        call.reply.bulk(limit.get().to_string().as_bytes());
+    }
     for parameter in wanted {
         call.reply.bulk(parameter.name.as_bytes());
         call.reply.bulk((parameter.get)(call.shared, call.engine).as_bytes());
@@ -194,10 +207,16 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
     if !call.args.len().is_multiple_of(2) {
         return Err(Error::WrongArity("config|set".into()));
     }
-    let mut changes = Vec::new();
+    let (mut changes, mut limits) = (Vec::new(), Vec::new());
     for i in (2..call.args.len()).step_by(2) {
         let name = String::from_utf8_lossy(&call.args[i]).to_lowercase();
         let value = String::from_utf8_lossy(&call.args[i + 1]).into_owned();
+        if let Some(limit) = LIMITS.iter().find(|limit| limit.name == name || limit.old_name == Some(&*name))
+        {
+            let value = number(&value, limit.least, i64::MAX).map_err(|why| refused(limit.name, &why))?;
+            limits.push((limit, value));
+            continue;
+        }
         let Some(parameter) = PARAMETERS.iter().find(|p| p.name == name) else {
             return Err(Error::Other(
                 format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'").into(),
@@ -206,11 +225,7 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
         changes.push((parameter.name, parameter.set, value));
     }
     for (name, set, value) in changes {
-        let failed = |why: &str| {
-            Error::Other(
-                format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into(),
-            )
-        };
+        let failed = |why: &str| refused(name, why);
         let Some(set) = set else {
             // What it is already it may be told to be.
             if parameter_value(call, name) == value {
@@ -220,8 +235,13 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
         };
         set(call.shared, call.engine, &value).map_err(|why| failed(&why))?;
     }
+    limits.iter().for_each(|(limit, value)| limit.set(*value));
     call.reply.ok();
     Ok(())
+}
+
+fn refused(name: &str, why: &str) -> Error {
+    Error::Other(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into())
 }
 
 fn parameter_value(call: &Call<'_, '_>, name: &str) -> String {

@@ -1,0 +1,81 @@
+//! Up to which size collections are kept compactly: Redis' settings, of which the encodings follow that OBJECT ENCODING names.
+//! They are the process's and not a database's, decide nothing that is logged, and hold from the next change of a
+//! value on.
+
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+
+/// One setting.
+pub struct Limit {
+    /// Redis' name.
+    pub name: &'static str,
+    /// The name before Redis 7, which it still takes.
+    pub old_name: Option<&'static str>,
+    value: AtomicI64,
+    /// The least that it may be.
+    pub least: i64,
+}
+
+impl Limit {
+    const fn new(name: &'static str, old_name: Option<&'static str>, value: i64) -> Self {
+        Self { name, old_name, value: AtomicI64::new(value), least: 0 }
+    }
+
+    /// What it is.
+    #[inline]
+    pub fn get(&self) -> i64 {
+        self.value.load(Relaxed)
+    }
+
+    /// As a size.
+    #[inline]
+    pub(crate) fn size(&self) -> usize {
+        usize::try_from(self.get()).unwrap_or(0)
+    }
+
+    /// Changes it.
+    pub fn set(&self, value: i64) {
+        self.value.store(value, Relaxed);
+    }
+}
+
+pub(crate) static HASH_ENTRIES: Limit =
+    Limit::new("hash-max-listpack-entries", Some("hash-max-ziplist-entries"), 128);
+pub(crate) static HASH_VALUE: Limit =
+    Limit::new("hash-max-listpack-value", Some("hash-max-ziplist-value"), 64);
+pub(crate) static SET_INTEGERS: Limit = Limit::new("set-max-intset-entries", None, 512);
+pub(crate) static SET_ENTRIES: Limit = Limit::new("set-max-listpack-entries", None, 128);
+pub(crate) static SET_VALUE: Limit = Limit::new("set-max-listpack-value", None, 64);
+pub(crate) static SORTED_SET_ENTRIES: Limit =
+    Limit::new("zset-max-listpack-entries", Some("zset-max-ziplist-entries"), 128);
+pub(crate) static SORTED_SET_VALUE: Limit =
+    Limit::new("zset-max-listpack-value", Some("zset-max-ziplist-value"), 64);
+/// Elements of a chunk, or -1 to -5 for 4 to 64 KiB.
+pub(crate) static LIST_CHUNK: Limit = Limit {
+    name: "list-max-listpack-size",
+    old_name: Some("list-max-ziplist-size"),
+    value: AtomicI64::new(-2),
+    least: -5,
+};
+
+/// All of them.
+pub static LIMITS: [&Limit; 8] = [
+    &HASH_ENTRIES,
+    &HASH_VALUE,
+    &LIST_CHUNK,
+    &SET_ENTRIES,
+    &SET_INTEGERS,
+    &SET_VALUE,
+    &SORTED_SET_ENTRIES,
+    &SORTED_SET_VALUE,
+];
+
+/// How many elements and bytes a chunk of a list may have.
+#[inline]
+pub(crate) fn of_chunk() -> (usize, usize) {
+    const BYTES: usize = 8 * 1024;
+    match LIST_CHUNK.get() {
+        count @ 1.. => (count as usize, BYTES),
+        0 => (1, BYTES),
+        class => (usize::MAX, 4096 << (-class - 1).clamp(0, 4)),
+    }
+}
