@@ -4,7 +4,7 @@
 use crate::death::Dead;
 use crate::exchange::{Destination, Exchange, Kind};
 use crate::queue::Queue;
-use crate::txn::Replies;
+use crate::txn::{Replies, Returning};
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -104,6 +104,8 @@ pub struct Broker {
     pub garbage: Garbage,
     /// When each queue has something due.
     pub(crate) due: BTreeSet<(UnixMillis, QueueId)>,
+    /// What channels that are gone held, on its way back.
+    pub(crate) returning: VecDeque<Returning>,
     /// Queues that hold more than they may.
     pub(crate) crowded: Vec<QueueId>,
     /// What has left its queue for the dead letter exchange in this commit, and goes there before it ends.
@@ -138,6 +140,7 @@ impl Broker {
             last_consumer: 0,
             garbage: Garbage::default(),
             due: BTreeSet::new(),
+            returning: VecDeque::new(),
             crowded: Vec::new(),
             dead: VecDeque::new(),
             replaying: None,
@@ -181,7 +184,7 @@ impl Broker {
 
     /// When a message or queue is due to leave.
     pub fn next_deadline(&self) -> Option<UnixMillis> {
-        if !self.crowded.is_empty() {
+        if !self.crowded.is_empty() || !self.returning.is_empty() {
             return Some(0);
         }
         self.due.first().map(|(at, _)| *at)

@@ -7,11 +7,13 @@ mod departures;
 mod messages;
 mod primitives;
 mod replies;
+mod returns;
 
 pub use consumers::Consume;
 pub use definitions::{Declared, ExchangeDeclare, QueueDeclare};
 pub use messages::{Delivery, How, Published};
 pub(crate) use replies::{REPLY_TO, Replies};
+pub(crate) use returns::Returning;
 
 use crate::exception::{Exception, shown};
 use crate::queue::Queue;

@@ -111,6 +111,7 @@ impl Txn<'_> {
 
     /// Removes messages and queues whose time is up, in a slice.
     pub fn tick(&mut self) {
+        self.give_back_slice();
         while self.slice > 0
             && let Some(&(at, id)) = self.broker.due.first()
             && at <= self.now_ms
