@@ -4,10 +4,10 @@
 use crate::death::Dead;
 use crate::exchange::{Destination, Exchange, Kind};
 use crate::queue::Queue;
-use crate::txn::{Replies, Returning};
+use crate::txn::{Delayed, Replies, Returning};
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
@@ -110,6 +110,13 @@ pub struct Broker {
     pub(crate) crowded: Vec<QueueId>,
     /// What has left its queue for the dead letter exchange in this commit, and goes there before it ends.
     pub(crate) dead: VecDeque<Dead>,
+    /// What waits in exchanges, by the time when it is due and its number.
+    pub(crate) delayed: BTreeMap<(UnixMillis, u64), Delayed>,
+    pub(crate) next_delayed: u64,
+    /// Some exchange takes nothing twice, or has been there that did.
+    pub(crate) remembers: bool,
+    /// The exchanges where the message being routed has to wait.
+    pub(crate) delaying: Vec<ExchangeId>,
     /// The message that the changes being replayed speak of.
     pub(crate) replaying: Option<Arc<Message>>,
     pub(crate) rng: fastrand::Rng,
@@ -143,6 +150,10 @@ impl Broker {
             returning: VecDeque::new(),
             crowded: Vec::new(),
             dead: VecDeque::new(),
+            delayed: BTreeMap::new(),
+            next_delayed: 1,
+            remembers: false,
+            delaying: Vec::new(),
             replaying: None,
             rng: fastrand::Rng::with_seed(seed),
             route: Vec::new(),
@@ -187,7 +198,8 @@ impl Broker {
         if !self.crowded.is_empty() || !self.returning.is_empty() {
             return Some(0);
         }
-        self.due.first().map(|(at, _)| *at)
+        let (due, delayed) = (self.due.first(), self.delayed.first_key_value());
+        due.map(|(at, _)| *at).into_iter().chain(delayed.map(|((at, _), _)| *at)).min()
     }
 
     /// Notes when a queue has something due, after it has changed.
@@ -277,7 +289,17 @@ impl Broker {
             }
             hasher.finish()
         });
-        exchanges.chain(queues).fold(0, u64::wrapping_add)
+        let kept = self.delayed.iter().filter(|(_, delayed)| delayed.kept);
+        let delayed = kept.map(|((due, number), delayed)| {
+            let mut hasher = new_hasher();
+            hasher.write_u64(*due);
+            hasher.write_u64(*number);
+            hasher.write_u32(delayed.exchange.0);
+            hasher.write(delayed.message.properties());
+            hasher.write(delayed.message.body());
+            hasher.finish()
+        });
+        exchanges.chain(queues).chain(delayed).fold(0, u64::wrapping_add)
     }
 
     /// True when bindings to it belong into the log.
