@@ -222,9 +222,12 @@ impl World {
             0 | 1 => {
                 let mut alternate = TableBuf::new();
                 alternate.push(b"alternate-exchange", Value::LongStr(other));
+                alternate.push(b"x-delayed-type", Value::LongStr(b"topic"));
+                alternate.push(b"x-message-deduplication", Value::Bool(true));
                 let declare = ExchangeDeclare {
                     name,
-                    kind: [&b"direct"[..], b"fanout", b"topic", b"headers"][rng.usize(..4)],
+                    kind: [&b"direct"[..], b"fanout", b"topic", b"headers", b"x-delayed-message"]
+                        [rng.usize(..5)],
                     passive: false,
                     durable: rng.u8(..4) > 0,
                     auto_delete: rng.bool(),
@@ -242,6 +245,8 @@ impl World {
                 let (mut keys, mut headers) = (ArrayBuf::new(), TableBuf::new());
                 keys.push(Value::LongStr(b"a.b")).push(Value::LongStr(b"q0"));
                 headers.push(b"n", Value::Long(rng.i64(..3)));
+                headers.push(b"x-delay", Value::Long(rng.i64(-100..300)));
+                headers.push(b"x-deduplication-header", Value::Long(rng.i64(..20)));
                 headers.push(if rng.bool() { b"BCC" } else { b"CC" }, Value::Array(keys.as_array()));
                 let headers = Some(headers.as_table());
                 let mut properties = Vec::new();
