@@ -198,13 +198,65 @@ def refusals(c):
         ),
     ]:
         closed(c, call, code, text)
-    closed(connect(), lambda k: k.tx_select(), 540, "NOT_IMPLEMENTED - tx is not built yet")
     closed(connect(), lambda k: k.basic_recover(requeue=False), 540, "NOT_IMPLEMENTED - requeue=false")
     try:
         connect(credentials=pika.PlainCredentials("guest", "wrong"))
         raise AssertionError("a wrong password was taken")
     except pika.exceptions.ProbableAuthenticationError:
         equal(True, True)
+    ch.close()
+
+
+def transactions(c):
+    ch, other = c.channel(), c.channel()
+    queue = ch.queue_declare("", exclusive=True).method.queue
+    ch.tx_select()
+    ch.basic_publish("", queue, b"1")
+    equal(other.basic_get(queue)[0], None)
+    ch.tx_commit()
+    method, _, body = ch.basic_get(queue)
+    equal(body, b"1")
+    ch.basic_ack(method.delivery_tag)
+    ch.basic_publish("", queue, b"2")
+    ch.tx_rollback()
+    ch.basic_reject(method.delivery_tag, requeue=True)
+    ch.tx_commit()
+    equal(drain(other, queue, 1), [b"1"])
+    closed(c, lambda k: k.tx_commit(), 406, "PRECONDITION_FAILED - channel is not transactional")
+    ch.close()
+    other.close()
+
+
+def leaving(c):
+    ch = c.channel()
+    dead = ch.queue_declare("", exclusive=True).method.queue
+    letters = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead}
+    work = ch.queue_declare("", exclusive=True, arguments={"x-max-length": 1, **letters}).method.queue
+    ch.basic_publish("", work, b"first")
+    ch.basic_publish("", work, b"second")
+    _, properties, body = ch.basic_get(dead, auto_ack=True)
+    equal((body, properties.headers["x-death"][0]["reason"]), (b"first", "maxlen"))
+    method, _, _ = ch.basic_get(work)
+    ch.basic_reject(method.delivery_tag, requeue=False)
+    _, properties, body = ch.basic_get(dead, auto_ack=True)
+    equal((body, properties.headers["x-first-death-reason"]), (b"second", "rejected"))
+    full = {"x-max-length": 1, "x-overflow": "reject-publish"}
+    full = ch.queue_declare("", exclusive=True, arguments=full).method.queue
+    confirmed = c.channel()
+    confirmed.confirm_delivery()
+    confirmed.basic_publish("", full, b"taken")
+    try:
+        confirmed.basic_publish("", full, b"refused")
+        raise AssertionError("a full queue took a message")
+    except pika.exceptions.NackError:
+        equal(drain(ch, full, 1), [b"taken"])
+    ch.exchange_declare("later", "x-delayed-message", auto_delete=True, arguments={"x-delayed-type": "fanout"})
+    ch.queue_bind(work, "later")
+    ch.basic_publish("later", "", b"waited", pika.BasicProperties(headers={"x-delay": 300}))
+    equal(ch.basic_get(work)[0], None)
+    time.sleep(0.6)
+    equal(drain(ch, work, 1), [b"waited"])
+    confirmed.close()
     ch.close()
 
 
@@ -231,11 +283,11 @@ def both_worlds(c):
 
 
 def main():
-    for part in (routing, settling, consuming, contents, refusals, both_worlds):
+    for part in (routing, settling, consuming, contents, refusals, transactions, leaving, both_worlds):
         connection = connect(heartbeat=5)
         part(connection)
         connection.close()
-    assert CHECKS >= 40, f"only {CHECKS} checks ran"
+    assert CHECKS >= 50, f"only {CHECKS} checks ran"
     print(f"{CHECKS} checks passed")
 
 

@@ -3,8 +3,9 @@
 
 use crate::death::DeadLetters;
 use crate::exception::{Exception, shown};
-use crate::exchange::ALTERNATE_EXCHANGE;
+use crate::exchange::{ALTERNATE_EXCHANGE, DELAYED_TYPE, Kind};
 use crate::message::EXPIRY_MAX_MS;
+use crate::seen::{DEDUPLICATION, Seen};
 use crate::txn::QueueDeclare;
 use leveret_amqp::{Table, Value};
 use std::sync::Arc;
@@ -100,16 +101,27 @@ const DELIVERY_LIMIT: u32 = 20;
 pub(crate) fn exchange_arguments(
     vhost: &str,
     exchange: &[u8],
+    kind: Kind,
     arguments: Table<'_>,
 ) -> Result<(), Exception> {
-    match arguments.find(ALTERNATE_EXCHANGE.as_bytes()) {
-        Some(value) if value.as_longstr().is_none() => Err(Exception::precondition(format!(
-            "invalid type '{}' for arg '{ALTERNATE_EXCHANGE}' in exchange '{}' in vhost '{vhost}'",
+    let exchange = shown(exchange);
+    if let Some(value) = arguments.find(ALTERNATE_EXCHANGE.as_bytes())
+        && value.as_longstr().is_none()
+    {
+        return Err(Exception::precondition(format!(
+            "invalid type '{}' for arg '{ALTERNATE_EXCHANGE}' in exchange '{exchange}' in vhost '{vhost}'",
             value.type_name(),
-            shown(exchange)
-        ))),
-        _ => Ok(()),
+        )));
     }
+    if kind.of_routes(arguments).is_none() {
+        let text = format!("Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type");
+        return Err(Exception::precondition(text));
+    }
+    Seen::from_arguments(arguments).map(|_| ()).map_err(|(name, why)| {
+        Exception::precondition(format!(
+            "invalid arg '{name}' for exchange '{exchange}' in vhost '{vhost}': {why}"
+        ))
+    })
 }
 
 /// Refuses what a queue cannot mean by its arguments.
@@ -209,6 +221,7 @@ pub(crate) fn queue_arguments(
             Some(Arc::new(DeadLetters { exchange: exchange.into(), routing_key: key.map(Box::from) }))
         }
     };
+    Seen::from_arguments(arguments).map_err(|(name, why)| refuse(name, &format!(": {why}")))?;
     Ok(meaning)
 }
 
@@ -291,7 +304,8 @@ pub(crate) const QUEUE_EQUIVALENT: &[&str] = &[
     "x-delivery-limit",
     "x-single-active-consumer",
     "x-queue-type",
+    DEDUPLICATION,
 ];
 
 /// The arguments of exchanges that must agree.
-pub(crate) const EXCHANGE_EQUIVALENT: &[&str] = &[ALTERNATE_EXCHANGE];
+pub(crate) const EXCHANGE_EQUIVALENT: &[&str] = &[ALTERNATE_EXCHANGE, DELAYED_TYPE, DEDUPLICATION];

@@ -4,10 +4,10 @@
 use crate::death::Dead;
 use crate::exchange::{Destination, Exchange, Kind};
 use crate::queue::Queue;
-use crate::txn::Replies;
+use crate::txn::{Delayed, Replies, Returning};
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
@@ -104,10 +104,19 @@ pub struct Broker {
     pub garbage: Garbage,
     /// When each queue has something due.
     pub(crate) due: BTreeSet<(UnixMillis, QueueId)>,
+    /// What channels that are gone held, on its way back.
+    pub(crate) returning: VecDeque<Returning>,
     /// Queues that hold more than they may.
     pub(crate) crowded: Vec<QueueId>,
     /// What has left its queue for the dead letter exchange in this commit, and goes there before it ends.
     pub(crate) dead: VecDeque<Dead>,
+    /// What waits in exchanges, by the time when it is due and its number.
+    pub(crate) delayed: BTreeMap<(UnixMillis, u64), Delayed>,
+    pub(crate) next_delayed: u64,
+    /// Some exchange takes nothing twice, or has been there that did.
+    pub(crate) remembers: bool,
+    /// The exchanges where the message being routed has to wait.
+    pub(crate) delaying: Vec<ExchangeId>,
     /// The message that the changes being replayed speak of.
     pub(crate) replaying: Option<Arc<Message>>,
     pub(crate) rng: fastrand::Rng,
@@ -138,8 +147,13 @@ impl Broker {
             last_consumer: 0,
             garbage: Garbage::default(),
             due: BTreeSet::new(),
+            returning: VecDeque::new(),
             crowded: Vec::new(),
             dead: VecDeque::new(),
+            delayed: BTreeMap::new(),
+            next_delayed: 1,
+            remembers: false,
+            delaying: Vec::new(),
             replaying: None,
             rng: fastrand::Rng::with_seed(seed),
             route: Vec::new(),
@@ -181,10 +195,11 @@ impl Broker {
 
     /// When a message or queue is due to leave.
     pub fn next_deadline(&self) -> Option<UnixMillis> {
-        if !self.crowded.is_empty() {
+        if !self.crowded.is_empty() || !self.returning.is_empty() {
             return Some(0);
         }
-        self.due.first().map(|(at, _)| *at)
+        let (due, delayed) = (self.due.first(), self.delayed.first_key_value());
+        due.map(|(at, _)| *at).into_iter().chain(delayed.map(|((at, _), _)| *at)).min()
     }
 
     /// Notes when a queue has something due, after it has changed.
@@ -274,7 +289,17 @@ impl Broker {
             }
             hasher.finish()
         });
-        exchanges.chain(queues).fold(0, u64::wrapping_add)
+        let kept = self.delayed.iter().filter(|(_, delayed)| delayed.kept);
+        let delayed = kept.map(|((due, number), delayed)| {
+            let mut hasher = new_hasher();
+            hasher.write_u64(*due);
+            hasher.write_u64(*number);
+            hasher.write_u32(delayed.exchange.0);
+            hasher.write(delayed.message.properties());
+            hasher.write(delayed.message.body());
+            hasher.finish()
+        });
+        exchanges.chain(queues).chain(delayed).fold(0, u64::wrapping_add)
     }
 
     /// True when bindings to it belong into the log.

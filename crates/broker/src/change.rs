@@ -3,7 +3,7 @@
 
 use crate::exchange::{Binding, Destination, Kind};
 use crate::txn::Txn;
-use crate::{Broker, ExchangeId, Message, QueueId, VhostId};
+use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
 use std::sync::Arc;
 
@@ -23,6 +23,10 @@ const DELIVERED_THROUGH: u8 = 0x49;
 const PURGE: u8 = 0x4a;
 const LETTER: u8 = 0x4b;
 const RETURNED: u8 = 0x4c;
+const DELAY: u8 = 0x4d;
+const DELAY_OVER: u8 = 0x4e;
+const SEEN_BY_EXCHANGE: u8 = 0x4f;
+const SEEN_BY_QUEUE: u8 = 0x50;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
@@ -76,6 +80,22 @@ pub(crate) enum Change<'a> {
         seq: u64,
         returns: u32,
     },
+    /// A message waits in an exchange.
+    Delay {
+        exchange: ExchangeId,
+        number: u64,
+        due: UnixMillis,
+    },
+    DelayOver {
+        number: u64,
+        due: UnixMillis,
+    },
+    /// A key is remembered, so that the same does not come twice.
+    Seen {
+        by: Destination,
+        key: &'a [u8],
+        until: UnixMillis,
+    },
     /// Every entry up to `through` leaves but those kept, which are in order.
     Purge {
         queue: QueueId,
@@ -121,6 +141,18 @@ impl Change<'_> {
             }
             Change::Returned { queue, seq, returns } => {
                 numbers(out, RETURNED, &[queue.0.into(), *seq, (*returns).into()]);
+            }
+            Change::Delay { exchange, number, due } => {
+                numbers(out, DELAY, &[exchange.0.into(), *number, *due]);
+            }
+            Change::DelayOver { number, due } => numbers(out, DELAY_OVER, &[*number, *due]),
+            Change::Seen { by, key, until } => {
+                let (tag, id) = match by {
+                    Destination::Exchange(id) => (SEEN_BY_EXCHANGE, id.0),
+                    Destination::Queue(id) => (SEEN_BY_QUEUE, id.0),
+                };
+                numbers(out, tag, &[id.into(), *until]);
+                put_bytes(out, key);
             }
             Change::Purge { queue, through, kept } => {
                 numbers(out, PURGE, &[queue.0.into(), *through, kept.len() as u64]);
@@ -227,6 +259,23 @@ impl Broker {
             RETURNED => {
                 let (queue, seq, returns) = (QueueId(id(fields)?), seq(fields)?, fields.varint32()?);
                 txn.count_returns(queue, seq, returns);
+            }
+            DELAY => {
+                let (exchange, number, due) = (ExchangeId(id(fields)?), seq(fields)?, fields.varint()?);
+                let message = replaying.clone().ok_or(Malformed)?;
+                txn.add_delayed(due, number, exchange, &message, true);
+            }
+            DELAY_OVER => {
+                let (number, due) = (seq(fields)?, fields.varint()?);
+                txn.take_delayed(due, number);
+            }
+            SEEN_BY_EXCHANGE => {
+                let (id, until) = (ExchangeId(id(fields)?), fields.varint()?);
+                txn.remember(Destination::Exchange(id), fields.bytes()?, until, true);
+            }
+            SEEN_BY_QUEUE => {
+                let (id, until) = (QueueId(id(fields)?), fields.varint()?);
+                txn.remember(Destination::Queue(id), fields.bytes()?, until, true);
             }
             PURGE => {
                 let (queue, through) = (QueueId(id(fields)?), seq(fields)?);

@@ -9,6 +9,7 @@ mod topic;
 
 use crate::broker::Map;
 use crate::exception::Exception;
+use crate::seen::Seen;
 use crate::{ExchangeId, QueueId, VhostId};
 use leveret_amqp::Table;
 use std::collections::{BTreeSet, HashSet};
@@ -27,6 +28,8 @@ const TYPES: &[Row] = &[
     Row { name: "direct", routes: || Box::<direct::Direct>::default(), check: any_arguments },
     Row { name: "fanout", routes: || Box::<fanout::Fanout>::default(), check: any_arguments },
     Row { name: "topic", routes: || Box::<topic::Trie>::default(), check: any_arguments },
+    // Where it leads is said by the type that it delays. (RabbitMQ: delayed message exchange)
+    Row { name: DELAYED, routes: || Box::<direct::Direct>::default(), check: any_arguments },
     Row { name: "headers", routes: || Box::<headers::Headers>::default(), check: headers::check },
 ];
 
@@ -47,9 +50,17 @@ impl Kind {
         self.0.name
     }
 
-    /// Refuses what a binding of this type cannot mean.
-    pub(crate) fn check_binding(self, arguments: Table<'_>) -> Result<(), Exception> {
-        (self.0.check)(arguments)
+    /// True for exchanges whose messages may wait.
+    pub(crate) fn is_delayed(self) -> bool {
+        self.0.name == DELAYED
+    }
+
+    /// The type that decides where a message goes: for a delayed exchange the one that its arguments name.
+    pub(crate) fn of_routes(self, arguments: Table<'_>) -> Option<Kind> {
+        if !self.is_delayed() {
+            return Some(self);
+        }
+        Kind::parse(arguments.find(DELAYED_TYPE.as_bytes())?.as_longstr()?).filter(|kind| !kind.is_delayed())
     }
 }
 
@@ -137,6 +148,12 @@ pub(crate) struct Exchange {
     pub(crate) auto_delete: bool,
     pub(crate) internal: bool,
     pub(crate) arguments: Box<[u8]>,
+    /// What it routes by.
+    routing: Kind,
+    /// Its messages may wait.
+    pub(crate) delays: bool,
+    /// What it has seen, if it takes nothing twice.
+    pub(crate) seen: Option<Box<Seen>>,
     /// Where a message goes that none of the bindings wants.
     pub(crate) alternate: Option<Box<[u8]>>,
     /// The exchanges that have bindings to this one.
@@ -150,7 +167,9 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn new(vhost: VhostId, name: &[u8], kind: Kind, arguments: &[u8]) -> Self {
-        let alternate = Table::from_validated(arguments).find(ALTERNATE_EXCHANGE.as_bytes());
+        let table = Table::from_validated(arguments);
+        let routing = kind.of_routes(table).unwrap_or(kind);
+        let alternate = table.find(ALTERNATE_EXCHANGE.as_bytes());
         Self {
             vhost,
             name: name.into(),
@@ -159,12 +178,20 @@ impl Exchange {
             auto_delete: false,
             internal: false,
             arguments: arguments.into(),
+            routing,
+            delays: kind.is_delayed(),
+            seen: Seen::from_arguments(table).ok().flatten().map(Box::new),
             alternate: alternate.and_then(|value| value.as_longstr()).map(Box::from),
             bound_from: BTreeSet::new(),
             visited: 0,
             bindings: Map::default(),
-            routes: (kind.0.routes)(),
+            routes: (routing.0.routes)(),
         }
+    }
+
+    /// Refuses what a binding cannot mean here.
+    pub(crate) fn check_binding(&self, arguments: Table<'_>) -> Result<(), Exception> {
+        (self.routing.0.check)(arguments)
     }
 
     /// True when nothing is bound to it.
@@ -222,6 +249,12 @@ impl Exchange {
         self.routes.route(keys, into);
     }
 }
+
+/// The type of exchanges whose messages may wait.
+const DELAYED: &str = "x-delayed-message";
+
+/// The argument that names the type that such an exchange routes by.
+pub(crate) const DELAYED_TYPE: &str = "x-delayed-type";
 
 /// The argument that names the alternate exchange.
 pub(crate) const ALTERNATE_EXCHANGE: &str = "alternate-exchange";

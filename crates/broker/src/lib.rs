@@ -11,6 +11,7 @@ mod exception;
 mod exchange;
 mod message;
 mod queue;
+mod seen;
 mod txn;
 
 pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostId, WINDOW_BYTES};

@@ -3,6 +3,7 @@
 
 use crate::arguments::{Overflow, QueueArguments, QueueType};
 use crate::entries::{Entries, Entry};
+use crate::seen::Seen;
 use crate::{ExchangeId, Message, QueueId, SessionId, UnixMillis, VhostId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub(crate) struct Queue {
     pub(crate) auto_delete: bool,
     pub(crate) arguments: Box<[u8]>,
     pub(crate) meaning: QueueArguments,
+    /// What it has seen, if it takes nothing twice.
+    pub(crate) seen: Option<Box<Seen>>,
     /// What nobody holds.
     pub(crate) ready: Entries,
     pub(crate) unacked: HashMap<u64, Unacked, foldhash::fast::FixedState>,

@@ -3,15 +3,20 @@
 
 mod consumers;
 mod definitions;
+mod delays;
 mod departures;
+mod duplicates;
 mod messages;
 mod primitives;
 mod replies;
+mod returns;
 
 pub use consumers::Consume;
 pub use definitions::{Declared, ExchangeDeclare, QueueDeclare};
+pub(crate) use delays::Delayed;
 pub use messages::{Delivery, How, Published};
 pub(crate) use replies::{REPLY_TO, Replies};
+pub(crate) use returns::Returning;
 
 use crate::exception::{Exception, shown};
 use crate::queue::Queue;

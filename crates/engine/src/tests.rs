@@ -5,7 +5,7 @@ mod power_loss;
 mod world;
 
 use crate::{Engine, SessionId};
-use leveret_amqp::Table;
+use leveret_amqp::{Table, TableBuf, Value};
 use leveret_broker::{Consume, QueueDeclare, VhostId};
 use leveret_keyspace::{ArgsBuf, Reply};
 use leveret_resp::Version;
@@ -96,19 +96,116 @@ fn a_waiter_is_served_in_order_and_in_its_own_commit() {
     assert_eq!(run(&mut engine, "LRANGE l 0 -1"), "*1\r\n$5\r\nthree\r\n");
 }
 
-#[test]
-fn a_closed_session_gives_everything_back() {
-    let mut engine = Engine::new(1, 1);
-    let (owner, other) = (engine.open_session(0), engine.open_session(0));
+fn declare(engine: &mut Engine, session: SessionId, name: &[u8], arguments: &[(&str, Value<'_>)]) {
+    let mut table = TableBuf::new();
+    for (name, value) in arguments {
+        table.push(name.as_bytes(), *value);
+    }
     let declare = QueueDeclare {
-        name: b"q",
+        name,
         passive: false,
         durable: true,
         exclusive: false,
         auto_delete: false,
-        arguments: Table::from_validated(b""),
+        arguments: table.as_table(),
     };
-    engine.on_broker(|txn| txn.queue_declare(VhostId(0), owner, &declare)).expect("the name is free");
+    engine.on_broker(|txn| txn.queue_declare(VhostId(0), session, &declare)).expect("the name is free");
+}
+
+fn publish(engine: &mut Engine, routing_key: &str, body: &str) {
+    let message = message(routing_key, body, true);
+    engine.on_broker(|txn| txn.publish(VhostId(0), &message)).expect("the default exchange is there");
+}
+
+/// So many messages are ready and so many are held.
+fn ready_and_held(engine: &Engine) -> [usize; 2] {
+    let [_, _, ready, held, _] = engine.broker.counts();
+    [ready, held]
+}
+
+#[test]
+fn what_a_session_held_goes_back_in_slices() {
+    let mut engine = Engine::new(1, 1);
+    let session = engine.open_session(0);
+    declare(&mut engine, session, b"q", &[]);
+    for _ in 0..25_000 {
+        publish(&mut engine, "q", "m");
+        engine
+            .on_broker(|txn| txn.get(VhostId(0), session, 1, b"q", false))
+            .expect("the queue is there")
+            .expect("it has a message");
+    }
+    assert_eq!(ready_and_held(&engine), [0, 25_000]);
+    engine.close_session(session);
+    let mut seen = vec![ready_and_held(&engine)];
+    while engine.next_deadline().is_some_and(|at| at <= engine.now_ms()) {
+        engine.tick();
+        seen.push(ready_and_held(&engine));
+    }
+    assert_eq!(seen, [[10_000, 15_000], [20_000, 5_000], [25_000, 0]]);
+    let other = engine.open_session(0);
+    let first = engine.on_broker(|txn| txn.get(VhostId(0), other, 1, b"q", false));
+    assert_eq!(first.expect("the queue is there").map(|got| got.seq), Some(1));
+}
+
+#[test]
+fn dead_letters_leave_in_slices_and_in_order() {
+    let mut engine = Engine::new(1, 1);
+    let session = engine.open_session(0);
+    declare(&mut engine, session, b"dead", &[]);
+    let letters = [
+        ("x-dead-letter-exchange", Value::LongStr(b"")),
+        ("x-dead-letter-routing-key", Value::LongStr(b"dead")),
+        ("x-message-ttl", Value::Long(100)),
+    ];
+    declare(&mut engine, session, b"q", &letters);
+    (0..2500).for_each(|i| publish(&mut engine, "q", &i.to_string()));
+    engine.enter(engine.now_ms() + 100);
+    let mut ticks = 0;
+    while engine.next_deadline().is_some_and(|at| at <= engine.now_ms()) {
+        engine.tick();
+        ticks += 1;
+    }
+    assert_eq!(ticks, 3);
+    for i in 0..2500 {
+        let got = engine.on_broker(|txn| txn.get(VhostId(0), session, 1, b"dead", true));
+        let got = got.expect("the queue is there").expect("it has all of them");
+        assert_eq!(got.message.body(), i.to_string().as_bytes());
+    }
+    assert_eq!(ready_and_held(&engine), [0, 0]);
+}
+
+#[test]
+fn full_queues_that_lead_everywhere_stall_nobody() {
+    let mut engine = Engine::new(1, 1);
+    let session = engine.open_session(0);
+    // Each message that one of them drops goes to all others: the ways through them are without number.
+    for name in (0..12).map(|i| format!("q{i}")) {
+        let dropping = [
+            ("x-dead-letter-exchange", Value::LongStr(b"amq.fanout")),
+            ("x-max-length", Value::Long(0)),
+            (
+                "x-overflow",
+                Value::LongStr(if name.len() == 2 { b"drop-head" } else { b"reject-publish-dlx" }),
+            ),
+        ];
+        declare(&mut engine, session, name.as_bytes(), &dropping);
+        let bind = |txn: &mut leveret_broker::Txn<'_>| {
+            txn.queue_bind(VhostId(0), session, name.as_bytes(), b"amq.fanout", b"", Table::default())
+        };
+        engine.on_broker(bind).expect("both are there");
+    }
+    publish(&mut engine, "q0", "m");
+    engine.tick();
+    // A commit moves a slice, and each moved message has eleven more at most.
+    assert!(engine.broker.counts()[2] <= 2 * 12_000, "{:?}", engine.broker.counts());
+}
+
+#[test]
+fn a_closed_session_gives_everything_back() {
+    let mut engine = Engine::new(1, 1);
+    let (owner, other) = (engine.open_session(0), engine.open_session(0));
+    declare(&mut engine, owner, b"q", &[]);
     let consume = |session| Consume {
         session,
         channel: 1,

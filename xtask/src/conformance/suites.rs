@@ -30,7 +30,7 @@ pub(super) enum Kind {
 
 pub(super) const SUITES: &[Suite] = &[
     Suite { name: "resp_commands", kind: Kind::Program, checks_min: 190, on_demand: false },
-    Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 40, on_demand: false },
+    Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 50, on_demand: false },
     Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
     Suite { name: "redis_differential", kind: Kind::BesideRedis, checks_min: 20_000, on_demand: false },

@@ -232,20 +232,16 @@ impl Txn<'_> {
 
     /// Removes the channel's consumers and puts back what it holds; gives the queues that got something.
     fn take_channel(&mut self, session: SessionId, channel: u16) -> Vec<QueueId> {
-        let Some(state) = self.broker.channels.remove(&(session, channel)) else { return Vec::new() };
         if let Some(owned) = self.broker.owned.get_mut(&session) {
             owned.channels.retain(|number| *number != channel);
         }
+        let Some(state) = self.broker.channels.remove(&(session, channel)) else { return Vec::new() };
+        let mut touched = Vec::new();
         // Back in their places first, so that a queue that goes with its last consumer takes them along.
-        for (id, seqs) in &state.holds {
-            for seq in seqs {
-                let Some(queue) = self.broker.queues.get_mut(id) else { break };
-                if let Some(held) = queue.unacked.remove(seq) {
-                    self.put_back(*id, held.entry);
-                }
-            }
+        for (id, seqs) in state.holds {
+            self.give_back(id, seqs);
+            touched.push(id);
         }
-        let mut touched: Vec<QueueId> = state.holds.into_iter().map(|(id, _)| id).collect();
         for id in state.consumers.into_values() {
             self.remove_consumer(id, |c| c.session == session && c.channel == channel);
             touched.push(id);

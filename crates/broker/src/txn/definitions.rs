@@ -78,17 +78,15 @@ impl Txn<'_> {
         }
         self.not_the_default(name)?;
         let kind = Kind::parse(kind).ok_or_else(|| match kind {
-            b"x-delayed-message" | b"x-consistent-hash" | b"x-random" | b"x-local-random"
-            | b"x-modulus-hash" | b"x-recent-history" => {
-                Exception::not_built(&format!("exchange type '{}'", shown(kind)))
-            }
+            b"x-consistent-hash" | b"x-random" | b"x-local-random" | b"x-modulus-hash"
+            | b"x-recent-history" => Exception::not_built(&format!("exchange type '{}'", shown(kind))),
             other => Exception::precondition(format!("unknown exchange type '{}'", shown(other))),
         })?;
         if let Ok(id) = self.exchange_id(vhost, name) {
             return self.check_exchange(id, name, vhost, kind, declare);
         }
         self.reserved("exchange", name)?;
-        exchange_arguments(&self.vhost_name(vhost), name, arguments)?;
+        exchange_arguments(&self.vhost_name(vhost), name, kind, arguments)?;
         let id = ExchangeId(self.broker.next_exchange);
         self.add_exchange(vhost, id, name, kind, durable, auto_delete, internal, arguments.raw());
         Ok(())
@@ -277,7 +275,7 @@ impl Txn<'_> {
     ) -> Result<(), Exception> {
         let id = self.exchange_id(vhost, source)?;
         if let Some(exchange) = self.broker.exchanges.get(&id) {
-            exchange.kind.check_binding(arguments)?;
+            exchange.check_binding(arguments)?;
         }
         let new = Binding { destination, key: key.into(), arguments: sorted(arguments) };
         self.add_binding(id, &new);

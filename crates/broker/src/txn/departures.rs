@@ -104,6 +104,10 @@ impl Txn<'_> {
                     Destination::Exchange(_) => false,
                 });
             }
+            if !self.broker.delaying.is_empty() {
+                let exchanges = std::mem::take(&mut self.broker.delaying);
+                self.delay_in(&exchanges, &letter);
+            }
             self.deliver(&route, &letter);
         }
         self.broker.route = route;
@@ -111,6 +115,8 @@ impl Txn<'_> {
 
     /// Removes messages and queues whose time is up, in a slice.
     pub fn tick(&mut self) {
+        self.give_back_slice();
+        self.release_delayed();
         while self.slice > 0
             && let Some(&(at, id)) = self.broker.due.first()
             && at <= self.now_ms

@@ -1,6 +1,8 @@
 //! Messages on their way: publish, get, settle, expire.
 
 use super::Txn;
+use super::delays::delay;
+use super::duplicates::{Known, taken};
 use crate::arguments::{Overflow, QueueType};
 use crate::broker::Vhost;
 use crate::change::Change;
@@ -8,7 +10,7 @@ use crate::death::{Dead, Reason};
 use crate::exception::{Exception, shown};
 use crate::exchange::{Destination, Exchange, Keys};
 use crate::queue::Unacked;
-use crate::{Broker, Message, QueueId, SessionId, VhostId};
+use crate::{Broker, ExchangeId, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::ReplyCode;
 use std::sync::Arc;
 
@@ -49,15 +51,18 @@ pub enum How {
     Drop,
 }
 
-/// Where a message goes from one exchange.
+/// Where a message goes from one exchange; true when it has to wait there.
 fn visit(
     exchange: &mut Exchange,
     vhosts: &[Vhost],
     routed: u64,
     keys: &Keys<'_>,
     route: &mut Vec<Destination>,
-) {
+) -> bool {
     exchange.visited = routed;
+    if exchange.delays && delay(keys.headers).is_some() {
+        return true;
+    }
     let before = route.len();
     exchange.route(keys, route);
     // Only for what its own bindings do not want; a missing one is no mistake. (RabbitMQ: alternate exchanges)
@@ -67,6 +72,7 @@ fn visit(
     {
         route.extend(vhost.exchanges.get(name).copied().map(Destination::Exchange));
     }
+    false
 }
 
 fn each_once(route: &mut Vec<Destination>) {
@@ -81,14 +87,32 @@ impl Txn<'_> {
     pub fn publish(&mut self, vhost: VhostId, message: &Arc<Message>) -> Result<Published, Exception> {
         let mut route = std::mem::take(&mut self.broker.route);
         route.clear();
+        let mut delayed = None;
         let routed = self.route(vhost, message, false, &mut route);
         if let Err(exception) = routed {
             self.broker.route = route;
             return Err(exception);
         }
+        let known = self.known_by_exchange(vhost, message);
+        if let Known::Duplicate = known {
+            self.broker.route = route;
+            return Ok(taken(message));
+        }
+        if !self.broker.delaying.is_empty() {
+            // With its header BCC: it is routed once more.
+            let exchanges = std::mem::take(&mut self.broker.delaying);
+            delayed = Some(self.delay_in(&exchanges, message));
+        }
         let stripped = message.without_bcc().map(Arc::new);
         let message = stripped.as_ref().unwrap_or(message);
         let mut published = self.deliver(&route, message);
+        if let Some(kept) = delayed {
+            published.queues += 1;
+            published.durable |= kept;
+        }
+        if published.queues > 0 && !published.rejected {
+            self.remember_new(&known);
+        }
         if route.is_empty() && message.exchange().is_empty() && self.deliver_reply(message) {
             published.queues = 1;
         }
@@ -98,8 +122,7 @@ impl Txn<'_> {
 
     /// Refuses what `publish` would refuse.
     pub fn check_publish(&mut self, vhost: VhostId, message: &Message) -> Result<(), Exception> {
-        let mut route = Vec::new();
-        self.route(vhost, message, false, &mut route)
+        self.route(vhost, message, false, &mut Vec::new())
     }
 
     /// Enqueues in every queue of the route that takes it.
@@ -109,23 +132,25 @@ impl Txn<'_> {
         for &destination in route {
             let Destination::Queue(id) = destination else { continue };
             let Some(queue) = self.broker.queues.get(&id) else { continue };
-            let is_limited = queue.meaning.is_limited();
+            let (kept, seq) = (queue.keeps(message), queue.next_seq);
+            let (is_limited, has_seen) = (queue.meaning.is_limited(), queue.seen.is_some());
+            let ttl = [queue.meaning.ttl_ms, message.ttl_ms].into_iter().flatten().min();
             if is_limited && self.rejects(id, message) {
                 published.queues += 1;
                 published.rejected = true;
                 continue;
             }
-            let Some(queue) = self.broker.queues.get(&id) else { continue };
-            let (kept, seq) = (queue.keeps(message), queue.next_seq);
-            let ttl = [queue.meaning.ttl_ms, message.ttl_ms].into_iter().flatten().min();
+            published.queues += 1;
+            published.durable |= kept;
+            if has_seen && !self.is_new(id, message) {
+                continue;
+            }
             if kept && !recorded {
                 Change::Message(message).record(&mut self.changes);
                 recorded = true;
             }
             let deadline = ttl.map_or(0, |ms| self.now_ms.saturating_add(ms));
             self.enqueue(id, seq, deadline, message);
-            published.queues += 1;
-            published.durable |= kept;
             self.dispatch(id);
             if ttl == Some(0) {
                 // Only a consumer that was ready could have it.
@@ -166,6 +191,7 @@ impl Txn<'_> {
         from_within: bool,
         route: &mut Vec<Destination>,
     ) -> Result<(), Exception> {
+        self.broker.delaying.clear();
         if message.exchange().is_empty() {
             route.extend(self.find_queue(vhost, message.routing_key()).map(Destination::Queue));
             for key in message.more_keys()? {
@@ -175,9 +201,8 @@ impl Txn<'_> {
             return Ok(());
         }
         let id = self.exchange_id(vhost, message.exchange())?;
-        let Broker { exchanges, vhosts, routed, .. } = &mut *self.broker;
-        let Some(exchange) = exchanges.get_mut(&id) else { return Ok(()) };
-        if exchange.internal && !from_within {
+        let internal = self.broker.exchanges.get(&id).is_some_and(|exchange| exchange.internal);
+        if internal && !from_within {
             let text = format!(
                 "cannot publish to internal exchange '{}' in vhost '{}'",
                 shown(message.exchange()),
@@ -185,10 +210,25 @@ impl Txn<'_> {
             );
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
+        self.route_from(id, message, route)
+    }
+
+    /// Where a message goes from an exchange, whatever its own is.
+    pub(super) fn route_from(
+        &mut self,
+        id: ExchangeId,
+        message: &Message,
+        route: &mut Vec<Destination>,
+    ) -> Result<(), Exception> {
+        let Broker { exchanges, vhosts, routed, delaying, .. } = &mut *self.broker;
+        let Some(exchange) = exchanges.get_mut(&id) else { return Ok(()) };
+        delaying.clear();
         let keys =
             Keys { key: message.routing_key(), more: message.more_keys()?, headers: message.headers() };
         *routed += 1;
-        visit(exchange, vhosts, *routed, &keys, route);
+        if visit(exchange, vhosts, *routed, &keys, route) {
+            delaying.push(id);
+        }
         // Exchanges that exchanges lead to, each once; then each queue once.
         let mut next = 0;
         while let Some(&destination) = route.get(next) {
@@ -196,8 +236,9 @@ impl Txn<'_> {
             if let Destination::Exchange(id) = destination
                 && let Some(exchange) = exchanges.get_mut(&id)
                 && exchange.visited != *routed
+                && visit(exchange, vhosts, *routed, &keys, route)
             {
-                visit(exchange, vhosts, *routed, &keys, route);
+                delaying.push(id);
             }
         }
         // The exchanges themselves stay in it and take nothing.

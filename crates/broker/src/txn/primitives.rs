@@ -8,6 +8,7 @@ use crate::death::Reason;
 use crate::entries::{Entries, Entry};
 use crate::exchange::{Binding, Destination, Exchange, Kind};
 use crate::queue::{Queue, Unacked};
+use crate::seen::Seen;
 use crate::{Exception, ExchangeId, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::Table;
 use std::collections::{BTreeSet, HashMap};
@@ -32,6 +33,7 @@ impl Txn<'_> {
     ) {
         let mut exchange = Exchange::new(vhost, name, kind, arguments);
         (exchange.durable, exchange.auto_delete, exchange.internal) = (durable, auto_delete, internal);
+        self.broker.remembers |= exchange.seen.is_some();
         self.broker.next_exchange = self.broker.next_exchange.max(id.0 + 1);
         self.broker.exchanges.insert(id, exchange);
         if let Some(vhost) = self.broker.vhosts.get_mut(vhost.0 as usize) {
@@ -98,6 +100,7 @@ impl Txn<'_> {
             exclusive,
             auto_delete,
             arguments: arguments.into(),
+            seen: Seen::from_arguments(Table::from_validated(arguments)).ok().flatten().map(Box::new),
             ready: Entries::new(meaning.priority_max),
             unacked: HashMap::default(),
             next_seq: 1,
@@ -262,6 +265,21 @@ impl Txn<'_> {
             if entry.seq > through || kept.contains(&entry.seq) {
                 queue.ready.push(entry);
             }
+        }
+    }
+
+    /// Primitive: a key is remembered, so that the same does not come twice.
+    pub(crate) fn remember(&mut self, by: Destination, key: &[u8], until: u64, kept: bool) {
+        let seen = match by {
+            Destination::Queue(id) => self.broker.queues.get_mut(&id).and_then(|queue| queue.seen.as_mut()),
+            Destination::Exchange(id) => {
+                self.broker.exchanges.get_mut(&id).and_then(|exchange| exchange.seen.as_mut())
+            }
+        };
+        let Some(seen) = seen else { return };
+        seen.insert(key, until);
+        if kept {
+            Change::Seen { by, key, until }.record(&mut self.changes);
         }
     }
 

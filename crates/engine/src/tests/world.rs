@@ -46,8 +46,10 @@ pub(super) fn message(routing_key: &str, body: &str, persistent: bool) -> Arc<Me
 
 fn publish_to(exchange: &str, routing_key: &str, body: &str, persistent: bool) -> Arc<Message> {
     let mut properties = Vec::new();
-    PropertyValues { delivery_mode: Some(if persistent { 2 } else { 1 }), ..PropertyValues::default() }
-        .encode(&mut properties);
+    let delivery_mode = Some(if persistent { 2 } else { 1 });
+    // Any that is the same for the same body.
+    let priority = Some(body.len() as u8 % 5);
+    PropertyValues { delivery_mode, priority, ..PropertyValues::default() }.encode(&mut properties);
     Properties::parse(&properties).expect("they were made above");
     let message = Message::new(exchange.as_bytes(), routing_key.as_bytes(), &properties, body.as_bytes());
     Arc::new(message.expect("the properties are valid"))
@@ -159,13 +161,35 @@ impl World {
     // What follows is refused when a queue is missing or another was declared: a refusal changes nothing.
 
     fn declare(&mut self, rng: &mut fastrand::Rng) {
+        let mut arguments = TableBuf::new();
+        let is_quorum = rng.u8(..4) == 0;
+        if is_quorum {
+            arguments.push(b"x-queue-type", Value::LongStr(b"quorum"));
+            arguments.push(b"x-delivery-limit", Value::Long(rng.i64(..3)));
+        } else if rng.bool() {
+            arguments.push(b"x-max-priority", Value::Long(rng.i64(..4)));
+        }
+        if rng.bool() {
+            arguments.push(b"x-max-length", Value::Long(rng.i64(..4)));
+            let overflow: &[u8] = [&b"drop-head"[..], b"reject-publish"][rng.usize(..2)];
+            arguments.push(b"x-overflow", Value::LongStr(overflow));
+        }
+        if rng.bool() {
+            arguments
+                .push(b"x-dead-letter-exchange", Value::LongStr([&b""[..], b"amq.topic"][rng.usize(..2)]));
+            arguments
+                .push(b"x-dead-letter-routing-key", Value::LongStr([&b"a.b"[..], b"q1"][rng.usize(..2)]));
+        }
+        if rng.u8(..4) == 0 {
+            arguments.push(b"x-message-ttl", Value::Long(rng.i64(..300)));
+        }
         let declare = QueueDeclare {
             name: Self::queue(rng),
             passive: false,
-            durable: rng.u8(..4) > 0,
-            exclusive: rng.u8(..8) == 0,
+            durable: is_quorum || rng.u8(..4) > 0,
+            exclusive: !is_quorum && rng.u8(..8) == 0,
             auto_delete: false,
-            arguments: Table::from_validated(b""),
+            arguments: arguments.as_table(),
         };
         let _ = self.engine.on_broker(|txn| txn.queue_declare(VHOST, self.session, &declare));
     }
@@ -198,9 +222,12 @@ impl World {
             0 | 1 => {
                 let mut alternate = TableBuf::new();
                 alternate.push(b"alternate-exchange", Value::LongStr(other));
+                alternate.push(b"x-delayed-type", Value::LongStr(b"topic"));
+                alternate.push(b"x-message-deduplication", Value::Bool(true));
                 let declare = ExchangeDeclare {
                     name,
-                    kind: [&b"direct"[..], b"fanout", b"topic", b"headers"][rng.usize(..4)],
+                    kind: [&b"direct"[..], b"fanout", b"topic", b"headers", b"x-delayed-message"]
+                        [rng.usize(..5)],
                     passive: false,
                     durable: rng.u8(..4) > 0,
                     auto_delete: rng.bool(),
@@ -218,6 +245,8 @@ impl World {
                 let (mut keys, mut headers) = (ArrayBuf::new(), TableBuf::new());
                 keys.push(Value::LongStr(b"a.b")).push(Value::LongStr(b"q0"));
                 headers.push(b"n", Value::Long(rng.i64(..3)));
+                headers.push(b"x-delay", Value::Long(rng.i64(-100..300)));
+                headers.push(b"x-deduplication-header", Value::Long(rng.i64(..20)));
                 headers.push(if rng.bool() { b"BCC" } else { b"CC" }, Value::Array(keys.as_array()));
                 let headers = Some(headers.as_table());
                 let mut properties = Vec::new();
@@ -238,7 +267,7 @@ impl World {
     fn settle(&mut self, rng: &mut fastrand::Rng) {
         if !self.held.is_empty() {
             let (queue, seq) = self.held.swap_remove(rng.usize(..self.held.len()));
-            let how = if rng.u8(..3) > 0 { How::Ack } else { How::Requeue };
+            let how = [How::Ack, How::Ack, How::Drop, How::Requeue][rng.usize(..4)];
             self.engine.on_broker(|txn| txn.settle(self.session, 1, queue, seq, how));
         }
     }
