@@ -5,6 +5,7 @@
 mod expected;
 mod probe;
 mod pytest;
+mod redis_tcl;
 mod redis_tools;
 mod results;
 pub(crate) mod server;
@@ -72,6 +73,7 @@ pub(crate) fn run(name: &str, reference: bool) -> Steps {
 fn missing(suite: &Suite) -> Result<()> {
     match suite.kind {
         Kind::RedisTools => crate::install::program("redis-benchmark", "redis-tools"),
+        Kind::RedisTcl => crate::install::program("tclsh", "tcl"),
         Kind::BesideRedis if !crate::install::have("redis-server") => {
             bail!("there is no redis-server to compare with: install the Debian package redis-server")
         }
@@ -91,6 +93,7 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
             Kind::Pytest(package) => {
                 pytest::run(suite.name, package, server.context("a suite needs a server")?)
             }
+            Kind::RedisTcl => redis_tcl::run(suite.name, reference),
             Kind::RedisTools => redis_tools::run(server.context("the tools need a server")?).map(Ran::whole),
         }
     };
@@ -98,7 +101,7 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
         (Kind::Killer | Kind::BesideRedis, true) => {
             bail!("this suite kills the server it starts; there is no reference for it")
         }
-        (Kind::Killer | Kind::BesideRedis, false) => run(None)?,
+        (Kind::Killer | Kind::BesideRedis, false) | (Kind::RedisTcl, _) => run(None)?,
         (Kind::Program | Kind::Probe { .. } | Kind::Pytest(_) | Kind::RedisTools, _) => {
             let mut server =
                 if reference { Server::reference(suite.name)? } else { Server::leveret(suite.name)? };

@@ -243,6 +243,9 @@ impl Engine {
     /// Removes the overdue keys that were read.
     #[cold]
     fn expire_read(&mut self) {
+        if self.is_paused() {
+            return self.keyspace.forget_overdue();
+        }
         self.begin();
         Txn::new(&mut self.keyspace, 0, self.now_ms, Changes::on(self.tail.changes())).expire_read();
         self.end();

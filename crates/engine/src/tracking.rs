@@ -149,7 +149,14 @@ impl Engine {
     fn invalidate(&mut self, key: &[u8], actor: Option<SessionId>) {
         let Some(ids) = self.trackers.readers.remove(key) else { return };
         for id in ids {
-            self.send_invalid(id, Some(&[key]), actor);
+            // Who broadcasts now may have read it before.
+            let session = self.sessions.get(&id);
+            if session
+                .and_then(|session| session.tracking.as_ref())
+                .is_some_and(|tracking| !tracking.broadcast)
+            {
+                self.send_invalid(id, Some(&[key]), actor);
+            }
         }
     }
 

@@ -139,6 +139,11 @@ impl Keyspace {
         !self.overdue.get_mut().is_empty()
     }
 
+    /// They stay for now.
+    pub fn forget_overdue(&mut self) {
+        self.overdue.get_mut().clear();
+    }
+
     /// Counters begin at zero again. (Redis: CONFIG RESETSTAT)
     pub fn reset_counts(&mut self) {
         self.expired_count = 0;

@@ -125,6 +125,16 @@ impl Entry {
         self.value_offset() + self.head().value_len as usize
     }
 
+    /// About how many bytes it takes with its value and its place in the table.
+    pub(crate) fn memory(&self, samples: usize) -> usize {
+        const PLACE: usize = 9;
+        let object = match self.value() {
+            Value::Object(object) => object.memory(samples),
+            Value::Bytes(_) | Value::Integer(_) => 0,
+        };
+        self.size().next_multiple_of(8) + PLACE + object
+    }
+
     /// Where the allocation starts, for prefetching.
     #[inline]
     pub(crate) fn address(&self) -> *const u8 {

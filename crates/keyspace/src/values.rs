@@ -87,6 +87,34 @@ impl Object {
         }
     }
 
+    /// About how many bytes it takes; that many elements stand for the others.
+    pub(crate) fn memory(&self, samples: usize) -> usize {
+        /// Of the value itself, and beside the bytes of an element: lengths, pointers, places in tables.
+        const OWN: usize = 64;
+        const LISTED: usize = 2;
+        const NAMED: usize = 24;
+        let mean = |sizes: &mut dyn Iterator<Item = usize>, len: usize| {
+            let (mut sum, mut count) = (0, 0);
+            for size in sizes.take(samples) {
+                (sum, count) = (sum + size, count + 1);
+            }
+            sum * len / count.max(1)
+        };
+        OWN + match self {
+            Object::Blob(blocks) => blocks.len(),
+            Object::List(list) => {
+                mean(&mut list.iter(End::Left).map(|element| element.len() + LISTED), list.len())
+            }
+            Object::Hash(hash) => {
+                mean(&mut hash.iter().map(|field| field.name.len() + field.value.len() + NAMED), hash.len())
+            }
+            Object::Set(set) => mean(&mut set.iter().map(|member| member.len() + NAMED), set.len()),
+            Object::SortedSet(set) => {
+                mean(&mut set.iter().map(|(_, member)| member.len() + 2 * NAMED), set.len())
+            }
+        }
+    }
+
     /// Of about how many allocations it consists.
     pub(crate) fn allocations(&self) -> usize {
         match self {

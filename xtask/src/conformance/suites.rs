@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Probe { reference: &'static str },
     /// The tests of a package's source distribution.
     Pytest(Package),
+    /// Redis' own suite, which needs a server for each unit.
+    RedisTcl,
     /// Debian's redis-cli and redis-benchmark.
     RedisTools,
 }
@@ -76,6 +78,7 @@ pub(super) const SUITES: &[Suite] = &[
         checks_min: 1000,
         on_demand: true,
     },
+    Suite { name: "redis-tcl", kind: Kind::RedisTcl, checks_min: 900, on_demand: true },
     Suite { name: "celery_app", kind: Kind::Killer, checks_min: 2000, on_demand: false },
 ];
 

@@ -50,12 +50,33 @@ pub(super) const ROWS: &[Row] = &[
         .since("2.2.3")
         .tips(&["NONDETERMINISTIC_OUTPUT"])
         .says("Returns how a value is kept."),
+    read("memory|usage", -3, Group::Server, usage)
+        .keys(&[keys(&["RO"], 2, 0, 1)])
+        .since("4.0.0")
+        .cost("O(N) where N is the number of samples.")
+        .says("Returns about how much memory a key takes."),
     read("object|refcount", 3, Group::Generic, refcount)
         .keys(&[keys(&["RO"], 2, 0, 1)])
         .since("2.2.3")
         .tips(&["NONDETERMINISTIC_OUTPUT"])
         .says("Returns by how many a value is shared, which is always one."),
 ];
+
+/// About how many bytes a key takes: as many elements as SAMPLES says stand for the others. (Redis: MEMORY USAGE)
+fn usage(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let samples = match (args.get(3), args.get(4)) {
+        (None, _) => 5,
+        (Some(word), Some(count)) if args.len() == 5 && word.eq_ignore_ascii_case(b"samples") => {
+            usize::try_from(integer(count)?).map_err(|_| Error::Syntax)?
+        }
+        (Some(_), _) => return Err(Error::Syntax),
+    };
+    match view.find(&args[2]) {
+        Some(entry) => reply.integer(entry.memory(if samples == 0 { usize::MAX } else { samples }) as i64),
+        None => reply.null(),
+    }
+    Ok(())
+}
 
 fn touch(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     reply.integer(args.iter().skip(1).filter(|key| view.find(key).is_some()).count() as i64);

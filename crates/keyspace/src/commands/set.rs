@@ -202,10 +202,12 @@ fn smove(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(),
         return Ok(());
     };
     let there = set.contains(&args[3]);
-    txn.collection::<Set>(&args[2])?;
+    let is_there_too = txn.collection::<Set>(&args[2])?.is_some_and(|set| set.contains(&args[3]));
     if there && args[1] != args[2] {
         txn.set_remove(&args[1], std::iter::once(&args[3]));
-        txn.set_add(&args[2], std::iter::once(&args[3]));
+        if !is_there_too {
+            txn.set_add(&args[2], std::iter::once(&args[3]));
+        }
     }
     reply.integer(i64::from(there));
     Ok(())

@@ -57,11 +57,15 @@ pub(crate) static LIST_CHUNK: Limit = Limit {
     least: -5,
 };
 
+/// DEVIATION: chunks are never compressed, whatever it says.
+static LIST_COMPRESSED: Limit = Limit::new("list-compress-depth", None, 0);
+
 /// All of them.
-pub static LIMITS: [&Limit; 8] = [
+pub static LIMITS: [&Limit; 9] = [
     &HASH_ENTRIES,
     &HASH_VALUE,
     &LIST_CHUNK,
+    &LIST_COMPRESSED,
     &SET_ENTRIES,
     &SET_INTEGERS,
     &SET_VALUE,

@@ -196,7 +196,7 @@ fn bitfield(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
             Some(answer) => reply.integer(answer as i64),
             None => reply.null(),
         }
-        if let Some(new) = new {
+        if let Some(new) = new.filter(|new| *new != old) {
             store(&mut bytes, offset, kind, new);
             txn.announced_as(event::SET_BIT);
             txn.set_range(&args[1], offset >> 3, &bytes);

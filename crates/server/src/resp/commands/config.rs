@@ -79,7 +79,6 @@ const PARAMETERS: &[Parameter] = &[
         set: None,
     },
     Parameter { name: "io-threads", get: |shared, _| shared.settings.io_threads.to_string(), set: None },
-    Parameter { name: "list-compress-depth", get: |_, _| "0".into(), set: None },
     Parameter {
         name: "maxclients",
         get: |shared, _| shared.settings.clients_max.load(Relaxed).to_string(),
