@@ -231,7 +231,7 @@ fn a_closed_session_gives_everything_back() {
         .iter()
         .filter_map(|event| match event {
             leveret_broker::Event::Deliver { seq, redelivered, .. } => Some((*seq, *redelivered)),
-            leveret_broker::Event::Cancel { .. } => None,
+            leveret_broker::Event::Cancel { .. } | leveret_broker::Event::TimedOut { .. } => None,
         })
         .collect();
     assert_eq!(seqs, [(1, true), (2, true), (3, true)]);

@@ -285,7 +285,9 @@ impl Txn<'_> {
         if no_ack {
             self.record_settle(id, kept, &entry);
         } else {
-            queue.unacked.insert(seq, Unacked { entry, session, channel, consumer: None });
+            let until = queue.meaning.consumer_timeout_ms.map_or(0, |ms| self.now_ms + ms);
+            queue.hold(Unacked { entry, session, channel, consumer: None, until });
+            self.broker.note_due(id);
             self.hold_in_channel(session, channel, id, seq);
             self.note_delivery(id, seq, through);
         }
@@ -298,7 +300,7 @@ impl Txn<'_> {
         if !queue.unacked.get(&seq).is_some_and(|held| held.session == session && held.channel == channel) {
             return;
         }
-        let Some(Unacked { entry, consumer, .. }) = queue.unacked.remove(&seq) else { return };
+        let Some(Unacked { entry, consumer, .. }) = queue.release(seq) else { return };
         if let Some(consumer) = consumer.and_then(|id| queue.consumers.iter_mut().find(|c| c.id == id)) {
             consumer.unacked_count = consumer.unacked_count.saturating_sub(1);
         }

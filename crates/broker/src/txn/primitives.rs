@@ -103,6 +103,7 @@ impl Txn<'_> {
             seen: Seen::from_arguments(Table::from_validated(arguments)).ok().flatten().map(Box::new),
             ready: Entries::new(meaning.priority_max),
             unacked: HashMap::default(),
+            held_until: BTreeSet::new(),
             next_seq: 1,
             delivered_through: 0,
             consumers: Vec::new(),
