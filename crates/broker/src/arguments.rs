@@ -117,10 +117,7 @@ pub(crate) fn exchange_arguments(
             value.type_name(),
         )));
     }
-    if kind.of_routes(arguments).is_none() {
-        let text = format!("Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type");
-        return Err(Exception::precondition(text));
-    }
+    kind.check_arguments(arguments)?;
     Seen::from_arguments(arguments).map(|_| ()).map_err(|(name, why)| {
         Exception::precondition(format!(
             "invalid arg '{name}' for exchange '{exchange}' in vhost '{vhost}': {why}"

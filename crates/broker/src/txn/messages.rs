@@ -11,7 +11,7 @@ use crate::exception::{Exception, shown};
 use crate::exchange::{Destination, Exchange, Keys};
 use crate::queue::Unacked;
 use crate::{Broker, ExchangeId, Message, QueueId, SessionId, VhostId};
-use leveret_amqp::ReplyCode;
+use leveret_amqp::{Properties, ReplyCode};
 use std::sync::Arc;
 
 /// What became of a published message.
@@ -223,8 +223,12 @@ impl Txn<'_> {
         let Broker { exchanges, vhosts, routed, delaying, .. } = &mut *self.broker;
         let Some(exchange) = exchanges.get_mut(&id) else { return Ok(()) };
         delaying.clear();
-        let keys =
-            Keys { key: message.routing_key(), more: message.more_keys()?, headers: message.headers() };
+        let keys = Keys {
+            key: message.routing_key(),
+            more: message.more_keys()?,
+            headers: message.headers(),
+            properties: Properties::from_validated(message.properties()),
+        };
         *routed += 1;
         if visit(exchange, vhosts, *routed, &keys, route) {
             delaying.push(id);
