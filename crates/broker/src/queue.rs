@@ -140,18 +140,14 @@ impl Queue {
 
     /// The consumer that gets the next entry: of those with credit the highest priority, in turn.
     pub(crate) fn next_consumer(&mut self, has_credit: impl Fn(&Consumer) -> bool) -> Option<usize> {
-        if self.meaning.single_active {
-            return self.active_consumer().filter(|i| {
-                let consumer = &self.consumers[*i];
-                consumer.is_free() && has_credit(consumer)
-            });
-        }
+        let only = if self.meaning.single_active { self.active_consumer() } else { None };
         let count = self.consumers.len();
         let mut best: Option<usize> = None;
         for i in 0..count {
             let i = (self.turn + i) % count;
             let consumer = &self.consumers[i];
-            if consumer.is_free()
+            if only.is_none_or(|only| only == i)
+                && consumer.is_free()
                 && best.is_none_or(|best| consumer.priority > self.consumers[best].priority)
                 && has_credit(consumer)
             {
@@ -165,6 +161,7 @@ impl Queue {
     }
 
     /// The one that is served, chosen when there is none: the first of the highest priority.
+    #[cold]
     fn active_consumer(&mut self) -> Option<usize> {
         if let Some(i) = self.consumers.iter().position(|consumer| Some(consumer.id) == self.active) {
             return Some(i);

@@ -87,37 +87,47 @@ impl Txn<'_> {
     pub fn publish(&mut self, vhost: VhostId, message: &Arc<Message>) -> Result<Published, Exception> {
         let mut route = std::mem::take(&mut self.broker.route);
         route.clear();
-        let mut delayed = None;
         let routed = self.route(vhost, message, false, &mut route);
-        if let Err(exception) = routed {
-            self.broker.route = route;
-            return Err(exception);
-        }
-        let known = self.known_by_exchange(vhost, message);
-        if let Known::Duplicate = known {
-            self.broker.route = route;
-            return Ok(taken(message));
-        }
-        if !self.broker.delaying.is_empty() {
-            // With its header BCC: it is routed once more.
-            let exchanges = std::mem::take(&mut self.broker.delaying);
-            delayed = Some(self.delay_in(&exchanges, message));
-        }
+        let published = routed.map(|()| {
+            if self.broker.remembers || !self.broker.delaying.is_empty() {
+                self.deliver_once(vhost, &route, message)
+            } else {
+                self.deliver_seen(&route, message)
+            }
+        });
+        self.broker.route = route;
+        published
+    }
+
+    /// Delivers a message as everybody but its publisher sees it.
+    #[inline(always)]
+    fn deliver_seen(&mut self, route: &[Destination], message: &Arc<Message>) -> Published {
         let stripped = message.without_bcc().map(Arc::new);
         let message = stripped.as_ref().unwrap_or(message);
-        let mut published = self.deliver(&route, message);
-        if let Some(kept) = delayed {
-            published.queues += 1;
-            published.durable |= kept;
-        }
-        if published.queues > 0 && !published.rejected {
-            self.remember_new(&known);
-        }
+        let mut published = self.deliver(route, message);
         if route.is_empty() && message.exchange().is_empty() && self.deliver_reply(message) {
             published.queues = 1;
         }
-        self.broker.route = route;
-        Ok(published)
+        published
+    }
+
+    /// Likewise, where it may be a duplicate or has to wait.
+    #[cold]
+    fn deliver_once(&mut self, vhost: VhostId, route: &[Destination], message: &Arc<Message>) -> Published {
+        let known = self.known_by_exchange(vhost, message);
+        if let Known::Duplicate = known {
+            return taken(message);
+        }
+        // With its header BCC: it is routed once more.
+        let exchanges = std::mem::take(&mut self.broker.delaying);
+        let kept = self.delay_in(&exchanges, message);
+        let mut published = self.deliver_seen(route, message);
+        published.queues += exchanges.len();
+        published.durable |= kept;
+        if published.queues > 0 && !published.rejected {
+            self.remember_new(&known);
+        }
+        published
     }
 
     /// Refuses what `publish` would refuse.
@@ -126,6 +136,7 @@ impl Txn<'_> {
     }
 
     /// Enqueues in every queue of the route that takes it.
+    #[inline(always)]
     pub(super) fn deliver(&mut self, route: &[Destination], message: &Arc<Message>) -> Published {
         let mut published = Published { queues: 0, durable: false, rejected: false };
         let mut recorded = false;
@@ -184,6 +195,7 @@ impl Txn<'_> {
     }
 
     /// Where a message goes; an internal exchange takes it only from within.
+    #[inline(always)]
     pub(super) fn route(
         &mut self,
         vhost: VhostId,
@@ -200,6 +212,16 @@ impl Txn<'_> {
             each_once(route);
             return Ok(());
         }
+        self.route_by_name(vhost, message, from_within, route)
+    }
+
+    fn route_by_name(
+        &mut self,
+        vhost: VhostId,
+        message: &Message,
+        from_within: bool,
+        route: &mut Vec<Destination>,
+    ) -> Result<(), Exception> {
         let id = self.exchange_id(vhost, message.exchange())?;
         let internal = self.broker.exchanges.get(&id).is_some_and(|exchange| exchange.internal);
         if internal && !from_within {

@@ -232,7 +232,7 @@ impl Txn<'_> {
             Change::Enqueue { queue: id, seq, deadline }.record(&mut self.changes);
         }
         let message = message.clone();
-        queue.ready.push(Entry { seq, message, redelivered: false, returns: 0, deadline });
+        queue.ready.push(Entry::new(seq, message, deadline));
         if deadline != 0 {
             self.broker.note_due(id);
         }
