@@ -43,6 +43,8 @@ pub(crate) struct QueueArguments {
     pub(crate) dead_letters: Option<Arc<DeadLetters>>,
     pub(crate) priority_max: u8,
     pub(crate) single_active: bool,
+    /// How long a message may be held.
+    pub(crate) consumer_timeout_ms: Option<u64>,
     /// How often a message may come back; `None` is ever again.
     pub(crate) delivery_limit: Option<u32>,
 }
@@ -56,6 +58,7 @@ impl QueueArguments {
 
 /// Of the arguments that have a meaning for some type of queue, those that have one for classic queues.
 const CLASSIC: &[&str] = &[
+    "x-consumer-timeout",
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
     "x-expires",
@@ -74,6 +77,7 @@ const CLASSIC: &[&str] = &[
 
 /// Likewise, for quorum queues.
 const QUORUM: &[&str] = &[
+    "x-consumer-timeout",
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
     "x-dead-letter-strategy",
@@ -113,10 +117,7 @@ pub(crate) fn exchange_arguments(
             value.type_name(),
         )));
     }
-    if kind.of_routes(arguments).is_none() {
-        let text = format!("Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type");
-        return Err(Exception::precondition(text));
-    }
+    kind.check_arguments(arguments)?;
     Seen::from_arguments(arguments).map(|_| ()).map_err(|(name, why)| {
         Exception::precondition(format!(
             "invalid arg '{name}' for exchange '{exchange}' in vhost '{vhost}': {why}"
@@ -181,6 +182,10 @@ pub(crate) fn queue_arguments(
             "x-expires" => match number(EXPIRY_MAX_MS, "value_too_big")? {
                 0 => return Err(refuse(name, ": {value_zero,0}")),
                 expires => meaning.expires_ms = Some(expires),
+            },
+            "x-consumer-timeout" => match number(EXPIRY_MAX_MS, "value_too_big")? {
+                0 => return Err(refuse(name, ": {value_zero,0}")),
+                timeout => meaning.consumer_timeout_ms = Some(timeout),
             },
             "x-max-length" => meaning.length_max = Some(number(i64::MAX, "")?),
             "x-max-length-bytes" => meaning.bytes_max = Some(number(i64::MAX, "")?),
@@ -303,6 +308,7 @@ pub(crate) const QUEUE_EQUIVALENT: &[&str] = &[
     "x-max-priority",
     "x-delivery-limit",
     "x-single-active-consumer",
+    "x-consumer-timeout",
     "x-queue-type",
     DEDUPLICATION,
 ];

@@ -42,6 +42,8 @@ pub enum Event {
     },
     /// The consumer's queue is gone. (RabbitMQ: consumer cancel notification)
     Cancel { channel: u16, consumer_tag: Arc<[u8]> },
+    /// It held a message for too long and is closed. (RabbitMQ: consumer timeout)
+    TimedOut { channel: u16, timeout_ms: u64 },
 }
 
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -204,11 +206,8 @@ impl Broker {
 
     /// Notes when a queue has something due, after it has changed.
     pub(crate) fn note_due(&mut self, id: QueueId) {
-        if let Some(queue) = self.queues.get(&id) {
-            let message = queue.ready.next_deadline().map(|(at, _)| at);
-            if let Some(at) = message.into_iter().chain(queue.expires_at).min() {
-                self.due.insert((at, id));
-            }
+        if let Some(at) = self.queues.get(&id).and_then(Queue::next_due) {
+            self.due.insert((at, id));
         }
     }
 

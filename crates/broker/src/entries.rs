@@ -4,7 +4,7 @@
 
 use crate::{Message, UnixMillis};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// A message in a queue.
 #[derive(Clone)]
@@ -12,13 +12,26 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     pub(crate) message: Arc<Message>,
     pub(crate) redelivered: bool,
+    /// It was taken out from between others: only its place is still there.
+    gone: bool,
     /// How often it came back, in a queue that counts it. (RabbitMQ: x-delivery-count)
     pub(crate) returns: u32,
     /// When it leaves unread; 0 is never.
     pub(crate) deadline: UnixMillis,
 }
 
+/// What is left in a place whose entry is gone.
+static NOTHING: LazyLock<Arc<Message>> = LazyLock::new(|| {
+    Arc::new(Message::new(b"", b"", &[0, 0], b"").expect("a message without anything is valid"))
+});
+
 impl Entry {
+    /// A new entry.
+    #[inline]
+    pub(crate) fn new(seq: u64, message: Arc<Message>, deadline: UnixMillis) -> Self {
+        Self { seq, message, redelivered: false, gone: false, returns: 0, deadline }
+    }
+
     /// The message as a client sees it.
     #[inline]
     pub(crate) fn delivered(&self) -> Arc<Message> {
@@ -32,7 +45,9 @@ impl Entry {
 /// Entries of one priority.
 #[derive(Default)]
 struct Lane {
+    /// By number. The first one is there; of the others some may be gone.
     ready: VecDeque<Entry>,
+    gone_count: usize,
     /// Entries that came back, by number.
     returned: BTreeMap<u64, Entry>,
 }
@@ -59,23 +74,45 @@ impl Lane {
         if self.is_first_returned() {
             self.returned.pop_first().map(|(_, entry)| entry)
         } else {
-            self.ready.pop_front()
+            self.pop_ready()
         }
     }
 
+    fn pop_ready(&mut self) -> Option<Entry> {
+        let entry = self.ready.pop_front();
+        while self.gone_count > 0 && self.ready.front().is_some_and(|entry| entry.gone) {
+            self.ready.pop_front();
+            self.gone_count -= 1;
+        }
+        entry
+    }
+
     fn take(&mut self, seq: u64) -> Option<Entry> {
-        self.returned.remove(&seq).or_else(|| {
-            let i = self.ready.binary_search_by_key(&seq, |entry| entry.seq).ok()?;
-            self.ready.remove(i)
-        })
+        if let Some(entry) = self.returned.remove(&seq) {
+            return Some(entry);
+        }
+        let i = self.ready.binary_search_by_key(&seq, |entry| entry.seq).ok()?;
+        if i == 0 {
+            return self.pop_ready();
+        }
+        let entry = self.ready.get_mut(i).filter(|entry| !entry.gone)?;
+        let taken = Entry { message: std::mem::replace(&mut entry.message, NOTHING.clone()), ..*entry };
+        // Closing the gap would move half of a long queue for each message that expires in it.
+        entry.gone = true;
+        self.gone_count += 1;
+        if self.gone_count * 2 > self.ready.len() {
+            self.ready.retain(|entry| !entry.gone);
+            self.gone_count = 0;
+        }
+        Some(taken)
     }
 
     fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.ready.iter().chain(self.returned.values())
+        self.ready.iter().filter(|entry| !entry.gone).chain(self.returned.values())
     }
 
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.ready.iter_mut().chain(self.returned.values_mut())
+        self.ready.iter_mut().filter(|entry| !entry.gone).chain(self.returned.values_mut())
     }
 }
 

@@ -5,35 +5,44 @@
 mod direct;
 mod fanout;
 mod headers;
+mod spread;
 mod topic;
 
 use crate::broker::Map;
 use crate::exception::Exception;
 use crate::seen::Seen;
 use crate::{ExchangeId, QueueId, VhostId};
-use leveret_amqp::Table;
+use leveret_amqp::{Properties, Table};
 use std::collections::{BTreeSet, HashSet};
 
 /// A type of exchange.
 struct Row {
     name: &'static str,
     /// The routes of a new exchange.
-    routes: fn() -> Box<dyn Routes>,
-    /// Refuses a binding with such arguments.
-    check: fn(Table<'_>) -> Result<(), Exception>,
+    routes: fn(Table<'_>) -> Box<dyn Routes>,
+    /// Refuses a binding with such a key and such arguments.
+    check: fn(&[u8], Table<'_>) -> Result<(), Exception>,
 }
 
 /// Every type.
 const TYPES: &[Row] = &[
-    Row { name: "direct", routes: || Box::<direct::Direct>::default(), check: any_arguments },
-    Row { name: "fanout", routes: || Box::<fanout::Fanout>::default(), check: any_arguments },
-    Row { name: "topic", routes: || Box::<topic::Trie>::default(), check: any_arguments },
+    Row { name: "direct", routes: |_| Box::<direct::Direct>::default(), check: any_arguments },
+    Row { name: "fanout", routes: |_| Box::<fanout::Fanout>::default(), check: any_arguments },
+    Row { name: "topic", routes: |_| Box::<topic::Trie>::default(), check: any_arguments },
     // Where it leads is said by the type that it delays. (RabbitMQ: delayed message exchange)
-    Row { name: DELAYED, routes: || Box::<direct::Direct>::default(), check: any_arguments },
-    Row { name: "headers", routes: || Box::<headers::Headers>::default(), check: headers::check },
+    Row { name: DELAYED, routes: |_| Box::<direct::Direct>::default(), check: any_arguments },
+    Row {
+        name: CONSISTENT_HASH,
+        routes: |table| Box::new(spread::Consistent::new(table)),
+        check: spread::check_weight,
+    },
+    Row { name: "x-modulus-hash", routes: |_| Box::<spread::Modulus>::default(), check: any_arguments },
+    Row { name: "x-random", routes: |_| Box::<spread::Random>::default(), check: any_arguments },
+    Row { name: "x-local-random", routes: |_| Box::<spread::Random>::default(), check: spread::check_empty },
+    Row { name: "headers", routes: |_| Box::<headers::Headers>::default(), check: headers::check },
 ];
 
-fn any_arguments(_: Table<'_>) -> Result<(), Exception> {
+fn any_arguments(_: &[u8], _: Table<'_>) -> Result<(), Exception> {
     Ok(())
 }
 
@@ -53,6 +62,15 @@ impl Kind {
     /// True for exchanges whose messages may wait.
     pub(crate) fn is_delayed(self) -> bool {
         self.0.name == DELAYED
+    }
+
+    /// Refuses what an exchange of this type cannot mean by its arguments.
+    pub(crate) fn check_arguments(self, arguments: Table<'_>) -> Result<(), Exception> {
+        let Some(routing) = self.of_routes(arguments) else {
+            let text = format!("Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type");
+            return Err(Exception::precondition(text));
+        };
+        if routing.0.name == CONSISTENT_HASH { spread::check_arguments(arguments) } else { Ok(()) }
     }
 
     /// The type that decides where a message goes: for a delayed exchange the one that its arguments name.
@@ -80,6 +98,7 @@ pub(crate) struct Keys<'a> {
     pub(crate) more: Vec<&'a [u8]>,
     /// The message's headers; empty without.
     pub(crate) headers: Table<'a>,
+    pub(crate) properties: Properties<'a>,
 }
 
 impl<'a> Keys<'a> {
@@ -105,6 +124,12 @@ pub(crate) struct Counted {
 impl Counted {
     fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// One of them, by any number.
+    fn nth(&self, number: u64) -> Option<Destination> {
+        let place = number.checked_rem(self.all.len() as u64)?;
+        self.all.get(place as usize).map(|(destination, _)| *destination)
     }
 
     fn list(&self, into: &mut Vec<Destination>) {
@@ -185,13 +210,13 @@ impl Exchange {
             bound_from: BTreeSet::new(),
             visited: 0,
             bindings: Map::default(),
-            routes: (routing.0.routes)(),
+            routes: (routing.0.routes)(table),
         }
     }
 
     /// Refuses what a binding cannot mean here.
-    pub(crate) fn check_binding(&self, arguments: Table<'_>) -> Result<(), Exception> {
-        (self.routing.0.check)(arguments)
+    pub(crate) fn check_binding(&self, key: &[u8], arguments: Table<'_>) -> Result<(), Exception> {
+        (self.routing.0.check)(key, arguments)
     }
 
     /// True when nothing is bound to it.
@@ -249,6 +274,9 @@ impl Exchange {
         self.routes.route(keys, into);
     }
 }
+
+/// The type of exchanges that keep together what has the same key.
+const CONSISTENT_HASH: &str = "x-consistent-hash";
 
 /// The type of exchanges whose messages may wait.
 const DELAYED: &str = "x-delayed-message";

@@ -15,6 +15,8 @@ pub(crate) struct Unacked {
     pub(crate) channel: u16,
     /// The consumer it was delivered to; `None` for `basic.get`.
     pub(crate) consumer: Option<u64>,
+    /// Until when it may be held; 0 is for ever.
+    pub(crate) until: UnixMillis,
 }
 
 /// A subscription.
@@ -55,6 +57,8 @@ pub(crate) struct Queue {
     /// What nobody holds.
     pub(crate) ready: Entries,
     pub(crate) unacked: HashMap<u64, Unacked, foldhash::fast::FixedState>,
+    /// Until when entries may be held, where that has an end.
+    pub(crate) held_until: BTreeSet<(UnixMillis, u64)>,
     pub(crate) next_seq: u64,
     /// Entries up to this number may have been delivered before a restart; recorded ahead.
     pub(crate) delivered_through: u64,
@@ -72,6 +76,32 @@ pub(crate) struct Queue {
 impl Queue {
     pub(crate) fn is_logged(&self) -> bool {
         self.durable && self.exclusive.is_none()
+    }
+
+    /// An entry is handed out.
+    #[inline]
+    pub(crate) fn hold(&mut self, held: Unacked) {
+        if held.until != 0 {
+            self.held_until.insert((held.until, held.entry.seq));
+        }
+        self.unacked.insert(held.entry.seq, held);
+    }
+
+    /// An entry is held no more.
+    #[inline]
+    pub(crate) fn release(&mut self, seq: u64) -> Option<Unacked> {
+        let held = self.unacked.remove(&seq)?;
+        if held.until != 0 {
+            self.held_until.remove(&(held.until, seq));
+        }
+        Some(held)
+    }
+
+    /// When something has to be done about it.
+    pub(crate) fn next_due(&self) -> Option<UnixMillis> {
+        let message = self.ready.next_deadline().map(|(at, _)| at);
+        let held = self.held_until.first().map(|(at, _)| *at);
+        message.into_iter().chain(held).chain(self.expires_at).min()
     }
 
     /// Whether the log has such a message of this queue. (RabbitMQ: quorum queues keep transient ones, too)
@@ -110,18 +140,14 @@ impl Queue {
 
     /// The consumer that gets the next entry: of those with credit the highest priority, in turn.
     pub(crate) fn next_consumer(&mut self, has_credit: impl Fn(&Consumer) -> bool) -> Option<usize> {
-        if self.meaning.single_active {
-            return self.active_consumer().filter(|i| {
-                let consumer = &self.consumers[*i];
-                consumer.is_free() && has_credit(consumer)
-            });
-        }
+        let only = if self.meaning.single_active { self.active_consumer() } else { None };
         let count = self.consumers.len();
         let mut best: Option<usize> = None;
         for i in 0..count {
             let i = (self.turn + i) % count;
             let consumer = &self.consumers[i];
-            if consumer.is_free()
+            if only.is_none_or(|only| only == i)
+                && consumer.is_free()
                 && best.is_none_or(|best| consumer.priority > self.consumers[best].priority)
                 && has_credit(consumer)
             {
@@ -135,6 +161,7 @@ impl Queue {
     }
 
     /// The one that is served, chosen when there is none: the first of the highest priority.
+    #[cold]
     fn active_consumer(&mut self) -> Option<usize> {
         if let Some(i) = self.consumers.iter().position(|consumer| Some(consumer.id) == self.active) {
             return Some(i);

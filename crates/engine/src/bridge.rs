@@ -78,6 +78,9 @@ fn publish(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     let vhost = engine.broker.vhost(vhost).ok_or(Error::new("ERR NOT_FOUND - no such vhost"))?;
     let message = Arc::new(message);
     let published = engine.on_broker(|txn| txn.publish(vhost, &message)).map_err(refused)?;
+    if published.rejected {
+        return Err(Error::new("ERR REJECTED - a queue is full and does not take the message"));
+    }
     if mandatory && published.queues == 0 {
         return Err(Error::new("ERR NO_ROUTE - no queue takes the message"));
     }

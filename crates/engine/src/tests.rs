@@ -5,8 +5,8 @@ mod power_loss;
 mod world;
 
 use crate::{Engine, SessionId};
-use leveret_amqp::{Table, TableBuf, Value};
-use leveret_broker::{Consume, QueueDeclare, VhostId};
+use leveret_amqp::{PropertyValues, Table, TableBuf, Value};
+use leveret_broker::{Consume, Message, QueueDeclare, VhostId};
 use leveret_keyspace::{ArgsBuf, Reply};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
@@ -176,6 +176,34 @@ fn dead_letters_leave_in_slices_and_in_order() {
 }
 
 #[test]
+fn messages_expire_between_others() {
+    let mut engine = Engine::new(1, 1);
+    let session = engine.open_session(0);
+    declare(&mut engine, session, b"q", &[]);
+    for i in 0..3000u64 {
+        let mut properties = Vec::new();
+        let expiration = (i % 7 * 10).to_string();
+        // Every seventh stays.
+        let expiration = (i % 7 > 0).then_some(expiration.as_bytes());
+        PropertyValues { expiration, ..PropertyValues::default() }.encode(&mut properties);
+        let message = Message::new(b"", b"q", &properties, &i.to_be_bytes()).expect("it is valid");
+        engine.on_broker(|txn| txn.publish(VhostId(0), &Arc::new(message))).expect("the queue is there");
+    }
+    let start = engine.now_ms();
+    for (tenth, expected) in (1..=6).map(|n| (n, (n + 1..7).chain([0]).collect::<Vec<u64>>())) {
+        engine.enter(start + tenth * 10);
+        engine.tick();
+        let left = (0..3000).filter(|i| expected.contains(&(i % 7))).count();
+        assert_eq!(ready_and_held(&engine), [left, 0]);
+    }
+    for i in (0..3000u64).step_by(7) {
+        let got = engine.on_broker(|txn| txn.get(VhostId(0), session, 1, b"q", true));
+        let got = got.expect("the queue is there").expect("it stays");
+        assert_eq!(got.message.body(), i.to_be_bytes());
+    }
+}
+
+#[test]
 fn full_queues_that_lead_everywhere_stall_nobody() {
     let mut engine = Engine::new(1, 1);
     let session = engine.open_session(0);
@@ -231,7 +259,7 @@ fn a_closed_session_gives_everything_back() {
         .iter()
         .filter_map(|event| match event {
             leveret_broker::Event::Deliver { seq, redelivered, .. } => Some((*seq, *redelivered)),
-            leveret_broker::Event::Cancel { .. } => None,
+            leveret_broker::Event::Cancel { .. } | leveret_broker::Event::TimedOut { .. } => None,
         })
         .collect();
     assert_eq!(seqs, [(1, true), (2, true), (3, true)]);

@@ -34,7 +34,7 @@ impl Match {
 }
 
 /// Refuses an `x-match` that is none. (RabbitMQ: `rabbit_exchange_type_headers:validate_binding`)
-pub(super) fn check(arguments: Table<'_>) -> Result<(), Exception> {
+pub(super) fn check(_: &[u8], arguments: Table<'_>) -> Result<(), Exception> {
     let Some(value) = arguments.find(b"x-match") else { return Ok(()) };
     match value.as_longstr() {
         Some(name) if Match::parse(name).is_some() => Ok(()),

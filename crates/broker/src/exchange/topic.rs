@@ -196,7 +196,10 @@ mod tests {
 
     fn found(trie: &mut Trie, key: &[u8]) -> Vec<Destination> {
         let mut found = Vec::new();
-        trie.route(&Keys { key, more: Vec::new(), headers: Default::default() }, &mut found);
+        trie.route(
+            &Keys { key, more: Vec::new(), headers: Default::default(), properties: Default::default() },
+            &mut found,
+        );
         found.sort_unstable();
         found.dedup();
         found

@@ -203,8 +203,11 @@ impl Txn<'_> {
                 self.record_settle(id, kept, &entry);
             } else {
                 consumer.unacked_count += 1;
-                let held = Unacked { entry, session, channel, consumer: Some(consumer_id) };
-                queue.unacked.insert(seq, held);
+                let until = queue.meaning.consumer_timeout_ms.map_or(0, |ms| self.now_ms + ms);
+                queue.hold(Unacked { entry, session, channel, consumer: Some(consumer_id), until });
+                if until != 0 {
+                    self.broker.note_due(id);
+                }
                 self.hold_in_channel(session, channel, id, seq);
                 self.note_delivery(id, seq, through);
             }
@@ -218,7 +221,9 @@ impl Txn<'_> {
         let Broker { events, owned, .. } = &mut *self.broker;
         events.retain(|(id, event)| {
             let of = match event {
-                Event::Deliver { channel, .. } | Event::Cancel { channel, .. } => *channel,
+                Event::Deliver { channel, .. }
+                | Event::Cancel { channel, .. }
+                | Event::TimedOut { channel, .. } => *channel,
             };
             let stays = *id != session || of != channel;
             if let (false, Event::Deliver { message, .. }, Some(owned)) = (stays, event, owned.get_mut(id)) {

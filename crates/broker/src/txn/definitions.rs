@@ -78,8 +78,7 @@ impl Txn<'_> {
         }
         self.not_the_default(name)?;
         let kind = Kind::parse(kind).ok_or_else(|| match kind {
-            b"x-consistent-hash" | b"x-random" | b"x-local-random" | b"x-modulus-hash"
-            | b"x-recent-history" => Exception::not_built(&format!("exchange type '{}'", shown(kind))),
+            b"x-recent-history" => Exception::not_built(&format!("exchange type '{}'", shown(kind))),
             other => Exception::precondition(format!("unknown exchange type '{}'", shown(other))),
         })?;
         if let Ok(id) = self.exchange_id(vhost, name) {
@@ -275,7 +274,7 @@ impl Txn<'_> {
     ) -> Result<(), Exception> {
         let id = self.exchange_id(vhost, source)?;
         if let Some(exchange) = self.broker.exchanges.get(&id) {
-            exchange.check_binding(arguments)?;
+            exchange.check_binding(key, arguments)?;
         }
         let new = Binding { destination, key: key.into(), arguments: sorted(arguments) };
         self.add_binding(id, &new);

@@ -4,6 +4,7 @@
 
 use super::Txn;
 use crate::QueueId;
+use crate::broker::Event;
 use crate::death::{self, Dead, Reason};
 use crate::entries::Entry;
 use crate::exchange::Destination;
@@ -113,6 +114,25 @@ impl Txn<'_> {
         self.broker.route = route;
     }
 
+    /// Closes the channels that have held a message for too long; all they held goes back.
+    fn time_out_held(&mut self, id: QueueId) {
+        while let Some(queue) = self.broker.queues.get_mut(&id)
+            && let Some(&(at, seq)) = queue.held_until.first()
+            && at <= self.now_ms
+        {
+            queue.held_until.pop_first();
+            let Some(held) = queue.unacked.get_mut(&seq) else { continue };
+            held.until = 0;
+            let (session, channel) = (held.session, held.channel);
+            let timeout_ms = queue.meaning.consumer_timeout_ms.unwrap_or(0);
+            // What is on its way back has no channel any more.
+            if self.broker.channels.contains_key(&(session, channel)) {
+                self.channel_closed(session, channel);
+                self.broker.events.push((session, Event::TimedOut { channel, timeout_ms }));
+            }
+        }
+    }
+
     /// Removes messages and queues whose time is up, in a slice.
     pub fn tick(&mut self) {
         self.give_back_slice();
@@ -133,6 +153,7 @@ impl Txn<'_> {
                     self.depart(id, entry, Reason::Expired);
                 }
             }
+            self.time_out_held(id);
             let Some(queue) = self.broker.queues.get_mut(&id) else { continue };
             if !queue.consumers.is_empty() {
                 // A consumer is a use.

@@ -29,9 +29,8 @@ pub(super) fn taken(message: &Message) -> Published {
 
 impl Txn<'_> {
     /// What the message's exchange knows of it.
-    #[inline]
     pub(super) fn known_by_exchange(&self, vhost: VhostId, message: &Message) -> Known {
-        if !self.broker.remembers || message.headers().is_empty() {
+        if message.headers().is_empty() {
             return Known::Unasked;
         }
         let Ok(id) = self.exchange_id(vhost, message.exchange()) else { return Known::Unasked };

@@ -11,7 +11,7 @@ use crate::exception::{Exception, shown};
 use crate::exchange::{Destination, Exchange, Keys};
 use crate::queue::Unacked;
 use crate::{Broker, ExchangeId, Message, QueueId, SessionId, VhostId};
-use leveret_amqp::ReplyCode;
+use leveret_amqp::{Properties, ReplyCode};
 use std::sync::Arc;
 
 /// What became of a published message.
@@ -87,37 +87,47 @@ impl Txn<'_> {
     pub fn publish(&mut self, vhost: VhostId, message: &Arc<Message>) -> Result<Published, Exception> {
         let mut route = std::mem::take(&mut self.broker.route);
         route.clear();
-        let mut delayed = None;
         let routed = self.route(vhost, message, false, &mut route);
-        if let Err(exception) = routed {
-            self.broker.route = route;
-            return Err(exception);
-        }
-        let known = self.known_by_exchange(vhost, message);
-        if let Known::Duplicate = known {
-            self.broker.route = route;
-            return Ok(taken(message));
-        }
-        if !self.broker.delaying.is_empty() {
-            // With its header BCC: it is routed once more.
-            let exchanges = std::mem::take(&mut self.broker.delaying);
-            delayed = Some(self.delay_in(&exchanges, message));
-        }
+        let published = routed.map(|()| {
+            if self.broker.remembers || !self.broker.delaying.is_empty() {
+                self.deliver_once(vhost, &route, message)
+            } else {
+                self.deliver_seen(&route, message)
+            }
+        });
+        self.broker.route = route;
+        published
+    }
+
+    /// Delivers a message as everybody but its publisher sees it.
+    #[inline(always)]
+    fn deliver_seen(&mut self, route: &[Destination], message: &Arc<Message>) -> Published {
         let stripped = message.without_bcc().map(Arc::new);
         let message = stripped.as_ref().unwrap_or(message);
-        let mut published = self.deliver(&route, message);
-        if let Some(kept) = delayed {
-            published.queues += 1;
-            published.durable |= kept;
-        }
-        if published.queues > 0 && !published.rejected {
-            self.remember_new(&known);
-        }
+        let mut published = self.deliver(route, message);
         if route.is_empty() && message.exchange().is_empty() && self.deliver_reply(message) {
             published.queues = 1;
         }
-        self.broker.route = route;
-        Ok(published)
+        published
+    }
+
+    /// Likewise, where it may be a duplicate or has to wait.
+    #[cold]
+    fn deliver_once(&mut self, vhost: VhostId, route: &[Destination], message: &Arc<Message>) -> Published {
+        let known = self.known_by_exchange(vhost, message);
+        if let Known::Duplicate = known {
+            return taken(message);
+        }
+        // With its header BCC: it is routed once more.
+        let exchanges = std::mem::take(&mut self.broker.delaying);
+        let kept = self.delay_in(&exchanges, message);
+        let mut published = self.deliver_seen(route, message);
+        published.queues += exchanges.len();
+        published.durable |= kept;
+        if published.queues > 0 && !published.rejected {
+            self.remember_new(&known);
+        }
+        published
     }
 
     /// Refuses what `publish` would refuse.
@@ -126,6 +136,7 @@ impl Txn<'_> {
     }
 
     /// Enqueues in every queue of the route that takes it.
+    #[inline(always)]
     pub(super) fn deliver(&mut self, route: &[Destination], message: &Arc<Message>) -> Published {
         let mut published = Published { queues: 0, durable: false, rejected: false };
         let mut recorded = false;
@@ -184,6 +195,7 @@ impl Txn<'_> {
     }
 
     /// Where a message goes; an internal exchange takes it only from within.
+    #[inline(always)]
     pub(super) fn route(
         &mut self,
         vhost: VhostId,
@@ -200,6 +212,16 @@ impl Txn<'_> {
             each_once(route);
             return Ok(());
         }
+        self.route_by_name(vhost, message, from_within, route)
+    }
+
+    fn route_by_name(
+        &mut self,
+        vhost: VhostId,
+        message: &Message,
+        from_within: bool,
+        route: &mut Vec<Destination>,
+    ) -> Result<(), Exception> {
         let id = self.exchange_id(vhost, message.exchange())?;
         let internal = self.broker.exchanges.get(&id).is_some_and(|exchange| exchange.internal);
         if internal && !from_within {
@@ -223,8 +245,12 @@ impl Txn<'_> {
         let Broker { exchanges, vhosts, routed, delaying, .. } = &mut *self.broker;
         let Some(exchange) = exchanges.get_mut(&id) else { return Ok(()) };
         delaying.clear();
-        let keys =
-            Keys { key: message.routing_key(), more: message.more_keys()?, headers: message.headers() };
+        let keys = Keys {
+            key: message.routing_key(),
+            more: message.more_keys()?,
+            headers: message.headers(),
+            properties: Properties::from_validated(message.properties()),
+        };
         *routed += 1;
         if visit(exchange, vhosts, *routed, &keys, route) {
             delaying.push(id);
@@ -285,7 +311,9 @@ impl Txn<'_> {
         if no_ack {
             self.record_settle(id, kept, &entry);
         } else {
-            queue.unacked.insert(seq, Unacked { entry, session, channel, consumer: None });
+            let until = queue.meaning.consumer_timeout_ms.map_or(0, |ms| self.now_ms + ms);
+            queue.hold(Unacked { entry, session, channel, consumer: None, until });
+            self.broker.note_due(id);
             self.hold_in_channel(session, channel, id, seq);
             self.note_delivery(id, seq, through);
         }
@@ -298,7 +326,7 @@ impl Txn<'_> {
         if !queue.unacked.get(&seq).is_some_and(|held| held.session == session && held.channel == channel) {
             return;
         }
-        let Some(Unacked { entry, consumer, .. }) = queue.unacked.remove(&seq) else { return };
+        let Some(Unacked { entry, consumer, .. }) = queue.release(seq) else { return };
         if let Some(consumer) = consumer.and_then(|id| queue.consumers.iter_mut().find(|c| c.id == id)) {
             consumer.unacked_count = consumer.unacked_count.saturating_sub(1);
         }

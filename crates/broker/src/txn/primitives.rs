@@ -103,6 +103,7 @@ impl Txn<'_> {
             seen: Seen::from_arguments(Table::from_validated(arguments)).ok().flatten().map(Box::new),
             ready: Entries::new(meaning.priority_max),
             unacked: HashMap::default(),
+            held_until: BTreeSet::new(),
             next_seq: 1,
             delivered_through: 0,
             consumers: Vec::new(),
@@ -231,7 +232,7 @@ impl Txn<'_> {
             Change::Enqueue { queue: id, seq, deadline }.record(&mut self.changes);
         }
         let message = message.clone();
-        queue.ready.push(Entry { seq, message, redelivered: false, returns: 0, deadline });
+        queue.ready.push(Entry::new(seq, message, deadline));
         if deadline != 0 {
             self.broker.note_due(id);
         }

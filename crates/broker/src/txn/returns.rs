@@ -36,7 +36,7 @@ impl Txn<'_> {
                 returning.seqs.clear();
                 return;
             };
-            if let Some(held) = queue.unacked.remove(&seq) {
+            if let Some(held) = queue.release(seq) {
                 self.put_back(returning.queue, held.entry);
             }
             *left -= 1;

@@ -226,8 +226,14 @@ impl World {
                 alternate.push(b"x-message-deduplication", Value::Bool(true));
                 let declare = ExchangeDeclare {
                     name,
-                    kind: [&b"direct"[..], b"fanout", b"topic", b"headers", b"x-delayed-message"]
-                        [rng.usize(..5)],
+                    kind: [
+                        &b"direct"[..],
+                        b"fanout",
+                        b"topic",
+                        b"headers",
+                        b"x-delayed-message",
+                        b"x-random",
+                    ][rng.usize(..6)],
                     passive: false,
                     durable: rng.u8(..4) > 0,
                     auto_delete: rng.bool(),

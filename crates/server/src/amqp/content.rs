@@ -161,6 +161,7 @@ impl AmqpSession {
                     );
                 });
             }
+            Event::TimedOut { channel, timeout_ms } => self.timed_out(*channel, *timeout_ms, out),
             Event::Cancel { channel, consumer_tag } => {
                 let cancel = amqp::BasicCancel { consumer_tag, nowait: true };
                 self.reply(*channel, 0, &Method::BasicCancel(cancel), out);

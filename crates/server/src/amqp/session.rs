@@ -57,6 +57,8 @@ pub(crate) struct AmqpSession {
     pub(crate) tx_bytes: u64,
     /// Bytes put out for consumers that the engine has not been told of having left.
     pub(crate) delivered_bytes: usize,
+    /// Channels that the broker has closed; what the client did there before it heard of it must go, too.
+    timed_out: Vec<u16>,
     /// Closed channels whose replies wait, and what is said when all of them are gone.
     leaving: Vec<Leaving>,
     last_words: Vec<u8>,
@@ -91,6 +93,7 @@ impl AmqpSession {
             held_bytes: 0,
             tx_bytes: 0,
             delivered_bytes: 0,
+            timed_out: Vec::new(),
             leaving: Vec::new(),
             last_words: Vec::new(),
             input: Vec::new(),
@@ -148,6 +151,9 @@ impl AmqpSession {
 
     /// Executes what has arrived, under the lock. False when the connection is over.
     pub(crate) fn execute(&mut self, engine: &mut Engine, out: &mut Vec<u8>) -> bool {
+        for number in std::mem::take(&mut self.timed_out) {
+            engine.on_broker(|txn| txn.channel_closed(self.id, number));
+        }
         loop {
             self.execute_steps(engine, out);
             if !self.incoming.steps.is_empty() {
@@ -318,7 +324,7 @@ impl AmqpSession {
                 false
             }
             Event::Deliver { .. } => true,
-            Event::Cancel { channel, .. } => *channel != number,
+            Event::Cancel { channel, .. } | Event::TimedOut { channel, .. } => *channel != number,
         };
         self.events.retain(&mut of_another);
         if let Some(session) = engine.session(self.id) {
@@ -326,6 +332,27 @@ impl AmqpSession {
         }
         // They have left as far as the window is concerned.
         self.delivered_bytes += dropped_bytes;
+        self.leave(number, farewell, out);
+    }
+
+    /// The broker has closed a channel that held a message for too long.
+    pub(crate) fn timed_out(&mut self, number: u16, timeout_ms: u64, out: &mut Vec<u8>) {
+        if !self.is_open(number) {
+            return;
+        }
+        let text = format!(
+            "PRECONDITION_FAILED - delivery acknowledgement on channel {number} timed out. Timeout value used: \
+             {timeout_ms} ms. This timeout value can be configured, see consumers doc guide to learn more"
+        );
+        let reply_code = ReplyCode::PreconditionFailed.code();
+        let close = ChannelClose { reply_code, reply_text: text.as_bytes(), class_id: 0, method_id: 0 };
+        self.leave(number, &Method::ChannelClose(close), out);
+        self.channels.insert(number, Channel::closing());
+        self.timed_out.push(number);
+    }
+
+    /// A channel is closed for the engine; `farewell` leaves behind its replies that wait for the disk.
+    fn leave(&mut self, number: u16, farewell: &Method<'_>, out: &mut Vec<u8>) {
         let mut bytes = Vec::new();
         farewell.encode(number, &mut bytes);
         let removed = self.channels.remove(&number);
