@@ -139,11 +139,16 @@ impl Engine {
         let version = session.version;
         // Out of the session while it runs, and back if it was in vain.
         let Some(waiting) = session.waiting.take() else { return false };
+        // One key of the right type: then a refusal is about something else, and an answer. (Redis: BLMOVE)
+        let may_refuse = match &*waiting.block.keys {
+            [key] => self.keyspace.type_of(waiting.db, key, self.now_ms()) == Some(waiting.block.of_type),
+            _ => false,
+        };
         let mut bytes = Vec::new();
         let mut reply = Reply::new(&mut bytes, version);
         let block = self.run(waiting.run, waiting.db, waiting.args.as_args(), &mut reply);
         // What has come may be of another type; then it is none of the waiter's business. (Redis: BLPOP)
-        let served = block.is_none() && !reply.since(0).starts_with(b"-WRONGTYPE");
+        let served = block.is_none() && (may_refuse || !reply.since(0).starts_with(b"-WRONGTYPE"));
         if let Some(session) = self.sessions.get_mut(&id) {
             session.waiting = Some(waiting);
         }

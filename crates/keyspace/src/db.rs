@@ -104,6 +104,12 @@ impl Keyspace {
         (self.hits.get(), self.misses.get())
     }
 
+    /// The type of a live key, as TYPE prints it.
+    pub fn type_of(&self, db: DbIndex, key: &[u8], now_ms: UnixMillis) -> Option<&'static str> {
+        let entry = self.find(db, key).filter(|entry| !is_overdue(entry, now_ms))?;
+        Some(crate::txn::type_name(entry))
+    }
+
     /// A number that is equal for equal values, deadlines included. (Redis: DEBUG DIGEST-VALUE)
     pub fn digest_of(&self, db: DbIndex, key: &[u8]) -> Option<u64> {
         self.find(db, key).map(|entry| {

@@ -22,6 +22,8 @@ use leveret_base::codec::Changes;
 pub struct Block {
     /// The keys to wait for, in the order they are tried.
     pub keys: Vec<Box<[u8]>>,
+    /// What it takes from: a key of another type is none of its business.
+    pub of_type: &'static str,
     /// When to give up; `None` is never.
     pub deadline: Option<UnixMillis>,
 }

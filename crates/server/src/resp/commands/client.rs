@@ -336,8 +336,14 @@ fn reply(call: &mut Call<'_, '_>) -> Result<(), Error> {
             call.reply.ok();
         }
         b"off" => call.session.answering = Answering::Off,
-        b"skip" if call.session.answering == Answering::On => call.session.answering = Answering::SkipTwo,
-        b"skip" => {}
+        b"skip" => {
+            call.session.answering = match call.session.answering {
+                Answering::On => Answering::SkipOne,
+                // This command is skipped itself.
+                Answering::SkipOne | Answering::SkipTwo => Answering::SkipTwo,
+                Answering::Off => Answering::Off,
+            };
+        }
         _ => return Err(Error::Syntax),
     }
     Ok(())
