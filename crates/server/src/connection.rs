@@ -139,6 +139,7 @@ impl Connection {
     /// True when the client lets too much pile up.
     pub(crate) fn is_hopeless(&mut self, limits: &OutputLimits, now_ms: u64) -> bool {
         let limit = match &self.session {
+            Session::Resp(session) if session.monitors() => limits.replica,
             Session::Resp(session) if session.is_subscribed() => limits.pubsub,
             Session::Resp(_) => limits.normal,
             // Bounded by the windows of its channels.

@@ -89,6 +89,7 @@ impl Session {
                 from.collect(&mut out.bytes, &mut Vec::new());
                 session.set_blocked(from.is_blocked());
                 session.set_subscribed(from.is_subscribed());
+                session.set_monitors(from.monitors);
             }
             Session::Amqp(session) => from.collect(&mut out.bytes, &mut session.events),
         }

@@ -48,6 +48,7 @@ pub(crate) struct RespSession {
     pub(crate) quitting: bool,
     blocked: bool,
     subscribed: bool,
+    monitors: bool,
     decoder: Decoder,
     input: Vec<u8>,
     consumed: usize,
@@ -103,6 +104,7 @@ impl RespSession {
             quitting: false,
             blocked: false,
             subscribed: false,
+            monitors: false,
             decoder,
             input: Vec::new(),
             consumed: 0,
@@ -173,6 +175,15 @@ impl RespSession {
     /// True when others' messages reach it, as far as the loop has seen.
     pub(crate) fn is_subscribed(&self) -> bool {
         self.subscribed
+    }
+
+    /// True when it hears of all commands, as far as the loop has seen. (Redis: MONITOR)
+    pub(crate) fn monitors(&self) -> bool {
+        self.monitors
+    }
+
+    pub(crate) fn set_monitors(&mut self, monitors: bool) {
+        self.monitors = monitors;
     }
 
     pub(crate) fn set_subscribed(&mut self, subscribed: bool) {
