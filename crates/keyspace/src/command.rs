@@ -248,11 +248,31 @@ impl Spec {
                     let count = usize::try_from(count).unwrap_or(0).min(len.saturating_sub(keys.first + 1));
                     positions.extend(keys.first + 1..=keys.first + count);
                 }
+                FindKeys::Unknown if self.name == "sort" && keys.flags.contains(&"OW") => {
+                    positions.extend(stored_at(args));
+                }
                 FindKeys::Unknown => {}
             }
         }
         positions
     }
+}
+
+/// Where the last STORE of SORT names its key.
+fn stored_at(args: Args<'_>) -> Option<usize> {
+    let (mut found, mut i) = (None, 2);
+    while let Some(word) = args.get(i) {
+        i += match word.to_ascii_lowercase().as_slice() {
+            b"limit" => 3,
+            b"by" | b"get" => 2,
+            b"store" => {
+                found = Some(i + 1).filter(|at| *at < args.len());
+                2
+            }
+            _ => 1,
+        };
+    }
+    found
 }
 
 macro_rules! builders {
