@@ -90,6 +90,10 @@ impl Engine {
         if tracking.broadcast || !counts {
             return;
         }
+        if self.keyspace.watches.has_happened() {
+            // What has changed before, in the same commit, does not concern what is read now.
+            self.tell_happened();
+        }
         for key in keys {
             self.trackers.readers.entry(key.into()).or_default().insert(id);
         }

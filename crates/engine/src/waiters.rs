@@ -136,7 +136,7 @@ impl Engine {
     /// Runs a waiting command again; false when it goes on waiting.
     fn serve(&mut self, id: SessionId) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
-        let version = session.version;
+        let (version, said) = (session.version, session.pushed.len());
         // Out of the session while it runs, and back if it was in vain.
         let Some(waiting) = session.waiting.take() else { return false };
         // One key of the right type: then a refusal is about something else, and an answer. (Redis: BLMOVE)
@@ -154,7 +154,11 @@ impl Engine {
         }
         if served {
             self.stop_waiting(id);
+            // What its own command has caused comes behind its answer.
+            let session = self.sessions.get_mut(&id);
+            let caused = session.map(|session| session.pushed.split_off(said.min(session.pushed.len())));
             self.answer(id, &bytes);
+            self.answer(id, &caused.unwrap_or_default());
         }
         served
     }
