@@ -97,6 +97,11 @@ impl Engine {
         for key in keys {
             self.trackers.readers.entry(key.into()).or_default().insert(id);
         }
+        self.forget_beyond(keys_max);
+    }
+
+    /// Forgets who has read what until so many keys are left; 0 is no limit. (Redis: `tracking-table-max-keys`)
+    pub fn forget_beyond(&mut self, keys_max: usize) {
         while keys_max > 0 && self.trackers.readers.len() > keys_max {
             let Some(any) = self.trackers.readers.keys().next().cloned() else { break };
             self.invalidate(&any, None);

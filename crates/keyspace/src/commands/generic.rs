@@ -239,7 +239,10 @@ fn flush(txn: &mut Txn<'_>, args: Args<'_>, all: bool, reply: &mut Reply<'_>) ->
     let home = txn.db;
     for db in if all { 0..crate::DATABASES } else { home..home + 1 } {
         txn.select(db);
-        if !txn.keyspace.dbs[db as usize].table.is_empty() {
+        if txn.keyspace.dbs[db as usize].table.is_empty() {
+            // Who keeps what was not there hears of it as well.
+            txn.keyspace.watches.flushed(db, |_| false);
+        } else {
             txn.flush();
         }
     }

@@ -158,8 +158,10 @@ const PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "tracking-table-max-keys",
         get: |shared, _| shared.settings.tracked_keys_max.load(Relaxed).to_string(),
-        set: Some(|shared, _, value| {
-            shared.settings.tracked_keys_max.store(number(value, 0, i64::MAX)?, Relaxed);
+        set: Some(|shared, engine, value| {
+            let keys_max = number(value, 0, i64::MAX)?;
+            shared.settings.tracked_keys_max.store(keys_max, Relaxed);
+            engine.forget_beyond(keys_max);
             Ok(())
         }),
     },

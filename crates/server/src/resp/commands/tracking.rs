@@ -179,7 +179,12 @@ fn trackinginfo(call: &mut Call<'_, '_>) -> Result<(), Error> {
     call.reply.bulk(b"redirect");
     call.reply.integer(redirect(tracking));
     call.reply.bulk(b"prefixes");
-    let prefixes = tracking.map_or(&[][..], |tracking| &tracking.prefixes);
+    let everything = [Box::default()];
+    let prefixes = match tracking {
+        Some(tracking) if tracking.broadcast && tracking.prefixes.is_empty() => &everything[..],
+        Some(tracking) => &tracking.prefixes,
+        None => &[],
+    };
     call.reply.array(prefixes.len());
     prefixes.iter().for_each(|prefix| call.reply.bulk(prefix));
     Ok(())
