@@ -6,7 +6,6 @@ pub mod codec;
 pub mod garbage;
 pub mod prefetch;
 pub mod table;
-pub mod ticks;
 
 pub use codec::{Changes, Reader};
 pub use garbage::Garbage;

@@ -14,26 +14,18 @@ pub enum Pause {
     All,
 }
 
-/// A pause and who waits for its end.
-#[derive(Default)]
-pub(crate) struct Pauses {
-    current: Option<(Pause, UnixMillis)>,
-    postponed: Vec<SessionId>,
-}
-
 impl Engine {
     /// Holds commands back. Of two pauses the stricter one and the later end count.
     pub fn pause(&mut self, what: Pause, until: UnixMillis) {
-        let (before, end) = self.pauses.current.unwrap_or((what, until));
-        self.pauses.current = Some((what.max(before), until.max(end)));
+        let (before, end) = self.pause.unwrap_or((what, until));
+        self.pause = Some((what.max(before), until.max(end)));
     }
 
     /// Ends a pause; whoever waited goes on.
     pub fn unpause(&mut self) {
-        self.pauses.current = None;
-        for id in std::mem::take(&mut self.pauses.postponed) {
-            if let Some(session) = self.sessions.get_mut(&id) {
-                session.postponed = false;
+        self.pause = None;
+        for (&id, session) in &mut self.sessions {
+            if std::mem::take(&mut session.postponed) {
                 session.mark_dirty(id, &mut self.dirty);
             }
         }
@@ -42,25 +34,23 @@ impl Engine {
     /// True during a pause.
     #[inline]
     pub fn is_paused(&self) -> bool {
-        self.pauses.current.is_some()
+        self.pause.is_some()
     }
 
     /// True when a command has to wait; `writes` if it may write.
     pub fn holds_back(&self, writes: bool) -> bool {
-        self.pauses.current.is_some_and(|(what, _)| what == Pause::All || writes)
+        self.pause.is_some_and(|(what, _)| what == Pause::All || writes)
     }
 
     /// When the pause ends.
     pub(crate) fn pause_end(&self) -> Option<UnixMillis> {
-        self.pauses.current.map(|(_, until)| until)
+        self.pause.map(|(_, until)| until)
     }
 
     /// The session waits for the end of the pause.
     pub fn postpone(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(&id)
-            && !std::mem::replace(&mut session.postponed, true)
-        {
-            self.pauses.postponed.push(id);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.postponed = true;
         }
     }
 

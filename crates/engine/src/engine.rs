@@ -1,7 +1,7 @@
 //! The state, and what it means to commit: everything between `begin` and `end` is one record, one position, seen by
 //! recovery as a whole or not at all. The trap: whoever begins must end, and nothing may answer in between.
 
-use crate::clients::Pauses;
+use crate::clients::Pause;
 use crate::pubsub::PubSub;
 use crate::session::{Card, Session, SessionId};
 use crate::tracking::Trackers;
@@ -28,7 +28,8 @@ pub struct Engine {
     pub(crate) sessions: HashMap<SessionId, Session, foldhash::fast::FixedState>,
     pub(crate) pubsub: PubSub,
     pub(crate) waiters: Waiters,
-    pub(crate) pauses: Pauses,
+    /// What is held back, and until when. (Redis: CLIENT PAUSE)
+    pub(crate) pause: Option<(Pause, UnixMillis)>,
     pub(crate) trackers: Trackers,
     pub(crate) monitors: Vec<SessionId>,
     /// Overdue keys stay until somebody asks for them. (Redis: DEBUG SET-ACTIVE-EXPIRE)
@@ -61,7 +62,7 @@ impl Engine {
             sessions: HashMap::default(),
             pubsub: PubSub::default(),
             waiters: Waiters::default(),
-            pauses: Pauses::default(),
+            pause: None,
             trackers: Trackers::default(),
             monitors: Vec::new(),
             keeps_overdue: false,

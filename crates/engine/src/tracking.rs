@@ -114,17 +114,11 @@ impl Engine {
         let happened = self.keyspace.watches.take_happened();
         let classes = self.keyspace.watches.events();
         let is_tracking = !self.trackers.sessions.is_empty();
-        let mut flushed = false;
         // By prefix: what has changed below it.
         let mut below: BTreeMap<Box<[u8]>, BTreeSet<&[u8]>> = BTreeMap::new();
         for one in &happened {
             match one {
-                // FLUSHALL is one for each database, and told once.
-                Happening::Flush(_) if is_tracking && !flushed => {
-                    flushed = true;
-                    self.invalidate_all();
-                }
-                Happening::Flush(_) => {}
+                Happening::Flush => self.invalidate_all(),
                 Happening::Key(db, event, key) => {
                     if classes & event.class != 0 {
                         self.announce(*db, *event, key, classes);

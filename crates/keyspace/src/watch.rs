@@ -17,8 +17,8 @@ type Place = (DbIndex, Box<[u8]>);
 pub enum Happening {
     /// A key was changed, or else what the event says.
     Key(DbIndex, Event, Box<[u8]>),
-    /// A database was emptied, or has other contents.
-    Flush(DbIndex),
+    /// A database was emptied, or has other contents; of several in a row once.
+    Flush,
 }
 
 /// The indexes, and what has happened to their keys since somebody asked.
@@ -154,8 +154,8 @@ impl Watches {
 
     /// A whole database was emptied; `existed` tells which of its keys were there.
     pub(crate) fn flushed(&mut self, db: DbIndex, existed: impl Fn(&[u8]) -> bool) {
-        if self.all_changes {
-            self.happened.push(Happening::Flush(db));
+        if self.all_changes && self.happened.last() != Some(&Happening::Flush) {
+            self.happened.push(Happening::Flush);
         }
         for ((_, key), sessions) in self.watched.iter().filter(|((of, _), _)| *of == db) {
             if existed(key) {

@@ -17,6 +17,7 @@ mod settings;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 pub use leveret_engine::keyspace::DATABASES;
 pub use output_limits::{OutputLimit, OutputLimits};

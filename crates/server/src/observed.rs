@@ -1,7 +1,7 @@
 //! What commands have taken, for INFO, SLOWLOG and LATENCY. Counters are written by whoever holds the engine, one at a time,
 //! and read at any time; a command that was not slow pays two readings of the tick clock and a few additions.
 
-use leveret_base::ticks;
+use crate::ticks;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};

@@ -8,6 +8,7 @@ use crate::broker::Event;
 use crate::death::{self, Dead, Reason};
 use crate::entries::Entry;
 use crate::exchange::Destination;
+use crate::queue::Queue;
 use std::sync::Arc;
 
 /// Messages that leave unread in one commit, those left aside that a client rejects.
@@ -27,19 +28,8 @@ impl Txn<'_> {
     /// Removes what stands first and is too old; false when there is too much of it for one slice.
     #[inline]
     pub(crate) fn expire_first(&mut self, id: QueueId) -> bool {
-        loop {
-            let Some(queue) = self.broker.queues.get_mut(&id) else { return true };
-            if !queue.is_first_expired(self.now_ms) {
-                return true;
-            }
-            if self.slice == 0 {
-                return false;
-            }
-            self.slice -= 1;
-            if let Some(entry) = queue.ready.pop() {
-                self.depart(id, entry, Reason::Expired);
-            }
-        }
+        let now_ms = self.now_ms;
+        self.shed(id, Reason::Expired, |queue| queue.is_first_expired(now_ms))
     }
 
     /// Ends an operation: its letters are sent, and no queue holds more than it may, as far as a slice goes.
@@ -68,9 +58,15 @@ impl Txn<'_> {
 
     /// Removes the first entries of a queue that holds more than it may; false when that is too much for one slice.
     fn trim(&mut self, id: QueueId) -> bool {
+        self.shed(id, Reason::MaxLen, Queue::is_overfull)
+    }
+
+    /// Removes the first entries while one has to go; false when that is too much for one slice.
+    #[inline]
+    fn shed(&mut self, id: QueueId, reason: Reason, must_go: impl Fn(&Queue) -> bool) -> bool {
         loop {
             let Some(queue) = self.broker.queues.get_mut(&id) else { return true };
-            if !queue.is_overfull() {
+            if !must_go(queue) {
                 return true;
             }
             if self.slice == 0 {
@@ -78,7 +74,7 @@ impl Txn<'_> {
             }
             self.slice -= 1;
             if let Some(entry) = queue.ready.pop() {
-                self.depart(id, entry, Reason::MaxLen);
+                self.depart(id, entry, reason);
             }
         }
     }

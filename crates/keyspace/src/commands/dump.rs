@@ -46,6 +46,7 @@ fn options(args: Args<'_>) -> Result<Options, Error> {
         match (word.to_ascii_uppercase().as_slice(), args.get(i + 1)) {
             (b"REPLACE", _) => options.replace = true,
             (b"ABSTTL", _) => options.absolute = true,
+            // DEVIATION: both are checked and forgotten.
             (b"IDLETIME", Some(seconds)) if !freq => {
                 if integer(seconds)? < 0 {
                     return Err(Error::new("ERR Invalid IDLETIME value, must be >= 0"));

@@ -52,6 +52,10 @@ const fn container(name: &'static str, group: Group, flags: u32) -> Row<Option<F
 }
 
 const LOADING_STALE: u32 = flag::LOADING | flag::STALE;
+/// Commands about the connection.
+const CONNECTION: u32 = LOADING_STALE | flag::NOSCRIPT | flag::SENTINEL;
+/// Those that are executed while another command holds everybody up.
+const CONNECTION_BUSY: u32 = CONNECTION | flag::ALLOW_BUSY;
 
 /// The subcommands of a container, each with what it does.
 fn help(call: &mut Call<'_, '_>, container: &str) -> Result<(), Error> {

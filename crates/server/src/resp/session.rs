@@ -8,7 +8,7 @@ use crate::io_loop::PENDING_MAX;
 use crate::output::Output;
 use crate::resp::table::{Command, Run, TABLE, find};
 use crate::shared::Shared;
-use leveret_base::ticks;
+use crate::ticks;
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
 use leveret_engine::{Card, Engine, SessionId};
 use leveret_resp::{Batch, Decoder, ProtocolError, Version};
@@ -296,7 +296,8 @@ impl RespSession {
         }
         let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
         let turn = self.answered(engine, shared, args, out);
-        if self.last_command.ends_with("subscribe") {
+        let name = args.get(0).unwrap_or_default();
+        if name.to_ascii_lowercase().ends_with(b"subscribe") {
             // What it is told is a message of its subscriptions, not an answer.
             return turn;
         }

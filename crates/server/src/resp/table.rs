@@ -65,6 +65,13 @@ impl Table {
         self.by_name.values()
     }
 
+    /// Likewise, by name.
+    pub(crate) fn by_name(&self) -> Vec<&Command> {
+        let mut commands: Vec<&Command> = self.iter().collect();
+        commands.sort_by_key(|command| command.spec.name);
+        commands
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()
@@ -91,9 +98,7 @@ impl Table {
     /// The subcommands of a container, by name.
     pub(crate) fn subs(&self, container: &str) -> Vec<&Command> {
         let prefix = format!("{container}|");
-        let mut subs: Vec<&Command> = self.iter().filter(|c| c.spec.name.starts_with(&prefix)).collect();
-        subs.sort_by_key(|c| c.spec.name);
-        subs
+        self.by_name().into_iter().filter(|command| command.spec.name.starts_with(&prefix)).collect()
     }
 }
 

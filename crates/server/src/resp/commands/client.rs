@@ -2,34 +2,32 @@
 
 use super::connection::checked_name;
 use super::tracking::redirect;
-use super::{Function, LOADING_STALE, container, help, session};
+use super::{CONNECTION, CONNECTION_BUSY, Function, LOADING_STALE, container, help, session};
 use crate::resp::session::{Answering, Call};
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::{Error, flag, parse_integer};
 use leveret_engine::{Card, Engine, Pause, Session, SessionId, SubscriptionKind as Kind};
 use leveret_resp::Version;
 
-const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::SENTINEL;
-const CLIENT: u32 = COMMON | flag::ALLOW_BUSY;
-const ADMIN: u32 = COMMON | flag::ADMIN;
+const ADMIN: u32 = CONNECTION | flag::ADMIN;
 
 pub(super) const ROWS: &[Row<Option<Function>>] = &[
     container("client", Group::Connection, flag::SENTINEL).since("2.4.0").cost("Depends on subcommand."),
-    session("client|id", 2, Group::Connection, CLIENT, id)
+    session("client|id", 2, Group::Connection, CONNECTION_BUSY, id)
         .since("5.0.0")
         .says("Returns the number of the connection."),
-    session("client|getname", 2, Group::Connection, CLIENT, getname)
+    session("client|getname", 2, Group::Connection, CONNECTION_BUSY, getname)
         .since("2.6.9")
         .says("Returns the name of the connection."),
-    session("client|setname", 3, Group::Connection, CLIENT, setname)
+    session("client|setname", 3, Group::Connection, CONNECTION_BUSY, setname)
         .since("2.6.9")
         .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
         .says("Names the connection."),
-    session("client|setinfo", 4, Group::Connection, CLIENT, setinfo)
+    session("client|setinfo", 4, Group::Connection, CONNECTION_BUSY, setinfo)
         .since("7.2.0")
         .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
         .says("Tells which client library is in use."),
-    session("client|info", 2, Group::Connection, COMMON, info)
+    session("client|info", 2, Group::Connection, CONNECTION, info)
         .since("6.2.0")
         .tips(&["NONDETERMINISTIC_OUTPUT"])
         .says("Returns facts about the connection."),
@@ -49,7 +47,7 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("6.2.0")
         .cost("O(N) Where N is the number of paused clients")
         .says("Ends a pause."),
-    session("client|reply", 3, Group::Connection, CLIENT | flag::NO_MULTI, reply)
+    session("client|reply", 3, Group::Connection, CONNECTION_BUSY | flag::NO_MULTI, reply)
         .since("3.2.0")
         .says("Says whether commands are answered."),
     session("client|no-evict", 3, Group::Connection, ADMIN | flag::ALLOW_BUSY, no_evict)
@@ -358,19 +356,19 @@ pub(super) fn switch(word: &[u8]) -> Result<bool, Error> {
     }
 }
 
+// DEVIATION: NO-EVICT and NO-TOUCH are shown by CLIENT LIST and have no other effect.
 fn no_evict(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let on = switch(&call.args[2])?;
-    if let Some(card) = call.card() {
-        card.no_evict = on;
-    }
-    call.reply.ok();
-    Ok(())
+    switch_card(call, |card| &mut card.no_evict)
 }
 
 fn no_touch(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    switch_card(call, |card| &mut card.no_touch)
+}
+
+fn switch_card(call: &mut Call<'_, '_>, of: fn(&mut Card) -> &mut bool) -> Result<(), Error> {
     let on = switch(&call.args[2])?;
     if let Some(card) = call.card() {
-        card.no_touch = on;
+        *of(card) = on;
     }
     call.reply.ok();
     Ok(())

@@ -41,6 +41,42 @@ struct Parameter {
     set: Option<Setter>,
 }
 
+/// One name that CONFIG knows.
+#[derive(Clone, Copy)]
+enum Setting {
+    Parameter(&'static Parameter),
+    Limit(&'static Limit),
+}
+
+/// All names; a limit has an old one, too.
+fn settings() -> impl Iterator<Item = (&'static str, Setting)> {
+    let names = |limit: &'static Limit| limit.old_name.into_iter().chain([limit.name]);
+    let limits = LIMITS.iter().flat_map(move |limit| names(limit).map(|name| (name, Setting::Limit(limit))));
+    limits.chain(PARAMETERS.iter().map(|parameter| (parameter.name, Setting::Parameter(parameter))))
+}
+
+impl Setting {
+    fn get(self, call: &Call<'_, '_>) -> String {
+        match self {
+            Setting::Parameter(parameter) => (parameter.get)(call.shared, call.engine),
+            Setting::Limit(limit) => limit.get().to_string(),
+        }
+    }
+
+    fn set(self, call: &mut Call<'_, '_>, value: &str) -> Result<(), String> {
+        match self {
+            Setting::Parameter(Parameter { set: Some(set), .. }) => set(call.shared, call.engine, value),
+            // What it is already it may be told to be.
+            Setting::Parameter(_) if self.get(call) == value => Ok(()),
+            Setting::Parameter(_) => Err("can't set immutable config".into()),
+            Setting::Limit(limit) => {
+                limit.set(number(value, limit.least, i64::MAX)?);
+                Ok(())
+            }
+        }
+    }
+}
+
 const PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "appendfsync",
@@ -58,11 +94,7 @@ const PARAMETERS: &[Parameter] = &[
         name: "busy-reply-threshold",
         get: |shared, _| shared.settings.busy_after_ms.load(Relaxed).to_string(),
         set: Some(|shared, _, value| {
-            let ms = parse_integer(value.as_bytes()).and_then(|n| usize::try_from(n).ok());
-            shared
-                .settings
-                .busy_after_ms
-                .store(ms.ok_or("argument must be between 0 and 9223372036854775807 inclusive")?, Relaxed);
+            shared.settings.busy_after_ms.store(number(value, 0, i64::MAX)?, Relaxed);
             Ok(())
         }),
     },
@@ -118,13 +150,7 @@ const PARAMETERS: &[Parameter] = &[
         name: "proto-max-bulk-len",
         get: |shared, _| shared.settings.bulk_bytes_max.load(Relaxed).to_string(),
         set: Some(|shared, _, value| {
-            let max = parse_integer(value.as_bytes())
-                .and_then(|n| usize::try_from(n).ok())
-                .filter(|n| *n >= 1024 * 1024);
-            shared.settings.bulk_bytes_max.store(
-                max.ok_or("argument must be between 1048576 and 9223372036854775807 inclusive")?,
-                Relaxed,
-            );
+            shared.settings.bulk_bytes_max.store(number(value, 1024 * 1024, i64::MAX)?, Relaxed);
             Ok(())
         }),
     },
@@ -175,31 +201,16 @@ const PARAMETERS: &[Parameter] = &[
 ];
 
 fn config_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let wanted: Vec<&Parameter> = PARAMETERS
-        .iter()
-        .filter(|p| {
-            call.args
-                .iter()
-                .skip(2)
-                .any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), p.name.as_bytes()))
-        })
-        .collect();
     let is_wanted = |name: &str| {
         let mut patterns = call.args.iter().skip(2);
         patterns.any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
     };
-    let names = LIMITS
-        .iter()
-        .flat_map(|limit| limit.old_name.into_iter().chain([limit.name]).map(|name| (name, *limit)));
-    let limits: Vec<(&str, &Limit)> = names.filter(|(name, _)| is_wanted(name)).collect();
-    call.reply.map(wanted.len() + limits.len());
-    for (name, limit) in limits {
+    let wanted: Vec<_> = settings().filter(|(name, _)| is_wanted(name)).collect();
+    call.reply.map(wanted.len());
+    for (name, setting) in wanted {
+        let value = setting.get(call);
         call.reply.bulk(name.as_bytes());
-        call.reply.bulk(limit.get().to_string().as_bytes());
-    }
-    for parameter in wanted {
-        call.reply.bulk(parameter.name.as_bytes());
-        call.reply.bulk((parameter.get)(call.shared, call.engine).as_bytes());
+        call.reply.bulk(value.as_bytes());
     }
     Ok(())
 }
@@ -208,45 +219,32 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
     if !call.args.len().is_multiple_of(2) {
         return Err(Error::WrongArity("config|set".into()));
     }
-    let (mut changes, mut limits) = (Vec::new(), Vec::new());
+    let mut changes = Vec::new();
     for i in (2..call.args.len()).step_by(2) {
-        let name = String::from_utf8_lossy(&call.args[i]).to_lowercase();
+        let wanted = String::from_utf8_lossy(&call.args[i]).to_lowercase();
         let value = String::from_utf8_lossy(&call.args[i + 1]).into_owned();
-        if let Some(limit) = LIMITS.iter().find(|limit| limit.name == name || limit.old_name == Some(&*name))
-        {
-            let value = number(&value, limit.least, i64::MAX).map_err(|why| refused(limit.name, &why))?;
-            limits.push((limit, value));
-            continue;
-        }
-        let Some(parameter) = PARAMETERS.iter().find(|p| p.name == name) else {
+        let Some((name, setting)) = settings().find(|(name, _)| *name == wanted) else {
             return Err(Error::Other(
-                format!("ERR Unknown option or number of arguments for CONFIG SET - '{name}'").into(),
+                format!("ERR Unknown option or number of arguments for CONFIG SET - '{wanted}'").into(),
             ));
         };
-        changes.push((parameter.name, parameter.set, value));
+        changes.push((name, setting, value));
     }
-    for (name, set, value) in changes {
-        let failed = |why: &str| refused(name, why);
-        let Some(set) = set else {
-            // What it is already it may be told to be.
-            if parameter_value(call, name) == value {
-                continue;
+    // All or nothing.
+    let before: Vec<String> = changes.iter().map(|(_, setting, _)| setting.get(call)).collect();
+    for (i, (name, setting, value)) in changes.iter().enumerate() {
+        if let Err(why) = setting.set(call, value) {
+            for ((_, setting, _), value) in changes[..i].iter().zip(&before).rev() {
+                // It was so a moment ago.
+                let _ = setting.set(call, value);
             }
-            return Err(failed("can't set immutable config"));
-        };
-        set(call.shared, call.engine, &value).map_err(|why| failed(&why))?;
+            return Err(Error::Other(
+                format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into(),
+            ));
+        }
     }
-    limits.iter().for_each(|(limit, value)| limit.set(*value));
     call.reply.ok();
     Ok(())
-}
-
-fn refused(name: &str, why: &str) -> Error {
-    Error::Other(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into())
-}
-
-fn parameter_value(call: &Call<'_, '_>, name: &str) -> String {
-    PARAMETERS.iter().find(|p| p.name == name).map(|p| (p.get)(call.shared, call.engine)).unwrap_or_default()
 }
 
 /// A number within its limits, or Redis' refusal.

@@ -1,20 +1,18 @@
 //! The connection: handshake, authentication, database.
 
-use super::{Function, LOADING_STALE, session};
+use super::{CONNECTION_BUSY, Function, LOADING_STALE, session};
 use crate::resp::session::{Answering, Call};
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::{DATABASES, Error, flag, parse_integer};
 use leveret_resp::Version;
 
-const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::SENTINEL;
-const SHAKING: u32 = COMMON | flag::ALLOW_BUSY;
 const PARTING: u32 = LOADING_STALE | flag::NOSCRIPT | flag::ALLOW_BUSY | flag::FAST | flag::NO_AUTH;
 
 pub(super) const ROWS: &[Row<Option<Function>>] = &[
-    session("hello", -1, Group::Connection, SHAKING | flag::FAST | flag::NO_AUTH, hello)
+    session("hello", -1, Group::Connection, CONNECTION_BUSY | flag::FAST | flag::NO_AUTH, hello)
         .since("6.0.0")
         .says("Shakes hands: protocol version, authentication, name."),
-    session("auth", -2, Group::Connection, SHAKING | flag::FAST | flag::NO_AUTH, auth)
+    session("auth", -2, Group::Connection, CONNECTION_BUSY | flag::FAST | flag::NO_AUTH, auth)
         .cost("O(N) where N is the number of passwords defined for the user")
         .says("Authenticates the connection."),
     session("select", 2, Group::Connection, LOADING_STALE | flag::FAST | flag::ALLOW_BUSY, select)

@@ -35,7 +35,6 @@ const SUBS: &[Sub] = &[
     Sub { name: "ERROR", arity: 3, run: error, says: "Answers with an error." },
     Sub { name: "HELP", arity: 2, run: help, says: "Lists the subcommands." },
     Sub { name: "HTSTATS", arity: -3, run: htstats, says: "How many keys a database has." },
-    Sub { name: "JMAP", arity: 2, run: nothing, says: "There is no such machine here." },
     Sub {
         name: "LOADAOF",
         arity: 2,

@@ -3,7 +3,7 @@
 use super::server::REDIS_VERSION;
 use super::{Function, LOADING_STALE, session};
 use crate::resp::session::Call;
-use crate::resp::table::{Command, TABLE};
+use crate::resp::table::TABLE;
 use crate::shared::{now_ms, resident_bytes};
 use leveret_cluster::{Level, Levels};
 use leveret_engine::SubscriptionKind as Kind;
@@ -200,16 +200,9 @@ fn cpu(_: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("used_cpu_user_children", format_args!("{:.6}", seconds(13)));
 }
 
-/// Commands that were called or refused, by name.
-fn used() -> Vec<&'static Command> {
-    let mut commands: Vec<&Command> = TABLE.iter().collect();
-    commands.sort_by_key(|command| command.spec.name);
-    commands
-}
-
 fn commandstats(call: &mut Call<'_, '_>, lines: &mut Lines) {
     let observed = &call.shared.observed;
-    for command in used() {
+    for command in TABLE.by_name() {
         let counters = &observed.commands[command.index];
         let (calls, rejected) = (counters.calls.load(Relaxed), counters.rejected.load(Relaxed));
         if calls == 0 && rejected == 0 {
@@ -236,7 +229,7 @@ fn errorstats(call: &mut Call<'_, '_>, lines: &mut Lines) {
 
 fn latencystats(call: &mut Call<'_, '_>, lines: &mut Lines) {
     let observed = &call.shared.observed;
-    for command in used() {
+    for command in TABLE.by_name() {
         let counters = &observed.commands[command.index];
         let counts: Vec<u64> = counters.by_ticks.iter().map(|count| u64::from(count.load(Relaxed))).collect();
         let total: u64 = counts.iter().sum();

@@ -45,9 +45,7 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
 ];
 
 fn top_level() -> Vec<&'static Command> {
-    let mut commands: Vec<&Command> = TABLE.iter().filter(|c| !c.spec.name.contains('|')).collect();
-    commands.sort_by_key(|c| c.spec.name);
-    commands
+    TABLE.by_name().into_iter().filter(|command| !command.spec.name.contains('|')).collect()
 }
 
 fn all(call: &mut Call<'_, '_>) -> Result<(), Error> {

@@ -252,8 +252,7 @@ fn histogram(call: &mut Call<'_, '_>) -> Result<(), Error> {
         }
     }
     if names.is_empty() {
-        commands.extend(TABLE.iter());
-        commands.sort_by_key(|command| command.spec.name);
+        commands = TABLE.by_name();
     }
     let counters = |index: usize| &call.shared.observed.commands[index];
     commands.retain(|command| counters(command.index).calls.load(Relaxed) > 0);

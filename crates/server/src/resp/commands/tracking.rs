@@ -1,27 +1,24 @@
 //! CLIENT TRACKING: how a client that keeps what it has read hears of changes.
 
 use super::client::switch;
-use super::{Function, LOADING_STALE, session};
+use super::{CONNECTION, CONNECTION_BUSY, Function, session};
 use crate::resp::session::Call;
 use leveret_engine::Tracking;
 use leveret_engine::keyspace::command::{Group, Row};
-use leveret_engine::keyspace::{Error, flag, parse_integer};
-
-const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::SENTINEL;
-const BUSY_TOO: u32 = COMMON | flag::ALLOW_BUSY;
+use leveret_engine::keyspace::{Error, parse_integer};
 
 pub(super) const ROWS: &[Row<Option<Function>>] = &[
-    session("client|tracking", -3, Group::Connection, COMMON, tracking)
+    session("client|tracking", -3, Group::Connection, CONNECTION, tracking)
         .since("6.0.0")
         .cost("O(1). Some options may introduce additional complexity.")
         .says("Says whether the connection hears of changes to keys that it has read."),
-    session("client|caching", 3, Group::Connection, BUSY_TOO, caching)
+    session("client|caching", 3, Group::Connection, CONNECTION_BUSY, caching)
         .since("6.0.0")
         .says("Says whether what the next command reads is tracked."),
-    session("client|getredir", 2, Group::Connection, BUSY_TOO, getredir)
+    session("client|getredir", 2, Group::Connection, CONNECTION_BUSY, getredir)
         .since("6.0.0")
         .says("Returns which connection hears of changes in place of this one."),
-    session("client|trackinginfo", 2, Group::Connection, COMMON, trackinginfo)
+    session("client|trackinginfo", 2, Group::Connection, CONNECTION, trackinginfo)
         .since("6.2.0")
         .says("Returns how the connection hears of changes."),
 ];

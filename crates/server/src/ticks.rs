@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// The clock now. Only differences mean something.
 #[inline(always)]
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 processor has the instruction, and it changes nothing.
     unsafe {
@@ -20,19 +20,19 @@ pub fn now() -> u64 {
 
 /// When both clocks were read.
 #[derive(Debug, Clone, Copy)]
-pub struct Start {
+pub(crate) struct Start {
     at: Instant,
     ticks: u64,
 }
 
 impl Start {
     /// Now.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { at: Instant::now(), ticks: now() }
     }
 
     /// Ticks of a microsecond, the more exact the longer ago the start is.
-    pub fn per_microsecond(&self) -> f64 {
+    pub(crate) fn per_microsecond(&self) -> f64 {
         let since = self.at.elapsed().max(Duration::from_micros(1));
         (now().saturating_sub(self.ticks).max(1) as f64 / since.as_secs_f64() / 1e6).max(1e-3)
     }
