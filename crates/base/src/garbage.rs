@@ -19,6 +19,11 @@ impl Garbage {
         self.things.append(&mut other.things);
     }
 
+    /// How many things there are.
+    pub fn len(&self) -> usize {
+        self.things.len()
+    }
+
     /// True when there is nothing.
     pub fn is_empty(&self) -> bool {
         self.things.is_empty()

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use leveret_base::Garbage;
 use leveret_base::codec::Changes;
 use leveret_broker::Broker;
-use leveret_keyspace::{Args, Block, DbIndex, Error, Keyspace, Reply, Run, Txn, UnixMillis, View};
+use leveret_keyspace::{Args, Block, DbIndex, Error, Evicted, Keyspace, Reply, Run, Txn, UnixMillis, View};
 use leveret_wal::{Head, Tail};
 
 /// A commit's number; 0 is before the first.
@@ -95,6 +95,23 @@ impl Engine {
         let mut garbage = std::mem::take(&mut self.keyspace.garbage);
         garbage.append(&mut self.broker.garbage);
         (!garbage.is_empty()).then_some(garbage)
+    }
+
+    /// True when something was removed that is not freed yet.
+    pub fn has_garbage(&self) -> bool {
+        !self.keyspace.garbage.is_empty()
+    }
+
+    /// Memory is short: removes the key that the policy likes least, in a commit of its own.
+    pub fn evict(&mut self) -> Evicted {
+        // It is nobody's command.
+        let actor = self.actor.take();
+        self.begin();
+        let changes = Changes::on(self.tail.changes());
+        let evicted = Txn::new(&mut self.keyspace, 0, self.now_ms, changes).evict();
+        self.end();
+        self.actor = actor;
+        evicted
     }
 
     /// The last commit.

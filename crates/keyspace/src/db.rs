@@ -1,8 +1,9 @@
 //! The sixteen databases: tables of entries. It mutates nothing by itself; see `txn.rs`.
 
 use crate::entry::{Entry, Value};
+use crate::evict::Pool;
 use crate::number::IntegerText;
-use crate::{UnixMillis, Watches};
+use crate::{Eviction, Policy, UnixMillis, Watches};
 use foldhash::fast::FixedState;
 use leveret_base::{Garbage, Table};
 use std::collections::BTreeSet;
@@ -24,6 +25,18 @@ pub(crate) struct Db {
     pub(crate) field_deadlines: BTreeSet<(UnixMillis, Box<[u8]>)>,
     /// Where the active expiry goes on.
     pub(crate) expire_cursor: u64,
+    /// Where the search for keys that may go goes on.
+    pub(crate) evict_cursor: u64,
+}
+
+impl Db {
+    /// True when the key is there and its time is not up.
+    pub(crate) fn has_live(&self, hasher: &FixedState, key: &[u8], now_ms: UnixMillis) -> bool {
+        let mut hasher = hasher.build_hasher();
+        hasher.write(key);
+        let found = self.table.find(hasher.finish(), |entry| entry.key() == key);
+        found.is_some_and(|entry| !is_overdue(entry, now_ms))
+    }
 }
 
 /// All keys of all databases, and who waits for them.
@@ -38,6 +51,9 @@ pub struct Keyspace {
     pub expired_count: u64,
     /// For random picks, of which the record says what was picked.
     pub(crate) rng: fastrand::Rng,
+    /// Which keys go when memory is short.
+    pub eviction: Eviction,
+    pub(crate) pool: Pool,
     /// Lookups by read commands that found something, and that did not.
     pub(crate) hits: std::cell::Cell<u64>,
     pub(crate) misses: std::cell::Cell<u64>,
@@ -55,6 +71,8 @@ impl Keyspace {
             garbage: Garbage::default(),
             expired_count: 0,
             rng: fastrand::Rng::with_seed(seed),
+            eviction: Eviction::new(seed),
+            pool: Pool::default(),
             hits: std::cell::Cell::default(),
             misses: std::cell::Cell::default(),
             overdue: std::cell::RefCell::default(),
@@ -97,6 +115,26 @@ impl Keyspace {
     /// How many keys of a database have a deadline.
     pub fn with_deadline(&self, db: DbIndex) -> usize {
         self.dbs[db as usize].with_deadline
+    }
+
+    /// Which keys go from now on. Clocks keep what they say until the keys are used again, as in Redis.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.eviction.policy = policy;
+        self.pool.clear();
+    }
+
+    /// The key is used now.
+    #[inline]
+    pub(crate) fn used(&self, entry: &Entry, now_ms: UnixMillis) {
+        if !self.eviction.unnoticed {
+            self.touch(entry, now_ms);
+        }
+    }
+
+    /// Likewise, even if its client is not to be noticed.
+    #[inline]
+    pub(crate) fn touch(&self, entry: &Entry, now_ms: UnixMillis) {
+        entry.set_clock(self.eviction.after_use(entry.clock(), now_ms));
     }
 
     /// How many lookups of read commands found their key, and how many did not.
@@ -153,6 +191,7 @@ impl Keyspace {
     /// Counters begin at zero again. (Redis: CONFIG RESETSTAT)
     pub fn reset_counts(&mut self) {
         self.expired_count = 0;
+        self.eviction.evicted_count = 0;
         self.hits.set(0);
         self.misses.set(0);
     }

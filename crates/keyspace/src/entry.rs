@@ -5,6 +5,7 @@
 use crate::UnixMillis;
 use crate::values::Object;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::cell::Cell;
 use std::ptr::NonNull;
 
 /// Strings longer than this are an [`Object`] of their own.
@@ -14,16 +15,39 @@ pub(crate) const INLINE_MAX: usize = 16 * 1024;
 struct Head {
     key_len: u32,
     value_len: u32,
-    kind: Kind,
-    has_deadline: bool,
+    /// Bits 0 and 1: the kind; bit 2: there is a deadline; from bit 8 on: the clock, which readers write as well.
+    bits: Cell<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 enum Kind {
     Bytes,
     Integer,
     Object,
+}
+
+const KIND: u32 = 0b11;
+const HAS_DEADLINE: u32 = 0b100;
+const CLOCK_SHIFT: u32 = 8;
+
+impl Head {
+    #[inline]
+    fn kind(&self) -> Kind {
+        match self.bits.get() & KIND {
+            0 => Kind::Bytes,
+            1 => Kind::Integer,
+            _ => Kind::Object,
+        }
+    }
+
+    fn set_kind(&self, kind: Kind) {
+        self.bits.set(self.bits.get() & !KIND | kind as u32);
+    }
+
+    #[inline]
+    fn has_deadline(&self) -> bool {
+        self.bits.get() & HAS_DEADLINE != 0
+    }
 }
 
 const HEAD: usize = size_of::<Head>();
@@ -89,7 +113,8 @@ impl Entry {
         unsafe {
             let start = alloc(layout);
             let Some(head) = NonNull::new(start.cast::<Head>()) else { handle_alloc_error(layout) };
-            head.write(Head { key_len, value_len: value.len() as u32, kind: value.kind(), has_deadline });
+            let bits = value.kind() as u32 | if has_deadline { HAS_DEADLINE } else { 0 };
+            head.write(Head { key_len, value_len: value.len() as u32, bits: Cell::new(bits) });
             let mut entry = Entry(head);
             if let Some(deadline) = deadline {
                 start.add(HEAD).cast::<UnixMillis>().write_unaligned(deadline);
@@ -113,7 +138,7 @@ impl Entry {
 
     #[inline]
     fn key_offset(&self) -> usize {
-        HEAD + if self.head().has_deadline { DEADLINE } else { 0 }
+        HEAD + if self.head().has_deadline() { DEADLINE } else { 0 }
     }
 
     #[inline]
@@ -155,8 +180,23 @@ impl Entry {
     pub(crate) fn deadline(&self) -> Option<UnixMillis> {
         // SAFETY: the deadline lies behind the head where the head says there is one.
         self.head()
-            .has_deadline
+            .has_deadline()
             .then(|| unsafe { self.start().add(HEAD).cast::<UnixMillis>().read_unaligned() })
+    }
+
+    /// When or how often it was used, in 24 bits; see `access.rs`.
+    #[inline]
+    pub(crate) fn clock(&self) -> u32 {
+        self.head().bits.get() >> CLOCK_SHIFT
+    }
+
+    /// Notes a use. What has not changed is not written, so that its cache line stays clean.
+    #[inline]
+    pub(crate) fn set_clock(&self, clock: u32) {
+        if clock != self.clock() {
+            let bits = &self.head().bits;
+            bits.set(bits.get() & (KIND | HAS_DEADLINE) | clock << CLOCK_SHIFT);
+        }
     }
 
     /// The value.
@@ -166,7 +206,7 @@ impl Entry {
         // SAFETY: the kind says what lies at the value's offset, and the object is owned by this entry.
         unsafe {
             let at = self.start().add(self.value_offset());
-            match head.kind {
+            match head.kind() {
                 Kind::Bytes => Value::Bytes(std::slice::from_raw_parts(at, head.value_len as usize)),
                 Kind::Integer => Value::Integer(at.cast::<i64>().read_unaligned()),
                 Kind::Object => Value::Object(&*at.cast::<*mut Object>().read_unaligned()),
@@ -177,7 +217,7 @@ impl Entry {
     /// The object, to be changed.
     pub(crate) fn object_mut(&mut self) -> Option<&mut Object> {
         // SAFETY: as in `value`; `&mut self` makes the borrow unique.
-        (self.head().kind == Kind::Object).then(|| unsafe {
+        (self.head().kind() == Kind::Object).then(|| unsafe {
             &mut *self.start().add(self.value_offset()).cast::<*mut Object>().read_unaligned()
         })
     }
@@ -185,7 +225,7 @@ impl Entry {
     /// Replaces the value; in place when its size stays the same.
     #[inline]
     pub(crate) fn set_value(&mut self, value: Payload<'_>) {
-        if self.head().kind == Kind::Object {
+        if self.head().kind() == Kind::Object {
             drop(self.take_object());
         }
         if value.len() != self.head().value_len as usize {
@@ -197,7 +237,7 @@ impl Entry {
 
     /// Sets or removes the deadline.
     pub(crate) fn set_deadline(&mut self, deadline: Option<UnixMillis>) {
-        if deadline.is_some() == self.head().has_deadline {
+        if deadline.is_some() == self.head().has_deadline() {
             if let Some(deadline) = deadline {
                 // SAFETY: the head says there is a deadline.
                 unsafe { self.start().add(HEAD).cast::<UnixMillis>().write_unaligned(deadline) };
@@ -217,17 +257,20 @@ impl Entry {
     fn rebuilt(&mut self, key: Option<&[u8]>, deadline: Option<UnixMillis>) -> Entry {
         let object = self.take_object();
         let key = key.unwrap_or(self.key());
-        match (object, self.value()) {
-            (Some(object), _) => Entry::new(key, Payload::Object(object), deadline),
-            (None, Value::Bytes(bytes)) => Entry::new(key, Payload::Bytes(bytes), deadline),
-            (None, Value::Integer(integer)) => Entry::new(key, Payload::Integer(integer), deadline),
+        let payload = match (object, self.value()) {
+            (Some(object), _) => Payload::Object(object),
+            (None, Value::Bytes(bytes)) => Payload::Bytes(bytes),
+            (None, Value::Integer(integer)) => Payload::Integer(integer),
             (None, Value::Object(_)) => unreachable!("take_object has just taken the object"),
-        }
+        };
+        let entry = Entry::new(key, payload, deadline);
+        entry.set_clock(self.clock());
+        entry
     }
 
     /// Takes the object out and leaves the integer 0.
     pub(crate) fn take_object(&mut self) -> Option<Box<Object>> {
-        if self.head().kind != Kind::Object {
+        if self.head().kind() != Kind::Object {
             return None;
         }
         // SAFETY: the pointer came from a box and is forgotten right here; both kinds take 8 bytes.
@@ -235,7 +278,7 @@ impl Entry {
             let at = self.start().add(self.value_offset());
             let object = Box::from_raw(at.cast::<*mut Object>().read_unaligned());
             at.cast::<i64>().write_unaligned(0);
-            self.0.as_mut().kind = Kind::Integer;
+            self.head().set_kind(Kind::Integer);
             Some(object)
         }
     }
@@ -258,7 +301,7 @@ impl Entry {
     unsafe fn write_value(&mut self, value: Payload<'_>) {
         // SAFETY: the caller's promise.
         unsafe {
-            self.0.as_mut().kind = value.kind();
+            self.head().set_kind(value.kind());
             let at = self.start().add(self.value_offset());
             match value {
                 Payload::Bytes(bytes) => at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()),
@@ -293,6 +336,7 @@ mod tests {
     fn a_value_changes_size_kind_deadline_and_key() {
         let mut entry = Entry::new(b"key", Payload::Bytes(b"value"), None);
         assert_eq!((entry.key(), bytes(&entry), entry.deadline()), (&b"key"[..], &b"value"[..], None));
+        entry.set_clock(0xFF_FFFE);
         entry.set_deadline(Some(77));
         assert_eq!((entry.key(), bytes(&entry), entry.deadline()), (&b"key"[..], &b"value"[..], Some(77)));
         entry.set_value(Payload::Bytes(&[b'x'; 1000]));
@@ -303,6 +347,7 @@ mod tests {
         entry.set_deadline(None);
         let mut entry = entry.renamed(b"another key");
         assert_eq!((entry.key(), entry.deadline()), (&b"another key"[..], None));
+        assert_eq!(entry.clock(), 0xFF_FFFE);
         assert!(matches!(entry.object_mut(), Some(Object::Blob(blob)) if blob.len() == 20));
         entry.set_value(Payload::Bytes(b""));
         assert_eq!((entry.key(), bytes(&entry)), (&b"another key"[..], &b""[..]));

@@ -74,6 +74,7 @@ macro_rules! events {
 events! {
     DELETED = GENERIC "del",
     EXPIRED = EXPIRED "expired",
+    EVICTED = EVICTED "evicted",
     EXPIRE = GENERIC "expire",
     PERSIST = GENERIC "persist",
     RENAME_FROM = GENERIC "rename_from",

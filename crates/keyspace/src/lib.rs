@@ -12,6 +12,8 @@ mod decimal;
 mod entry;
 mod error;
 pub mod event;
+mod evict;
+mod eviction;
 mod expire;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -27,6 +29,8 @@ pub use change::CHANGE_TAGS;
 pub use command::{Row, Run, Spec, category, flag};
 pub use db::{DATABASES, DbIndex, Keyspace};
 pub use error::Error;
+pub use evict::Evicted;
+pub use eviction::{Among, By, Eviction, Policy};
 pub use leveret_resp::{Args, ArgsBuf, Reply, Shared};
 pub use number::parse_integer;
 pub use txn::{Block, Txn};

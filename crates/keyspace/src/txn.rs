@@ -14,7 +14,7 @@ use crate::entry::{Entry, Payload, Value};
 use crate::event::{self, Event};
 use crate::values::Collection;
 use crate::view::{Text, collection_of, text_of};
-use crate::{DbIndex, Error, UnixMillis, View};
+use crate::{DbIndex, Error, Eviction, UnixMillis, View};
 use leveret_base::codec::Changes;
 
 /// A command that found nothing to take wants to wait. (Redis: BLPOP)
@@ -90,11 +90,26 @@ impl<'a> Txn<'a> {
     #[inline]
     fn find_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let hash = self.keyspace.hash(key);
-        self.keyspace.dbs[self.db as usize].table.find_mut(hash, |entry| entry.key() == key)
+        let Keyspace { dbs, eviction, .. } = &mut *self.keyspace;
+        let entry = dbs[self.db as usize].table.find_mut(hash, |entry| entry.key() == key)?;
+        if !eviction.unnoticed {
+            entry.set_clock(eviction.after_use(entry.clock(), self.now_ms));
+        }
+        Some(entry)
+    }
+
+    /// Sets when or how often the key was used, which is no part of the data.
+    pub(crate) fn set_clock(&mut self, key: &[u8], clock: impl FnOnce(&Eviction) -> Option<u32>) {
+        if let (Some(entry), Some(clock)) = (self.keyspace.find(self.db, key), clock(&self.keyspace.eviction))
+        {
+            entry.set_clock(clock);
+        }
     }
 
     fn insert(&mut self, key: &[u8], payload: Payload<'_>, deadline: Option<UnixMillis>) {
-        self.insert_entry(Entry::new(key, payload, deadline));
+        let entry = Entry::new(key, payload, deadline);
+        entry.set_clock(self.keyspace.eviction.at_first(self.now_ms));
+        self.insert_entry(entry);
     }
 
     fn insert_entry(&mut self, entry: Entry) {
@@ -236,12 +251,8 @@ impl<'a> Txn<'a> {
         record!(self, change::FLUSH);
         let old = std::mem::take(self.db_mut());
         let Keyspace { watches, hasher, .. } = &mut *self.keyspace;
-        watches.flushed(self.db, |key| {
-            use std::hash::{BuildHasher, Hasher};
-            let mut hasher = hasher.build_hasher();
-            hasher.write(key);
-            old.table.find(hasher.finish(), |entry| entry.key() == key).is_some()
-        });
+        let now_ms = self.now_ms;
+        watches.flushed(self.db, |key| old.has_live(hasher, key, now_ms));
         let allocations = old.table.len();
         self.keyspace.garbage.put(old, allocations);
     }

@@ -29,9 +29,17 @@ impl<'a> View<'a> {
         self.keyspace.find(self.db, key).filter(|entry| !is_overdue(entry, self.now_ms))
     }
 
-    /// Like `find`, and counts it as a hit or a miss. (Redis: `keyspace_hits`)
+    /// Like `find`, counts it as a hit or a miss and notes the use. (Redis: `lookupKeyRead`)
     #[inline]
     pub(crate) fn look_up(&self, key: &[u8]) -> Option<&'a Entry> {
+        let found = self.look_up_unused(key)?;
+        self.keyspace.used(found, self.now_ms);
+        Some(found)
+    }
+
+    /// Likewise, but is no use of the key. (Redis: LOOKUP_NOTOUCH)
+    #[inline]
+    pub(crate) fn look_up_unused(&self, key: &[u8]) -> Option<&'a Entry> {
         let found = self.keyspace.find(self.db, key);
         let found = match found {
             Some(entry) if is_overdue(entry, self.now_ms) => {

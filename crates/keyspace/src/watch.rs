@@ -111,7 +111,9 @@ impl Watches {
 
     #[cold]
     fn tell(&mut self, db: DbIndex, event: Event, key: &[u8]) {
+        // A key whose time is up is not there before it is removed either; EXEC looks at those that were there.
         if !self.watched.is_empty()
+            && event != event::EXPIRED
             && let Some(sessions) = self.watched.get(&(db, key.into()))
         {
             self.aborted.extend(sessions);

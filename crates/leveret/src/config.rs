@@ -2,7 +2,7 @@
 //! variables, variables over the file. Redis' names are accepted where they mean the same.
 
 use anyhow::{Context, Result, anyhow, bail};
-use leveret_server::{Fsync, PlacementBy, Settings};
+use leveret_server::{Fsync, PlacementBy, Policy, Settings, bytes};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
@@ -110,6 +110,25 @@ pub(crate) const KEYS: &[Key] = &[
         help: "Redis clients at a time [10000]",
         set: |s, v| {
             s.clients_max.store(number(v)?, Ordering::Relaxed);
+            Ok(())
+        },
+    },
+    Key {
+        name: "maxmemory",
+        value: "BYTES",
+        help: "above this keys go as maxmemory-policy says, or commands that need memory are refused; units as in 100mb; 0 is no limit [0]",
+        set: |s, v| {
+            let bytes = bytes(v).ok_or_else(|| anyhow!("'{v}' is not a number of bytes such as 100mb"))?;
+            s.memory_max.store(bytes, Ordering::Relaxed);
+            Ok(())
+        },
+    },
+    Key {
+        name: "maxmemory-policy",
+        value: "POLICY",
+        help: "which keys go: allkeys- or volatile- with lru, lfu or random, volatile-ttl, or noeviction [noeviction]",
+        set: |s, v| {
+            s.policy = Policy::parse(v).ok_or_else(|| anyhow!("'{v}' is none of {}", Policy::names()))?;
             Ok(())
         },
     },

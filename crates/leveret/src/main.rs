@@ -1,14 +1,11 @@
 //! The binary. `leveret serve` is the server, `leveret bench` the load; `leveret help` tells the rest.
 
+mod allocator;
 mod bench;
 mod config;
 mod serve;
 
 use std::process::ExitCode;
-
-/// Each SET allocates; jemalloc needed the least CPU for that of the allocators measured.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const HELP: &str = "\
 Leveret takes the place of Redis and RabbitMQ for unmodified clients.

@@ -1,5 +1,6 @@
 //! `leveret serve`: start, say where, wait for a signal, stop cleanly.
 
+use crate::allocator::ALLOCATOR;
 use crate::config::{self, KEYS};
 use anyhow::{Context, Result, anyhow};
 use leveret_console::Console;
@@ -16,7 +17,8 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
     // Before any thread exists, so that no signal is missed.
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
-    let settings = config::read(args)?;
+    let mut settings = config::read(args)?;
+    settings.allocator = ALLOCATOR;
     let server = leveret_server::start(settings).map_err(|error| anyhow!("{error}"))?;
     let console = match leveret_console::start(server.shared.clone()) {
         Ok(console) => console,

@@ -5,6 +5,7 @@ mod amqp;
 mod connection;
 mod io_loop;
 mod log;
+mod memory;
 mod observed;
 mod output;
 mod output_limits;
@@ -20,7 +21,9 @@ mod tests;
 mod ticks;
 
 pub use leveret_engine::keyspace::DATABASES;
-pub use output_limits::{OutputLimit, OutputLimits};
+pub use leveret_engine::keyspace::Policy;
+pub use memory::Allocator;
+pub use output_limits::{OutputLimit, OutputLimits, bytes};
 pub use placement::By as PlacementBy;
 pub use serve::{Addresses, Server, StartError, start};
 pub use settings::{Fsync, Settings};

@@ -79,7 +79,7 @@ impl OutputLimits {
                 _ => return Err("Invalid client class specified in buffer limit configuration."),
             };
             let limit = || {
-                let (hard_bytes, soft_bytes) = (memory(words[1])?, memory(words[2])?);
+                let (hard_bytes, soft_bytes) = (bytes(words[1])?, bytes(words[2])?);
                 Some(OutputLimit { hard_bytes, soft_bytes, soft_seconds: words[3].parse().ok()? })
             };
             *class = limit()
@@ -91,7 +91,7 @@ impl OutputLimits {
 }
 
 /// A number of bytes with Redis' units: `100`, `1k` is 1000, `1kb` is 1024.
-pub(crate) fn memory(text: &str) -> Option<usize> {
+pub fn bytes(text: &str) -> Option<usize> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let factor = match unit.to_ascii_lowercase().as_str() {

@@ -2,10 +2,14 @@
 
 use leveret_base::Garbage;
 use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// What waits to be freed.
 #[derive(Default)]
 pub(crate) struct Reaper {
+    /// Things that are not freed yet, and those that were.
+    pending: AtomicUsize,
+    freed: AtomicUsize,
     waiting: Mutex<(Garbage, bool)>,
     signal: Condvar,
 }
@@ -13,8 +17,24 @@ pub(crate) struct Reaper {
 impl Reaper {
     /// Leaves it to the thread.
     pub(crate) fn take(&self, mut garbage: Garbage) {
+        self.pending.fetch_add(garbage.len(), Relaxed);
         self.waiting.lock().0.append(&mut garbage);
         self.signal.notify_one();
+    }
+
+    /// How many things are not freed yet. (Redis: lazyfree_pending_objects)
+    pub(crate) fn pending(&self) -> usize {
+        self.pending.load(Relaxed)
+    }
+
+    /// How many were freed. (Redis: lazyfreed_objects)
+    pub(crate) fn freed(&self) -> usize {
+        self.freed.load(Relaxed)
+    }
+
+    /// Counts from zero again.
+    pub(crate) fn reset_count(&self) {
+        self.freed.store(0, Relaxed);
     }
 
     /// The thread ends; what is left goes with the process.
@@ -36,7 +56,10 @@ impl Reaper {
                 }
                 std::mem::take(&mut waiting.0)
             };
+            let count = garbage.len();
             drop(garbage);
+            self.freed.fetch_add(count, Relaxed);
+            self.pending.fetch_sub(count, Relaxed);
         }
     }
 }

@@ -3,11 +3,12 @@
 use crate::Settings;
 use crate::io_loop::{IoLoop, Listener, Mailbox, Protocol};
 use crate::log::{LogWriter, run_flusher, run_preparer};
+use crate::memory::Gauge;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
 use crate::resp::TABLE;
-use crate::shared::{Shared, Stats, now_ms, resident_bytes};
+use crate::shared::{Shared, Stats, now_ms};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use leveret_wal::{Disk, Log, Options, Summary, Syncer};
@@ -17,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -116,6 +117,8 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let polls = (0..threads_count).map(|_| Poll::new()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let mailboxes = polls.iter().map(Mailbox::new).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let (syncer, preparer) = (log.syncer(), log.preparer());
+    engine.keyspace.set_policy(settings.policy);
+    let memory = Gauge::new(&settings.allocator);
     let shared = Arc::new(Shared {
         settings,
         engine: Mutex::new(engine),
@@ -131,8 +134,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         stats: Stats::default(),
         observed: Observed::new(TABLE.len()),
         run_id: format!("{:040x}", u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..))),
-        startup_bytes: resident_bytes(),
-        peak_bytes: AtomicU64::default(),
+        memory,
     });
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {

@@ -1,6 +1,6 @@
 //! What a server is told before it starts and, where Redis allows it, while it runs.
 
-use crate::{OutputLimits, PlacementBy};
+use crate::{Allocator, OutputLimits, PlacementBy, Policy};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
@@ -70,6 +70,12 @@ pub struct Settings {
     pub busy_after_ms: AtomicUsize,
     /// Redis: `client-output-buffer-limit`.
     pub output_limits: parking_lot::RwLock<OutputLimits>,
+    /// Above this keys go, or commands that need memory are refused; 0 is no limit. (Redis: `maxmemory`)
+    pub memory_max: AtomicUsize,
+    /// Which keys go then, at the start; the keyspace knows from then on. (Redis: `maxmemory-policy`)
+    pub policy: Policy,
+    /// What can be asked about memory.
+    pub allocator: Allocator,
     /// Redis: `tracking-table-max-keys`.
     pub tracked_keys_max: AtomicUsize,
     /// Largest AMQP message body. (RabbitMQ: `max_message_size`)
@@ -96,6 +102,9 @@ impl Settings {
             clients_max: AtomicUsize::new(10_000),
             busy_after_ms: AtomicUsize::new(5000),
             output_limits: parking_lot::RwLock::default(),
+            memory_max: AtomicUsize::new(0),
+            policy: Policy::NO_EVICTION,
+            allocator: Allocator::default(),
             tracked_keys_max: AtomicUsize::new(1_000_000),
             message_bytes_max: 128 * 1024 * 1024,
             fsync: AtomicU8::new(1),

@@ -3,6 +3,7 @@
 use crate::Settings;
 use crate::io_loop::Mailbox;
 use crate::log::LogWriter;
+use crate::memory::Gauge;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
@@ -38,9 +39,7 @@ pub struct Shared {
     pub(crate) observed: Observed,
     /// Different for every start. (Redis: run_id)
     pub(crate) run_id: String,
-    /// Memory of the process when it was ready.
-    pub(crate) startup_bytes: u64,
-    pub(crate) peak_bytes: AtomicU64,
+    pub(crate) memory: Gauge,
 }
 
 /// Counters since the start.
@@ -58,12 +57,6 @@ pub struct Stats {
 }
 
 impl Shared {
-    /// The most memory that was seen in use, looked at now.
-    pub(crate) fn peak_bytes(&self) -> u64 {
-        let now = resident_bytes();
-        self.peak_bytes.fetch_max(now, Ordering::Relaxed).max(now)
-    }
-
     /// True once the server has been told to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)

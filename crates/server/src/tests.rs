@@ -12,6 +12,7 @@
 //! @ +5s                              time moves on; also `@ +10ms`
 //! @ unsynced                         from now on nothing reaches the disk; `@ synced` ends it
 //! @ debug                            DEBUG is allowed
+//! @ memory 100                       so many bytes are in use
 //! @ close 1                          a client is gone without a word
 //! @ restart                          the server is killed and started again; all clients are gone
 //! ---                                a fresh server; each file begins with one

@@ -5,7 +5,7 @@ use crate::commands::integer;
 use crate::event;
 use crate::rdb::{self, Loaded};
 use crate::values::End;
-use crate::{Args, Error, Reply, Txn, UnixMillis, View};
+use crate::{Args, By, Error, Reply, Txn, UnixMillis, View};
 use std::collections::BTreeMap;
 
 pub(super) const ROWS: &[Row] = &[
@@ -37,28 +37,31 @@ struct Options {
     replace: bool,
     /// The time to live is a Unix time.
     absolute: bool,
+    /// How the key was used, as the other server has told.
+    used: Option<Used>,
+}
+
+enum Used {
+    IdleSeconds(u64),
+    Counter(u32),
 }
 
 fn options(args: Args<'_>) -> Result<Options, Error> {
     let (mut options, mut i) = (Options::default(), 4);
-    let (mut idle, mut freq) = (false, false);
     while let Some(word) = args.get(i) {
         match (word.to_ascii_uppercase().as_slice(), args.get(i + 1)) {
             (b"REPLACE", _) => options.replace = true,
             (b"ABSTTL", _) => options.absolute = true,
-            // DEVIATION: both are checked and forgotten.
-            (b"IDLETIME", Some(seconds)) if !freq => {
-                if integer(seconds)? < 0 {
-                    return Err(Error::new("ERR Invalid IDLETIME value, must be >= 0"));
-                }
-                idle = true;
+            (b"IDLETIME", Some(seconds)) if !matches!(options.used, Some(Used::Counter(_))) => {
+                let seconds = u64::try_from(integer(seconds)?)
+                    .map_err(|_| Error::new("ERR Invalid IDLETIME value, must be >= 0"))?;
+                options.used = Some(Used::IdleSeconds(seconds));
                 i += 1;
             }
-            (b"FREQ", Some(number)) if !idle => {
-                if !(0..=255).contains(&integer(number)?) {
-                    return Err(Error::new("ERR Invalid FREQ value, must be >= 0 and <= 255"));
-                }
-                freq = true;
+            (b"FREQ", Some(number)) if !matches!(options.used, Some(Used::IdleSeconds(_))) => {
+                let counter = u8::try_from(integer(number)?)
+                    .map_err(|_| Error::new("ERR Invalid FREQ value, must be >= 0 and <= 255"))?;
+                options.used = Some(Used::Counter(counter.into()));
                 i += 1;
             }
             _ => return Err(Error::Syntax),
@@ -92,6 +95,14 @@ fn restore(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
         if at.is_some() {
             txn.set_deadline(key, at);
         }
+        let now_ms = txn.now_ms;
+        txn.set_clock(key, |eviction| match (&options.used, eviction.policy.by) {
+            (Some(Used::Counter(counter)), By::Lfu) => Some(eviction.used_often(now_ms, *counter)),
+            (Some(Used::IdleSeconds(seconds)), By::Lru | By::Random | By::Ttl) => {
+                Some(eviction.idle(*seconds, now_ms))
+            }
+            (Some(_), _) | (None, _) => None,
+        });
         txn.announce(event::RESTORE, key);
     }
     reply.ok();

@@ -102,16 +102,15 @@ pub(super) const ROWS: &[Row] = &[
 fn del(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let mut count = 0;
     for key in args.iter().skip(1) {
-        let live = txn.view().find(key).is_some();
-        txn.delete(key);
-        count += i64::from(live);
+        txn.reap(key);
+        count += i64::from(txn.delete(key));
     }
     reply.integer(count);
     Ok(())
 }
 
 fn exists(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    reply.integer(args.iter().skip(1).filter(|key| view.look_up(key).is_some()).count() as i64);
+    reply.integer(args.iter().skip(1).filter(|key| view.look_up_unused(key).is_some()).count() as i64);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use crate::command::{Group, Row, category, flag, keys, read, write};
 use crate::commands::integer;
 use crate::entry::{Entry, Value};
-use crate::{Args, DATABASES, DbIndex, Error, Reply, Txn, View};
+use crate::{Args, By, DATABASES, DbIndex, Error, Reply, Txn, View};
 
 pub(super) const ROWS: &[Row] = &[
     read("touch", -2, Group::Generic, touch)
@@ -55,6 +55,16 @@ pub(super) const ROWS: &[Row] = &[
         .since("4.0.0")
         .cost("O(N) where N is the number of samples.")
         .says("Returns about how much memory a key takes."),
+    read("object|freq", 3, Group::Generic, freq)
+        .keys(&[keys(&["RO"], 2, 0, 1)])
+        .since("4.0.0")
+        .tips(&["NONDETERMINISTIC_OUTPUT"])
+        .says("Returns how often a key is used, on a logarithmic scale."),
+    read("object|idletime", 3, Group::Generic, idletime)
+        .keys(&[keys(&["RO"], 2, 0, 1)])
+        .since("2.2.3")
+        .tips(&["NONDETERMINISTIC_OUTPUT"])
+        .says("Returns the seconds since a key was used."),
     read("object|refcount", 3, Group::Generic, refcount)
         .keys(&[keys(&["RO"], 2, 0, 1)])
         .since("2.2.3")
@@ -79,7 +89,8 @@ fn usage(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
 }
 
 fn touch(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    reply.integer(args.iter().skip(1).filter(|key| view.find(key).is_some()).count() as i64);
+    let found = args.iter().skip(1).filter_map(|key| view.look_up_unused(key));
+    reply.integer(found.map(|entry| view.keyspace.touch(entry, view.now_ms)).count() as i64);
     Ok(())
 }
 
@@ -178,6 +189,36 @@ pub(crate) fn encoding_of(entry: &Entry) -> &'static str {
 
 /// Longer strings are "raw". (Redis: OBJ_ENCODING_EMBSTR_SIZE_LIMIT)
 const EMBEDDED_BYTES_MAX: usize = 44;
+
+fn freq(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let Some(entry) = view.find(&args[2]) else {
+        reply.null();
+        return Ok(());
+    };
+    let eviction = &view.keyspace.eviction;
+    if eviction.policy.by != By::Lfu {
+        return Err(Error::new(
+            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+        ));
+    }
+    reply.integer(eviction.frequency(entry.clock(), view.now_ms).into());
+    Ok(())
+}
+
+fn idletime(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let Some(entry) = view.find(&args[2]) else {
+        reply.null();
+        return Ok(());
+    };
+    let eviction = &view.keyspace.eviction;
+    if eviction.policy.by == By::Lfu {
+        return Err(Error::new(
+            "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+        ));
+    }
+    reply.integer(eviction.idle_seconds(entry.clock(), view.now_ms) as i64);
+    Ok(())
+}
 
 fn refcount(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     match view.find(&args[2]) {

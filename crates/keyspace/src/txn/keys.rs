@@ -1,10 +1,10 @@
 //! The primitive changes that take a value from one database to another.
 
 use super::Txn;
-use crate::DbIndex;
 use crate::change::{self, begin, record};
 use crate::entry::{Entry, Payload, Value};
 use crate::event::{self, Event};
+use crate::{DbIndex, Keyspace};
 use leveret_base::codec::{Malformed, Reader, put_bytes};
 
 impl Txn<'_> {
@@ -20,6 +20,7 @@ impl Txn<'_> {
             },
         );
         let copied = Entry::new(to, payload, deadline);
+        copied.set_clock(self.keyspace.eviction.at_first(self.now_ms));
         record!(self, change::COPY, number to_db.into(), bytes from, bytes to);
         self.arrive(to_db, to, copied, event::COPY_TO);
     }
@@ -55,7 +56,9 @@ impl Txn<'_> {
         }
         self.keyspace.dbs.swap(first.into(), second.into());
         for db in [first, second] {
-            self.keyspace.watches.flushed(db, |_| true);
+            let Keyspace { watches, hasher, dbs, .. } = &mut *self.keyspace;
+            let is_live = |db: DbIndex, key: &[u8]| dbs[db as usize].has_live(hasher, key, self.now_ms);
+            watches.flushed(db, |key| is_live(first, key) || is_live(second, key));
             for key in self.keyspace.watches.awaited_keys(db) {
                 self.keyspace.watches.filled(db, &key);
             }

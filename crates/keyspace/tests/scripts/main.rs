@@ -8,6 +8,7 @@
 //! OK                            its answer, printed as redis-cli prints it
 //! >~ KEYS *                     a request whose array has no order: it is printed sorted
 //! @ +5s                         time moves on; also `@ +10ms`
+//! @ policy allkeys-lfu          this decides which keys go when memory is short
 //! @ db 1                        the requests that follow go to this database
 //! @ changes                     what requests record is printed as well, until the next `---`:
 //! = put "k" "v"                 one change of the commit

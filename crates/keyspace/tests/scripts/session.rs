@@ -3,7 +3,7 @@
 
 use leveret_base::codec::{Changes, Reader};
 use leveret_keyspace::{
-    Args, ArgsBuf, DbIndex, Error, Keyspace, Reply, Row, Run, Txn, UnixMillis, View, commands,
+    Args, ArgsBuf, DbIndex, Error, Keyspace, Policy, Reply, Row, Run, Txn, UnixMillis, View, commands,
 };
 use leveret_resp::{Batch, Decoder, Version};
 
@@ -40,10 +40,14 @@ impl Session {
         Self { keyspace: Keyspace::new(1), copy: Keyspace::new(2), db: 0, now_ms: START_MS, requests: 0 }
     }
 
-    /// `+5s`, `+10ms` or `db 1`.
+    /// `+5s`, `+10ms`, `db 1` or `policy allkeys-lfu`.
     pub(crate) fn turn(&mut self, what: &str) -> Option<()> {
         if let Some(db) = what.strip_prefix("db ") {
             self.db = db.parse().ok()?;
+            return Some(());
+        }
+        if let Some(name) = what.strip_prefix("policy ") {
+            self.keyspace.set_policy(Policy::parse(name)?);
             return Some(());
         }
         let amount = what.strip_prefix('+')?;

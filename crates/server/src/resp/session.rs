@@ -40,6 +40,8 @@ pub(crate) struct RespSession {
     pub(crate) authenticated: bool,
     pub(crate) multi: Option<Multi>,
     pub(crate) answering: Answering,
+    /// Its reads and writes are no uses of keys. (Redis: CLIENT NO-TOUCH)
+    pub(crate) unnoticed: bool,
     /// It hears of changes to what it reads.
     pub(crate) tracks: bool,
     last_command: &'static str,
@@ -98,6 +100,7 @@ impl RespSession {
             authenticated: !needs_password,
             multi: None,
             answering: Answering::On,
+            unnoticed: false,
             tracks: false,
             last_command: "",
             clock: 0,
@@ -313,12 +316,24 @@ impl RespSession {
     }
 
     fn answered(&mut self, engine: &mut Engine, shared: &Shared, args: Args<'_>, out: &mut Output) -> Turn {
+        let evicted_before = engine.keyspace.eviction.evicted_count;
+        let has_room = shared.has_room(engine);
+        if engine.keyspace.eviction.evicted_count > evicted_before
+            && let Some(session) = engine.session(self.id)
+        {
+            // What has gone for this command is told before its answer.
+            session.collect(&mut out.bytes, &mut Vec::new());
+        }
         let mut reply = Reply::sharing(&mut out.bytes, &mut out.shared, self.version);
-        let command = match self.admit(engine, args) {
+        let command = match self.admit(engine, has_room, args) {
             Ok(command) => command,
             Err(error) => {
                 if let Some(multi) = &mut self.multi {
                     multi.refused = true;
+                    if args[0].eq_ignore_ascii_case(b"exec") && args.len() == 1 {
+                        self.multi = None;
+                        engine.unwatch(self.id);
+                    }
                 }
                 let mark = reply.mark();
                 reply.error(&error.to_string());
@@ -354,10 +369,13 @@ impl RespSession {
         }
     }
 
-    fn admit(&self, engine: &mut Engine, args: Args<'_>) -> Result<&'static Command, Error> {
+    fn admit(&self, engine: &mut Engine, has_room: bool, args: Args<'_>) -> Result<&'static Command, Error> {
         let command = find(args)?;
         if !self.authenticated && command.spec.flags & flag::NO_AUTH == 0 {
             return Err(Error::new("NOAUTH Authentication required."));
+        }
+        if !has_room {
+            self.may_run_without_room(command)?;
         }
         if self.version == Version::Resp2
             && command.spec.flags & flag::PUBSUB == 0
@@ -371,6 +389,25 @@ impl RespSession {
             return Err(Error::Other(line.into()));
         }
         Ok(command)
+    }
+
+    /// Memory is short: commands that need more are refused, and so is what would be queued.
+    #[cold]
+    fn may_run_without_room(&self, command: &Command) -> Result<(), Error> {
+        let needs_room = |command: &Command| command.spec.flags & flag::DENYOOM != 0;
+        match &self.multi {
+            Some(multi) if command.spec.name == "exec" => {
+                if multi.queue.iter().any(|(command, _)| needs_room(command)) {
+                    return Err(Error::new(
+                        "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
+                    ));
+                }
+            }
+            Some(_) if !matches!(command.spec.name, "discard" | "quit" | "reset") => return Err(NO_ROOM),
+            Some(_) | None if needs_room(command) => return Err(NO_ROOM),
+            Some(_) | None => {}
+        }
+        Ok(())
     }
 
     /// Runs one admitted command; `may_block` is false inside `EXEC`.
@@ -389,6 +426,7 @@ impl RespSession {
         let started = self.clock;
         let result = match command.run {
             Run::Keyspace(run) => {
+                engine.keyspace.eviction.unnoticed = self.unnoticed;
                 let block = engine.run(run, self.db, args, reply);
                 if self.tracks && command.spec.flags & flag::READONLY != 0 {
                     let keys = command.spec.key_positions(args).into_iter().filter_map(|i| args.get(i));
@@ -439,6 +477,7 @@ fn runs_inside_multi(command: &Command) -> bool {
     matches!(command.spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 
+const NO_ROOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
 /// Blocks of long strings answered in one turn.
 const SHARED_MAX: usize = 256;
 /// Input buffers larger than this are given back when they are empty.

@@ -3,6 +3,7 @@
 use crate::Settings;
 use crate::amqp::AmqpSession;
 use crate::log::LogWriter;
+use crate::memory::Gauge;
 use crate::observed::Observed;
 use crate::output::Output;
 use crate::placement::Placement;
@@ -18,10 +19,11 @@ use leveret_engine::{Card, Engine};
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Syncer};
 use parking_lot::{Condvar, Mutex};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// When every script begins: in the year 2033.
@@ -56,6 +58,11 @@ pub(super) enum Pieces {
     Bytes,
 }
 
+thread_local! {
+    /// What the allocator says.
+    static IN_USE: Cell<u64> = const { Cell::new(0) };
+}
+
 /// A server that turns so often for what one client said does not come to rest.
 const TURNS_MAX: usize = 10_000;
 
@@ -69,14 +76,17 @@ fn recover(disk: &FaultyDisk, now_ms: u64) -> (Engine, Log, u64) {
 
 impl World {
     pub(super) fn new(pieces: Pieces) -> Self {
+        IN_USE.set(0);
         Self::on(FaultyDisk::new(1), START_MS, pieces)
     }
 
     fn on(disk: FaultyDisk, now_ms: u64, pieces: Pieces) -> Self {
         let (engine, log, last) = recover(&disk, now_ms);
         let syncer = log.syncer();
+        let mut settings = Settings::new(PathBuf::from("data"));
+        settings.allocator.in_use = || IN_USE.get();
         let shared = Shared {
-            settings: Settings::new(PathBuf::from("data")),
+            settings,
             engine: Mutex::new(engine),
             log: Mutex::new(LogWriter::new(log)),
             levels: Alone::recovered(last),
@@ -90,8 +100,7 @@ impl World {
             stats: Stats::default(),
             observed: Observed::new(TABLE.len()),
             run_id: "0".repeat(40),
-            startup_bytes: 0,
-            peak_bytes: AtomicU64::default(),
+            memory: Gauge::default(),
         };
         Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
     }
@@ -109,6 +118,7 @@ impl World {
             ("unsynced", _) => self.syncing = false,
             ("synced", _) => self.syncing = true,
             ("debug", _) => self.shared.settings.enable_debug_command.store(true, Ordering::Relaxed),
+            ("memory", bytes) => IN_USE.set(bytes.parse().ok()?),
             ("close", who) => {
                 let id = self.clients.remove(who)?.session.id();
                 self.shared.engine.lock().close_session(id);

@@ -356,12 +356,13 @@ pub(super) fn switch(word: &[u8]) -> Result<bool, Error> {
     }
 }
 
-// DEVIATION: NO-EVICT and NO-TOUCH are shown by CLIENT LIST and have no other effect.
+// DEVIATION: it is shown by CLIENT LIST and has no other effect.
 fn no_evict(call: &mut Call<'_, '_>) -> Result<(), Error> {
     switch_card(call, |card| &mut card.no_evict)
 }
 
 fn no_touch(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.session.unnoticed = switch(&call.args[2])?;
     switch_card(call, |card| &mut card.no_touch)
 }
 

@@ -1,13 +1,14 @@
 //! CONFIG: settings that clients see and change.
 
 use super::{Function, LOADING_STALE, container, help, session};
+use crate::output_limits::bytes;
 use crate::resp::session::Call;
 use crate::settings::Fsync;
 use crate::shared::Shared;
 use leveret_engine::Engine;
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::event::class;
-use leveret_engine::keyspace::{DATABASES, Error, LIMITS, Limit, flag, glob, parse_integer};
+use leveret_engine::keyspace::{DATABASES, Error, LIMITS, Limit, Policy, flag, glob, parse_integer};
 use std::sync::atomic::Ordering::Relaxed;
 
 const ADMIN: u32 = LOADING_STALE | flag::NOSCRIPT | flag::ADMIN;
@@ -48,11 +49,15 @@ enum Setting {
     Limit(&'static Limit),
 }
 
-/// All names; a limit has an old one, too.
+/// All names, old ones too.
 fn settings() -> impl Iterator<Item = (&'static str, Setting)> {
     let names = |limit: &'static Limit| limit.old_name.into_iter().chain([limit.name]);
     let limits = LIMITS.iter().flat_map(move |limit| names(limit).map(|name| (name, Setting::Limit(limit))));
-    limits.chain(PARAMETERS.iter().map(|parameter| (parameter.name, Setting::Parameter(parameter))))
+    let parameters = PARAMETERS.iter().flat_map(|parameter| {
+        let old_names = OLD_NAMES.iter().filter(|(_, name)| *name == parameter.name).map(|(old, _)| *old);
+        old_names.chain([parameter.name]).map(move |name| (name, Setting::Parameter(parameter)))
+    });
+    limits.chain(parameters)
 }
 
 impl Setting {
@@ -76,6 +81,9 @@ impl Setting {
         }
     }
 }
+
+/// Names that Redis still takes.
+const OLD_NAMES: &[(&str, &str)] = &[("lua-time-limit", "busy-reply-threshold")];
 
 const PARAMETERS: &[Parameter] = &[
     Parameter {
@@ -133,8 +141,50 @@ const PARAMETERS: &[Parameter] = &[
             Ok(())
         }),
     },
-    Parameter { name: "maxmemory", get: |_, _| "0".into(), set: None },
-    Parameter { name: "maxmemory-policy", get: |_, _| "noeviction".into(), set: None },
+    Parameter {
+        name: "lfu-decay-time",
+        get: |_, engine| engine.keyspace.eviction.lfu_decay_minutes.to_string(),
+        set: Some(|_, engine, value| {
+            engine.keyspace.eviction.lfu_decay_minutes = number(value, 0, i32::MAX.into())?;
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "lfu-log-factor",
+        get: |_, engine| engine.keyspace.eviction.lfu_log_factor.to_string(),
+        set: Some(|_, engine, value| {
+            engine.keyspace.eviction.lfu_log_factor = number(value, 0, i32::MAX.into())?;
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "maxmemory",
+        get: |shared, _| shared.settings.memory_max.load(Relaxed).to_string(),
+        set: Some(|shared, engine, value| {
+            let bytes = bytes(value).ok_or("argument must be a memory value")?;
+            shared.settings.memory_max.store(bytes, Relaxed);
+            shared.used_bytes(engine.now_ms());
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "maxmemory-policy",
+        get: |_, engine| engine.keyspace.eviction.policy.name().into(),
+        set: Some(|_, engine, value| {
+            let policy = Policy::parse(value)
+                .ok_or_else(|| format!("argument(s) must be one of the following: {}", Policy::names()))?;
+            engine.keyspace.set_policy(policy);
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "maxmemory-samples",
+        get: |_, engine| engine.keyspace.eviction.samples.to_string(),
+        set: Some(|_, engine, value| {
+            engine.keyspace.eviction.samples = number(value, 1, 64)?;
+            Ok(())
+        }),
+    },
     Parameter {
         name: "notify-keyspace-events",
         get: |_, engine| class::letters(engine.keyspace.watches.events()),
@@ -261,6 +311,7 @@ fn resetstat(call: &mut Call<'_, '_>) -> Result<(), Error> {
     for counter in [&stats.connections_accepted, &stats.bytes_read, &stats.bytes_written] {
         counter.store(0, Relaxed);
     }
+    call.shared.reaper.reset_count();
     call.engine.commands_count = 0;
     call.engine.keyspace.reset_counts();
     call.reply.ok();

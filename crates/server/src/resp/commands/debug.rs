@@ -42,6 +42,7 @@ const SUBS: &[Sub] = &[
         says: "Sends every value through the snapshot format and back.",
     },
     Sub { name: "OBJECT", arity: -3, run: object, says: "How a value is kept." },
+    Sub { name: "PAUSE-CRON", arity: 3, run: pause_cron, says: "Whether overdue keys stay." },
     Sub { name: "PROTOCOL", arity: 3, run: protocol, says: "A reply of each type." },
     Sub {
         name: "QUICKLIST-PACKED-THRESHOLD",
@@ -157,6 +158,12 @@ fn reload(call: &mut Call<'_, '_>) -> Result<(), Error> {
 
 fn active_expire(call: &mut Call<'_, '_>) -> Result<(), Error> {
     call.engine.keeps_overdue = parse_integer(&call.args[2]).ok_or(Error::NotInteger)? == 0;
+    call.reply.ok();
+    Ok(())
+}
+
+fn pause_cron(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.engine.keeps_overdue = parse_integer(&call.args[2]).ok_or(Error::NotInteger)? != 0;
     call.reply.ok();
     Ok(())
 }

@@ -111,18 +111,28 @@ fn clients(call: &mut Call<'_, '_>, lines: &mut Lines) {
 }
 
 fn memory(call: &mut Call<'_, '_>, lines: &mut Lines) {
-    let (memory, peak) = (resident_bytes(), call.shared.peak_bytes());
-    lines.add("used_memory", memory);
-    lines.add("used_memory_human", human(memory));
-    lines.add("used_memory_rss", memory);
-    lines.add("used_memory_rss_human", human(memory));
+    let (shared, engine) = (call.shared, &*call.engine);
+    let (used, resident) = (shared.used_bytes(engine.now_ms()), resident_bytes());
+    let (peak, at_start) = (shared.memory.peak(), shared.memory.at_start);
+    let max = shared.settings.memory_max.load(Relaxed) as u64;
+    lines.add("used_memory", used);
+    lines.add("used_memory_human", human(used));
+    lines.add("used_memory_rss", resident);
+    lines.add("used_memory_rss_human", human(resident));
     lines.add("used_memory_peak", peak);
     lines.add("used_memory_peak_human", human(peak));
-    lines.add("maxmemory", 0);
-    lines.add("maxmemory_human", human(0));
-    lines.add("maxmemory_policy", "noeviction");
-    lines.add("mem_fragmentation_ratio", "1.00");
-    lines.add("mem_allocator", "jemalloc");
+    lines.add("used_memory_peak_perc", format_args!("{:.2}%", 100.0 * used as f64 / peak.max(1) as f64));
+    lines.add("used_memory_startup", at_start);
+    lines.add("used_memory_dataset", used.saturating_sub(at_start));
+    lines.add("maxmemory", max);
+    lines.add("maxmemory_human", human(max));
+    lines.add("maxmemory_policy", engine.keyspace.eviction.policy.name());
+    lines.add("mem_fragmentation_ratio", format_args!("{:.2}", resident as f64 / used.max(1) as f64));
+    lines.add("mem_fragmentation_bytes", resident as i64 - used as i64);
+    // All of it counts.
+    lines.add("mem_not_counted_for_evict", 0);
+    lines.add("lazyfree_pending_objects", shared.reaper.pending());
+    lines.add("mem_allocator", shared.settings.allocator.name);
 }
 
 /// As Redis prints sizes for people.
@@ -156,7 +166,7 @@ fn persistence(call: &mut Call<'_, '_>, lines: &mut Lines) {
 fn stats(call: &mut Call<'_, '_>, lines: &mut Lines) {
     let (stats, engine) = (&call.shared.stats, &*call.engine);
     let (hits, misses) = engine.keyspace.hits_and_misses();
-    let [tracking_clients, keys, items, prefixes] = engine.tracking_counts();
+    let [_, keys, items, prefixes] = engine.tracking_counts();
     let errors: u64 = call.shared.observed.errors.lock().values().sum();
     lines.add("total_connections_received", stats.connections_accepted.load(Relaxed));
     lines.add("total_commands_processed", engine.commands_count);
@@ -164,7 +174,7 @@ fn stats(call: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("total_net_output_bytes", stats.bytes_written.load(Relaxed));
     lines.add("rejected_connections", stats.connections_rejected.load(Relaxed));
     lines.add("expired_keys", engine.keyspace.expired_count);
-    lines.add("evicted_keys", 0);
+    lines.add("evicted_keys", engine.keyspace.eviction.evicted_count);
     lines.add("keyspace_hits", hits);
     lines.add("keyspace_misses", misses);
     lines.add("pubsub_channels", engine.names_count(Kind::Topic));
@@ -174,7 +184,7 @@ fn stats(call: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("tracking_total_keys", keys);
     lines.add("tracking_total_items", items);
     lines.add("tracking_total_prefixes", prefixes);
-    lines.add("tracking_clients", tracking_clients);
+    lines.add("lazyfreed_objects", call.shared.reaper.freed());
     lines.add("total_error_replies", errors);
 }
 

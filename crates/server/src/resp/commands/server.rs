@@ -5,6 +5,7 @@ use crate::resp::session::Call;
 use crate::shared::resident_bytes;
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::{Error, category, flag, parse_integer};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The Redis version whose behaviour clients may expect.
@@ -38,6 +39,16 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("4.0.0")
         .tips(SPECIAL)
         .says("Tells in words how memory stands."),
+    session("memory|malloc-stats", 2, Group::Server, flag::LOADING, malloc_stats)
+        .since("4.0.0")
+        .cost("Depends on how much memory is allocated, could be slow")
+        .tips(SPECIAL)
+        .says("Returns what the allocator has to tell."),
+    session("memory|purge", 2, Group::Server, flag::LOADING, purge)
+        .since("4.0.0")
+        .cost("Depends on how much memory is allocated, could be slow")
+        .tips(&["REQUEST_POLICY:ALL_SHARDS", "RESPONSE_POLICY:ALL_SUCCEEDED"])
+        .says("Gives memory that is not in use back to the system."),
     session("memory|stats", 2, Group::Server, 0, stats)
         .since("4.0.0")
         .tips(SPECIAL)
@@ -81,25 +92,44 @@ fn lolwut(call: &mut Call<'_, '_>) -> Result<(), Error> {
 }
 
 fn doctor(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let used = call.shared.used_bytes(call.engine.now_ms());
+    let limit = match call.shared.settings.memory_max.load(Relaxed) {
+        0 => "there is no limit".into(),
+        max => format!("the limit is {} MiB", max >> 20),
+    };
     let text = format!(
-        "The process uses {} MiB; the most it has used is {} MiB. Memory has no limit.\n",
-        resident_bytes() >> 20,
-        call.shared.peak_bytes() >> 20
+        "{} MiB are in use, the most was {} MiB, {limit}; {} MiB are resident.\n",
+        used >> 20,
+        call.shared.memory.peak() >> 20,
+        resident_bytes() >> 20
     );
     call.reply.verbatim("txt", &text);
     Ok(())
 }
 
+fn malloc_stats(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let report = (call.shared.settings.allocator.report)();
+    call.reply.verbatim("txt", &report);
+    Ok(())
+}
+
+fn purge(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    (call.shared.settings.allocator.purge)();
+    call.reply.ok();
+    Ok(())
+}
+
 fn stats(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let used = resident_bytes();
+    let used = call.shared.used_bytes(call.engine.now_ms());
+    let (at_start, peak) = (call.shared.memory.at_start, call.shared.memory.peak());
     let keys: usize = (0..leveret_engine::keyspace::DATABASES).map(|db| call.engine.keyspace.len(db)).sum();
     let facts = [
-        ("peak.allocated", call.shared.peak_bytes()),
+        ("peak.allocated", peak),
         ("total.allocated", used),
-        ("startup.allocated", call.shared.startup_bytes),
+        ("startup.allocated", at_start),
         ("keys.count", keys as u64),
-        ("keys.bytes-per-key", used.saturating_sub(call.shared.startup_bytes) / keys.max(1) as u64),
-        ("dataset.bytes", used.saturating_sub(call.shared.startup_bytes)),
+        ("keys.bytes-per-key", used.saturating_sub(at_start) / keys.max(1) as u64),
+        ("dataset.bytes", used.saturating_sub(at_start)),
     ];
     call.reply.map(facts.len());
     for (name, value) in facts {
