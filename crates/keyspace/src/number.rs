@@ -47,13 +47,13 @@ pub(crate) fn compare_scores(left: f64, right: f64) -> std::cmp::Ordering {
 /// An integer as text, without an allocation.
 pub(crate) struct IntegerText {
     bytes: [u8; 20],
-    start: usize,
+    start: u8,
 }
 
 impl IntegerText {
     /// Prints `value` in decimal.
     pub(crate) fn new(value: i64) -> Self {
-        let (mut bytes, mut start, mut rest) = ([0; 20], 20, value.unsigned_abs());
+        let (mut bytes, mut start, mut rest) = ([0; 20], 20usize, value.unsigned_abs());
         loop {
             start -= 1;
             bytes[start] = b'0' + (rest % 10) as u8;
@@ -66,12 +66,12 @@ impl IntegerText {
             start -= 1;
             bytes[start] = b'-';
         }
-        Self { bytes, start }
+        Self { bytes, start: start as u8 }
     }
 
     /// The digits.
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[usize::from(self.start)..]
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) fn dump(entry: &Entry, now_ms: UnixMillis) -> Vec<u8> {
             out.push(SORTED_SET_2);
             put_len(&mut out, set.len() as u64);
             for (score, member) in set.iter() {
-                put_string(&mut out, member);
+                put_string(&mut out, &member);
                 out.extend_from_slice(&score.to_le_bytes());
             }
         }

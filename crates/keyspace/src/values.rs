@@ -1,13 +1,16 @@
 //! The values that do not fit into an entry: long strings and collections. They know neither their key nor the log.
 
+mod element;
 mod hash;
 pub(crate) mod limits;
 mod list;
+mod packed;
 mod set;
 mod sorted_set;
 
 use leveret_base::blocks::Blocks;
 
+pub(crate) use element::Element;
 pub(crate) use hash::Hash;
 pub(crate) use list::{End, List};
 pub(crate) use set::Set;

@@ -5,7 +5,7 @@ mod combine;
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::{REPEATED_MAX, arguments, integer, scan_options};
 use crate::event;
-use crate::values::Set;
+use crate::values::{Element, Set};
 use crate::{Args, Error, Reply, Txn, View, glob};
 
 pub(super) use combine::ROWS as COMBINE_ROWS;
@@ -120,7 +120,7 @@ fn different(set: &Set, count: usize, rng: &mut fastrand::Rng) -> Vec<Vec<u8>> {
         }
         return picked.into_iter().collect();
     }
-    let mut members: Vec<Vec<u8>> = set.iter().map(std::borrow::Cow::into_owned).collect();
+    let mut members: Vec<Vec<u8>> = set.iter().map(Element::into_owned).collect();
     if count < members.len() {
         rng.shuffle(&mut members);
         members.truncate(count);

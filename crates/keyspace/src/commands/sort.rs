@@ -6,7 +6,7 @@ use crate::commands::{check_stored, integer};
 use crate::entry::{Entry, Value};
 use crate::event;
 use crate::number::{compare_scores, parse_float};
-use crate::values::{End, Hash, Object};
+use crate::values::{Element, End, Hash, Object};
 use crate::view::text_of;
 use crate::{Args, Error, Reply, Txn, View};
 use std::borrow::Cow;
@@ -158,10 +158,9 @@ fn sorted<'a>(
     let elements = match value {
         None => Vec::new(),
         Some(Value::Object(Object::List(list))) => list.iter(End::Left).map(Cow::Borrowed).collect(),
-        Some(Value::Object(Object::Set(set))) => set.iter().collect(),
+        Some(Value::Object(Object::Set(set))) => set.iter().map(Element::into_cow).collect(),
         Some(Value::Object(Object::SortedSet(set))) => {
-            let mut members: Vec<Cow<'a, [u8]>> =
-                set.iter().map(|(_, member)| Cow::Borrowed(member)).collect();
+            let mut members: Vec<Cow<'a, [u8]>> = set.iter().map(|(_, member)| member.into_cow()).collect();
             if unsorted && options.descending {
                 members.reverse();
             }

@@ -10,7 +10,7 @@ use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::{REPEATED_MAX, arguments, integer, scan_options};
 use crate::event;
 use crate::number::parse_float;
-use crate::values::SortedSet;
+use crate::values::{Element, SortedSet};
 use crate::{Args, Error, Reply, Txn, View, glob};
 use leveret_resp::Version;
 
@@ -84,9 +84,9 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 /// Answers with members, with their scores if wanted: pairs in RESP3, one behind the other in RESP2.
-fn reply_items<'a>(
+fn reply_items<M: std::ops::Deref<Target = [u8]>>(
     reply: &mut Reply<'_>,
-    items: impl ExactSizeIterator<Item = (f64, &'a [u8])>,
+    items: impl ExactSizeIterator<Item = (f64, M)>,
     with_scores: bool,
 ) {
     let nested = reply.version() == Version::Resp3;
@@ -95,7 +95,7 @@ fn reply_items<'a>(
         if with_scores && nested {
             reply.array(2);
         }
-        reply.bulk(member);
+        reply.bulk(&member);
         if with_scores {
             reply.double(score);
         }
@@ -240,7 +240,7 @@ fn zrank(view: &View<'_>, args: Args<'_>, reverse: bool, reply: &mut Reply<'_>) 
     };
     let set = view.collection::<SortedSet>(&args[1])?;
     let found = set.and_then(|set| {
-        let (rank, score) = (set.rank(&args[2])?, set.score(&args[2])?);
+        let (rank, score) = set.rank(&args[2])?;
         Some((if reverse { set.len() - 1 - rank } else { rank }, score))
     });
     match found {
@@ -273,10 +273,10 @@ fn zrandmember(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
         return Err(Error::new("ERR value is out of range"));
     }
     let set = view.collection::<SortedSet>(&args[1])?;
-    let picked: Vec<(f64, &[u8])> = match (count, set) {
+    let picked: Vec<(f64, Element<'_>)> = match (count, set) {
         (None, Some(set)) => {
             match set.random(&mut rng) {
-                Some((_, member)) => reply.bulk(member),
+                Some((_, member)) => reply.bulk(&member),
                 None => reply.null(),
             }
             return Ok(());
@@ -307,7 +307,7 @@ fn zscan(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
     let set = view.collection::<SortedSet>(&args[1])?;
     let cursor = set.map_or(0, |set| {
         set.scan(options.cursor, options.count, |score, member| {
-            if options.pattern.is_none_or(|pattern| glob::matches(pattern, member)) {
+            if options.pattern.is_none_or(|pattern| glob::matches(pattern, &member)) {
                 found.push((score, member));
             }
         })
@@ -316,7 +316,7 @@ fn zscan(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
     reply.bulk(cursor.to_string().as_bytes());
     reply.array(found.len() * 2);
     for (score, member) in found {
-        reply.bulk(member);
+        reply.bulk(&member);
         reply.bulk(leveret_resp::DoubleText::new(score).as_bytes());
     }
     Ok(())

@@ -15,7 +15,10 @@ impl Txn<'_> {
     ) -> usize {
         self.reap(key);
         record_many(self, change::SET_ADD, None, key, members.clone());
-        self.change(event::SET_ADD, key, |set: &mut Set| members.filter(|member| set.insert(member)).count())
+        let hasher = self.keyspace.hasher.clone();
+        self.change(event::SET_ADD, key, |set: &mut Set| {
+            members.filter(|member| set.insert(member, &hasher)).count()
+        })
     }
 
     /// Primitive: removes members; an emptied set goes with its key. Gives how many there were.

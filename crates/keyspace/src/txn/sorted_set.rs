@@ -20,9 +20,10 @@ impl Txn<'_> {
                 put_bytes(out, member);
             }
         }
+        let hasher = self.keyspace.hasher.clone();
         self.change(event::SORTED_SET_PUT, key, |set: &mut SortedSet| {
             for (score, member) in items {
-                set.put(*score, member);
+                set.put(*score, member, &hasher);
             }
         });
         self.keyspace.watches.filled(self.db, key);

@@ -1,13 +1,14 @@
 //! A set of strings. Integers alone are a sorted array; a few short strings are one run of bytes; everything else is a
 //! table of members. (Redis: intset, listpack, hashtable)
 
+use super::element::Element;
 use super::limits;
-use crate::number::{IntegerText, parse_integer};
+use super::packed::{Block, Item};
+use crate::number::parse_integer;
 use foldhash::fast::FixedState;
 use leveret_base::Table;
-use leveret_base::codec::{Reader, put_bytes};
-use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
+use std::ops::Range;
 
 /// The members.
 #[derive(Clone)]
@@ -16,28 +17,60 @@ pub(crate) enum Set {
     Integers(Vec<i64>),
     /// In the order in which they were added.
     Packed(Packed),
-    Table(Table<Box<[u8]>>),
+    Table(Box<Members>),
 }
 
-/// Members one behind the other, each with its length in front.
+/// Members one behind the other.
 #[derive(Default, Clone)]
-pub(crate) struct Packed {
-    bytes: Vec<u8>,
-    len: usize,
-}
+pub(crate) struct Packed(Block);
 
 impl Packed {
-    fn places(&self) -> impl Iterator<Item = (usize, usize, &[u8])> {
-        let (mut reader, total) = (Reader::new(&self.bytes), self.bytes.len());
+    fn places(&self) -> impl Iterator<Item = (Range<usize>, Item<'_>)> {
+        let (mut rest, mut start) = (self.0.run(), 0);
         std::iter::from_fn(move || {
-            let start = total - reader.left();
-            let member = reader.bytes().ok()?;
-            Some((start, total - reader.left(), member))
+            let (member, size) = Item::read(rest)?;
+            rest = rest.get(size..)?;
+            start += size;
+            Some((start - size..start, member))
         })
     }
 
-    fn find(&self, member: &[u8]) -> Option<(usize, usize)> {
-        self.places().find(|(_, _, other)| *other == member).map(|(start, end, _)| (start, end))
+    fn find(&self, member: &[u8]) -> Option<Range<usize>> {
+        let wanted = Item::of(member);
+        self.places().find(|(_, item)| *item == wanted).map(|(place, _)| place)
+    }
+
+    fn push(&mut self, member: &[u8]) {
+        let (end, item) = (self.0.run().len(), Item::of(member));
+        item.write(self.0.room(end..end, item.size(), self.0.len() + 1));
+    }
+}
+
+/// A table of members and how it finds them.
+#[derive(Clone)]
+pub(crate) struct Members {
+    table: Table<Box<[u8]>>,
+    hasher: FixedState,
+}
+
+fn hash(hasher: &FixedState, member: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(member);
+    hasher.finish()
+}
+
+impl Members {
+    fn contains(&self, member: &[u8]) -> bool {
+        self.table.find(hash(&self.hasher, member), |other| **other == *member).is_some()
+    }
+
+    fn insert(&mut self, member: &[u8]) {
+        let hasher = &self.hasher;
+        self.table.insert_unique(hash(hasher, member), member.into(), |other| hash(hasher, other));
+    }
+
+    fn remove(&mut self, member: &[u8]) -> bool {
+        self.table.remove(hash(&self.hasher, member), |other| **other == *member).is_some()
     }
 }
 
@@ -47,26 +80,13 @@ impl Default for Set {
     }
 }
 
-/// Any number: it decides the order in a table, which nothing depends on.
-const SEED: u64 = 0x6c65_7665_7265_7422;
-
-fn hash(member: &[u8]) -> u64 {
-    let mut hasher = FixedState::with_seed(SEED).build_hasher();
-    hasher.write(member);
-    hasher.finish()
-}
-
-fn text(integer: i64) -> Cow<'static, [u8]> {
-    Cow::Owned(IntegerText::new(integer).as_bytes().to_vec())
-}
-
 impl Set {
     /// How many members there are.
     pub(crate) fn len(&self) -> usize {
         match self {
             Set::Integers(integers) => integers.len(),
-            Set::Packed(packed) => packed.len,
-            Set::Table(table) => table.len(),
+            Set::Packed(packed) => packed.0.len(),
+            Set::Table(members) => members.table.len(),
         }
     }
 
@@ -86,12 +106,12 @@ impl Set {
                 parse_integer(member).is_some_and(|integer| integers.binary_search(&integer).is_ok())
             }
             Set::Packed(packed) => packed.find(member).is_some(),
-            Set::Table(table) => table.find(hash(member), |other| **other == *member).is_some(),
+            Set::Table(members) => members.contains(member),
         }
     }
 
-    /// Adds a member; false when it was one.
-    pub(crate) fn insert(&mut self, member: &[u8]) -> bool {
+    /// Adds a member; false when it was one. `hasher` is for a table that is made now.
+    pub(crate) fn insert(&mut self, member: &[u8], hasher: &FixedState) -> bool {
         if self.contains(member) {
             return false;
         }
@@ -101,35 +121,33 @@ impl Set {
                 integers.insert(place, integer);
             }
             (Set::Packed(packed), _)
-                if packed.len < limits::SET_ENTRIES.size() && member.len() <= limits::SET_VALUE.size() =>
+                if packed.0.len() < limits::SET_ENTRIES.size()
+                    && member.len() <= limits::SET_VALUE.size() =>
             {
-                put_bytes(&mut packed.bytes, member);
-                packed.len += 1;
+                packed.push(member);
             }
-            (Set::Table(table), _) => table.insert_unique(hash(member), member.into(), |other| hash(other)),
+            (Set::Table(members), _) => members.insert(member),
             (Set::Integers(_) | Set::Packed(_), _) => {
-                self.convert(member);
-                return self.insert(member);
+                self.convert(member, hasher);
+                return self.insert(member, hasher);
             }
         }
         true
     }
 
     /// Becomes what has room for the member.
-    fn convert(&mut self, member: &[u8]) {
+    fn convert(&mut self, member: &[u8], hasher: &FixedState) {
         let small = matches!(self, Set::Integers(integers) if integers.len() < limits::SET_ENTRIES.size())
             && member.len() <= limits::SET_VALUE.size();
-        let mut packed = Packed::default();
-        let mut table = Table::default();
-        for other in self.iter() {
-            if small {
-                put_bytes(&mut packed.bytes, &other);
-                packed.len += 1;
-            } else {
-                table.insert_unique(hash(&other), other.into_owned().into_boxed_slice(), |other| hash(other));
-            }
-        }
-        *self = if small { Set::Packed(packed) } else { Set::Table(table) };
+        *self = if small {
+            let mut packed = Packed::default();
+            self.iter().for_each(|other| packed.push(&other));
+            Set::Packed(packed)
+        } else {
+            let mut members = Members { table: Table::default(), hasher: hasher.clone() };
+            self.iter().for_each(|other| members.insert(&other));
+            Set::Table(Box::new(members))
+        };
     }
 
     /// Removes a member; gives whether it was one.
@@ -140,42 +158,45 @@ impl Set {
                 place.map(|place| integers.remove(place)).is_some()
             }
             Set::Packed(packed) => {
-                let Some((start, end)) = packed.find(member) else { return false };
-                packed.bytes.drain(start..end);
-                packed.len -= 1;
+                let Some(place) = packed.find(member) else { return false };
+                let len = packed.0.len() - 1;
+                packed.0.room(place, 0, len);
                 true
             }
-            Set::Table(table) => table.remove(hash(member), |other| **other == *member).is_some(),
+            Set::Table(members) => members.remove(member),
         }
     }
 
     /// All members.
-    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = Cow<'_, [u8]>> + '_> {
+    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = Element<'_>> + '_> {
         match self {
-            Set::Integers(integers) => Box::new(integers.iter().map(|integer| text(*integer))),
-            Set::Packed(packed) => Box::new(packed.places().map(|(_, _, member)| Cow::Borrowed(member))),
-            Set::Table(table) => Box::new(table.iter().map(|member| Cow::Borrowed(&**member))),
+            Set::Integers(integers) => Box::new(integers.iter().map(|integer| Element::integer(*integer))),
+            Set::Packed(packed) => Box::new(packed.places().map(|(_, member)| member.element())),
+            Set::Table(members) => Box::new(members.table.iter().map(|member| Element::Borrowed(member))),
         }
     }
 
     /// Any member, each equally likely.
-    pub(crate) fn random(&self, rng: &mut fastrand::Rng) -> Option<Cow<'_, [u8]>> {
+    pub(crate) fn random(&self, rng: &mut fastrand::Rng) -> Option<Element<'_>> {
         match self {
-            Set::Table(table) => table.random(|n| rng.usize(..n)).map(|member| Cow::Borrowed(&**member)),
-            Set::Integers(_) | Set::Packed(_) => self.iter().nth(rng.usize(..self.len().max(1))),
+            Set::Integers(integers) => {
+                integers.get(rng.usize(..integers.len().max(1))).map(|integer| Element::integer(*integer))
+            }
+            Set::Packed(_) => self.iter().nth(rng.usize(..self.len().max(1))),
+            Set::Table(members) => {
+                members.table.random(|n| rng.usize(..n)).map(|member| Element::Borrowed(member))
+            }
         }
     }
 
     /// Visits members from `cursor` on; gives the cursor to go on from. A small set is visited as a whole.
-    pub(crate) fn scan(&self, cursor: u64, count: usize, mut each: impl FnMut(Cow<'_, [u8]>)) -> u64 {
+    pub(crate) fn scan<'a>(&'a self, cursor: u64, count: usize, mut each: impl FnMut(Element<'a>)) -> u64 {
         match self {
-            Set::Table(table) => table.scan(
+            Set::Table(members) => members.table.scan(
                 cursor,
                 count,
-                |member| hash(member),
-                |member| {
-                    each(Cow::Borrowed(member));
-                },
+                |member| hash(&members.hasher, member),
+                |member| each(Element::Borrowed(member)),
             ),
             Set::Integers(_) | Set::Packed(_) => {
                 self.iter().for_each(each);
@@ -187,8 +208,8 @@ impl Set {
     /// Everything it contains, for a digest.
     pub(crate) fn parts(&self, part: &mut dyn FnMut(&[u8])) {
         part(b"set");
-        let mut members: Vec<Cow<'_, [u8]>> = self.iter().collect();
-        members.sort_unstable();
+        let mut members: Vec<Element<'_>> = self.iter().collect();
+        members.sort_unstable_by(|left, right| (**left).cmp(right));
         members.iter().for_each(|member| part(member));
     }
 }
@@ -202,7 +223,7 @@ mod tests {
     fn a_set_does_what_a_set_does() {
         let mut encodings = BTreeSet::new();
         for seed in 0..60 {
-            let mut rng = fastrand::Rng::with_seed(seed);
+            let (mut rng, hasher) = (fastrand::Rng::with_seed(seed), FixedState::with_seed(seed));
             let (mut set, mut plain) = (Set::default(), BTreeSet::<Vec<u8>>::new());
             let (range, texts) = (rng.usize(2..900), rng.u8(..3));
             for _ in 0..1500 {
@@ -214,14 +235,16 @@ mod tests {
                     _ => "m".repeat(number % 70) + &number.to_string(),
                 };
                 match rng.u8(..5) {
-                    0..=2 => assert_eq!(set.insert(member.as_bytes()), plain.insert(member.into_bytes())),
+                    0..=2 => {
+                        assert_eq!(set.insert(member.as_bytes(), &hasher), plain.insert(member.into_bytes()));
+                    }
                     3 => assert_eq!(set.remove(member.as_bytes()), plain.remove(member.as_bytes())),
                     _ => assert_eq!(set.contains(member.as_bytes()), plain.contains(member.as_bytes())),
                 }
                 assert_eq!(set.len(), plain.len());
             }
             encodings.insert(set.encoding());
-            assert_eq!(set.iter().map(Cow::into_owned).collect::<BTreeSet<_>>(), plain, "seed {seed}");
+            assert_eq!(set.iter().map(Element::into_owned).collect::<BTreeSet<_>>(), plain, "seed {seed}");
             let (mut scanned, mut cursor) = (BTreeSet::new(), 0);
             loop {
                 cursor = set.scan(cursor, 5, |member| {
@@ -233,9 +256,24 @@ mod tests {
             }
             assert_eq!(scanned, plain, "seed {seed}");
             let picked: BTreeSet<Vec<u8>> =
-                (0..plain.len() * 20).filter_map(|_| set.random(&mut rng).map(Cow::into_owned)).collect();
+                (0..plain.len() * 20).filter_map(|_| set.random(&mut rng).map(Element::into_owned)).collect();
             assert!(picked.is_subset(&plain) && picked.len() * 10 >= plain.len() * 9, "seed {seed}");
         }
         assert_eq!(encodings.len(), 3, "{encodings:?}");
+    }
+
+    #[test]
+    fn the_order_in_a_table_is_the_seeds_and_the_contents_are_not() {
+        let made = |seed| {
+            let (mut set, hasher) = (Set::default(), FixedState::with_seed(seed));
+            let mut members = (0..300).map(|i| format!("member {i}"));
+            assert!(members.all(|member| set.insert(member.as_bytes(), &hasher)));
+            let order: Vec<Vec<u8>> = set.iter().map(Element::into_owned).collect();
+            let mut parts = Vec::new();
+            set.parts(&mut |part| parts.push(part.to_vec()));
+            (order, parts)
+        };
+        let ((first, parts), (second, same_parts)) = (made(1), made(2));
+        assert!(first != second && parts == same_parts);
     }
 }

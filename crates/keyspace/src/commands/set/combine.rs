@@ -3,7 +3,7 @@
 use crate::command::{Group, KeySpec, Row, counted_keys, flag, keys, read, write};
 use crate::commands::check_stored;
 use crate::event;
-use crate::values::Set;
+use crate::values::{Element, Set};
 use crate::{Args, Error, Reply, Txn, View};
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ fn combine(view: &View<'_>, args: Args<'_>, from: usize, how: How) -> Result<Vec
     Ok(match how {
         How::Intersection => intersection(&sets, usize::MAX),
         How::Union => {
-            let members = sets.into_iter().flatten().flat_map(Set::iter).map(std::borrow::Cow::into_owned);
+            let members = sets.into_iter().flatten().flat_map(Set::iter).map(Element::into_owned);
             members.collect::<BTreeSet<_>>().into_iter().collect()
         }
         How::Difference => {
@@ -78,7 +78,7 @@ fn combine(view: &View<'_>, args: Args<'_>, from: usize, how: How) -> Result<Vec
             let members = first.iter().flat_map(|set| set.iter());
             members
                 .filter(|member| !others.iter().flatten().any(|set| set.contains(member)))
-                .map(std::borrow::Cow::into_owned)
+                .map(Element::into_owned)
                 .collect()
         }
     })
@@ -90,7 +90,7 @@ fn intersection(sets: &[Option<&Set>], limit: usize) -> Vec<Vec<u8>> {
     sets.sort_by_key(|set| set.len());
     let Some((smallest, others)) = sets.split_first() else { return Vec::new() };
     let shared = smallest.iter().filter(|member| others.iter().all(|set| set.contains(member)));
-    shared.take(limit).map(std::borrow::Cow::into_owned).collect()
+    shared.take(limit).map(Element::into_owned).collect()
 }
 
 fn store(txn: &mut Txn<'_>, args: Args<'_>, how: How, reply: &mut Reply<'_>) -> Result<(), Error> {

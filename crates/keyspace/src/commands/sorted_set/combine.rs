@@ -115,7 +115,7 @@ impl Source<'_> {
 
     fn for_each(&self, mut each: impl FnMut(f64, &[u8])) {
         match self {
-            Source::Sorted(set) => set.iter().for_each(|(score, member)| each(score, member)),
+            Source::Sorted(set) => set.iter().for_each(|(score, member)| each(score, &member)),
             Source::Plain(set) => set.iter().for_each(|member| each(1.0, &member)),
             Source::Missing => {}
         }

@@ -5,7 +5,7 @@ use super::reply_items;
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::integer;
 use crate::event;
-use crate::values::SortedSet;
+use crate::values::{Element, SortedSet};
 use crate::{Args, Error, Reply, Txn, View};
 
 const ACCESS: &[&str] = &["RO", "ACCESS"];
@@ -151,7 +151,7 @@ impl<'a> Wanted<'a> {
         Ok(Self { ends: Ends::parse(by, first, second, reverse)?, reverse, with_scores, limit })
     }
 
-    fn items<'s>(&self, set: &'s SortedSet) -> Vec<(f64, &'s [u8])> {
+    fn items<'s>(&self, set: &'s SortedSet) -> Vec<(f64, Element<'s>)> {
         let (start, end) = self.ends.ranks(set, self.reverse);
         let items = set.range(start, end, self.reverse);
         match self.limit {
