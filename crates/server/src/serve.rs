@@ -16,6 +16,7 @@ use mio::Poll;
 use mio::net::{TcpListener, UnixListener};
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -93,7 +94,9 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let what = format!("cannot use the data directory {}", settings.data_dir.display());
     let disk = Disk::open(&settings.data_dir).map_err(|error| StartError::Io(what, error))?;
     let threads_count = settings.io_threads.max(1);
-    let mut engine = Engine::new(fastrand::u64(..), threads_count);
+    // Who knows the seed of the tables can choose keys that collide: it comes from the system.
+    let seed = RandomState::new().hash_one(now_ms());
+    let mut engine = Engine::new(seed, threads_count);
     let options = Options { segment_bytes: settings.segment_bytes };
     let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
     let recovered = log.replay(&mut |record| engine.apply(&record)).map_err(StartError::Log)?;

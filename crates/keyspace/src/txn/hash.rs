@@ -21,10 +21,11 @@ impl Txn<'_> {
         self.reap(key);
         let tag = if keep_deadlines { change::HASH_SET_KEEP } else { change::HASH_SET };
         record_many(self, tag, None, key, fields.clone());
+        let hasher = self.keyspace.hasher.clone();
         let added = self.change(event::HASH_SET, key, |hash: &mut Hash| {
             let (mut added, mut fields) = (0, fields);
             while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
-                added += usize::from(hash.set(name, value, keep_deadlines));
+                added += usize::from(hash.set(name, value, keep_deadlines, &hasher));
             }
             added
         });
@@ -55,7 +56,10 @@ impl Txn<'_> {
     ) {
         record_many(self, change::HASH_DEADLINE, Some(deadline), key, names.clone());
         let event = if deadline == 0 { event::HASH_PERSIST } else { event::HASH_EXPIRE };
-        self.change(event, key, |hash: &mut Hash| names.for_each(|name| hash.set_deadline(name, deadline)));
+        let hasher = self.keyspace.hasher.clone();
+        self.change(event, key, |hash: &mut Hash| {
+            names.for_each(|name| hash.set_deadline(name, deadline, &hasher));
+        });
         self.note_fields(key);
     }
 

@@ -7,6 +7,7 @@ mod table;
 
 use super::limits;
 use crate::UnixMillis;
+use foldhash::fast::FixedState;
 use packed::Packed;
 use std::collections::BTreeSet;
 use table::FieldTable;
@@ -28,7 +29,7 @@ impl Field<'_> {
 #[derive(Clone)]
 enum Fields {
     Packed(Packed),
-    Table(FieldTable),
+    Table(Box<FieldTable>),
 }
 
 /// When which field goes.
@@ -94,21 +95,28 @@ impl Hash {
         }
     }
 
-    /// Sets a field; its deadline goes, unless it is kept. Gives true when the field is new.
-    pub(crate) fn set(&mut self, name: &[u8], value: &[u8], keep_deadline: bool) -> bool {
+    /// Sets a field; its deadline goes, unless it is kept. Gives true when the field is new. `hasher` is for a table that is
+    /// made now.
+    pub(crate) fn set(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        keep_deadline: bool,
+        hasher: &FixedState,
+    ) -> bool {
         let before = self.find(name).map(|field| field.deadline);
         let deadline = before.filter(|_| keep_deadline).unwrap_or(0);
         self.index(name, before.unwrap_or(0), deadline);
-        self.put(Field { name, value, deadline });
+        self.put(Field { name, value, deadline }, hasher);
         before.is_none()
     }
 
     /// Gives a field a deadline, or takes it away with 0; a missing field stays missing.
-    pub(crate) fn set_deadline(&mut self, name: &[u8], deadline: UnixMillis) {
+    pub(crate) fn set_deadline(&mut self, name: &[u8], deadline: UnixMillis, hasher: &FixedState) {
         let Some(field) = self.find(name) else { return };
         let (before, value) = (field.deadline, field.value.to_vec());
         self.index(name, before, deadline);
-        self.put(Field { name, value: &value, deadline });
+        self.put(Field { name, value: &value, deadline }, hasher);
     }
 
     /// Removes a field; gives whether it was there.
@@ -167,16 +175,16 @@ impl Hash {
         }
     }
 
-    fn put(&mut self, field: Field<'_>) {
+    fn put(&mut self, field: Field<'_>, hasher: &FixedState) {
         if let Fields::Packed(packed) = &mut self.fields {
             let is_small = field.name.len().max(field.value.len()) <= limits::HASH_VALUE.size();
             let len = packed.len() + usize::from(packed.find(field.name).is_none());
             if is_small && len <= limits::HASH_ENTRIES.size() {
                 return packed.put(field);
             }
-            let mut table = FieldTable::default();
+            let mut table = FieldTable::new(hasher.clone());
             packed.iter().for_each(|field| table.put(field));
-            self.fields = Fields::Table(table);
+            self.fields = Fields::Table(Box::new(table));
         }
         if let Fields::Table(table) = &mut self.fields {
             table.put(field);
@@ -211,7 +219,7 @@ mod tests {
     #[test]
     fn a_hash_does_what_a_map_does() {
         for seed in 0..60 {
-            let mut rng = fastrand::Rng::with_seed(seed);
+            let (mut rng, hasher) = (fastrand::Rng::with_seed(seed), FixedState::with_seed(seed));
             let (mut hash, mut plain) = (Hash::default(), BTreeMap::<Vec<u8>, (Vec<u8>, u64)>::new());
             let (names, long) = (rng.usize(2..400), rng.u8(..4) == 0);
             for step in 0..1000u64 {
@@ -221,13 +229,13 @@ mod tests {
                         let len = if long { rng.usize(..100) } else { rng.usize(..20) };
                         let (value, keep) = (vec![b'v'; len], rng.bool());
                         let before = plain.get(&name).map(|(_, deadline)| *deadline);
-                        assert_eq!(hash.set(&name, &value, keep), before.is_none());
+                        assert_eq!(hash.set(&name, &value, keep, &hasher), before.is_none());
                         plain.insert(name, (value, before.filter(|_| keep).unwrap_or(0)));
                     }
                     5 | 6 => assert_eq!(hash.remove(&name), plain.remove(&name).is_some()),
                     7 => {
                         let deadline = rng.u64(..50);
-                        hash.set_deadline(&name, deadline);
+                        hash.set_deadline(&name, deadline, &hasher);
                         plain.entry(name).and_modify(|(_, at)| *at = deadline);
                     }
                     8 => {

@@ -31,27 +31,29 @@ impl Packed {
 }
 
 /// The fields.
-#[derive(Default, Clone)]
+#[derive(Clone)]
 pub(super) struct FieldTable {
     table: Table<Packed>,
+    hasher: FixedState,
 }
 
-fn hash(name: &[u8]) -> u64 {
-    let mut hasher = FixedState::with_seed(SEED).build_hasher();
+fn hash(hasher: &FixedState, name: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
     hasher.write(name);
     hasher.finish()
 }
 
-/// Any number: it decides the order in a table, which nothing depends on.
-const SEED: u64 = 0x6c65_7665_7265_7421;
-
 impl FieldTable {
+    pub(super) fn new(hasher: FixedState) -> Self {
+        Self { table: Table::default(), hasher }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 
     pub(super) fn find(&self, name: &[u8]) -> Option<Field<'_>> {
-        self.table.find(hash(name), |packed| packed.field().name == name).map(Packed::field)
+        self.table.find(hash(&self.hasher, name), |packed| packed.field().name == name).map(Packed::field)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Field<'_>> {
@@ -59,19 +61,23 @@ impl FieldTable {
     }
 
     pub(super) fn put(&mut self, field: Field<'_>) {
-        let (hash_of_name, packed) = (hash(field.name), Packed::new(field));
+        let (hasher, packed) = (&self.hasher, Packed::new(field));
+        let hash_of_name = hash(hasher, field.name);
         match self.table.find_mut(hash_of_name, |old| old.field().name == field.name) {
             Some(old) => *old = packed,
-            None => self.table.insert_unique(hash_of_name, packed, |packed| hash(packed.field().name)),
+            None => {
+                self.table.insert_unique(hash_of_name, packed, |packed| hash(hasher, packed.field().name));
+            }
         }
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) {
-        self.table.remove(hash(name), |packed| packed.field().name == name);
+        self.table.remove(hash(&self.hasher, name), |packed| packed.field().name == name);
     }
 
     pub(super) fn scan<'a>(&'a self, cursor: u64, count: usize, mut each: impl FnMut(Field<'a>)) -> u64 {
-        self.table.scan(cursor, count, |packed| hash(packed.field().name), |packed| each(packed.field()))
+        let hash_of = |packed: &Packed| hash(&self.hasher, packed.field().name);
+        self.table.scan(cursor, count, hash_of, |packed| each(packed.field()))
     }
 
     pub(super) fn random(&self, rng: &mut fastrand::Rng) -> Option<Field<'_>> {
