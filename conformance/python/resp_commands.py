@@ -235,8 +235,23 @@ def goodbye():
     equal(r.info("clients")["connected_clients"], before)
 
 
+def writes_first():
+    """A client that writes everything before it reads an answer."""
+    count, value = 100_000, b"x" * 1000
+    commands = b"SET unread %s\r\n" % value + b"GET unread\r\n" * count
+    with socket.create_connection(("127.0.0.1", PORT)) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        s.settimeout(30)
+        s.sendall(commands)
+        expected, got = b"+OK\r\n" + (b"$1000\r\n" + value + b"\r\n") * count, bytearray()
+        while len(got) < len(expected) and (chunk := s.recv(1 << 20)):
+            got += chunk
+    equal(got == expected, True)
+
+
 def main():
     goodbye()
+    writes_first()
     for protocol in (2, 3):
         def connect():
             return redis.Redis(port=PORT, protocol=protocol)

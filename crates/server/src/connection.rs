@@ -94,12 +94,15 @@ pub(crate) struct Connection {
     writable: bool,
     /// The peer will send nothing more: read until the end is seen, because no event will come again.
     pub(crate) ending: bool,
+    /// The end was seen: what came before it is still executed and answered.
+    pub(crate) ended: bool,
 }
 
 /// One read, and what a session may have unexecuted.
 const READ_BYTES: usize = 64 * 1024;
-/// With more than this unsent nothing more is read: the client has to read first.
+/// With more than this unsent nothing more is executed: the client has to read first.
 pub(crate) const OUT_MAX: usize = 4 * 1024 * 1024;
+
 impl Connection {
     pub(crate) fn new(stream: Stream, placed_by: Option<IpAddr>, session: Session) -> Self {
         Self {
@@ -114,12 +117,21 @@ impl Connection {
             readable: true,
             writable: true,
             ending: false,
+            ended: false,
         }
     }
 
-    /// True when there is room for the answers of more input.
+    /// True when there is room for the answers of more input. Without that it may still be kept: some clients write everything
+    /// before they begin to read, and would wait for us as we for them.
     pub(crate) fn may_read(&self) -> bool {
-        self.waiting_bytes() <= OUT_MAX && !self.closing
+        let has_room = self.waiting_bytes() <= OUT_MAX;
+        let reads = if has_room { !self.session.has_work() } else { self.session.keeps_input() };
+        reads && !self.closing && !self.ended
+    }
+
+    /// True when something has arrived that can be looked at now.
+    pub(crate) fn may_decode(&self) -> bool {
+        self.session.is_undecoded() && !self.session.has_work()
     }
 
     /// Bytes that have not left, or may not yet.
@@ -200,8 +212,13 @@ impl Connection {
             result
         });
         match result {
-            Ok(sent) => (!(self.closing && self.out.unsent() == 0 && !self.session.is_leaving()), sent),
+            Ok(sent) => (!self.is_done() || self.out.unsent() > 0, sent),
             Err(_) => (false, 0),
         }
+    }
+
+    /// True when nothing more will come out.
+    pub(crate) fn is_done(&self) -> bool {
+        (self.closing || self.ended && !self.session.is_unfinished()) && !self.session.is_leaving()
     }
 }

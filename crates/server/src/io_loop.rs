@@ -220,7 +220,7 @@ impl IoLoop {
             let token = self.turn[i];
             i += 1;
             let Some(connection) = self.connections.get_mut(token) else { continue };
-            if connection.readable && connection.may_read() && !connection.session.has_work() {
+            if connection.readable && connection.may_read() {
                 let (reading, bytes) = connection.read();
                 self.shared.stats.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
                 connection.session.decode(now_ms());
@@ -228,13 +228,14 @@ impl IoLoop {
                     Reading::Drained if !connection.ending => connection.readable = false,
                     Reading::Drained | Reading::More => self.unread.push(token),
                     Reading::Closed => {
-                        connection.readable = false;
-                        connection.closing = true;
-                        if connection.out.unsent() == 0 && !connection.session.has_work() {
+                        (connection.readable, connection.ended) = (false, true);
+                        if connection.out.unsent() == 0 && connection.is_done() {
                             self.close(token);
                         }
                     }
                 }
+            } else if connection.may_decode() {
+                connection.session.decode(now_ms());
             }
         }
     }

@@ -35,6 +35,30 @@ impl Session {
         }
     }
 
+    /// True when more has arrived than was looked at.
+    pub(crate) fn is_undecoded(&self) -> bool {
+        match self {
+            Session::Resp(session) => session.is_undecoded(),
+            Session::Amqp(_) => false,
+        }
+    }
+
+    /// True when something that has arrived must be answered even if the peer will send nothing more.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        match self {
+            Session::Resp(session) => session.has_work() || session.is_undecoded(),
+            Session::Amqp(_) => false,
+        }
+    }
+
+    /// True when it keeps what it cannot execute yet.
+    pub(crate) fn keeps_input(&self) -> bool {
+        match self {
+            Session::Resp(session) => session.keeps_input(),
+            Session::Amqp(_) => false,
+        }
+    }
+
     /// The peer has shown that it is there.
     pub(crate) fn touch(&mut self, now_ms: u64) {
         match self {

@@ -56,9 +56,9 @@ impl IoLoop {
                 connection.session.touch(now_ms);
             }
             self.shared.stats.bytes_written.fetch_add(bytes as u64, Ordering::Relaxed);
-            let more = connection.readable && connection.may_read() && !connection.session.has_work();
+            let more = (connection.readable && connection.may_read()) || connection.may_decode();
             // Nobody is there to take what it waits for.
-            let gone = connection.ending && connection.session.is_blocked();
+            let gone = (connection.ending || connection.ended) && connection.session.is_blocked();
             let hopeless = connection.out.unsent() > 0 && connection.is_hopeless(&limits, now_ms);
             if hopeless {
                 tracing::warn!("a Redis client has not read for too long; it is cut off");

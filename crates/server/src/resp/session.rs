@@ -53,7 +53,12 @@ pub(crate) struct RespSession {
     monitors: bool,
     decoder: Decoder,
     input: Vec<u8>,
+    /// Where what is not executed begins, the batch first.
+    start: usize,
+    /// Bytes of the batch.
     consumed: usize,
+    /// More has arrived than was looked at.
+    undecoded: bool,
     batch: Batch,
     /// Commands of the batch already executed.
     done: usize,
@@ -110,7 +115,9 @@ impl RespSession {
             monitors: false,
             decoder,
             input: Vec::new(),
+            start: 0,
             consumed: 0,
+            undecoded: false,
             batch: Batch::default(),
             done: 0,
             error: None,
@@ -129,26 +136,40 @@ impl RespSession {
 
     /// Finds the commands in what has arrived. Outside the lock.
     pub(crate) fn decode(&mut self) {
-        if self.done < self.batch.len() || self.error.is_some() {
+        if self.has_work() {
+            self.undecoded = true;
             return;
         }
         self.settle_input();
         // Until it has said who it is each command decides how the next one is read.
         self.decoder.limits.authenticated = self.authenticated;
-        self.decoder.limits.commands_max = if self.authenticated { usize::MAX } else { 1 };
-        match self.decoder.decode(&mut self.input, &mut self.batch) {
+        self.decoder.limits.commands_max = if self.authenticated { BATCH_MAX } else { 1 };
+        match self.decoder.decode(self.input.get_mut(self.start..).unwrap_or_default(), &mut self.batch) {
             Ok(consumed) => self.consumed = consumed,
             Err(error) => self.error = Some(error),
         }
+        self.undecoded = self.batch.len() == BATCH_MAX;
+    }
+
+    /// True when more has arrived than was looked at.
+    pub(crate) fn is_undecoded(&self) -> bool {
+        self.undecoded
+    }
+
+    /// True when there is room for what cannot be executed yet.
+    pub(crate) fn keeps_input(&self) -> bool {
+        self.input.len() - self.start < INPUT_MAX
     }
 
     /// Drops the bytes of executed commands.
     fn settle_input(&mut self) {
         self.batch.clear();
         self.done = 0;
-        if self.consumed > 0 {
-            self.input.drain(..self.consumed);
-            self.consumed = 0;
+        self.start += std::mem::take(&mut self.consumed);
+        // What is left is moved when it is the smaller part: so a byte is moved once at most.
+        if self.start > self.input.len() / 2 {
+            self.input.drain(..self.start);
+            self.start = 0;
         }
         if self.input.is_empty() && self.input.capacity() > INPUT_KEPT {
             self.input = Vec::new();
@@ -195,7 +216,8 @@ impl RespSession {
 
     /// The commands that will be executed next, for prefetching.
     pub(crate) fn pending(&self) -> impl Iterator<Item = Args<'_>> {
-        (self.done..self.batch.len()).map(|i| self.batch.args(i, &self.input))
+        let input = self.input.get(self.start..).unwrap_or_default();
+        (self.done..self.batch.len()).map(|i| self.batch.args(i, input))
     }
 
     /// The selected database.
@@ -241,7 +263,7 @@ impl RespSession {
             card.last_command = self.last_command;
             card.db = self.db;
             card.queued = self.multi.as_ref().map(|multi| multi.queue.len());
-            card.input_bytes = self.input.len().saturating_sub(self.consumed);
+            card.input_bytes = self.input.len().saturating_sub(self.start + self.consumed);
         }
     }
 
@@ -260,6 +282,7 @@ impl RespSession {
     fn execute_batch(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> Turn {
         // The input and the batch are lent out while commands may change the rest of the session.
         let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));
+        let arrived = input.get(self.start..).unwrap_or_default();
         let mut turn = Turn::Drained;
         let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
         while self.done < batch.len() && turn == Turn::Drained {
@@ -270,7 +293,7 @@ impl RespSession {
             {
                 break;
             }
-            let args = batch.args(self.done, &input);
+            let args = batch.args(self.done, arrived);
             if engine.is_paused() && self.is_held_back(engine, args) {
                 engine.postpone(self.id);
                 turn = Turn::Blocked;
@@ -480,5 +503,9 @@ fn runs_inside_multi(command: &Command) -> bool {
 const NO_ROOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
 /// Blocks of long strings answered in one turn.
 const SHARED_MAX: usize = 256;
+/// Commands looked at before they are executed.
+const BATCH_MAX: usize = 16 * 1024;
+/// What a client may send while it does not read its answers.
+const INPUT_MAX: usize = 256 * 1024 * 1024;
 /// Input buffers larger than this are given back when they are empty.
 const INPUT_KEPT: usize = 64 * 1024;
