@@ -2,7 +2,9 @@
 //! it gets a server of its own with a fresh data directory and the addresses by environment variables.
 //! The trap: a suite that ran nothing looks like one that found nothing, so each row says how much must have run.
 
+mod debian_source;
 mod expected;
+mod hiredis;
 mod probe;
 mod pytest;
 mod redis_tcl;
@@ -74,6 +76,7 @@ fn missing(suite: &Suite) -> Result<()> {
     match suite.kind {
         Kind::RedisTools => crate::install::program("redis-benchmark", "redis-tools"),
         Kind::RedisTcl => crate::install::program("tclsh", "tcl"),
+        Kind::Hiredis => hiredis::install(),
         Kind::BesideRedis if !crate::install::have("redis-server") => {
             bail!("there is no redis-server to compare with: install the Debian package redis-server")
         }
@@ -94,6 +97,7 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
                 pytest::run(suite.name, package, server.context("a suite needs a server")?)
             }
             Kind::RedisTcl => redis_tcl::run(suite.name, reference),
+            Kind::Hiredis => hiredis::run(suite.name, reference),
             Kind::RedisTools => redis_tools::run(server.context("the tools need a server")?).map(Ran::whole),
         }
     };
@@ -101,7 +105,7 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
         (Kind::Killer | Kind::BesideRedis, true) => {
             bail!("this suite kills the server it starts; there is no reference for it")
         }
-        (Kind::Killer | Kind::BesideRedis, false) | (Kind::RedisTcl, _) => run(None)?,
+        (Kind::Killer | Kind::BesideRedis, false) | (Kind::RedisTcl | Kind::Hiredis, _) => run(None)?,
         (Kind::Program | Kind::Probe { .. } | Kind::Pytest(_) | Kind::RedisTools, _) => {
             let mut server =
                 if reference { Server::reference(suite.name)? } else { Server::leveret(suite.name)? };

@@ -26,7 +26,16 @@ pub(crate) fn python() -> Result<PathBuf> {
 
 /// Makes sure that a program is there, if need be by installing its Debian package.
 pub(crate) fn program(name: &str, package: &str) -> Result<()> {
-    if have(name) {
+    installed(&format!("the program {name}"), package, || have(name))
+}
+
+/// Likewise a file, such as a library's header.
+pub(crate) fn file(path: &str, package: &str) -> Result<()> {
+    installed(path, package, || std::path::Path::new(path).exists())
+}
+
+fn installed(what: &str, package: &str, is_there: impl Fn() -> bool) -> Result<()> {
+    if is_there() {
         return Ok(());
     }
     let apt = |args: &[&str]| {
@@ -35,12 +44,12 @@ pub(crate) fn program(name: &str, package: &str) -> Result<()> {
         output(command)
     };
     if !is_root() {
-        bail!("the program {name} is missing: install the Debian package {package}");
+        bail!("{what} is missing: install the Debian package {package}");
     }
     apt(&["update", "-qq"])?;
     apt(&["install", "-y", "-qq", "--no-install-recommends", package])?;
-    if !have(name) {
-        bail!("the Debian package {package} was installed, but there is still no {name}");
+    if !is_there() {
+        bail!("the Debian package {package} was installed, but {what} is still missing");
     }
     Ok(())
 }

@@ -2,10 +2,10 @@
 //! with a server of its own. The trap: a unit ends at the first error outside a test, and then says little about the rest;
 //! that it ended early is an outcome, too.
 
-use super::Ran;
 use super::expected::{Outcome, compare};
 use super::server::{Server, free_port};
-use crate::step::{output, target};
+use super::{Ran, debian_source};
+use crate::step::target;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -84,7 +84,7 @@ fn run_unit(dir: &Path, unit: &str, port: u16) -> Result<Vec<Outcome>> {
 }
 
 /// Without the colours.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let mut plain = String::new();
     for (i, part) in text.split('\u{1b}').enumerate() {
         plain += if i == 0 { part } else { part.split_once('m').map_or("", |(_, rest)| rest) };
@@ -121,25 +121,7 @@ fn outcomes(unit: &str, text: &str) -> Vec<Outcome> {
 /// name takes that for an answer.
 fn unpacked() -> Result<PathBuf> {
     const CHECK: &str = "proc assert_encoding {enc key} {";
-    let dir = target().join("suites/redis-tcl");
-    let done = dir.join("unpacked");
-    if !done.exists() {
-        let parts = dir.join("apt/parts");
-        for folder in [&parts, &dir.join("apt/lists/partial"), &dir.join("apt/cache/archives/partial")] {
-            std::fs::create_dir_all(folder)?;
-        }
-        std::fs::write(parts.join("sources.sources"), sources()?)?;
-        let options = format!(
-            "-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts={} -o Dir::State::Lists={} -o Dir::Cache={}",
-            parts.display(),
-            dir.join("apt/lists").display(),
-            dir.join("apt/cache").display()
-        );
-        let mut shell = Command::new("sh");
-        shell.current_dir(&dir).arg("-e").arg("-c").arg(format!(
-            "apt-get {options} -q update; apt-get {options} -q source --download-only redis; tar -xzf redis_*.orig.tar.gz --strip-components=1"
-        ));
-        output(shell)?;
+    debian_source::unpacked("redis", &target().join("suites/redis-tcl"), |dir| {
         let helper = dir.join("tests/support/test.tcl");
         let text = std::fs::read_to_string(&helper)?;
         if !text.contains(CHECK) {
@@ -148,18 +130,8 @@ fn unpacked() -> Result<PathBuf> {
         let lenient = format!(
             "{CHECK}\n    if {{$enc eq \"quicklist\" || $enc eq \"hashtable\"}} {{ if {{[r object encoding $key] eq \"listpack\"}} return }}"
         );
-        std::fs::write(&helper, text.replace(CHECK, &lenient))?;
-        std::fs::write(done, "")?;
-    }
-    Ok(dir)
-}
-
-/// The system's own first source of packages, for sources.
-fn sources() -> Result<String> {
-    let system = std::fs::read_to_string("/etc/apt/sources.list.d/debian.sources")
-        .context("where Debian's packages come from is not in /etc/apt/sources.list.d/debian.sources")?;
-    let first = system.split("\n\n").next().unwrap_or_default();
-    Ok(first.replace("Types: deb\n", "Types: deb-src\n") + "\n")
+        Ok(std::fs::write(&helper, text.replace(CHECK, &lenient))?)
+    })
 }
 
 #[cfg(test)]

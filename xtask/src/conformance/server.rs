@@ -3,6 +3,7 @@
 
 use crate::step::{output, target};
 use anyhow::{Context, Result, bail};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -76,6 +77,15 @@ pub(crate) fn rabbitmq(dir: &Path, amqp_port: u16) -> Result<(Command, Command)>
 impl Server {
     /// Starts our binary on free ports with a fresh data directory.
     pub(super) fn leveret(suite: &str) -> Result<Server> {
+        Server::leveret_with(suite, &[])
+    }
+
+    /// Likewise, on a Unix socket as well.
+    pub(super) fn leveret_on(suite: &str, socket: &Path) -> Result<Server> {
+        Server::leveret_with(suite, &["--unixsocket".as_ref(), socket.as_ref()])
+    }
+
+    fn leveret_with(suite: &str, options: &[&OsStr]) -> Result<Server> {
         let mut server = Server::nothing_yet(suite, false)?;
         let mut command = Command::new(binary()?);
         command.args(["serve", "--bind", "127.0.0.1", "--enable-debug-command", "yes"]);
@@ -87,7 +97,7 @@ impl Server {
             "--http-port",
             "0",
         ]);
-        command.arg("--data-dir").arg(server.dir.join("data"));
+        command.arg("--data-dir").arg(server.dir.join("data")).args(options);
         server.spawn(command, "server.log")?;
         server.wait(server.resp_port)?;
         server.wait(server.amqp_port)?;
@@ -96,10 +106,20 @@ impl Server {
 
     /// Starts redis-server and rabbitmq-server.
     pub(super) fn reference(suite: &str) -> Result<Server> {
+        Server::reference_with(suite, &[])
+    }
+
+    /// Likewise, redis-server on a Unix socket as well.
+    pub(super) fn reference_on(suite: &str, socket: &Path) -> Result<Server> {
+        Server::reference_with(suite, &["--unixsocket".as_ref(), socket.as_ref()])
+    }
+
+    fn reference_with(suite: &str, redis_options: &[&OsStr]) -> Result<Server> {
         let mut server = Server::nothing_yet(suite, true)?;
         let mut redis = Command::new("redis-server");
         redis.args(["--bind", "127.0.0.1", "--port", &server.resp_port.to_string(), "--save", ""]);
         redis.args(["--appendonly", "yes", "--enable-debug-command", "yes", "--dir"]).arg(&server.dir);
+        redis.args(redis_options);
         server.spawn(redis, "redis.log")?;
         let (epmd, rabbitmq) = rabbitmq(&server.dir, server.amqp_port)?;
         server.spawn(epmd, "epmd.log")?;

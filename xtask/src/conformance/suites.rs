@@ -26,6 +26,8 @@ pub(super) enum Kind {
     Pytest(Package),
     /// Redis' own suite, which needs a server for each unit.
     RedisTcl,
+    /// hiredis on libevent, and hiredis' own tests.
+    Hiredis,
     /// Debian's redis-cli and redis-benchmark.
     RedisTools,
 }
@@ -79,6 +81,7 @@ pub(super) const SUITES: &[Suite] = &[
         on_demand: true,
     },
     Suite { name: "redis-tcl", kind: Kind::RedisTcl, checks_min: 900, on_demand: true },
+    Suite { name: "hiredis", kind: Kind::Hiredis, checks_min: 400_000, on_demand: false },
     Suite { name: "celery_app", kind: Kind::Killer, checks_min: 2000, on_demand: false },
 ];
 
