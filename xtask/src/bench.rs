@@ -104,25 +104,13 @@ fn sample(row: &Row, peer: &Peer) -> Result<Sample> {
         Load::StartResp => peer.resp_after.map(Sample::of_ms).context("it does not speak RESP"),
         Load::StartAmqp => peer.amqp_after.map(Sample::of_ms).context("it does not speak AMQP"),
         Load::Idle => Ok(Sample::Scalar(peer.resident_bytes()? as f64 / 1e6)),
-        Load::Keys { count, bytes } => {
+        Load::Memory { count, bytes, flags } => {
             let before = peer.resident_bytes()?;
-            let count_text = count.to_string();
-            let port = peer.resp_port.to_string();
-            generator(
-                "resp",
-                &port,
-                &[
-                    "--tests",
-                    "set",
-                    "--sequential",
-                    "--pipeline",
-                    "64",
-                    "--requests",
-                    &count_text,
-                    "--keyspace",
-                    &count_text,
-                ],
-            )?;
+            let (count_text, port) = (count.to_string(), peer.resp_port.to_string());
+            let mut all = vec!["--sequential", "--pipeline", "64", "--requests", &count_text];
+            all.extend(["--keyspace", &count_text]);
+            all.extend(flags.split_whitespace());
+            generator("resp", &port, &all)?;
             // The last of the log may still be on its way.
             std::thread::sleep(Duration::from_secs(1));
             let grown = peer.resident_bytes()?.saturating_sub(before);
@@ -177,7 +165,7 @@ fn heading() -> Result<String> {
         "{date}, commit {commit}{changed}; {cores} cores, the server on one, the load (`leveret bench`) on the other; \
          {ROUNDS} interleaved rounds, medians.\nLeveret with `--io-threads 1` and its log on beside {} with \
          `--appendonly yes --auto-aof-rewrite-percentage 0 --save \"\"` and\n{} as it comes. RESP: 50 connections, \
-         1,000,000 keys, 64-byte values. AMQP: one producer, one consumer, one\nclassic queue, 64-byte bodies, at most \
+         1,000,000 keys or elements, 64-byte values. AMQP: one producer, one consumer, one\nclassic queue, 64-byte bodies, at most \
          4,096 messages in flight. CPU is the server's own, user and system.\n",
         Kind::Redis.version(),
         Kind::RabbitMq.version(),

@@ -11,10 +11,11 @@ pub(super) enum Load {
     StartAmqp,
     /// Megabytes resident before the first client.
     Idle,
-    /// Bytes a key takes beyond the `bytes` of key and value.
-    Keys {
+    /// Bytes that each of `count` commands adds to the resident memory, without the `bytes` of key and value.
+    Memory {
         count: u64,
         bytes: u64,
+        flags: &'static str,
     },
     /// Flags of the load generator.
     Resp {
@@ -64,6 +65,11 @@ const fn resp(name: &'static str, title: &'static str, counts: (u64, u64), flags
     Row { name, title, ours: Kind::Leveret, peers: &[Kind::Redis], counts, load: Load::Resp { flags } }
 }
 
+/// Sequential, so that every element is made once.
+const fn memory(name: &'static str, title: &'static str, count: u64, bytes: u64, flags: &'static str) -> Row {
+    scalar(name, title, &[Kind::Redis], Load::Memory { count, bytes, flags })
+}
+
 const fn amqp(name: &'static str, title: &'static str, counts: (u64, u64), flags: &'static str) -> Row {
     Row { name, title, ours: Kind::Leveret, peers: &[Kind::RabbitMq], counts, load: Load::Amqp { flags } }
 }
@@ -79,11 +85,57 @@ pub(super) const ROWS: &[Row] = &[
     ),
     scalar("idle", "resident memory when idle, MB", &[Kind::Redis, Kind::RabbitMq], Load::Idle),
     // "key:" and twelve digits, and the value.
-    scalar(
-        "memory",
-        "memory per key beyond key and value, bytes",
-        &[Kind::Redis],
-        Load::Keys { count: 1_000_000, bytes: 16 + 64 },
+    memory("memory", "memory per key beyond key and value, bytes", 1_000_000, 16 + 64, "--tests set"),
+    memory(
+        "memory-small-hash",
+        "memory per hash of 10 short fields, bytes",
+        200_000,
+        0,
+        "--tests small_hash --data-size 10",
+    ),
+    memory(
+        "memory-small-list",
+        "memory per list of 10 short elements, bytes",
+        200_000,
+        0,
+        "--tests small_list --data-size 10",
+    ),
+    memory(
+        "memory-small-set",
+        "memory per set of 10 short members, bytes",
+        200_000,
+        0,
+        "--tests small_set --data-size 10",
+    ),
+    memory(
+        "memory-small-zset",
+        "memory per sorted set of 10 short members, bytes",
+        200_000,
+        0,
+        "--tests small_zset --data-size 10",
+    ),
+    // "element:" and twelve digits.
+    memory(
+        "memory-hash",
+        "memory per field of a large hash beyond name and value, bytes",
+        1_000_000,
+        20 + 10,
+        "--tests hset --data-size 10",
+    ),
+    memory(
+        "memory-list",
+        "memory per element of a large list beyond its bytes",
+        1_000_000,
+        10,
+        "--tests rpush --data-size 10",
+    ),
+    memory("memory-set", "memory per member of a large set beyond its bytes", 1_000_000, 20, "--tests sadd"),
+    memory(
+        "memory-zset",
+        "memory per member of a large sorted set beyond its bytes",
+        1_000_000,
+        20,
+        "--tests zadd",
     ),
     resp("set-1", "SET, pipeline 1", (130_000, 100_000), "--tests set --keyspace 1000000"),
     resp("get-1", "GET, pipeline 1", (130_000, 110_000), "--tests get --keyspace 1000000"),
@@ -91,6 +143,55 @@ pub(super) const ROWS: &[Row] = &[
     resp("get-16", "GET, pipeline 16", (1_300_000, 500_000), "--tests get --keyspace 1000000 --pipeline 16"),
     resp("set-64", "SET, pipeline 64", (1_500_000, 400_000), "--tests set --keyspace 1000000 --pipeline 64"),
     resp("get-64", "GET, pipeline 64", (2_000_000, 600_000), "--tests get --keyspace 1000000 --pipeline 64"),
+    // Each collection has 1,000,000 elements by now.
+    resp("hset", "HSET, pipeline 16", (1_000_000, 500_000), "--tests hset --keyspace 1000000 --pipeline 16"),
+    resp("hget", "HGET, pipeline 16", (1_000_000, 500_000), "--tests hget --keyspace 1000000 --pipeline 16"),
+    resp("sadd", "SADD, pipeline 16", (1_000_000, 500_000), "--tests sadd --keyspace 2000000 --pipeline 16"),
+    resp("lpush", "LPUSH, pipeline 16", (1_500_000, 700_000), "--tests lpush --pipeline 16"),
+    resp("lpop", "LPOP, pipeline 16", (1_000_000, 500_000), "--tests lpop --pipeline 16"),
+    resp(
+        "lrange-100",
+        "LRANGE of 100 elements, pipeline 16",
+        (300_000, 100_000),
+        "--tests lrange_100 --pipeline 16",
+    ),
+    resp(
+        "lrange-600",
+        "LRANGE of 600 elements, pipeline 16",
+        (60_000, 30_000),
+        "--tests lrange_600 --pipeline 16",
+    ),
+    resp(
+        "zadd",
+        "ZADD of a member with another score, pipeline 16",
+        (500_000, 200_000),
+        "--tests zadd --keyspace 1000000 --pipeline 16",
+    ),
+    resp(
+        "zscore",
+        "ZSCORE, pipeline 16",
+        (1_000_000, 400_000),
+        "--tests zscore --keyspace 1000000 --pipeline 16",
+    ),
+    resp("zrank", "ZRANK, pipeline 16", (500_000, 200_000), "--tests zrank --keyspace 1000000 --pipeline 16"),
+    resp(
+        "zrange",
+        "ZRANGE BYSCORE of 10 members, pipeline 16",
+        (500_000, 200_000),
+        "--tests zrange --keyspace 1000000 --pipeline 16",
+    ),
+    resp(
+        "zrange-rank",
+        "ZRANGE of 10 members in the middle, pipeline 16",
+        (500_000, 300_000),
+        "--tests zrange_rank --pipeline 16",
+    ),
+    resp(
+        "mset",
+        "MSET of 10 keys, pipeline 16",
+        (200_000, 80_000),
+        "--tests mset --keyspace 1000000 --pipeline 16",
+    ),
     Row {
         name: "set-always",
         title: "SET, pipeline 1, `appendfsync always`",

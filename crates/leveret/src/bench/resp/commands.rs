@@ -33,11 +33,137 @@ pub(crate) const TESTS: &[Test] = &[
     test("rpush", &["RPUSH", "mylist", "{value}"], b':'),
     test("lpop", &["LPOP", "mylist"], b'$'),
     test("rpop", &["RPOP", "mylist"], b'$'),
-    test("sadd", &["SADD", "myset", "element:{digits}"], b':'),
-    test("hset", &["HSET", "myhash", "element:{digits}", "{value}"], b':'),
-    test("zadd", &["ZADD", "myzset", "{digits}", "element:{digits}"], b':'),
     test("lrange_100", &["LRANGE", "mylist", "0", "99"], b'*'),
-    test("mset", &["MSET", "key:{digits}", "{value}", "kez:{digits}", "{value}"], b'+'),
+    test("lrange_600", &["LRANGE", "mylist", "0", "599"], b'*'),
+    test("sadd", &["SADD", "myset", "element:{digits}"], b':'),
+    test("sismember", &["SISMEMBER", "myset", "element:{digits}"], b':'),
+    test("hset", &["HSET", "myhash", "element:{digits}", "{value}"], b':'),
+    test("hget", &["HGET", "myhash", "element:{digits}"], b'$'),
+    test("zadd", &["ZADD", "myzset", "{digits}", "element:{digits}"], b':'),
+    test("zscore", &["ZSCORE", "myzset", "element:{digits}"], b'$'),
+    Test { may_be_missing: true, ..test("zrank", &["ZRANK", "myzset", "element:{digits}"], b':') },
+    test("zrange", &["ZRANGE", "myzset", "{digits}", "+inf", "BYSCORE", "LIMIT", "0", "10"], b'*'),
+    test("zrange_rank", &["ZRANGE", "myzset", "500000", "500009"], b'*'),
+    test(
+        "mset",
+        &[
+            "MSET",
+            "key:{digits}",
+            "{value}",
+            "kez:{digits}",
+            "{value}",
+            "kea:{digits}",
+            "{value}",
+            "keb:{digits}",
+            "{value}",
+            "kec:{digits}",
+            "{value}",
+            "ked:{digits}",
+            "{value}",
+            "kee:{digits}",
+            "{value}",
+            "kef:{digits}",
+            "{value}",
+            "keg:{digits}",
+            "{value}",
+            "keh:{digits}",
+            "{value}",
+        ],
+        b'+',
+    ),
+    // Collections of ten elements, each made by one command.
+    test(
+        "small_hash",
+        &[
+            "HSET",
+            "hash:{digits}",
+            "field:0",
+            "{value}",
+            "field:1",
+            "{value}",
+            "field:2",
+            "{value}",
+            "field:3",
+            "{value}",
+            "field:4",
+            "{value}",
+            "field:5",
+            "{value}",
+            "field:6",
+            "{value}",
+            "field:7",
+            "{value}",
+            "field:8",
+            "{value}",
+            "field:9",
+            "{value}",
+        ],
+        b':',
+    ),
+    test(
+        "small_list",
+        &[
+            "RPUSH",
+            "list:{digits}",
+            "{value}:0",
+            "{value}:1",
+            "{value}:2",
+            "{value}:3",
+            "{value}:4",
+            "{value}:5",
+            "{value}:6",
+            "{value}:7",
+            "{value}:8",
+            "{value}:9",
+        ],
+        b':',
+    ),
+    test(
+        "small_set",
+        &[
+            "SADD",
+            "set:{digits}",
+            "{value}:0",
+            "{value}:1",
+            "{value}:2",
+            "{value}:3",
+            "{value}:4",
+            "{value}:5",
+            "{value}:6",
+            "{value}:7",
+            "{value}:8",
+            "{value}:9",
+        ],
+        b':',
+    ),
+    test(
+        "small_zset",
+        &[
+            "ZADD",
+            "zset:{digits}",
+            "100",
+            "{value}:0",
+            "200",
+            "{value}:1",
+            "300",
+            "{value}:2",
+            "400",
+            "{value}:3",
+            "500",
+            "{value}:4",
+            "600",
+            "{value}:5",
+            "700",
+            "{value}:6",
+            "800",
+            "{value}:7",
+            "900",
+            "{value}:8",
+            "1000",
+            "{value}:9",
+        ],
+        b':',
+    ),
 ];
 
 /// A command on the wire, and where the digits of its keys are.
@@ -86,16 +212,17 @@ impl Batch {
         Self { bytes, command_bytes, digits: template.digits.clone(), count: 0 }
     }
 
-    /// Makes it a batch of `count` commands with keys from `pick`.
+    /// Makes it a batch of `count` commands with keys from `pick`, which is told the key's place in its command,
+    /// counted from the end.
     #[inline]
-    pub(crate) fn fill(&mut self, count: u64, mut pick: impl FnMut() -> u64) {
+    pub(crate) fn fill(&mut self, count: u64, mut pick: impl FnMut(usize) -> u64) {
         self.count = count as usize;
         if self.digits.is_empty() {
             return;
         }
         for command in self.bytes.chunks_exact_mut(self.command_bytes).take(self.count) {
-            for &at in &self.digits {
-                write_digits(command.get_mut(at..at + DIGITS.len()).unwrap_or_default(), pick());
+            for (place, &at) in self.digits.iter().enumerate() {
+                write_digits(command.get_mut(at..at + DIGITS.len()).unwrap_or_default(), pick(place));
             }
         }
     }
@@ -128,7 +255,7 @@ mod tests {
         let test = TESTS.iter().find(|test| test.name == name).unwrap();
         let mut batch = Batch::new(&test.encode(3), 2);
         let mut next = 41;
-        batch.fill(count, || {
+        batch.fill(count, |_| {
             next += 1;
             next
         });
@@ -141,8 +268,8 @@ mod tests {
         assert_eq!(batch("set", 2), set(42) + &set(43));
         assert_eq!(batch("set", 1), set(42));
         assert_eq!(batch("ping", 2), "*1\r\n$4\r\nPING\r\n".repeat(2));
-        assert!(batch("mset", 1).contains("kez:000000000042"), "{}", batch("mset", 1));
-        assert!(batch("mset", 1).contains("key:000000000043"), "{}", batch("mset", 1));
+        assert!(batch("mset", 1).contains("keh:000000000042"), "{}", batch("mset", 1));
+        assert!(batch("mset", 1).contains("key:000000000051"), "{}", batch("mset", 1));
     }
 
     #[test]
