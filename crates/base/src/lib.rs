@@ -6,7 +6,9 @@ pub mod codec;
 pub mod garbage;
 pub mod prefetch;
 pub mod table;
+pub mod thin;
 
 pub use codec::{Changes, Reader};
 pub use garbage::Garbage;
 pub use table::Table;
+pub use thin::Thin;

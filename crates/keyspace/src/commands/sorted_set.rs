@@ -12,7 +12,9 @@ use crate::event;
 use crate::number::parse_float;
 use crate::values::{Element, SortedSet};
 use crate::{Args, Error, Reply, Txn, View, glob};
+use foldhash::fast::FixedState;
 use leveret_resp::Version;
+use std::collections::HashMap;
 
 pub(super) use combine::ROWS as COMBINE_ROWS;
 pub(super) use pop::ROWS as POP_ROWS;
@@ -148,9 +150,16 @@ fn zadd(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
     let set = txn.collection::<SortedSet>(&args[1])?;
     // What the earlier pairs of this very command have made of a member counts.
     let mut decided: Vec<(f64, &[u8])> = Vec::new();
+    // Of a few pairs the list itself is searched.
+    let (is_long, hasher) = (items.len() > SEARCHED_MAX, txn.keyspace.hasher.clone());
+    let mut by_member: HashMap<&[u8], f64, FixedState> = HashMap::with_hasher(hasher);
     let (mut added, mut changed, mut last) = (0, 0, None);
     for (score, member) in items {
-        let said = decided.iter().rev().find(|(_, other)| *other == member).map(|(score, _)| *score);
+        let said = if is_long {
+            by_member.get(member).copied()
+        } else {
+            decided.iter().rev().find(|(_, other)| *other == member).map(|(score, _)| *score)
+        };
         let before = said.or_else(|| set.and_then(|set| set.score(member)));
         if before.map_or(options.xx, |_| options.nx) {
             continue;
@@ -169,6 +178,9 @@ fn zadd(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
             Some(_) => changed += 1,
         }
         decided.push((score, member));
+        if is_long {
+            by_member.insert(member, score);
+        }
     }
     if !decided.is_empty() {
         if options.incr {
@@ -183,6 +195,9 @@ fn zadd(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
     }
     Ok(())
 }
+
+/// Pairs of one ZADD that are searched one by one.
+const SEARCHED_MAX: usize = 16;
 
 fn zincrby(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let by = parse_float(&args[2]).ok_or(Error::NotFloat)?;

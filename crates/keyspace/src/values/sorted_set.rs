@@ -1,6 +1,7 @@
 //! A sorted set: members in the order of their scores, equal scores in the order of the members; found by member, by
 //! score and by rank. A small one is a run of bytes that is read from its start; a large one has an index.
 
+mod order;
 mod ordered;
 mod packed;
 
@@ -68,35 +69,46 @@ impl SortedSet {
         }
     }
 
-    /// How many items stand before the first one for which `before` is false; it must be true up to there.
-    pub(crate) fn count_before(&self, before: impl Fn(f64, &[u8]) -> bool) -> usize {
+    /// How many items have a score for which `before` is true; it must be so for all or none above one.
+    pub(crate) fn count_scores(&self, before: impl Fn(f64) -> bool) -> usize {
+        match self {
+            SortedSet::Packed(packed) => packed.iter().take_while(|(score, _)| before(*score)).count(),
+            SortedSet::Ordered(ordered) => ordered.count_scores(before),
+        }
+    }
+
+    /// The same by member, where all scores are equal.
+    pub(crate) fn count_members(&self, before: impl Fn(&[u8]) -> bool) -> usize {
         match self {
             SortedSet::Packed(packed) => {
-                packed.iter().take_while(|(score, item)| before(*score, &item.element())).count()
+                packed.iter().take_while(|(_, item)| before(&item.element())).count()
             }
-            SortedSet::Ordered(ordered) => ordered.count_before(before),
+            SortedSet::Ordered(ordered) => ordered.count_members(before),
         }
     }
 
     /// Gives a member a score; true when it is new. `hasher` is for a large one that is made now.
     pub(crate) fn put(&mut self, score: f64, member: &[u8], hasher: &FixedState) -> bool {
-        let before = self.score(member);
+        let packed = match self {
+            SortedSet::Packed(packed) => packed,
+            SortedSet::Ordered(ordered) => return ordered.put(score, member),
+        };
+        let before = packed.find(member).map(|(_, score)| score);
         match before {
             Some(before) if before.to_bits() == score.to_bits() => return false,
-            Some(_) => drop(self.remove(member)),
+            Some(_) => drop(packed.remove(member)),
             None => {}
         }
-        if let SortedSet::Packed(packed) = self
-            && (packed.len() >= limits::SORTED_SET_ENTRIES.size()
-                || member.len() > limits::SORTED_SET_VALUE.size())
+        if packed.len() < limits::SORTED_SET_ENTRIES.size() && member.len() <= limits::SORTED_SET_VALUE.size()
         {
+            packed.insert(score, member);
+        } else {
             let mut ordered = Ordered::new(hasher.clone());
-            packed.iter().for_each(|(score, item)| ordered.insert(score, &item.element()));
+            for (score, item) in packed.iter() {
+                ordered.put(score, &item.element());
+            }
+            ordered.put(score, member);
             *self = SortedSet::Ordered(Box::new(ordered));
-        }
-        match self {
-            SortedSet::Packed(packed) => packed.insert(score, member),
-            SortedSet::Ordered(ordered) => ordered.insert(score, member),
         }
         before.is_none()
     }

@@ -23,8 +23,8 @@ impl Score {
 /// The ranks of the items with scores between two ends.
 pub(super) fn by_score(set: &SortedSet, ends: &ScoreRange) -> (usize, usize) {
     let ScoreRange { least, most } = *ends;
-    let start = set.count_before(|score, _| score < least.value || (least.excluded && score == least.value));
-    let end = set.count_before(|score, _| score < most.value || (!most.excluded && score == most.value));
+    let start = set.count_scores(|score| score < least.value || (least.excluded && score == least.value));
+    let end = set.count_scores(|score| score < most.value || (!most.excluded && score == most.value));
     (start, end.max(start))
 }
 
@@ -84,14 +84,14 @@ pub(super) fn by_lex(set: &SortedSet, ends: &LexRange<'_>) -> (usize, usize) {
     let start = match ends.least {
         Name::First => 0,
         Name::Last => set.len(),
-        Name::Included(name) => set.count_before(|_, member| member < name),
-        Name::Excluded(name) => set.count_before(|_, member| member <= name),
+        Name::Included(name) => set.count_members(|member| member < name),
+        Name::Excluded(name) => set.count_members(|member| member <= name),
     };
     let end = match ends.most {
         Name::First => 0,
         Name::Last => set.len(),
-        Name::Included(name) => set.count_before(|_, member| member <= name),
-        Name::Excluded(name) => set.count_before(|_, member| member < name),
+        Name::Included(name) => set.count_members(|member| member <= name),
+        Name::Excluded(name) => set.count_members(|member| member < name),
     };
     (start, end.max(start))
 }
