@@ -71,7 +71,7 @@ pub(crate) fn dump(entry: &Entry, now_ms: UnixMillis) -> Vec<u8> {
         Value::Object(Object::List(list)) => {
             out.push(LIST);
             put_len(&mut out, list.len() as u64);
-            list.iter(End::Left).for_each(|element| put_string(&mut out, element));
+            list.iter(End::Left).for_each(|element| put_string(&mut out, &element));
         }
         Value::Object(Object::Set(set)) => {
             out.push(SET);
@@ -98,8 +98,8 @@ pub(crate) fn dump(entry: &Entry, now_ms: UnixMillis) -> Vec<u8> {
                 if let Some(first) = first {
                     put_len(&mut out, if field.deadline == 0 { 0 } else { field.deadline - first + 1 });
                 }
-                put_string(&mut out, field.name);
-                put_string(&mut out, field.value);
+                put_string(&mut out, &field.name);
+                put_string(&mut out, &field.value);
             }
         }
         Value::Bytes(_) | Value::Integer(_) | Value::Object(Object::Blob(_)) => {

@@ -31,6 +31,9 @@ pub(crate) enum Object {
     SortedSet(SortedSet),
 }
 
+// A small collection is this beside its one run of bytes.
+const _: () = assert!(size_of::<Object>() == 32, "every key that is no short string has one");
+
 /// What all collections have in common: a missing key is an empty one, and an emptied one goes with its key.
 pub(crate) trait Collection: Default {
     /// The collection, if the object is one of this kind.

@@ -161,7 +161,7 @@ fn reply_value(reply: &mut Reply<'_>, value: Option<&[u8]>) {
 fn hget(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let hash = view.collection::<Hash>(&args[1])?;
     let field = hash.and_then(|hash| hash.find_live(&args[2], view.now_ms));
-    reply_value(reply, field.map(|field| field.value));
+    reply_value(reply, field.as_ref().map(|field| &*field.value));
     Ok(())
 }
 
@@ -170,7 +170,7 @@ fn hmget(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
     reply.array(args.len() - 2);
     for name in arguments(args, 2) {
         let field = hash.and_then(|hash| hash.find_live(name, view.now_ms));
-        reply_value(reply, field.map(|field| field.value));
+        reply_value(reply, field.as_ref().map(|field| &*field.value));
     }
     Ok(())
 }
@@ -192,10 +192,10 @@ fn everything(
     let fields = hash.into_iter().flat_map(Hash::iter).filter(|field| !field.is_overdue(view.now_ms));
     for field in fields {
         if names {
-            reply.bulk(field.name);
+            reply.bulk(&field.name);
         }
         if values {
-            reply.bulk(field.value);
+            reply.bulk(&field.value);
         }
     }
     Ok(())
@@ -238,7 +238,7 @@ fn hincrby(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     txn.reap_fields(&args[1]);
     let before = match txn.collection::<Hash>(&args[1])?.and_then(|hash| hash.find(&args[2])) {
         Some(field) => {
-            crate::parse_integer(field.value).ok_or(Error::new("ERR hash value is not an integer"))?
+            crate::parse_integer(&field.value).ok_or(Error::new("ERR hash value is not an integer"))?
         }
         None => 0,
     };
@@ -262,7 +262,7 @@ fn hincrbyfloat(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Res
     txn.collection::<Hash>(&args[1])?;
     txn.reap_fields(&args[1]);
     let before = match txn.collection::<Hash>(&args[1])?.and_then(|hash| hash.find(&args[2])) {
-        Some(field) => number(field.value).ok_or(Error::new("ERR hash value is not a float"))?,
+        Some(field) => number(&field.value).ok_or(Error::new("ERR hash value is not a float"))?,
         None => "0".to_owned(),
     };
     let by = number(&args[3]).ok_or(Error::NotFloat)?;
@@ -280,7 +280,7 @@ fn hscan(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
     let hash = view.collection::<Hash>(&args[1])?;
     let cursor = hash.map_or(0, |hash| {
         hash.scan(options.cursor, options.count, |field| {
-            let wanted = options.pattern.is_none_or(|pattern| glob::matches(pattern, field.name));
+            let wanted = options.pattern.is_none_or(|pattern| glob::matches(pattern, &field.name));
             if wanted && !field.is_overdue(view.now_ms) {
                 found.push(field);
             }
@@ -290,9 +290,9 @@ fn hscan(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
     reply.bulk(cursor.to_string().as_bytes());
     reply.array(found.len() * if options.no_values { 1 } else { 2 });
     for field in found {
-        reply.bulk(field.name);
+        reply.bulk(&field.name);
         if !options.no_values {
-            reply.bulk(field.value);
+            reply.bulk(&field.value);
         }
     }
     Ok(())

@@ -108,7 +108,7 @@ fn lrange(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
     match list {
         Some(list) if start <= stop => {
             reply.array((stop - start + 1) as usize);
-            list.range(start as usize, stop as usize).for_each(|element| reply.bulk(element));
+            list.range(start as usize, stop as usize, |element| reply.bulk(element));
         }
         Some(_) | None => reply.array(0),
     }

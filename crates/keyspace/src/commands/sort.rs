@@ -157,7 +157,7 @@ fn sorted<'a>(
     }
     let elements = match value {
         None => Vec::new(),
-        Some(Value::Object(Object::List(list))) => list.iter(End::Left).map(Cow::Borrowed).collect(),
+        Some(Value::Object(Object::List(list))) => list.iter(End::Left).map(Element::into_cow).collect(),
         Some(Value::Object(Object::Set(set))) => set.iter().map(Element::into_cow).collect(),
         Some(Value::Object(Object::SortedSet(set))) => {
             let mut members: Vec<Cow<'a, [u8]>> = set.iter().map(|(_, member)| member.into_cow()).collect();
@@ -242,5 +242,5 @@ fn look_up<'v>(view: &View<'v>, pattern: &[u8], element: &'v [u8]) -> Option<Cow
 }
 
 fn found<'h>(hash: &'h Hash, field: &[u8], now_ms: crate::UnixMillis) -> Option<Cow<'h, [u8]>> {
-    hash.find_live(field, now_ms).map(|field| Cow::Borrowed(field.value))
+    hash.find_live(field, now_ms).map(|field| field.value.into_cow())
 }

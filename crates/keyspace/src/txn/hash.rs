@@ -108,8 +108,8 @@ impl Txn<'_> {
     pub(super) fn note_fields(&mut self, key: &[u8]) {
         let object = self.find_mut(key).and_then(Entry::object_mut);
         let Some(Object::Hash(hash)) = object else { return };
-        let (before, next) = (hash.noted, hash.next_deadline().unwrap_or(0));
-        hash.noted = next;
+        let (before, next) = (hash.noted(), hash.next_deadline().unwrap_or(0));
+        hash.set_noted(next);
         let notes = &mut self.db_mut().field_deadlines;
         if before != 0 && before != next {
             notes.remove(&(before, key.into()));
@@ -122,9 +122,9 @@ impl Txn<'_> {
     /// The value has left its key.
     pub(super) fn forget_fields(&mut self, key: &[u8], object: &Object) {
         if let Object::Hash(hash) = object
-            && hash.noted != 0
+            && hash.noted() != 0
         {
-            self.db_mut().field_deadlines.remove(&(hash.noted, key.into()));
+            self.db_mut().field_deadlines.remove(&(hash.noted(), key.into()));
         }
     }
 

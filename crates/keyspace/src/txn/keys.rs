@@ -35,7 +35,7 @@ impl Txn<'_> {
 
     fn arrive(&mut self, db: DbIndex, key: &[u8], mut entry: Entry, event: Event) {
         if let Some(crate::values::Object::Hash(hash)) = entry.object_mut() {
-            hash.noted = 0;
+            hash.set_noted(0);
         }
         let home = std::mem::replace(&mut self.db, db);
         self.discard(key);

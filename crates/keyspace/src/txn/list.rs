@@ -28,10 +28,7 @@ impl Txn<'_> {
         let event = if end == End::Left { event::POP_LEFT } else { event::POP_RIGHT };
         let taken = self.change(event, key, |list: &mut List| {
             let mut taken = 0;
-            while taken < count
-                && let Some(element) = list.pop(end)
-            {
-                each(&element);
+            while taken < count && list.pop(end, &mut each) {
                 taken += 1;
             }
             taken

@@ -5,6 +5,7 @@
 mod packed;
 mod table;
 
+use super::element::Element;
 use super::limits;
 use crate::UnixMillis;
 use foldhash::fast::FixedState;
@@ -13,11 +14,18 @@ use std::collections::BTreeSet;
 use table::FieldTable;
 
 /// A field as it stands; deadline 0 is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Field<'a> {
-    pub(crate) name: &'a [u8],
-    pub(crate) value: &'a [u8],
+    pub(crate) name: Element<'a>,
+    pub(crate) value: Element<'a>,
     pub(crate) deadline: UnixMillis,
+}
+
+/// A field as it is to be.
+#[derive(Clone, Copy)]
+struct New<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+    deadline: UnixMillis,
 }
 
 impl Field<'_> {
@@ -32,21 +40,25 @@ enum Fields {
     Table(Box<FieldTable>),
 }
 
-/// When which field goes.
-type Deadlines = BTreeSet<(UnixMillis, Box<[u8]>)>;
+/// What most hashes do not have.
+#[derive(Default, Clone)]
+struct Timed {
+    /// When which field goes.
+    deadlines: BTreeSet<(UnixMillis, Box<[u8]>)>,
+    /// Under which deadline the keyspace has noted this hash; 0 is under none.
+    noted: UnixMillis,
+}
 
 /// The value.
 #[derive(Clone)]
 pub(crate) struct Hash {
     fields: Fields,
-    deadlines: Option<Box<Deadlines>>,
-    /// Under which deadline the keyspace has noted this hash; 0 is under none.
-    pub(crate) noted: UnixMillis,
+    timed: Option<Box<Timed>>,
 }
 
 impl Default for Hash {
     fn default() -> Self {
-        Self { fields: Fields::Packed(Packed::default()), deadlines: None, noted: 0 }
+        Self { fields: Fields::Packed(Packed::default()), timed: None }
     }
 }
 
@@ -61,16 +73,16 @@ impl Hash {
 
     /// How many fields there are at a time.
     pub(crate) fn live_count(&self, now_ms: UnixMillis) -> usize {
-        let overdue = self.deadlines.as_ref().map_or(0, |all| all.range(..=(now_ms, MOST.into())).count());
-        self.len() - overdue
+        let overdue = |timed: &Timed| timed.deadlines.range(..=(now_ms, MOST.into())).count();
+        self.len() - self.timed.as_deref().map_or(0, overdue)
     }
 
     /// As OBJECT ENCODING prints it.
     pub(crate) fn encoding(&self) -> &'static str {
-        match (&self.fields, &self.deadlines) {
-            (Fields::Packed(_), None) => "listpack",
-            (Fields::Packed(_), Some(_)) => "listpackex",
-            (Fields::Table(_), _) => "hashtable",
+        match &self.fields {
+            Fields::Packed(_) if self.next_deadline().is_some() => "listpackex",
+            Fields::Packed(_) => "listpack",
+            Fields::Table(_) => "hashtable",
         }
     }
 
@@ -104,10 +116,10 @@ impl Hash {
         keep_deadline: bool,
         hasher: &FixedState,
     ) -> bool {
-        let before = self.find(name).map(|field| field.deadline);
+        let before = self.deadline(name);
         let deadline = before.filter(|_| keep_deadline).unwrap_or(0);
         self.index(name, before.unwrap_or(0), deadline);
-        self.put(Field { name, value, deadline }, hasher);
+        self.put(New { name, value, deadline }, hasher);
         before.is_none()
     }
 
@@ -116,12 +128,12 @@ impl Hash {
         let Some(field) = self.find(name) else { return };
         let (before, value) = (field.deadline, field.value.to_vec());
         self.index(name, before, deadline);
-        self.put(Field { name, value: &value, deadline }, hasher);
+        self.put(New { name, value: &value, deadline }, hasher);
     }
 
     /// Removes a field; gives whether it was there.
     pub(crate) fn remove(&mut self, name: &[u8]) -> bool {
-        let Some(deadline) = self.find(name).map(|field| field.deadline) else { return false };
+        let Some(deadline) = self.deadline(name) else { return false };
         self.index(name, deadline, 0);
         match &mut self.fields {
             Fields::Packed(packed) => packed.remove(name),
@@ -132,12 +144,27 @@ impl Hash {
 
     /// When the first field goes.
     pub(crate) fn next_deadline(&self) -> Option<UnixMillis> {
-        self.deadlines.as_ref()?.first().map(|(deadline, _)| *deadline)
+        self.timed.as_ref()?.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Under which deadline the keyspace has noted this hash; 0 is under none.
+    pub(crate) fn noted(&self) -> UnixMillis {
+        self.timed.as_ref().map_or(0, |timed| timed.noted)
+    }
+
+    /// It has noted it.
+    pub(crate) fn set_noted(&mut self, deadline: UnixMillis) {
+        if let Some(timed) = &mut self.timed {
+            timed.noted = deadline;
+            if deadline == 0 && timed.deadlines.is_empty() {
+                self.timed = None;
+            }
+        }
     }
 
     /// Up to `count` fields whose time is up.
     pub(crate) fn overdue(&self, now_ms: UnixMillis, count: usize) -> Vec<Box<[u8]>> {
-        let all = self.deadlines.iter().flat_map(|all| all.iter());
+        let all = self.timed.iter().flat_map(|timed| &timed.deadlines);
         all.take_while(|(deadline, _)| *deadline <= now_ms)
             .take(count)
             .map(|(_, name)| name.clone())
@@ -163,27 +190,36 @@ impl Hash {
         }
     }
 
+    /// The deadline of a field that is there.
+    fn deadline(&self, name: &[u8]) -> Option<UnixMillis> {
+        match &self.fields {
+            Fields::Packed(packed) => packed.deadline(name),
+            Fields::Table(table) => table.deadline(name),
+        }
+    }
+
     /// Everything it contains, for a digest.
     pub(crate) fn parts(&self, part: &mut dyn FnMut(&[u8])) {
         part(b"hash");
         let mut fields: Vec<Field<'_>> = self.iter().collect();
-        fields.sort_unstable_by_key(|field| field.name);
+        fields.sort_unstable_by(|left, right| (*left.name).cmp(&right.name));
         for Field { name, value, deadline } in fields {
-            part(name);
-            part(value);
+            part(&name);
+            part(&value);
             part(&deadline.to_le_bytes());
         }
     }
 
-    fn put(&mut self, field: Field<'_>, hasher: &FixedState) {
+    fn put(&mut self, field: New<'_>, hasher: &FixedState) {
         if let Fields::Packed(packed) = &mut self.fields {
             let is_small = field.name.len().max(field.value.len()) <= limits::HASH_VALUE.size();
-            let len = packed.len() + usize::from(packed.find(field.name).is_none());
-            if is_small && len <= limits::HASH_ENTRIES.size() {
-                return packed.put(field);
+            if is_small && packed.put(field, limits::HASH_ENTRIES.size()) {
+                return;
             }
             let mut table = FieldTable::new(hasher.clone());
-            packed.iter().for_each(|field| table.put(field));
+            for Field { name, value, deadline } in packed.iter() {
+                table.put(New { name: &name, value: &value, deadline });
+            }
             self.fields = Fields::Table(Box::new(table));
         }
         if let Fields::Table(table) = &mut self.fields {
@@ -195,15 +231,15 @@ impl Hash {
         if before == after {
             return;
         }
-        let deadlines = self.deadlines.get_or_insert_default();
+        let Timed { deadlines, noted } = &mut **self.timed.get_or_insert_default();
         if before != 0 {
             deadlines.remove(&(before, name.into()));
         }
         if after != 0 {
             deadlines.insert((after, name.into()));
         }
-        if deadlines.is_empty() {
-            self.deadlines = None;
+        if deadlines.is_empty() && *noted == 0 {
+            self.timed = None;
         }
     }
 }
@@ -223,11 +259,13 @@ mod tests {
             let (mut hash, mut plain) = (Hash::default(), BTreeMap::<Vec<u8>, (Vec<u8>, u64)>::new());
             let (names, long) = (rng.usize(2..400), rng.u8(..4) == 0);
             for step in 0..1000u64 {
-                let name = format!("f{}", rng.usize(..names)).into_bytes();
+                let name = rng.usize(..names);
+                let name = format!("f{}{name}", "x".repeat(if long { name % 150 } else { 0 })).into_bytes();
                 match rng.u8(..10) {
                     0..=4 => {
                         let len = if long { rng.usize(..100) } else { rng.usize(..20) };
-                        let (value, keep) = (vec![b'v'; len], rng.bool());
+                        let value = if rng.bool() { vec![b'v'; len] } else { len.to_string().into_bytes() };
+                        let keep = rng.bool();
                         let before = plain.get(&name).map(|(_, deadline)| *deadline);
                         assert_eq!(hash.set(&name, &value, keep, &hasher), before.is_none());
                         plain.insert(name, (value, before.filter(|_| keep).unwrap_or(0)));
@@ -271,7 +309,7 @@ mod tests {
             assert!(scanned.iter().eq(plain.keys()), "seed {seed}");
             if !plain.is_empty() {
                 let picked = hash.random(&mut rng).unwrap();
-                assert!(plain.contains_key(picked.name));
+                assert!(plain.contains_key(&*picked.name));
             }
         }
     }

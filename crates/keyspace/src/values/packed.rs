@@ -2,9 +2,9 @@
 //!
 //! An element's first byte says what follows. Below [`BYTES_8`] it is the length of a string that follows; the next
 //! three say that the length follows in one, two or four bytes. [`INTEGER`] and one to eight more: an integer of so many
-//! bytes, lowest first. Everything above is a small integer by itself. An element that is spelt as an integer is always
-//! kept as one, so equal elements are equal bytes. A number's first byte is a small integer by itself; or it says how
-//! many decimals an integer of how many bytes has; or that eight bytes of a float follow.
+//! bytes, lowest first. Everything above is a small integer by itself or with the next byte. An element that is spelt as an
+//! integer is always kept as one, so equal elements are equal bytes. A number's first byte is a small integer by itself
+//! or with the next byte; or it says how many decimals an integer of how many bytes has; or that a float's eight follow.
 
 use super::element::Element;
 use crate::number::parse_integer;
@@ -14,9 +14,16 @@ const BYTES_8: u8 = 0x5e;
 const BYTES_16: u8 = 0x5f;
 const BYTES_32: u8 = 0x60;
 const INTEGER: u8 = 0x60;
+/// Integers of a byte by themselves begin here.
 const SMALL: u8 = 0x69;
+/// And here those below [`PAIRS`] times 256, of this byte and the next one.
+const SMALL_PAIR: u8 = 0xe0;
+const SMALL_MAX: i64 = (SMALL_PAIR - SMALL) as i64;
 
-/// Numbers below it are a byte by themselves.
+/// Integers below it are a byte by themselves.
+const PAIR: u8 = 0x80;
+/// Integers below it, times 256, are this byte less [`PAIR`] and the next one.
+const PAIRS: i64 = 0x20;
 const DECIMALS: u8 = 0xa0;
 /// More decimals than this have their float's bytes.
 const DECIMALS_MAX: u8 = 8;
@@ -70,7 +77,8 @@ impl<'a> Item<'a> {
     /// The bytes it takes.
     pub(super) fn size(self) -> usize {
         match self {
-            Item::Integer(integer) if (0..=i64::from(u8::MAX - SMALL)).contains(&integer) => 1,
+            Item::Integer(integer) if (0..SMALL_MAX).contains(&integer) => 1,
+            Item::Integer(integer) if (0..PAIRS << 8).contains(&integer) => 2,
             Item::Integer(integer) => 1 + width(integer),
             Item::Bytes(bytes) => match bytes.len() {
                 len if len < usize::from(BYTES_8) => 1 + len,
@@ -86,6 +94,9 @@ impl<'a> Item<'a> {
         let (out, rest) = out.split_at_mut(self.size());
         match self {
             Item::Integer(integer) if out.len() == 1 => out[0] = SMALL + integer as u8,
+            Item::Integer(integer) if out.len() == 2 && (0..PAIRS << 8).contains(&integer) => {
+                out.copy_from_slice(&[SMALL_PAIR + (integer >> 8) as u8, integer as u8]);
+            }
             Item::Integer(integer) => {
                 out[0] = INTEGER + (out.len() - 1) as u8;
                 write_integer(integer, &mut out[1..]);
@@ -116,6 +127,10 @@ impl<'a> Item<'a> {
         let head = *run.first()?;
         let (start, len) = match head {
             ..BYTES_8 => (1, usize::from(head)),
+            SMALL_PAIR.. => {
+                let integer = i64::from(head - SMALL_PAIR) << 8 | i64::from(*run.get(1)?);
+                return Some((Item::Integer(integer), 2));
+            }
             SMALL.. => return Some((Item::Integer(i64::from(head - SMALL)), 1)),
             BYTES_8 => (2, usize::from(*run.get(1)?)),
             BYTES_16 => (3, usize::from(u16::from_le_bytes(*run.get(1..)?.first_chunk()?))),
@@ -166,7 +181,8 @@ impl Number {
     /// The bytes it takes.
     pub(super) fn size(self) -> usize {
         match self {
-            Number::Decimal(integer, 0) if (0..i64::from(DECIMALS)).contains(&integer) => 1,
+            Number::Decimal(integer, 0) if (0..i64::from(PAIR)).contains(&integer) => 1,
+            Number::Decimal(integer, 0) if (0..PAIRS << 8).contains(&integer) => 2,
             Number::Decimal(integer, _) => 1 + width(integer),
             Number::Float(_) => 9,
         }
@@ -177,6 +193,9 @@ impl Number {
         let (out, rest) = out.split_at_mut(self.size());
         match self {
             Number::Decimal(integer, _) if out.len() == 1 => out[0] = integer as u8,
+            Number::Decimal(integer, 0) if out.len() == 2 && (0..PAIRS << 8).contains(&integer) => {
+                out.copy_from_slice(&[PAIR + (integer >> 8) as u8, integer as u8]);
+            }
             Number::Decimal(integer, decimals) => {
                 out[0] = DECIMALS + decimals * 8 + (out.len() - 2) as u8;
                 write_integer(integer, &mut out[1..]);
@@ -194,7 +213,10 @@ impl Number {
     pub(super) fn read(run: &[u8]) -> Option<(Self, usize)> {
         let (head, rest) = run.split_first()?;
         match *head {
-            head @ ..DECIMALS => Some((Number::Decimal(i64::from(head), 0), 1)),
+            head @ ..PAIR => Some((Number::Decimal(i64::from(head), 0), 1)),
+            head @ ..DECIMALS => {
+                Some((Number::Decimal(i64::from(head - PAIR) << 8 | i64::from(*rest.first()?), 0), 2))
+            }
             FLOAT.. => Some((Number::Float(f64::from_le_bytes(*rest.first_chunk()?)), 9)),
             head => {
                 let (decimals, width) = ((head - DECIMALS) / 8, usize::from((head - DECIMALS) % 8) + 1);
@@ -253,9 +275,24 @@ mod tests {
         let long = |len: usize| vec![b'x'; len];
         let mut elements: Vec<Vec<u8>> =
             [0, 1, 93, 94, 255, 256, 65_535, 65_536].into_iter().map(long).collect();
-        for integer in
-            [0, 150, 151, -1, 127, 128, -128, -129, 32_767, 32_768, 1 << 23, 1 << 31, i64::MAX, i64::MIN]
-        {
+        for integer in [
+            0,
+            118,
+            119,
+            8191,
+            8192,
+            -1,
+            127,
+            128,
+            -128,
+            -129,
+            32_767,
+            32_768,
+            1 << 23,
+            1 << 31,
+            i64::MAX,
+            i64::MIN,
+        ] {
             elements.push(integer.to_string().into_bytes());
             elements.push(format!("0{integer}").into_bytes());
         }
@@ -272,7 +309,8 @@ mod tests {
     #[test]
     fn a_number_is_exactly_the_float_it_was() {
         let mut rng = fastrand::Rng::with_seed(1);
-        let mut values = vec![0.0, -0.0, 159.0, 160.0, -1.0, 0.1, 3.25, -2.5e-8, 1e300, f64::INFINITY];
+        let mut values =
+            vec![0.0, -0.0, 127.0, 128.0, 8191.0, 8192.0, -1.0, 0.1, 3.25, -2.5e-8, 1e300, f64::INFINITY];
         values.extend([f64::NEG_INFINITY, f64::MIN_POSITIVE, 5e-324, EXACT, EXACT + 2.0, 1_700_000_000.123]);
         values.extend((0..1000).map(|_| f64::from_bits(rng.u64(..))).filter(|value| !value.is_nan()));
         values.extend((0..1000).map(|_| rng.i64(-1_000_000..1_000_000) as f64 / 1000.0));

@@ -1,20 +1,22 @@
-//! A set of strings. Integers alone are a sorted array; a few short strings are one run of bytes; everything else is a
+//! A set of strings. Integers alone are a sorted run of them; a few short strings are one run of bytes; everything else is a
 //! table of members. (Redis: intset, listpack, hashtable)
+
+mod integers;
 
 use super::element::Element;
 use super::limits;
 use super::packed::{Block, Item};
 use crate::number::parse_integer;
 use foldhash::fast::FixedState;
-use leveret_base::Table;
+use integers::Integers;
+use leveret_base::{Table, Thin};
 use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 
 /// The members.
 #[derive(Clone)]
 pub(crate) enum Set {
-    /// Ascending.
-    Integers(Vec<i64>),
+    Integers(Integers),
     /// In the order in which they were added.
     Packed(Packed),
     Table(Box<Members>),
@@ -49,7 +51,7 @@ impl Packed {
 /// A table of members and how it finds them.
 #[derive(Clone)]
 pub(crate) struct Members {
-    table: Table<Box<[u8]>>,
+    table: Table<Thin>,
     hasher: FixedState,
 }
 
@@ -61,22 +63,23 @@ fn hash(hasher: &FixedState, member: &[u8]) -> u64 {
 
 impl Members {
     fn contains(&self, member: &[u8]) -> bool {
-        self.table.find(hash(&self.hasher, member), |other| **other == *member).is_some()
+        self.table.find(hash(&self.hasher, member), |other| other.bytes() == member).is_some()
     }
 
     fn insert(&mut self, member: &[u8]) {
         let hasher = &self.hasher;
-        self.table.insert_unique(hash(hasher, member), member.into(), |other| hash(hasher, other));
+        let thin = Thin::new(&[member]);
+        self.table.insert_unique(hash(hasher, member), thin, |other| hash(hasher, other.bytes()));
     }
 
     fn remove(&mut self, member: &[u8]) -> bool {
-        self.table.remove(hash(&self.hasher, member), |other| **other == *member).is_some()
+        self.table.remove(hash(&self.hasher, member), |other| other.bytes() == member).is_some()
     }
 }
 
 impl Default for Set {
     fn default() -> Self {
-        Set::Integers(Vec::new())
+        Set::Integers(Integers::default())
     }
 }
 
@@ -103,7 +106,7 @@ impl Set {
     pub(crate) fn contains(&self, member: &[u8]) -> bool {
         match self {
             Set::Integers(integers) => {
-                parse_integer(member).is_some_and(|integer| integers.binary_search(&integer).is_ok())
+                parse_integer(member).is_some_and(|integer| integers.contains(integer))
             }
             Set::Packed(packed) => packed.find(member).is_some(),
             Set::Table(members) => members.contains(member),
@@ -117,8 +120,7 @@ impl Set {
         }
         match (&mut *self, parse_integer(member)) {
             (Set::Integers(integers), Some(integer)) if integers.len() < limits::SET_INTEGERS.size() => {
-                let place = integers.binary_search(&integer).unwrap_or_else(|place| place);
-                integers.insert(place, integer);
+                integers.insert(integer);
             }
             (Set::Packed(packed), _)
                 if packed.0.len() < limits::SET_ENTRIES.size()
@@ -153,10 +155,7 @@ impl Set {
     /// Removes a member; gives whether it was one.
     pub(crate) fn remove(&mut self, member: &[u8]) -> bool {
         match self {
-            Set::Integers(integers) => {
-                let place = parse_integer(member).and_then(|integer| integers.binary_search(&integer).ok());
-                place.map(|place| integers.remove(place)).is_some()
-            }
+            Set::Integers(integers) => parse_integer(member).is_some_and(|integer| integers.remove(integer)),
             Set::Packed(packed) => {
                 let Some(place) = packed.find(member) else { return false };
                 let len = packed.0.len() - 1;
@@ -170,21 +169,21 @@ impl Set {
     /// All members.
     pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = Element<'_>> + '_> {
         match self {
-            Set::Integers(integers) => Box::new(integers.iter().map(|integer| Element::integer(*integer))),
+            Set::Integers(integers) => Box::new(integers.iter().map(Element::integer)),
             Set::Packed(packed) => Box::new(packed.places().map(|(_, member)| member.element())),
-            Set::Table(members) => Box::new(members.table.iter().map(|member| Element::Borrowed(member))),
+            Set::Table(members) => {
+                Box::new(members.table.iter().map(|member| Element::Borrowed(member.bytes())))
+            }
         }
     }
 
     /// Any member, each equally likely.
     pub(crate) fn random(&self, rng: &mut fastrand::Rng) -> Option<Element<'_>> {
         match self {
-            Set::Integers(integers) => {
-                integers.get(rng.usize(..integers.len().max(1))).map(|integer| Element::integer(*integer))
-            }
+            Set::Integers(integers) => integers.get(rng.usize(..integers.len().max(1))).map(Element::integer),
             Set::Packed(_) => self.iter().nth(rng.usize(..self.len().max(1))),
             Set::Table(members) => {
-                members.table.random(|n| rng.usize(..n)).map(|member| Element::Borrowed(member))
+                members.table.random(|n| rng.usize(..n)).map(|member| Element::Borrowed(member.bytes()))
             }
         }
     }
@@ -195,8 +194,8 @@ impl Set {
             Set::Table(members) => members.table.scan(
                 cursor,
                 count,
-                |member| hash(&members.hasher, member),
-                |member| each(Element::Borrowed(member)),
+                |member| hash(&members.hasher, member.bytes()),
+                |member| each(Element::Borrowed(member.bytes())),
             ),
             Set::Integers(_) | Set::Packed(_) => {
                 self.iter().for_each(each);
@@ -229,7 +228,8 @@ mod tests {
             for _ in 0..1500 {
                 let number = rng.usize(..range);
                 let member = match texts {
-                    0 => number.to_string(),
+                    // Of all widths, from the middle outwards.
+                    0 => (number as i64 * [1, -1, 100, -100_000_000_000][number % 4]).to_string(),
                     1 if rng.u8(..200) == 0 => format!("text{number}"),
                     1 => number.to_string(),
                     _ => "m".repeat(number % 70) + &number.to_string(),

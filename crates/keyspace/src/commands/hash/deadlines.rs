@@ -187,7 +187,7 @@ fn reply_fields<'a>(
     for name in names {
         match hash.and_then(|hash| hash.find(name)) {
             Some(field) => {
-                reply.bulk(field.value);
+                reply.bulk(&field.value);
                 there.push(name);
             }
             None => reply.null(),

@@ -2,7 +2,7 @@
 
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::integer;
-use crate::values::{End, List};
+use crate::values::{Element, End, List};
 use crate::{Args, Error, Reply, Txn, View};
 
 const ACCESS: &[&str] = &["RO", "ACCESS"];
@@ -82,7 +82,7 @@ fn lindex(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
     };
     let index = integer(&args[2])?;
     match place(index, list.len()).and_then(|place| list.get(place)) {
-        Some(element) => reply.bulk(element),
+        Some(element) => reply.bulk(&element),
         None => reply.null(),
     }
     Ok(())
@@ -126,7 +126,7 @@ fn lrem(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
         return Ok(());
     };
     let len = list.len();
-    let equal = |(i, element): (usize, &[u8])| (*element == args[3]).then_some(i);
+    let equal = |(i, element): (usize, Element<'_>)| (*element == args[3]).then_some(i);
     let mut indexes: Vec<usize> = if count < 0 {
         let found = list.iter(End::Right).enumerate().filter_map(equal).take(most);
         found.map(|from_end| len - 1 - from_end).collect()

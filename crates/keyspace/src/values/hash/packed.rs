@@ -1,63 +1,89 @@
-//! A small hash as one run of bytes: for each field its length and bytes, likewise the value, and the deadline or 0.
+//! A small hash as one run of bytes: for each field its name, its value, and the deadline or 0.
 
-use super::Field;
-use leveret_base::codec::{Reader, put_bytes, put_varint};
+use super::{Field, New};
+use crate::UnixMillis;
+use crate::values::packed::{Block, Item, Number};
+use std::ops::Range;
 
 /// The fields in the order in which they were set first.
 #[derive(Default, Clone)]
-pub(super) struct Packed {
-    bytes: Vec<u8>,
-    len: usize,
+pub(super) struct Packed(Block);
+
+/// A field and where it lies.
+struct Place<'a> {
+    at: Range<usize>,
+    name: Item<'a>,
+    value: Item<'a>,
+    deadline: UnixMillis,
+}
+
+impl<'a> Place<'a> {
+    fn field(self) -> Field<'a> {
+        Field { name: self.name.element(), value: self.value.element(), deadline: self.deadline }
+    }
+}
+
+fn deadline_of(number: Number) -> UnixMillis {
+    match number {
+        Number::Decimal(deadline, _) => deadline as UnixMillis,
+        Number::Float(_) => 0,
+    }
 }
 
 impl Packed {
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.0.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Field<'_>> {
-        self.places().map(|(_, _, field)| field)
+        self.places().map(Place::field)
     }
 
-    /// Every field with where it begins and ends.
-    fn places(&self) -> impl Iterator<Item = (usize, usize, Field<'_>)> {
-        let mut reader = Reader::new(&self.bytes);
-        let total = self.bytes.len();
+    fn places(&self) -> impl Iterator<Item = Place<'_>> {
+        let (mut rest, mut start) = (self.0.run(), 0);
         std::iter::from_fn(move || {
-            let start = total - reader.left();
-            let (name, value) = (reader.bytes().ok()?, reader.bytes().ok()?);
-            let deadline = reader.varint().ok()?;
-            Some((start, total - reader.left(), Field { name, value, deadline }))
+            let (name, name_size) = Item::read(rest)?;
+            let (value, value_size) = Item::read(rest.get(name_size..)?)?;
+            let (deadline, size) = Number::read(rest.get(name_size + value_size..)?)?;
+            let at = start..start + name_size + value_size + size;
+            rest = rest.get(at.len()..)?;
+            start = at.end;
+            Some(Place { at, name, value, deadline: deadline_of(deadline) })
         })
     }
 
-    pub(super) fn find(&self, name: &[u8]) -> Option<Field<'_>> {
-        self.iter().find(|field| field.name == name)
+    fn place(&self, name: &[u8]) -> Option<Place<'_>> {
+        let wanted = Item::of(name);
+        self.places().find(|place| place.name == wanted)
     }
 
-    /// Sets the field, in its place if it is there.
-    pub(super) fn put(&mut self, field: Field<'_>) {
-        let mut written = Vec::with_capacity(field.name.len() + field.value.len() + 4);
-        put_bytes(&mut written, field.name);
-        put_bytes(&mut written, field.value);
-        put_varint(&mut written, field.deadline);
-        let place =
-            self.places().find(|(_, _, old)| old.name == field.name).map(|(start, end, _)| start..end);
-        match place {
-            Some(place) => drop(self.bytes.splice(place, written)),
-            None => {
-                self.bytes.reserve_exact(written.len());
-                self.bytes.extend_from_slice(&written);
-                self.len += 1;
-            }
+    pub(super) fn find(&self, name: &[u8]) -> Option<Field<'_>> {
+        self.place(name).map(Place::field)
+    }
+
+    pub(super) fn deadline(&self, name: &[u8]) -> Option<UnixMillis> {
+        self.place(name).map(|place| place.deadline)
+    }
+
+    /// Sets the field, in its place if it is there; false when there would be more fields than `len_max`.
+    pub(super) fn put(&mut self, field: New<'_>, len_max: usize) -> bool {
+        let (at, len) = match self.place(field.name) {
+            Some(place) => (place.at, self.len()),
+            None => (self.0.run().len()..self.0.run().len(), self.len() + 1),
+        };
+        if len > len_max {
+            return false;
         }
+        let (name, value) = (Item::of(field.name), Item::of(field.value));
+        let deadline = Number::Decimal(field.deadline as i64, 0);
+        let room = self.0.room(at, name.size() + value.size() + deadline.size(), len);
+        deadline.write(value.write(name.write(room)));
+        true
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) {
-        let place = self.places().find(|(_, _, old)| old.name == name).map(|(start, end, _)| start..end);
-        if let Some(place) = place {
-            self.bytes.drain(place);
-            self.len -= 1;
+        if let Some(at) = self.place(name).map(|place| place.at) {
+            self.0.room(at, 0, self.len() - 1);
         }
     }
 }

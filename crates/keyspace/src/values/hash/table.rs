@@ -1,32 +1,70 @@
 //! A large hash: a table of fields, each one allocation.
 
-use super::Field;
+use super::{Field, New};
+use crate::UnixMillis;
+use crate::values::element::Element;
 use foldhash::fast::FixedState;
-use leveret_base::Table;
+use leveret_base::{Table, Thin};
 use std::hash::{BuildHasher, Hasher};
 
-/// Deadline and length of the name, then name and value.
+/// A byte with the length of the name, or a mark and four bytes with it; the deadline, if the first byte says so; name and
+/// value.
 #[derive(Clone)]
-struct Packed(Box<[u8]>);
+struct Packed(Thin);
 
-const HEAD: usize = 12;
+/// The bit of the first byte that says it; the others are the length.
+const HAS_DEADLINE: u8 = 1;
+/// A name of this length or more.
+const LONG: usize = 0x7f;
 
 impl Packed {
-    fn new(field: Field<'_>) -> Self {
-        let mut bytes = Vec::with_capacity(HEAD + field.name.len() + field.value.len());
-        bytes.extend_from_slice(&field.deadline.to_le_bytes());
-        bytes.extend_from_slice(&(field.name.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(field.name);
-        bytes.extend_from_slice(field.value);
-        Self(bytes.into_boxed_slice())
+    fn new(field: New<'_>) -> Self {
+        let (name_len, deadline) = (field.name.len(), field.deadline.to_le_bytes());
+        let deadline: &[u8] = if field.deadline == 0 { &[] } else { &deadline };
+        let first = (name_len.min(LONG) as u8) << 1 | if deadline.is_empty() { 0 } else { HAS_DEADLINE };
+        let long = (name_len as u32).to_le_bytes();
+        let long: &[u8] = if name_len < LONG { &[] } else { &long };
+        Self(Thin::new(&[&[first], long, deadline, field.name, field.value]))
+    }
+
+    #[inline]
+    fn read(&self) -> New<'_> {
+        let (first, mut rest) = self.0.bytes().split_first().expect("a length was written first");
+        let mut name_len = usize::from(first >> 1);
+        if name_len == LONG
+            && let Some((long, behind)) = rest.split_first_chunk()
+        {
+            (name_len, rest) = (u32::from_le_bytes(*long) as usize, behind);
+        }
+        let mut deadline = 0;
+        if first & HAS_DEADLINE != 0
+            && let Some((written, behind)) = rest.split_first_chunk()
+        {
+            (deadline, rest) = (u64::from_le_bytes(*written), behind);
+        }
+        let (name, value) = rest.split_at(name_len);
+        New { name, value, deadline }
+    }
+
+    fn name(&self) -> &[u8] {
+        self.read().name
     }
 
     fn field(&self) -> Field<'_> {
-        let (head, rest) = self.0.split_first_chunk::<HEAD>().expect("the head was written first");
-        let [d0, d1, d2, d3, d4, d5, d6, d7, n0, n1, n2, n3] = *head;
-        let name_len = u32::from_le_bytes([n0, n1, n2, n3]) as usize;
-        let (name, value) = rest.split_at(name_len);
-        Field { name, value, deadline: u64::from_le_bytes([d0, d1, d2, d3, d4, d5, d6, d7]) }
+        let New { name, value, deadline } = self.read();
+        Field { name: Element::Borrowed(name), value: Element::Borrowed(value), deadline }
+    }
+
+    /// Becomes the same field with this value and deadline; in place when that has the size.
+    fn set(&mut self, field: New<'_>) {
+        let old = self.read();
+        if old.value.len() == field.value.len() && old.deadline == field.deadline {
+            let bytes = self.0.bytes_mut();
+            let start = bytes.len() - field.value.len();
+            bytes[start..].copy_from_slice(field.value);
+        } else {
+            *self = Packed::new(field);
+        }
     }
 }
 
@@ -52,31 +90,40 @@ impl FieldTable {
         self.table.len()
     }
 
+    fn get(&self, name: &[u8]) -> Option<&Packed> {
+        self.table.find(hash(&self.hasher, name), |packed| packed.name() == name)
+    }
+
     pub(super) fn find(&self, name: &[u8]) -> Option<Field<'_>> {
-        self.table.find(hash(&self.hasher, name), |packed| packed.field().name == name).map(Packed::field)
+        self.get(name).map(Packed::field)
+    }
+
+    pub(super) fn deadline(&self, name: &[u8]) -> Option<UnixMillis> {
+        self.get(name).map(|packed| packed.read().deadline)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         self.table.iter().map(Packed::field)
     }
 
-    pub(super) fn put(&mut self, field: Field<'_>) {
-        let (hasher, packed) = (&self.hasher, Packed::new(field));
+    pub(super) fn put(&mut self, field: New<'_>) {
+        let hasher = &self.hasher;
         let hash_of_name = hash(hasher, field.name);
-        match self.table.find_mut(hash_of_name, |old| old.field().name == field.name) {
-            Some(old) => *old = packed,
+        match self.table.find_mut(hash_of_name, |old| old.name() == field.name) {
+            Some(old) => old.set(field),
             None => {
-                self.table.insert_unique(hash_of_name, packed, |packed| hash(hasher, packed.field().name));
+                let hash_of = |packed: &Packed| hash(hasher, packed.name());
+                self.table.insert_unique(hash_of_name, Packed::new(field), hash_of);
             }
         }
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) {
-        self.table.remove(hash(&self.hasher, name), |packed| packed.field().name == name);
+        self.table.remove(hash(&self.hasher, name), |packed| packed.name() == name);
     }
 
     pub(super) fn scan<'a>(&'a self, cursor: u64, count: usize, mut each: impl FnMut(Field<'a>)) -> u64 {
-        let hash_of = |packed: &Packed| hash(&self.hasher, packed.field().name);
+        let hash_of = |packed: &Packed| hash(&self.hasher, packed.name());
         self.table.scan(cursor, count, hash_of, |packed| each(packed.field()))
     }
 

@@ -1,78 +1,73 @@
-//! A run of elements: for each its length, its bytes, and the length of both again, written backwards, so that the run
-//! can be read from its end too.
+//! A run of elements: each as small collections have it, and behind it the length of that once more, written backwards, so
+//! that the run can be read from its end too.
+
+use super::End;
+use crate::values::element::Element;
+use crate::values::limits;
+use crate::values::packed::Item;
 
 /// Elements one behind the other, from `start` on.
-#[derive(Clone)]
-pub(super) struct Chunk {
+#[derive(Default, Clone)]
+pub(crate) struct Chunk {
     bytes: Vec<u8>,
-    start: usize,
-    len: usize,
+    start: u32,
+    len: u32,
 }
 
 /// Lengths below this take one byte; others a mark and four.
 const SHORT: usize = 0xff;
+/// Up to here a run has an allocation of just its size; a longer one doubles.
+const EXACT_MAX: usize = 512;
 
 fn size_of_len(len: usize) -> usize {
     if len < SHORT { 1 } else { 5 }
 }
 
-fn write(element: &[u8], out: &mut Vec<u8>) {
-    let (len, width) = (element.len(), size_of_len(element.len()));
+/// Writes an element to `out`, which has just its size.
+fn write(element: Item<'_>, out: &mut [u8]) {
+    let back = element.write(out);
+    let (width, len) = (back.len(), element.size());
     if width == 1 {
-        out.push(len as u8);
+        back[0] = len as u8;
     } else {
-        out.push(SHORT as u8);
-        out.extend_from_slice(&(len as u32).to_le_bytes());
-    }
-    out.extend_from_slice(element);
-    if width == 1 {
-        out.push(len as u8);
-    } else {
-        out.extend_from_slice(&(len as u32).to_le_bytes());
-        out.push(SHORT as u8);
+        back[..4].copy_from_slice(&(len as u32).to_le_bytes());
+        back[4] = SHORT as u8;
     }
 }
 
-fn number(bytes: &[u8]) -> Option<usize> {
-    Some(u32::from_le_bytes(*bytes.first_chunk()?) as usize)
-}
-
-/// The first element of a run, and the bytes it takes with its lengths.
-fn first(run: &[u8]) -> Option<(&[u8], usize)> {
-    let len = match usize::from(*run.first()?) {
-        SHORT => number(run.get(1..)?)?,
-        len => len,
-    };
-    let width = size_of_len(len);
-    Some((run.get(width..width + len)?, len + 2 * width))
+/// The first element of a run, and the bytes it takes with its length behind it.
+#[inline]
+fn first(run: &[u8]) -> Option<(Item<'_>, usize)> {
+    let (element, len) = Item::read(run)?;
+    Some((element, len + size_of_len(len)))
 }
 
 /// The last element of a run, likewise.
-fn last(run: &[u8]) -> Option<(&[u8], usize)> {
+fn last(run: &[u8]) -> Option<(Item<'_>, usize)> {
     let len = match usize::from(*run.last()?) {
-        SHORT => number(run.get(run.len().checked_sub(5)?..)?)?,
+        SHORT => u32::from_le_bytes(*run.get(run.len().checked_sub(5)?..)?.first_chunk()?) as usize,
         len => len,
     };
-    let width = size_of_len(len);
-    let start = run.len().checked_sub(len + 2 * width)?;
-    Some((run.get(start + width..start + width + len)?, len + 2 * width))
+    let size = len + size_of_len(len);
+    Some((Item::read(run.get(run.len().checked_sub(size)?..)?)?.0, size))
 }
 
 impl Chunk {
     /// One element alone.
-    pub(super) fn of(element: &[u8]) -> Self {
-        let mut chunk = Self { bytes: Vec::with_capacity(Self::needs(element)), start: 0, len: 0 };
+    pub(super) fn of(element: Item<'_>) -> Self {
+        let mut chunk = Self::default();
         chunk.push(element);
         chunk
     }
 
     /// The bytes an element takes.
-    pub(super) fn needs(element: &[u8]) -> usize {
-        element.len() + 2 * size_of_len(element.len())
+    pub(super) fn needs(element: Item<'_>) -> usize {
+        let len = element.size();
+        len + size_of_len(len)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -81,74 +76,104 @@ impl Chunk {
 
     /// Bytes of all elements.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.len() - self.start
+        self.bytes.len() - self.start as usize
     }
 
     fn run(&self) -> &[u8] {
-        self.bytes.get(self.start..).unwrap_or_default()
+        self.bytes.get(self.start as usize..).unwrap_or_default()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = Element<'_>> {
         let mut run = self.run();
         std::iter::from_fn(move || {
             let (element, size) = first(run)?;
             run = run.get(size..)?;
-            Some(element)
+            Some(element.element())
         })
     }
 
-    pub(super) fn iter_back(&self) -> impl Iterator<Item = &[u8]> {
+    /// Hands over up to `left` elements from a place on, and counts them down.
+    pub(super) fn range(&self, place: usize, left: &mut usize, each: &mut impl FnMut(&[u8])) {
+        let mut run = self.bytes.get(self.offset(place)..).unwrap_or_default();
+        while *left > 0
+            && let Some((element, size)) = first(run)
+        {
+            match element {
+                Item::Bytes(bytes) => each(bytes),
+                Item::Integer(integer) => each(&Element::integer(integer)),
+            }
+            run = run.get(size..).unwrap_or_default();
+            *left -= 1;
+        }
+    }
+
+    pub(super) fn iter_back(&self) -> impl Iterator<Item = Element<'_>> {
         let mut run = self.run();
         std::iter::from_fn(move || {
             let (element, size) = last(run)?;
             run = run.get(..run.len() - size)?;
-            Some(element)
+            Some(element.element())
         })
     }
 
-    pub(super) fn push(&mut self, element: &[u8]) {
-        write(element, &mut self.bytes);
+    /// Makes the bytes longer by so many.
+    fn grow(&mut self, more: usize) {
+        let (before, after) = (self.bytes.len(), self.bytes.len() + more);
+        if after > self.bytes.capacity() {
+            // Not beyond what a chunk may have.
+            let doubled = (self.bytes.capacity() * 2).min(limits::of_chunk().1);
+            self.bytes.reserve_exact(if after > EXACT_MAX { doubled.max(after) - before } else { more });
+        }
+        self.bytes.resize(after, 0);
+    }
+
+    pub(super) fn push(&mut self, element: Item<'_>) {
+        let end = self.bytes.len();
+        self.grow(Self::needs(element));
+        write(element, &mut self.bytes[end..]);
         self.len += 1;
     }
 
-    pub(super) fn pop_front(&mut self) -> Option<Box<[u8]>> {
-        let (element, size) = first(self.run()).map(|(element, size)| (element.into(), size))?;
-        self.start += size;
+    /// Hands over the element at an end and removes it; gives whether there was one.
+    pub(super) fn pop(&mut self, end: End, each: impl FnOnce(&[u8])) -> bool {
+        let found = if end == End::Left { first(self.run()) } else { last(self.run()) };
+        let Some((element, size)) = found else { return false };
+        each(&element.element());
         self.len -= 1;
-        if self.start > self.bytes.len() / 2 {
-            self.bytes.drain(..self.start);
-            self.start = 0;
+        if end == End::Right {
+            self.bytes.truncate(self.bytes.len() - size);
+        } else {
+            self.start += size as u32;
+            if self.start as usize > self.bytes.len() / 2 {
+                self.bytes.drain(..self.start as usize);
+                self.start = 0;
+            }
         }
-        Some(element)
-    }
-
-    pub(super) fn pop_back(&mut self) -> Option<Box<[u8]>> {
-        let (element, size) = last(self.run()).map(|(element, size)| (element.into(), size))?;
-        self.bytes.truncate(self.bytes.len() - size);
-        self.len -= 1;
-        Some(element)
+        true
     }
 
     /// Where the element at a place begins.
     fn offset(&self, place: usize) -> usize {
-        let mut offset = self.start;
+        let mut offset = self.start as usize;
         for _ in 0..place {
             offset += first(self.bytes.get(offset..).unwrap_or_default()).map_or(0, |(_, size)| size);
         }
         offset
     }
 
-    pub(super) fn insert(&mut self, place: usize, element: &[u8]) {
-        let (offset, mut written) = (self.offset(place), Vec::with_capacity(Self::needs(element)));
-        write(element, &mut written);
-        if place == 0 && self.start >= written.len() {
+    pub(super) fn insert(&mut self, place: usize, element: Item<'_>) {
+        let needs = Self::needs(element);
+        let start = if place == 0 && self.start as usize >= needs {
             // What was taken from the front has left room.
-            self.start -= written.len();
-            let end = self.start + written.len();
-            self.bytes[self.start..end].copy_from_slice(&written);
+            self.start -= needs as u32;
+            self.start as usize
         } else {
-            self.bytes.splice(offset..offset, written);
-        }
+            let (offset, end) = (self.offset(place), self.bytes.len());
+            self.grow(needs);
+            self.bytes.copy_within(offset..end, offset + needs);
+            offset
+        };
+        write(element, &mut self.bytes[start..start + needs]);
         self.len += 1;
     }
 
@@ -162,9 +187,9 @@ impl Chunk {
 
     /// Takes everything from a place on.
     pub(super) fn split_off(&mut self, place: usize) -> Chunk {
-        let behind =
-            Chunk { bytes: self.bytes.split_off(self.offset(place)), start: 0, len: self.len - place };
-        self.len = place;
+        let bytes = self.bytes.split_off(self.offset(place));
+        let behind = Chunk { bytes, start: 0, len: self.len - place as u32 };
+        self.len = place as u32;
         behind
     }
 }

@@ -1,0 +1,190 @@
+//! A list of many chunks. Work at the ends touches one chunk; work in the middle finds its chunk by the counts and moves at
+//! most one chunk's bytes. A long element has a chunk of its own.
+
+use super::chunk::Chunk;
+use super::{End, has_room};
+use crate::values::element::Element;
+use crate::values::packed::Item;
+use std::collections::VecDeque;
+
+/// The elements, head first.
+#[derive(Default, Clone)]
+pub(crate) struct Chain {
+    chunks: VecDeque<Chunk>,
+    len: usize,
+}
+
+impl Chain {
+    /// How many elements there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True when it is no more than its one chunk.
+    pub(super) fn is_one(&self) -> bool {
+        self.chunks.len() <= 1
+    }
+
+    /// The one chunk.
+    pub(super) fn into_one(mut self) -> Chunk {
+        self.chunks.pop_front().unwrap_or_default()
+    }
+
+    /// Adds one element.
+    pub(super) fn push(&mut self, end: End, element: &[u8]) {
+        let element = Item::of(element);
+        let fits = |chunk: &&mut Chunk| has_room(chunk, element);
+        let last = match end {
+            End::Left => self.chunks.front_mut(),
+            End::Right => self.chunks.back_mut(),
+        };
+        match (last.filter(fits), end) {
+            (Some(chunk), End::Left) => chunk.insert(0, element),
+            (Some(chunk), End::Right) => chunk.push(element),
+            (None, End::Left) => self.chunks.push_front(Chunk::of(element)),
+            (None, End::Right) => self.chunks.push_back(Chunk::of(element)),
+        }
+        self.len += 1;
+    }
+
+    /// Hands over one element and removes it; gives whether there was one.
+    pub(super) fn pop(&mut self, end: End, each: impl FnOnce(&[u8])) -> bool {
+        let chunk = match end {
+            End::Left => self.chunks.front_mut(),
+            End::Right => self.chunks.back_mut(),
+        };
+        let Some(chunk) = chunk else { return false };
+        let popped = chunk.pop(end, each);
+        if chunk.is_empty() {
+            drop(match end {
+                End::Left => self.chunks.pop_front(),
+                End::Right => self.chunks.pop_back(),
+            });
+        }
+        self.len -= usize::from(popped);
+        popped
+    }
+
+    /// Chunk and place in it of an element.
+    fn find(&self, index: usize) -> Option<(usize, usize)> {
+        if index >= self.len {
+            return None;
+        }
+        if index < self.len / 2 {
+            let mut left = index;
+            for (i, chunk) in self.chunks.iter().enumerate() {
+                match left.checked_sub(chunk.len()) {
+                    Some(rest) => left = rest,
+                    None => return Some((i, left)),
+                }
+            }
+            return None;
+        }
+        let mut from_end = self.len - index;
+        for (i, chunk) in self.chunks.iter().enumerate().rev() {
+            match from_end.checked_sub(chunk.len()) {
+                Some(rest) if rest > 0 => from_end = rest,
+                Some(_) | None => return Some((i, chunk.len() - from_end)),
+            }
+        }
+        None
+    }
+
+    /// One element.
+    pub(super) fn get(&self, index: usize) -> Option<Element<'_>> {
+        let (chunk, place) = self.find(index)?;
+        self.chunks.get(chunk)?.iter().nth(place)
+    }
+
+    /// Puts an element in front of the one at `index`, or at the end.
+    pub(super) fn insert(&mut self, index: usize, element: &[u8]) {
+        let Some((at, place)) = self.find(index) else { return self.push(End::Right, element) };
+        let Some(chunk) = self.chunks.get_mut(at) else { return };
+        let element = Item::of(element);
+        if has_room(chunk, element) {
+            chunk.insert(place, element);
+        } else {
+            // The chunk is full: what stands behind the place gets a chunk of its own, and so does the element.
+            let behind = chunk.split_off(place);
+            let is_empty = chunk.is_empty();
+            self.chunks.insert(at + 1, Chunk::of(element));
+            if !behind.is_empty() {
+                self.chunks.insert(at + 2, behind);
+            }
+            if is_empty {
+                self.chunks.remove(at);
+            }
+        }
+        self.len += 1;
+    }
+
+    /// Removes one element; gives whether it was there.
+    pub(super) fn remove(&mut self, index: usize) -> bool {
+        let Some((at, place)) = self.find(index) else { return false };
+        let Some(chunk) = self.chunks.get_mut(at) else { return false };
+        chunk.remove(place);
+        if chunk.is_empty() {
+            self.chunks.remove(at);
+        }
+        self.len -= 1;
+        true
+    }
+
+    /// Keeps `len` elements from `start` on.
+    pub(super) fn trim(&mut self, start: usize, len: usize) {
+        for (end, count) in [
+            (End::Left, start.min(self.len)),
+            (End::Right, self.len.saturating_sub(start.saturating_add(len))),
+        ] {
+            let mut left = count;
+            while left > 0 {
+                let chunk = if end == End::Left { self.chunks.front() } else { self.chunks.back() };
+                let Some(count) = chunk.map(Chunk::len) else { break };
+                if count <= left {
+                    drop(if end == End::Left { self.chunks.pop_front() } else { self.chunks.pop_back() });
+                    (self.len, left) = (self.len - count, left - count);
+                } else {
+                    self.pop(end, |_| {});
+                    left -= 1;
+                }
+            }
+        }
+    }
+
+    /// Hands over `left` elements from `first` on, or as many as there are.
+    pub(super) fn range(&self, first: usize, mut left: usize, mut each: impl FnMut(&[u8])) {
+        let Some((at, mut place)) = self.find(first) else { return };
+        for chunk in self.chunks.range(at..) {
+            if left == 0 {
+                break;
+            }
+            chunk.range(std::mem::take(&mut place), &mut left, &mut each);
+        }
+    }
+
+    /// All elements from one end to the other.
+    pub(super) fn iter(&self, from: End) -> Box<dyn Iterator<Item = Element<'_>> + '_> {
+        match from {
+            End::Left => Box::new(self.chunks.iter().flat_map(Chunk::iter)),
+            End::Right => Box::new(self.chunks.iter().rev().flat_map(Chunk::iter_back)),
+        }
+    }
+}
+
+impl From<Chunk> for Chain {
+    fn from(chunk: Chunk) -> Self {
+        let len = chunk.len();
+        Self { chunks: if chunk.is_empty() { VecDeque::new() } else { VecDeque::from([chunk]) }, len }
+    }
+}
+
+#[cfg(test)]
+impl Chain {
+    /// No chunk is empty, and one that is too large has one element.
+    pub(super) fn check(&self) {
+        let bytes_max = crate::values::limits::of_chunk().1;
+        let is_right = |chunk: &Chunk| !chunk.is_empty() && (chunk.len() == 1 || chunk.bytes() <= bytes_max);
+        assert!(self.chunks.iter().all(is_right));
+        assert_eq!(self.len, self.chunks.iter().map(Chunk::len).sum::<usize>());
+    }
+}
