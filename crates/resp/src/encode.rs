@@ -80,8 +80,18 @@ impl<'a> Reply<'a> {
 
     #[inline]
     fn number(&mut self, kind: u8, number: i64) {
-        let (digits, start) = digits(number);
-        self.line(kind, digits.get(start..).unwrap_or_default());
+        // Most lengths and counts have one digit or two.
+        match number {
+            0..=9 => self.out.extend_from_slice(&[kind, b'0' + number as u8, b'\r', b'\n']),
+            10..=99 => {
+                let (tens, ones) = (b'0' + (number / 10) as u8, b'0' + (number % 10) as u8);
+                self.out.extend_from_slice(&[kind, tens, ones, b'\r', b'\n']);
+            }
+            _ => {
+                let (digits, start) = digits(number);
+                self.line(kind, digits.get(start..).unwrap_or_default());
+            }
+        }
     }
 
     /// `+OK`.
