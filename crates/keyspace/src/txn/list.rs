@@ -61,10 +61,7 @@ impl Txn<'_> {
             indexes.iter().for_each(|index| put_varint(out, *index as u64));
         }
         self.change(event::LIST_REMOVE, key, |list: &mut List| {
-            // From the end, so that the indexes before stay what they are.
-            for index in indexes.iter().rev() {
-                list.remove(*index);
-            }
+            list.remove(indexes);
         });
     }
 

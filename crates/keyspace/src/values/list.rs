@@ -96,7 +96,8 @@ impl List {
     /// Replaces one element.
     pub(crate) fn set(&mut self, index: usize, element: &[u8]) {
         self.edit(|chain| {
-            if chain.remove(index) {
+            if index < chain.len() {
+                chain.remove(&[index]);
                 chain.insert(index, element);
             }
         });
@@ -107,9 +108,9 @@ impl List {
         self.edit(|chain| chain.insert(index, element));
     }
 
-    /// Removes one element; gives whether it was there.
-    pub(crate) fn remove(&mut self, index: usize) -> bool {
-        self.edit(|chain| chain.remove(index))
+    /// Removes the elements at these indexes, which ascend.
+    pub(crate) fn remove(&mut self, indexes: &[usize]) {
+        self.edit(|chain| chain.remove(indexes));
     }
 
     /// Keeps `len` elements from `start` on.
@@ -197,7 +198,12 @@ mod tests {
                         list.set(index, &element);
                         plain[index] = element;
                     }
-                    9 => assert_eq!(list.remove(index), plain.remove(index).is_some()),
+                    9 => {
+                        let mut indexes: Vec<usize> = (index..plain.len()).collect();
+                        indexes.retain(|_| rng.u8(..5) == 0);
+                        list.remove(&indexes);
+                        indexes.iter().rev().for_each(|index| drop(plain.remove(*index)));
+                    }
                     10 if rng.u8(..10) == 0 => {
                         let len = rng.usize(..=plain.len());
                         list.trim(index, len);

@@ -8,7 +8,8 @@ use crate::event::{self, Event};
 use crate::number::{compare_scores, parse_float};
 use crate::values::{Object, Set, SortedSet};
 use crate::{Args, Error, Reply, Txn, View};
-use std::collections::BTreeMap;
+use foldhash::fast::FixedState;
+use std::collections::HashMap;
 
 const ACCESS: &[&str] = &["RO", "ACCESS"];
 const COST: &str = "O(N)+O(M*log(M)) with N being the sum of the sizes of the input sorted sets, and M being the number of elements in the resulting sorted set";
@@ -200,9 +201,11 @@ fn combine(view: &View<'_>, args: Args<'_>, at: usize, how: How) -> Result<(Item
         }
         i += 1;
     }
-    let mut scores = BTreeMap::<Vec<u8>, f64>::new();
+    let mut items: Items = Vec::new();
     match how {
         How::Union => {
+            let mut scores: HashMap<Vec<u8>, f64, FixedState> =
+                HashMap::with_hasher(view.keyspace.hasher.clone());
             for (source, weight) in sources.iter().zip(&weights) {
                 source.for_each(|score, member| {
                     let score = number(score * weight);
@@ -212,20 +215,23 @@ fn combine(view: &View<'_>, args: Args<'_>, at: usize, how: How) -> Result<(Item
                         .or_insert(score);
                 });
             }
+            items.extend(scores.into_iter().map(|(member, score)| (score, member)));
         }
         How::Intersection => {
             let Some(smallest) = sources.iter().min_by_key(|source| source.len()) else {
                 return Ok((Vec::new(), with_scores));
             };
             smallest.for_each(|_, member| {
-                let each = sources
+                let mut each = sources
                     .iter()
                     .zip(&weights)
                     .map(|(source, weight)| source.score(member).map(|score| number(score * weight)));
-                let all: Option<Vec<f64>> = each.collect();
-                let joined = all.and_then(|all| all.into_iter().reduce(|a, b| aggregate.join(a, b)));
+                let first = each.next().flatten();
+                let joined = first.and_then(|first| {
+                    each.try_fold(first, |joined, score| Some(aggregate.join(joined, score?)))
+                });
                 if let Some(score) = joined {
-                    scores.insert(member.to_vec(), score);
+                    items.push((score, member.to_vec()));
                 }
             });
         }
@@ -233,14 +239,13 @@ fn combine(view: &View<'_>, args: Args<'_>, at: usize, how: How) -> Result<(Item
             if let Some((first, others)) = sources.split_first() {
                 first.for_each(|score, member| {
                     if !others.iter().any(|other| other.score(member).is_some()) {
-                        scores.insert(member.to_vec(), score);
+                        items.push((score, member.to_vec()));
                     }
                 });
             }
         }
     }
-    let mut items: Items = scores.into_iter().map(|(member, score)| (score, member)).collect();
-    items.sort_by(|(a, left), (b, right)| compare_scores(*a, *b).then_with(|| left.cmp(right)));
+    items.sort_unstable_by(|(a, left), (b, right)| compare_scores(*a, *b).then_with(|| left.cmp(right)));
     Ok((items, with_scores))
 }
 

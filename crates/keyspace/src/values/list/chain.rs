@@ -118,16 +118,23 @@ impl Chain {
         self.len += 1;
     }
 
-    /// Removes one element; gives whether it was there.
-    pub(super) fn remove(&mut self, index: usize) -> bool {
-        let Some((at, place)) = self.find(index) else { return false };
-        let Some(chunk) = self.chunks.get_mut(at) else { return false };
-        chunk.remove(place);
-        if chunk.is_empty() {
-            self.chunks.remove(at);
+    /// Removes the elements at these indexes, which ascend: each chunk is gone through once, however many it loses.
+    pub(super) fn remove(&mut self, indexes: &[usize]) {
+        let Some((mut at, place)) = indexes.first().and_then(|first| self.find(*first)) else { return };
+        let (mut left, mut before, mut emptied) = (indexes, indexes[0] - place, false);
+        while let Some(chunk) = self.chunks.get_mut(at).filter(|_| !left.is_empty()) {
+            let len = chunk.len();
+            let (here, behind) = left.split_at(left.partition_point(|index| *index < before + len));
+            if !here.is_empty() {
+                chunk.remove(here, before);
+                emptied |= chunk.is_empty();
+            }
+            self.len -= here.len();
+            (left, before, at) = (behind, before + len, at + 1);
         }
-        self.len -= 1;
-        true
+        if emptied {
+            self.chunks.retain(|chunk| !chunk.is_empty());
+        }
     }
 
     /// Keeps `len` elements from `start` on.

@@ -177,11 +177,26 @@ impl Chunk {
         self.len += 1;
     }
 
-    pub(super) fn remove(&mut self, place: usize) {
-        let offset = self.offset(place);
-        if let Some((_, size)) = first(self.bytes.get(offset..).unwrap_or_default()) {
-            self.bytes.drain(offset..offset + size);
-            self.len -= 1;
+    /// Removes the elements at these indexes, which ascend; the first one here has the index `before`.
+    pub(super) fn remove(&mut self, indexes: &[usize], before: usize) {
+        let (mut from, mut to) = (self.start as usize, self.start as usize);
+        let mut next = indexes.iter().copied().peekable();
+        for index in before..before + self.len() {
+            let size = first(self.bytes.get(from..).unwrap_or_default()).map_or(0, |(_, size)| size);
+            if next.next_if_eq(&index).is_some() {
+                self.len -= 1;
+            } else {
+                if from != to {
+                    self.bytes.copy_within(from..from + size, to);
+                }
+                to += size;
+            }
+            from += size;
+        }
+        self.bytes.truncate(to);
+        if self.bytes.capacity() > 2 * self.bytes.len() {
+            // A list that has lost most of its elements has no large chunks for the others.
+            self.bytes.shrink_to_fit();
         }
     }
 
