@@ -1,6 +1,6 @@
 //! One key with its value in one allocation behind one pointer: a head of 12 bytes, the deadline if there is one, the
-//! key, then the value. Short strings and integers live inside; everything else is a boxed [`Object`]. The only
-//! `unsafe` of this crate is here; the trap is that every size is computed from the head, so the head must never lie.
+//! key, then the value. Short strings and integers live inside; everything else is a boxed [`Object`]. Of
+//! this crate's `unsafe` most is here; the trap is that every size is computed from the head, so the head must never lie.
 
 use crate::UnixMillis;
 use crate::values::Object;

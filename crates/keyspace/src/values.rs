@@ -95,10 +95,12 @@ impl Object {
 
     /// About how many bytes it takes; that many elements stand for the others.
     pub(crate) fn memory(&self, samples: usize) -> usize {
-        /// Of the value itself, and beside the bytes of an element: lengths, pointers, places in tables.
-        const OWN: usize = 64;
+        /// Beside the bytes of an element: lengths, pointers, places in tables.
         const LISTED: usize = 2;
         const NAMED: usize = 24;
+        if let Some(bytes) = self.packed_bytes() {
+            return size_of::<Object>() + bytes;
+        }
         let mean = |sizes: &mut dyn Iterator<Item = usize>, len: usize| {
             let (mut sum, mut count) = (0, 0);
             for size in sizes.take(samples) {
@@ -106,23 +108,39 @@ impl Object {
             }
             sum * len / count.max(1)
         };
-        OWN + match self {
-            Object::Blob(blocks) => blocks.len(),
-            Object::List(list) => {
-                mean(&mut list.iter(End::Left).map(|element| element.len() + LISTED), list.len())
+        size_of::<Object>()
+            + match self {
+                Object::Blob(blocks) => blocks.len(),
+                Object::List(list) => {
+                    mean(&mut list.iter(End::Left).map(|element| element.len() + LISTED), list.len())
+                }
+                Object::Hash(hash) => mean(
+                    &mut hash.iter().map(|field| field.name.len() + field.value.len() + NAMED),
+                    hash.len(),
+                ),
+                Object::Set(set) => mean(&mut set.iter().map(|member| member.len() + NAMED), set.len()),
+                Object::SortedSet(set) => {
+                    mean(&mut set.iter().map(|(_, member)| member.len() + 2 * NAMED), set.len())
+                }
             }
-            Object::Hash(hash) => {
-                mean(&mut hash.iter().map(|field| field.name.len() + field.value.len() + NAMED), hash.len())
-            }
-            Object::Set(set) => mean(&mut set.iter().map(|member| member.len() + NAMED), set.len()),
-            Object::SortedSet(set) => {
-                mean(&mut set.iter().map(|(_, member)| member.len() + 2 * NAMED), set.len())
-            }
+    }
+
+    /// The bytes of a small collection, which is one run of them.
+    fn packed_bytes(&self) -> Option<usize> {
+        match self {
+            Object::Blob(_) => None,
+            Object::List(list) => list.packed_bytes(),
+            Object::Hash(hash) => hash.packed_bytes(),
+            Object::Set(set) => set.packed_bytes(),
+            Object::SortedSet(set) => set.packed_bytes(),
         }
     }
 
     /// Of about how many allocations it consists.
     pub(crate) fn allocations(&self) -> usize {
+        if self.packed_bytes().is_some() {
+            return 1;
+        }
         match self {
             // Large blocks cost more than small elements.
             Object::Blob(blocks) => blocks.len() / 1024,

@@ -16,7 +16,7 @@ pub struct OutputLimit {
 /// The limits of all classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutputLimits {
-    /// Clients that get answers only. They are not read from while much waits for them, so they need no limit.
+    /// Clients that get answers only. Nothing is executed for them while much waits, so they need no limit.
     pub normal: OutputLimit,
     /// Replicas: there are none yet.
     pub replica: OutputLimit,

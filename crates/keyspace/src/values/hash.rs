@@ -77,6 +77,14 @@ impl Hash {
         self.len() - self.timed.as_deref().map_or(0, overdue)
     }
 
+    /// The bytes of a small one.
+    pub(crate) fn packed_bytes(&self) -> Option<usize> {
+        match &self.fields {
+            Fields::Packed(packed) => Some(packed.bytes()),
+            Fields::Table(_) => None,
+        }
+    }
+
     /// As OBJECT ENCODING prints it.
     pub(crate) fn encoding(&self) -> &'static str {
         match &self.fields {

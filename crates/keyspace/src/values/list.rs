@@ -52,6 +52,14 @@ impl List {
         }
     }
 
+    /// The bytes of a small one.
+    pub(crate) fn packed_bytes(&self) -> Option<usize> {
+        match self {
+            List::One(chunk) => Some(chunk.bytes()),
+            List::Many(_) => None,
+        }
+    }
+
     /// As OBJECT ENCODING prints it.
     pub(crate) fn encoding(&self) -> &'static str {
         match self {

@@ -245,6 +245,11 @@ impl Block {
         self.0.get(COUNT..).unwrap_or_default()
     }
 
+    /// What it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
     /// Makes room for `size` bytes instead of those at `place`, and says that there are `len` entries then.
     pub(super) fn room(&mut self, place: Range<usize>, size: usize, len: usize) -> &mut [u8] {
         let mut bytes = std::mem::take(&mut self.0).into_vec();

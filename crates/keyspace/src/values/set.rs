@@ -93,6 +93,15 @@ impl Set {
         }
     }
 
+    /// The bytes of a small one.
+    pub(crate) fn packed_bytes(&self) -> Option<usize> {
+        match self {
+            Set::Integers(integers) => Some(integers.bytes()),
+            Set::Packed(packed) => Some(packed.0.bytes()),
+            Set::Table(_) => None,
+        }
+    }
+
     /// As OBJECT ENCODING prints it.
     pub(crate) fn encoding(&self) -> &'static str {
         match self {

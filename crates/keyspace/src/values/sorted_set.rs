@@ -45,6 +45,14 @@ impl SortedSet {
         }
     }
 
+    /// The bytes of a small one.
+    pub(crate) fn packed_bytes(&self) -> Option<usize> {
+        match self {
+            SortedSet::Packed(packed) => Some(packed.bytes()),
+            SortedSet::Ordered(_) => None,
+        }
+    }
+
     /// As OBJECT ENCODING prints it.
     pub(crate) fn encoding(&self) -> &'static str {
         match self {

@@ -35,6 +35,10 @@ impl Packed {
         self.0.len()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = Field<'_>> {
         self.places().map(Place::field)
     }

@@ -34,6 +34,10 @@ impl Integers {
         self.bytes.len() / self.width as usize
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<i64> {
         let at = index * self.width as usize;

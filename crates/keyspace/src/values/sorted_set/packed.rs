@@ -21,6 +21,10 @@ impl Packed {
         self.0.len()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
     fn places(&self) -> impl Iterator<Item = Place<'_>> {
         let (mut rest, mut start) = (self.0.run(), 0);
         std::iter::from_fn(move || {
