@@ -88,6 +88,9 @@ impl Txn<'_> {
                 let (key, count) = (fields.bytes()?, fields.varint()?);
                 let indexes = (0..count).map(|_| index(fields)).collect::<Result<Vec<_>, _>>()?;
                 self.collection::<List>(key).map_err(|_| Malformed)?;
+                if !indexes.is_sorted_by(|a, b| a < b) {
+                    return Err(Malformed);
+                }
                 self.list_remove(key, &indexes);
             }
             change::LIST_TRIM => {

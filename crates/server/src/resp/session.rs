@@ -1,6 +1,7 @@
 //! One RESP connection as a state machine: bytes in, bytes out, no socket. Decoding happens outside the engine's lock,
 //! execution inside; a blocked session executes nothing until the engine has answered it.
 
+mod input;
 mod shown;
 
 use crate::connection::OUT_MAX;
@@ -132,53 +133,6 @@ impl RespSession {
     /// Where the socket's bytes are read into.
     pub(crate) fn input(&mut self) -> &mut Vec<u8> {
         &mut self.input
-    }
-
-    /// Finds the commands in what has arrived. Outside the lock.
-    pub(crate) fn decode(&mut self) {
-        if self.has_work() {
-            self.undecoded = true;
-            return;
-        }
-        self.settle_input();
-        // Until it has said who it is each command decides how the next one is read.
-        self.decoder.limits.authenticated = self.authenticated;
-        self.decoder.limits.commands_max = if self.authenticated { BATCH_MAX } else { 1 };
-        match self.decoder.decode(self.input.get_mut(self.start..).unwrap_or_default(), &mut self.batch) {
-            Ok(consumed) => self.consumed = consumed,
-            Err(error) => self.error = Some(error),
-        }
-        self.undecoded = self.batch.len() == BATCH_MAX;
-    }
-
-    /// True when more has arrived than was looked at.
-    pub(crate) fn is_undecoded(&self) -> bool {
-        self.undecoded
-    }
-
-    /// True when there is room for what cannot be executed yet.
-    pub(crate) fn keeps_input(&self) -> bool {
-        self.input.len() - self.start < INPUT_MAX
-    }
-
-    /// Drops the bytes of executed commands.
-    fn settle_input(&mut self) {
-        self.batch.clear();
-        self.done = 0;
-        self.start += std::mem::take(&mut self.consumed);
-        // What is left is moved when it is the smaller part: so a byte is moved once at most.
-        if self.start > self.input.len() / 2 {
-            self.input.drain(..self.start);
-            self.start = 0;
-        }
-        if self.input.is_empty() && self.input.capacity() > INPUT_KEPT {
-            self.input = Vec::new();
-        }
-    }
-
-    /// True when there is something for `execute`.
-    pub(crate) fn has_work(&self) -> bool {
-        self.done < self.batch.len() || self.error.is_some()
     }
 
     /// True when `execute` would do something now.
@@ -503,9 +457,3 @@ fn runs_inside_multi(command: &Command) -> bool {
 const NO_ROOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
 /// Blocks of long strings answered in one turn.
 const SHARED_MAX: usize = 256;
-/// Commands looked at before they are executed.
-const BATCH_MAX: usize = 16 * 1024;
-/// What a client may send while it does not read its answers.
-const INPUT_MAX: usize = 256 * 1024 * 1024;
-/// Input buffers larger than this are given back when they are empty.
-const INPUT_KEPT: usize = 64 * 1024;

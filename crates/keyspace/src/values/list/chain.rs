@@ -128,8 +128,8 @@ impl Chain {
             if !here.is_empty() {
                 chunk.remove(here, before);
                 emptied |= chunk.is_empty();
+                self.len -= len - chunk.len();
             }
-            self.len -= here.len();
             (left, before, at) = (behind, before + len, at + 1);
         }
         if emptied {

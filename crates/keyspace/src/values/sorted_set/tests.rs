@@ -1,3 +1,5 @@
+//! Against a sorted vector, and one form against the other.
+
 use super::*;
 use std::collections::{BTreeMap, BTreeSet};
 
