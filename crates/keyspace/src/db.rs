@@ -29,12 +29,18 @@ pub(crate) struct Db {
     pub(crate) evict_cursor: u64,
 }
 
+/// The hash of a key, or of an element of a collection.
+#[inline]
+pub(crate) fn hash(hasher: &FixedState, bytes: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
 impl Db {
     /// True when the key is there and its time is not up.
     pub(crate) fn has_live(&self, hasher: &FixedState, key: &[u8], now_ms: UnixMillis) -> bool {
-        let mut hasher = hasher.build_hasher();
-        hasher.write(key);
-        let found = self.table.find(hasher.finish(), |entry| entry.key() == key);
+        let found = self.table.find(hash(hasher, key), |entry| entry.key() == key);
         found.is_some_and(|entry| !is_overdue(entry, now_ms))
     }
 }
@@ -82,9 +88,7 @@ impl Keyspace {
     /// The hash of a key: what `prefetch_bucket` and `prefetch_entry` take.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(key);
-        hasher.finish()
+        hash(&self.hasher, key)
     }
 
     /// First round over a batch: start loading where the key would stand.
@@ -121,20 +125,6 @@ impl Keyspace {
     pub fn set_policy(&mut self, policy: Policy) {
         self.eviction.policy = policy;
         self.pool.clear();
-    }
-
-    /// The key is used now.
-    #[inline]
-    pub(crate) fn used(&self, entry: &Entry, now_ms: UnixMillis) {
-        if !self.eviction.unnoticed {
-            self.touch(entry, now_ms);
-        }
-    }
-
-    /// Likewise, even if its client is not to be noticed.
-    #[inline]
-    pub(crate) fn touch(&self, entry: &Entry, now_ms: UnixMillis) {
-        entry.set_clock(self.eviction.after_use(entry.clock(), now_ms));
     }
 
     /// How many lookups of read commands found their key, and how many did not.

@@ -2,6 +2,7 @@
 //! last, or, when the policy counts, how often. A clock is no part of the data: it is neither logged nor replayed.
 
 use crate::UnixMillis;
+use crate::entry::Entry;
 use std::cell::RefCell;
 
 /// Which keys may go. (Redis: `maxmemory-policy`)
@@ -107,6 +108,20 @@ impl Eviction {
         }
     }
 
+    /// The key is used now.
+    #[inline]
+    pub(crate) fn used(&self, entry: &Entry, now_ms: UnixMillis) {
+        if !self.unnoticed {
+            self.touch(entry, now_ms);
+        }
+    }
+
+    /// Likewise, even if its client is not to be noticed.
+    #[inline]
+    pub(crate) fn touch(&self, entry: &Entry, now_ms: UnixMillis) {
+        entry.set_clock(self.after_use(entry.clock(), now_ms));
+    }
+
     /// The clock of a new key.
     #[inline]
     pub(crate) fn at_first(&self, now_ms: UnixMillis) -> u32 {
@@ -118,7 +133,7 @@ impl Eviction {
 
     /// The clock of a key that is used now.
     #[inline]
-    pub(crate) fn after_use(&self, clock: u32, now_ms: UnixMillis) -> u32 {
+    fn after_use(&self, clock: u32, now_ms: UnixMillis) -> u32 {
         match self.policy.by {
             By::Lfu => self.counted(clock, now_ms),
             By::Lru | By::Random | By::Ttl => seconds(now_ms),

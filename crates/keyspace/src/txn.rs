@@ -9,7 +9,7 @@ mod sorted_set;
 mod string;
 
 use crate::change::{self, record};
-use crate::db::{Db, Keyspace, is_overdue};
+use crate::db::{Db, Keyspace, hash, is_overdue};
 use crate::entry::{Entry, Payload, Value};
 use crate::event::{self, Event};
 use crate::values::Collection;
@@ -92,9 +92,7 @@ impl<'a> Txn<'a> {
         let hash = self.keyspace.hash(key);
         let Keyspace { dbs, eviction, .. } = &mut *self.keyspace;
         let entry = dbs[self.db as usize].table.find_mut(hash, |entry| entry.key() == key)?;
-        if !eviction.unnoticed {
-            entry.set_clock(eviction.after_use(entry.clock(), self.now_ms));
-        }
+        eviction.used(entry, self.now_ms);
         Some(entry)
     }
 
@@ -114,12 +112,7 @@ impl<'a> Txn<'a> {
 
     fn insert_entry(&mut self, entry: Entry) {
         let hasher = self.keyspace.hasher.clone();
-        let hash_of = |entry: &Entry| {
-            use std::hash::{BuildHasher, Hasher};
-            let mut hasher = hasher.build_hasher();
-            hasher.write(entry.key());
-            hasher.finish()
-        };
+        let hash_of = |entry: &Entry| hash(&hasher, entry.key());
         let hash = hash_of(&entry);
         let has_deadline = entry.deadline().is_some();
         self.keyspace.watches.announce(self.db, event::NEW, entry.key());

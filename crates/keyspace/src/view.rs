@@ -33,7 +33,7 @@ impl<'a> View<'a> {
     #[inline]
     pub(crate) fn look_up(&self, key: &[u8]) -> Option<&'a Entry> {
         let found = self.look_up_unused(key)?;
-        self.keyspace.used(found, self.now_ms);
+        self.keyspace.eviction.used(found, self.now_ms);
         Some(found)
     }
 

@@ -48,6 +48,17 @@ pub(crate) struct Gauge {
     pub(crate) at_start: u64,
 }
 
+/// Whether there is memory for a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// There is.
+    Enough,
+    /// There was not; keys may have gone for it.
+    Made,
+    /// There is not, and no more keys may go.
+    None,
+}
+
 /// An estimate is trusted for so long, and a shorter time when keys are to go for it.
 const TRUSTED_MS: u64 = 100;
 const TRUSTED_EVICTING_MS: u64 = 10;
@@ -105,39 +116,42 @@ impl Shared {
         self.memory.exact(&self.settings.allocator, now_ms)
     }
 
-    /// False when memory is short and no key may go for it. (Redis: performEvictions)
+    /// Whether there is memory for a command; keys go for it if they may. (Redis: performEvictions)
     #[inline]
-    pub(crate) fn has_room(&self, engine: &mut Engine) -> bool {
+    pub(crate) fn room(&self, engine: &mut Engine) -> Room {
         let bytes_max = self.settings.memory_max.load(Relaxed) as u64;
         if bytes_max == 0 {
-            return true;
+            return Room::Enough;
         }
         if self.memory.is_older_than(TRUSTED_MS, engine.now_ms()) {
             self.used_bytes(engine.now_ms());
         }
-        self.memory.estimate(&self.settings.allocator) <= bytes_max || self.make_room(engine, bytes_max)
+        if self.memory.estimate(&self.settings.allocator) <= bytes_max {
+            return Room::Enough;
+        }
+        self.make_room(engine, bytes_max)
     }
 
     #[cold]
-    fn make_room(&self, engine: &mut Engine, bytes_max: u64) -> bool {
+    fn make_room(&self, engine: &mut Engine, bytes_max: u64) -> Room {
         let (memory, allocator) = (&self.memory, &self.settings.allocator);
         if memory.is_older_than(TRUSTED_EVICTING_MS, engine.now_ms()) {
             self.used_bytes(engine.now_ms());
         }
         for _ in 0..KEYS_MAX {
             if memory.estimate(allocator) <= bytes_max || engine.is_paused() {
-                return true;
+                return Room::Made;
             }
             if engine.has_garbage() || self.reaper.pending() > 0 {
                 // Memory is on its way back; nothing else has to go until it is there.
-                return true;
+                return Room::Made;
             }
             match engine.evict() {
                 Evicted::Key => {}
-                Evicted::NotYet => return true,
-                Evicted::Nothing => return false,
+                Evicted::NotYet => return Room::Made,
+                Evicted::Nothing => return Room::None,
             }
         }
-        true
+        Room::Made
     }
 }

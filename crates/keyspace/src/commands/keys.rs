@@ -90,7 +90,7 @@ fn usage(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
 
 fn touch(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let found = args.iter().skip(1).filter_map(|key| view.look_up_unused(key));
-    reply.integer(found.map(|entry| view.keyspace.touch(entry, view.now_ms)).count() as i64);
+    reply.integer(found.map(|entry| view.keyspace.eviction.touch(entry, view.now_ms)).count() as i64);
     Ok(())
 }
 
@@ -191,32 +191,34 @@ pub(crate) fn encoding_of(entry: &Entry) -> &'static str {
 const EMBEDDED_BYTES_MAX: usize = 44;
 
 fn freq(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let Some(entry) = view.find(&args[2]) else {
-        reply.null();
-        return Ok(());
-    };
     let eviction = &view.keyspace.eviction;
-    if eviction.policy.by != By::Lfu {
-        return Err(Error::new(
-            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
-        ));
+    match view.find(&args[2]) {
+        None => reply.null(),
+        Some(entry) if eviction.policy.by == By::Lfu => {
+            reply.integer(eviction.frequency(entry.clock(), view.now_ms).into());
+        }
+        Some(_) => {
+            return Err(Error::new(
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
     }
-    reply.integer(eviction.frequency(entry.clock(), view.now_ms).into());
     Ok(())
 }
 
 fn idletime(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let Some(entry) = view.find(&args[2]) else {
-        reply.null();
-        return Ok(());
-    };
     let eviction = &view.keyspace.eviction;
-    if eviction.policy.by == By::Lfu {
-        return Err(Error::new(
-            "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
-        ));
+    match view.find(&args[2]) {
+        None => reply.null(),
+        Some(entry) if eviction.policy.by != By::Lfu => {
+            reply.integer(eviction.idle_seconds(entry.clock(), view.now_ms) as i64);
+        }
+        Some(_) => {
+            return Err(Error::new(
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU and LFU data will take some time to adjust.",
+            ));
+        }
     }
-    reply.integer(eviction.idle_seconds(entry.clock(), view.now_ms) as i64);
     Ok(())
 }
 

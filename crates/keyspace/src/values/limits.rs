@@ -8,16 +8,14 @@ use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 pub struct Limit {
     /// Redis' name.
     pub name: &'static str,
-    /// The name before Redis 7, which it still takes.
-    pub old_name: Option<&'static str>,
     value: AtomicI64,
     /// The least that it may be.
     pub least: i64,
 }
 
 impl Limit {
-    const fn new(name: &'static str, old_name: Option<&'static str>, value: i64) -> Self {
-        Self { name, old_name, value: AtomicI64::new(value), least: 0 }
+    const fn new(name: &'static str, value: i64) -> Self {
+        Self { name, value: AtomicI64::new(value), least: 0 }
     }
 
     /// What it is.
@@ -38,27 +36,19 @@ impl Limit {
     }
 }
 
-pub(crate) static HASH_ENTRIES: Limit =
-    Limit::new("hash-max-listpack-entries", Some("hash-max-ziplist-entries"), 128);
-pub(crate) static HASH_VALUE: Limit =
-    Limit::new("hash-max-listpack-value", Some("hash-max-ziplist-value"), 64);
-pub(crate) static SET_INTEGERS: Limit = Limit::new("set-max-intset-entries", None, 512);
-pub(crate) static SET_ENTRIES: Limit = Limit::new("set-max-listpack-entries", None, 128);
-pub(crate) static SET_VALUE: Limit = Limit::new("set-max-listpack-value", None, 64);
-pub(crate) static SORTED_SET_ENTRIES: Limit =
-    Limit::new("zset-max-listpack-entries", Some("zset-max-ziplist-entries"), 128);
-pub(crate) static SORTED_SET_VALUE: Limit =
-    Limit::new("zset-max-listpack-value", Some("zset-max-ziplist-value"), 64);
+pub(crate) static HASH_ENTRIES: Limit = Limit::new("hash-max-listpack-entries", 128);
+pub(crate) static HASH_VALUE: Limit = Limit::new("hash-max-listpack-value", 64);
+pub(crate) static SET_INTEGERS: Limit = Limit::new("set-max-intset-entries", 512);
+pub(crate) static SET_ENTRIES: Limit = Limit::new("set-max-listpack-entries", 128);
+pub(crate) static SET_VALUE: Limit = Limit::new("set-max-listpack-value", 64);
+pub(crate) static SORTED_SET_ENTRIES: Limit = Limit::new("zset-max-listpack-entries", 128);
+pub(crate) static SORTED_SET_VALUE: Limit = Limit::new("zset-max-listpack-value", 64);
 /// Elements of a chunk, or -1 to -5 for 4 to 64 KiB.
-pub(crate) static LIST_CHUNK: Limit = Limit {
-    name: "list-max-listpack-size",
-    old_name: Some("list-max-ziplist-size"),
-    value: AtomicI64::new(-2),
-    least: -5,
-};
+pub(crate) static LIST_CHUNK: Limit =
+    Limit { name: "list-max-listpack-size", value: AtomicI64::new(-2), least: -5 };
 
 /// DEVIATION: chunks are never compressed, whatever it says.
-static LIST_COMPRESSED: Limit = Limit::new("list-compress-depth", None, 0);
+static LIST_COMPRESSED: Limit = Limit::new("list-compress-depth", 0);
 
 /// All of them.
 pub static LIMITS: [&Limit; 9] = [

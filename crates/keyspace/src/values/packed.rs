@@ -245,6 +245,20 @@ impl Block {
         self.0.get(COUNT..).unwrap_or_default()
     }
 
+    /// Every entry with its place; `read` gives the first one of a run, and the bytes it takes.
+    #[inline]
+    pub(super) fn entries<'a, T>(
+        &'a self,
+        read: impl Fn(&'a [u8]) -> Option<(T, usize)> + 'a,
+    ) -> impl Iterator<Item = (Range<usize>, T)> + 'a {
+        let (run, mut start) = (self.run(), 0);
+        std::iter::from_fn(move || {
+            let (entry, size) = read(run.get(start..)?)?;
+            start += size;
+            Some((start - size..start, entry))
+        })
+    }
+
     /// What it takes.
     pub(super) fn bytes(&self) -> usize {
         self.0.len()

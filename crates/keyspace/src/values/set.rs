@@ -6,11 +6,11 @@ mod integers;
 use super::element::Element;
 use super::limits;
 use super::packed::{Block, Item};
+use crate::db::hash;
 use crate::number::parse_integer;
 use foldhash::fast::FixedState;
 use integers::Integers;
 use leveret_base::{Table, Thin};
-use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 
 /// The members.
@@ -28,13 +28,7 @@ pub(crate) struct Packed(Block);
 
 impl Packed {
     fn places(&self) -> impl Iterator<Item = (Range<usize>, Item<'_>)> {
-        let (mut rest, mut start) = (self.0.run(), 0);
-        std::iter::from_fn(move || {
-            let (member, size) = Item::read(rest)?;
-            rest = rest.get(size..)?;
-            start += size;
-            Some((start - size..start, member))
-        })
+        self.0.entries(Item::read)
     }
 
     fn find(&self, member: &[u8]) -> Option<Range<usize>> {
@@ -55,21 +49,19 @@ pub(crate) struct Members {
     hasher: FixedState,
 }
 
-fn hash(hasher: &FixedState, member: &[u8]) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    hasher.write(member);
-    hasher.finish()
-}
-
 impl Members {
     fn contains(&self, member: &[u8]) -> bool {
         self.table.find(hash(&self.hasher, member), |other| other.bytes() == member).is_some()
     }
 
-    fn insert(&mut self, member: &[u8]) {
+    fn insert(&mut self, member: &[u8]) -> bool {
         let hasher = &self.hasher;
-        let thin = Thin::new(&[member]);
-        self.table.insert_unique(hash(hasher, member), thin, |other| hash(hasher, other.bytes()));
+        let hash_of_member = hash(hasher, member);
+        if self.table.find(hash_of_member, |other| other.bytes() == member).is_some() {
+            return false;
+        }
+        self.table.insert_unique(hash_of_member, Thin::new(&[member]), |other| hash(hasher, other.bytes()));
+        true
     }
 
     fn remove(&mut self, member: &[u8]) -> bool {
@@ -124,6 +116,9 @@ impl Set {
 
     /// Adds a member; false when it was one. `hasher` is for a table that is made now.
     pub(crate) fn insert(&mut self, member: &[u8], hasher: &FixedState) -> bool {
+        if let Set::Table(members) = self {
+            return members.insert(member);
+        }
         if self.contains(member) {
             return false;
         }
@@ -137,8 +132,7 @@ impl Set {
             {
                 packed.push(member);
             }
-            (Set::Table(members), _) => members.insert(member),
-            (Set::Integers(_) | Set::Packed(_), _) => {
+            _ => {
                 self.convert(member, hasher);
                 return self.insert(member, hasher);
             }
@@ -156,7 +150,9 @@ impl Set {
             Set::Packed(packed)
         } else {
             let mut members = Members { table: Table::default(), hasher: hasher.clone() };
-            self.iter().for_each(|other| members.insert(&other));
+            for other in self.iter() {
+                members.insert(&other);
+            }
             Set::Table(Box::new(members))
         };
     }

@@ -6,6 +6,7 @@ mod shown;
 
 use crate::connection::OUT_MAX;
 use crate::io_loop::PENDING_MAX;
+use crate::memory::Room;
 use crate::output::Output;
 use crate::resp::table::{Command, Run, TABLE, find};
 use crate::shared::Shared;
@@ -197,6 +198,7 @@ impl RespSession {
             turn = self.execute_batch(engine, shared, out);
         }
         engine.actor = None;
+        engine.keyspace.eviction.unnoticed = false;
         self.blocked = turn == Turn::Blocked;
         self.show(engine);
         if turn == Turn::Drained
@@ -293,16 +295,15 @@ impl RespSession {
     }
 
     fn answered(&mut self, engine: &mut Engine, shared: &Shared, args: Args<'_>, out: &mut Output) -> Turn {
-        let evicted_before = engine.keyspace.eviction.evicted_count;
-        let has_room = shared.has_room(engine);
-        if engine.keyspace.eviction.evicted_count > evicted_before
+        let room = shared.room(engine);
+        if room != Room::Enough
             && let Some(session) = engine.session(self.id)
         {
             // What has gone for this command is told before its answer.
             session.collect(&mut out.bytes, &mut Vec::new());
         }
         let mut reply = Reply::sharing(&mut out.bytes, &mut out.shared, self.version);
-        let command = match self.admit(engine, has_room, args) {
+        let command = match self.admit(engine, room, args) {
             Ok(command) => command,
             Err(error) => {
                 if let Some(multi) = &mut self.multi {
@@ -346,12 +347,12 @@ impl RespSession {
         }
     }
 
-    fn admit(&self, engine: &mut Engine, has_room: bool, args: Args<'_>) -> Result<&'static Command, Error> {
+    fn admit(&self, engine: &mut Engine, room: Room, args: Args<'_>) -> Result<&'static Command, Error> {
         let command = find(args)?;
         if !self.authenticated && command.spec.flags & flag::NO_AUTH == 0 {
             return Err(Error::new("NOAUTH Authentication required."));
         }
-        if !has_room {
+        if room == Room::None {
             self.may_run_without_room(command)?;
         }
         if self.version == Version::Resp2

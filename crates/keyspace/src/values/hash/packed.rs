@@ -44,16 +44,13 @@ impl Packed {
     }
 
     fn places(&self) -> impl Iterator<Item = Place<'_>> {
-        let (mut rest, mut start) = (self.0.run(), 0);
-        std::iter::from_fn(move || {
-            let (name, name_size) = Item::read(rest)?;
-            let (value, value_size) = Item::read(rest.get(name_size..)?)?;
-            let (deadline, size) = Number::read(rest.get(name_size + value_size..)?)?;
-            let at = start..start + name_size + value_size + size;
-            rest = rest.get(at.len()..)?;
-            start = at.end;
-            Some(Place { at, name, value, deadline: deadline_of(deadline) })
-        })
+        let entries = self.0.entries(|run| {
+            let (name, name_size) = Item::read(run)?;
+            let (value, value_size) = Item::read(run.get(name_size..)?)?;
+            let (deadline, size) = Number::read(run.get(name_size + value_size..)?)?;
+            Some(((name, value, deadline_of(deadline)), name_size + value_size + size))
+        });
+        entries.map(|(at, (name, value, deadline))| Place { at, name, value, deadline })
     }
 
     fn place(&self, name: &[u8]) -> Option<Place<'_>> {

@@ -2,10 +2,10 @@
 
 use super::{Field, New};
 use crate::UnixMillis;
+use crate::db::hash;
 use crate::values::element::Element;
 use foldhash::fast::FixedState;
 use leveret_base::{Table, Thin};
-use std::hash::{BuildHasher, Hasher};
 
 /// A byte with the length of the name, or a mark and four bytes with it; the deadline, if the first byte says so; name and
 /// value.
@@ -73,12 +73,6 @@ impl Packed {
 pub(super) struct FieldTable {
     table: Table<Packed>,
     hasher: FixedState,
-}
-
-fn hash(hasher: &FixedState, name: &[u8]) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    hasher.write(name);
-    hasher.finish()
 }
 
 impl FieldTable {

@@ -186,8 +186,7 @@ impl Order {
     /// Gives an item another score: in its place, if it stays there.
     pub(super) fn rescore(&mut self, before: f64, score: f64, item: Alias, member: &[u8]) {
         let (chunk, place) = self.place_of(before, member);
-        let above = |score: Option<f64>, limit: f64| score.is_some_and(|score| score < limit);
-        let after_left = place > 0 && above(self.score((chunk, place - 1)), score);
+        let after_left = place > 0 && self.score((chunk, place - 1)).is_some_and(|left| left < score);
         let before_right = place + 1 < self.len_of(chunk)
             && self.score((chunk, place + 1)).is_some_and(|right| score < right);
         if after_left && before_right {

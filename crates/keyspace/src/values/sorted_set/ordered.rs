@@ -1,9 +1,9 @@
 //! A large sorted set: a table that owns its members, each with its score in front, and the order of them.
 
 use super::order::{Order, SCORE, Walk};
+use crate::db::hash;
 use foldhash::fast::FixedState;
 use leveret_base::{Table, Thin};
-use std::hash::{BuildHasher, Hasher};
 
 /// The members.
 pub(crate) struct Ordered {
@@ -12,12 +12,6 @@ pub(crate) struct Ordered {
     /// By member.
     index: Table<Thin>,
     hasher: FixedState,
-}
-
-fn hash(hasher: &FixedState, member: &[u8]) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    hasher.write(member);
-    hasher.finish()
 }
 
 fn member_of(item: &Thin) -> &[u8] {

@@ -26,15 +26,12 @@ impl Packed {
     }
 
     fn places(&self) -> impl Iterator<Item = Place<'_>> {
-        let (mut rest, mut start) = (self.0.run(), 0);
-        std::iter::from_fn(move || {
-            let (score, score_size) = Number::read(rest)?;
-            let (member, size) = Item::read(rest.get(score_size..)?)?;
-            let at = start..start + score_size + size;
-            rest = rest.get(at.len()..)?;
-            start = at.end;
-            Some(Place { at, score: score.value(), member })
-        })
+        let entries = self.0.entries(|run| {
+            let (score, score_size) = Number::read(run)?;
+            let (member, size) = Item::read(run.get(score_size..)?)?;
+            Some(((score.value(), member), score_size + size))
+        });
+        entries.map(|(at, (score, member))| Place { at, score, member })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (f64, Item<'_>)> {

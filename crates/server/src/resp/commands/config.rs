@@ -51,13 +51,12 @@ enum Setting {
 
 /// All names, old ones too.
 fn settings() -> impl Iterator<Item = (&'static str, Setting)> {
-    let names = |limit: &'static Limit| limit.old_name.into_iter().chain([limit.name]);
-    let limits = LIMITS.iter().flat_map(move |limit| names(limit).map(|name| (name, Setting::Limit(limit))));
-    let parameters = PARAMETERS.iter().flat_map(|parameter| {
-        let old_names = OLD_NAMES.iter().filter(|(_, name)| *name == parameter.name).map(|(old, _)| *old);
-        old_names.chain([parameter.name]).map(move |name| (name, Setting::Parameter(parameter)))
-    });
-    limits.chain(parameters)
+    let limits = LIMITS.iter().map(|limit| (limit.name, Setting::Limit(limit)));
+    let parameters = PARAMETERS.iter().map(|parameter| (parameter.name, Setting::Parameter(parameter)));
+    limits.chain(parameters).flat_map(|(name, setting)| {
+        let old_names = OLD_NAMES.iter().filter(move |(_, new)| *new == name).map(|(old, _)| *old);
+        old_names.chain([name]).map(move |name| (name, setting))
+    })
 }
 
 impl Setting {
@@ -83,7 +82,14 @@ impl Setting {
 }
 
 /// Names that Redis still takes.
-const OLD_NAMES: &[(&str, &str)] = &[("lua-time-limit", "busy-reply-threshold")];
+const OLD_NAMES: &[(&str, &str)] = &[
+    ("hash-max-ziplist-entries", "hash-max-listpack-entries"),
+    ("hash-max-ziplist-value", "hash-max-listpack-value"),
+    ("list-max-ziplist-size", "list-max-listpack-size"),
+    ("lua-time-limit", "busy-reply-threshold"),
+    ("zset-max-ziplist-entries", "zset-max-listpack-entries"),
+    ("zset-max-ziplist-value", "zset-max-listpack-value"),
+];
 
 const PARAMETERS: &[Parameter] = &[
     Parameter {

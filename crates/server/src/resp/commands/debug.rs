@@ -42,7 +42,12 @@ const SUBS: &[Sub] = &[
         says: "Sends every value through the snapshot format and back.",
     },
     Sub { name: "OBJECT", arity: -3, run: object, says: "How a value is kept." },
-    Sub { name: "PAUSE-CRON", arity: 3, run: pause_cron, says: "Whether overdue keys stay." },
+    Sub {
+        name: "PAUSE-CRON",
+        arity: 3,
+        run: |call| keep_overdue(call, |pause| pause != 0),
+        says: "Whether overdue keys stay.",
+    },
     Sub { name: "PROTOCOL", arity: 3, run: protocol, says: "A reply of each type." },
     Sub {
         name: "QUICKLIST-PACKED-THRESHOLD",
@@ -60,7 +65,7 @@ const SUBS: &[Sub] = &[
     Sub {
         name: "SET-ACTIVE-EXPIRE",
         arity: 3,
-        run: active_expire,
+        run: |call| keep_overdue(call, |active| active == 0),
         says: "Whether overdue keys go by themselves.",
     },
     Sub { name: "SET-DISABLE-DENY-SCRIPTS", arity: 3, run: nothing, says: "There are no scripts yet." },
@@ -156,14 +161,8 @@ fn reload(call: &mut Call<'_, '_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn active_expire(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    call.engine.keeps_overdue = parse_integer(&call.args[2]).ok_or(Error::NotInteger)? == 0;
-    call.reply.ok();
-    Ok(())
-}
-
-fn pause_cron(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    call.engine.keeps_overdue = parse_integer(&call.args[2]).ok_or(Error::NotInteger)? != 0;
+fn keep_overdue(call: &mut Call<'_, '_>, if_so: fn(i64) -> bool) -> Result<(), Error> {
+    call.engine.keeps_overdue = if_so(parse_integer(&call.args[2]).ok_or(Error::NotInteger)?);
     call.reply.ok();
     Ok(())
 }
