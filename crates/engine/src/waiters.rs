@@ -1,7 +1,8 @@
 //! Blocking commands. A command that found nothing waits with its arguments; when one of its keys is filled it is run
-//! again, in order of arrival, each in its own commit, in the turn that filled the key. (Redis: BLPOP)
+//! again, in order of arrival, each in its own commit, in the turn that filled the key. (Redis: BLPOP) Others wait until
+//! what was done before them is on disk. (Redis: WAITAOF)
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Position};
 use crate::session::SessionId;
 use leveret_keyspace::{Args, ArgsBuf, Block, DbIndex, Reply, Run, UnixMillis};
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -27,6 +28,8 @@ impl Waiting {
 pub(crate) struct Waiters {
     queues: HashMap<(DbIndex, Box<[u8]>), VecDeque<SessionId>>,
     deadlines: BTreeSet<(UnixMillis, SessionId)>,
+    /// Who waits for the disk to have what.
+    syncs: Vec<(Position, SessionId)>,
     /// Somebody is being served: what that fills waits for its turn, however long the chain is.
     serving: bool,
 }
@@ -65,6 +68,36 @@ impl Engine {
             Some(Waiting { db, run, args: args.into(), block, timeout_reply: timeout_reply.to_vec() });
     }
 
+    /// Blocks the session until everything up to now is on disk: `run` answers it then.
+    pub fn wait_for_sync(
+        &mut self,
+        id: SessionId,
+        run: Run,
+        args: Args<'_>,
+        deadline: Option<UnixMillis>,
+        timeout_reply: &[u8],
+    ) {
+        let block = Block { keys: Vec::new(), of_type: "", deadline };
+        self.wait(id, run, 0, args, block, timeout_reply);
+        self.waiters.syncs.push((self.position(), id));
+    }
+
+    /// How many sessions wait for the disk.
+    pub fn sync_waiters_count(&self) -> usize {
+        self.waiters.syncs.len()
+    }
+
+    /// The disk has everything up to `position`.
+    pub fn synced(&mut self, position: Position) {
+        let (served, waiting) =
+            std::mem::take(&mut self.waiters.syncs).into_iter().partition(|(at, _)| *at <= position);
+        self.waiters.syncs = waiting;
+        let served: Vec<(Position, SessionId)> = served;
+        for (_, id) in served {
+            self.serve(id);
+        }
+    }
+
     /// Keys that sessions wait for.
     pub fn awaited_keys_count(&self) -> usize {
         self.waiters.keys_count()
@@ -87,6 +120,7 @@ impl Engine {
         if let Some(deadline) = waiting.block.deadline {
             self.waiters.deadlines.remove(&(deadline, id));
         }
+        self.waiters.syncs.retain(|(_, other)| *other != id);
         Some(waiting)
     }
 

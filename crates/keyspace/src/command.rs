@@ -169,7 +169,10 @@ pub enum FindKeys {
         step: usize,
     },
     /// The argument at `first` says how many keys follow it.
-    Counted,
+    Counted {
+        /// Distance between two keys.
+        step: usize,
+    },
     /// The arguments do not tell without being understood. (Redis: SORT's BY and GET)
     Unknown,
 }
@@ -181,7 +184,12 @@ pub const fn keys(flags: &'static [&'static str], first: usize, last: i32, step:
 
 /// A number of keys at `first`, then the keys.
 pub const fn counted_keys(flags: &'static [&'static str], first: usize) -> KeySpec {
-    KeySpec { flags, first, find: FindKeys::Counted }
+    KeySpec { flags, first, find: FindKeys::Counted { step: 1 } }
+}
+
+/// A number of keys at `first`, then each key with its value.
+pub const fn counted_pairs(flags: &'static [&'static str], first: usize) -> KeySpec {
+    KeySpec { flags, first, find: FindKeys::Counted { step: 2 } }
 }
 
 /// Keys that only the command itself finds.
@@ -231,30 +239,31 @@ impl Spec {
 
     /// The indexes of all keys among the arguments.
     pub fn key_positions(&self, args: Args<'_>) -> Vec<usize> {
+        self.keys.iter().flat_map(|keys| self.positions_of(keys, args)).collect()
+    }
+
+    /// The indexes of one range of keys among the arguments.
+    pub fn positions_of(&self, keys: &KeySpec, args: Args<'_>) -> Vec<usize> {
         let len = args.len();
-        let mut positions = Vec::new();
-        for keys in self.keys {
-            match keys.find {
-                FindKeys::Range { last, step } => {
-                    let last = if last >= 0 {
-                        keys.first + last as usize
-                    } else {
-                        len.saturating_sub(last.unsigned_abs() as usize)
-                    };
-                    positions.extend((keys.first..=last).step_by(step).filter(|&i| i < len));
-                }
-                FindKeys::Counted => {
-                    let count = args.get(keys.first).and_then(crate::parse_integer).unwrap_or(0);
-                    let count = usize::try_from(count).unwrap_or(0).min(len.saturating_sub(keys.first + 1));
-                    positions.extend(keys.first + 1..=keys.first + count);
-                }
-                FindKeys::Unknown if self.name == "sort" && keys.flags.contains(&"OW") => {
-                    positions.extend(stored_at(args));
-                }
-                FindKeys::Unknown => {}
+        match keys.find {
+            FindKeys::Range { last, step } => {
+                let last = if last >= 0 {
+                    keys.first + last as usize
+                } else {
+                    len.saturating_sub(last.unsigned_abs() as usize)
+                };
+                (keys.first..=last).step_by(step).filter(|&i| i < len).collect()
             }
+            FindKeys::Counted { step } => {
+                let count = args.get(keys.first).and_then(crate::parse_integer).unwrap_or(0);
+                let count = usize::try_from(count).unwrap_or(0);
+                (keys.first + 1..len).step_by(step).take(count).collect()
+            }
+            FindKeys::Unknown if self.name == "sort" && keys.flags.contains(&"OW") => {
+                stored_at(args).into_iter().collect()
+            }
+            FindKeys::Unknown => Vec::new(),
         }
-        positions
     }
 }
 

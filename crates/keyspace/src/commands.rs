@@ -17,6 +17,7 @@ use crate::{Args, Error, Row, UnixMillis, parse_integer};
 /// All rows of the keyspace.
 pub const TABLES: &[&[Row]] = &[
     string::ROWS,
+    string::CONDITION_ROWS,
     string::RANGE_ROWS,
     bitmap::ROWS,
     bitmap::FIELD_ROWS,

@@ -61,9 +61,26 @@ impl Shared {
             Err(error) => stop_node("syncing the log", &error),
         }
         self.stats.syncs.fetch_add(1, Ordering::Relaxed);
+        self.serve_sync_waiters();
         for mailbox in &self.mailboxes {
             mailbox.synced();
         }
+    }
+
+    /// Answers those who waited for the disk; true when there were any. (Redis: WAITAOF)
+    pub(crate) fn serve_sync_waiters(&self) -> bool {
+        if self.sync_waiters.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let mut engine = self.engine.lock();
+        engine.synced(self.levels.level(Level::Synced));
+        self.sync_waiters.store(engine.sync_waiters_count(), Ordering::Release);
+        for thread in engine.threads_to_wake(usize::MAX) {
+            if let Some(mailbox) = self.mailboxes.get(thread) {
+                mailbox.wake();
+            }
+        }
+        true
     }
 
     /// Everything that was executed is on disk when this returns: the end of a clean stop.

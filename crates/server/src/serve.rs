@@ -19,7 +19,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -133,6 +133,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         stopping: AtomicBool::new(false),
         sync_wanted: Mutex::new(false),
         sync_signal: Condvar::new(),
+        sync_waiters: AtomicUsize::new(0),
         started: Instant::now(),
         stats: Stats::default(),
         observed: Observed::new(TABLE.len()),

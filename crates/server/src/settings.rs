@@ -76,6 +76,8 @@ pub struct Settings {
     pub policy: Policy,
     /// What can be asked about memory.
     pub allocator: Allocator,
+    /// Writes are refused without so many replicas, and there are none yet. (Redis: `min-replicas-to-write`)
+    pub replicas_to_write: AtomicUsize,
     /// Redis: `tracking-table-max-keys`.
     pub tracked_keys_max: AtomicUsize,
     /// Largest AMQP message body. (RabbitMQ: `max_message_size`)
@@ -105,6 +107,7 @@ impl Settings {
             memory_max: AtomicUsize::new(0),
             policy: Policy::NO_EVICTION,
             allocator: Allocator::default(),
+            replicas_to_write: AtomicUsize::new(0),
             tracked_keys_max: AtomicUsize::new(1_000_000),
             message_bytes_max: 128 * 1024 * 1024,
             fsync: AtomicU8::new(1),

@@ -10,7 +10,7 @@ use crate::reaper::Reaper;
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 /// One server's common state. Lock order: the log before the engine.
@@ -32,6 +32,8 @@ pub struct Shared {
     /// True when somebody waits for a sync.
     pub(crate) sync_wanted: Mutex<bool>,
     pub(crate) sync_signal: Condvar,
+    /// Sessions that wait for the disk; changed by who holds the engine.
+    pub(crate) sync_waiters: AtomicUsize,
     /// When the server started.
     pub started: Instant,
     /// Counters.

@@ -39,6 +39,8 @@ pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<Ran
     command.args(package.args.iter().map(|arg| filled_in(arg)));
     command.envs(package.env.iter().map(|(name, value)| (name, filled_in(value))));
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", &dir);
+    // Wide enough for the summary to say why a test failed.
+    command.env("COLUMNS", "400");
     // pytest ends with 1 when tests fail; the list of expected failures decides what that means.
     let done = command.output().context("pytest")?;
     let text = String::from_utf8_lossy(&done.stdout).into_owned();

@@ -7,6 +7,7 @@ use super::server::{Server, free_port};
 use super::{Ran, debian_source};
 use crate::step::target;
 use anyhow::{Context, Result, bail};
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -44,6 +45,8 @@ const UNITS: &[&str] = &[
 ];
 /// A unit that takes longer hangs.
 const UNIT_SECONDS: &str = "120";
+/// Of what is said about a failure.
+const FAILURE_LINES: usize = 3;
 
 /// Runs all units.
 #[allow(clippy::print_stdout, reason = "this is a command-line tool")]
@@ -101,20 +104,27 @@ fn outcomes(unit: &str, text: &str) -> Vec<Outcome> {
             let name = rest.rsplit_once(" (").map_or(rest, |(name, _)| name);
             outcomes.push(Outcome { test: format!("{unit}: {name}"), failure: None });
         } else if let Some(rest) = line.strip_prefix("[err]: ") {
-            let why = lines.peek().copied().unwrap_or_default().to_owned();
+            let why = failure(&mut lines);
             let test = match rest.rsplit_once(" in tests/unit/") {
                 Some((name, _)) => format!("{unit}: {name}"),
                 None => format!("{unit}: the unit as a whole"),
             };
             outcomes.push(Outcome { test, failure: Some(why) });
         } else if let Some(why) = line.strip_prefix("[exception]: ") {
-            outcomes.push(Outcome {
-                test: format!("{unit}: the unit as a whole"),
-                failure: Some(why.to_owned()),
-            });
+            let test = format!("{unit}: the unit as a whole");
+            outcomes.push(Outcome { test, failure: Some(format!("{why} {}", failure(&mut lines))) });
         }
     }
     outcomes
+}
+
+/// The first lines of what is said about a failure, as one.
+fn failure<'a>(lines: &mut Peekable<impl Iterator<Item = &'a str>>) -> String {
+    let mut why = Vec::new();
+    while let Some(line) = lines.next_if(|line| why.len() < FAILURE_LINES && !line.starts_with('[')) {
+        why.push(line.trim());
+    }
+    why.join(" ")
 }
 
 /// The source package, unpacked. Since Redis 7.2 short lists and sets are listpacks, too: the check of an encoding's

@@ -1,13 +1,16 @@
 //! Strings: SET and GET with their families, and counters.
 
+mod condition;
 mod range;
 
-use crate::command::{Group, Row, flag, keys, read, write};
+use crate::command::{Group, Row, counted_pairs, flag, keys, read, write};
 use crate::commands::{deadline, integer};
 use crate::event;
 use crate::view::Text;
 use crate::{Args, Error, Reply, STRING_MAX, Txn, UnixMillis, View};
+use condition::Condition;
 
+pub(super) use condition::ROWS as CONDITION_ROWS;
 pub(super) use range::ROWS as RANGE_ROWS;
 
 const RO: &[&str] = &["RO", "ACCESS"];
@@ -46,6 +49,13 @@ pub(super) const ROWS: &[Row] = &[
         .cost("O(N) where N is the number of keys to set.")
         .tips(&["REQUEST_POLICY:MULTI_SHARD", "RESPONSE_POLICY:ALL_SUCCEEDED"])
         .says("Sets the string values of several keys in one step."),
+    write("msetex", -4, Group::String, msetex)
+        .flags(flag::DENYOOM)
+        .keys(&[counted_pairs(OW, 1)])
+        .since("9.1.0")
+        .cost("O(N) where N is the number of keys to set.")
+        .tips(&["REQUEST_POLICY:MULTI_SHARD", "RESPONSE_POLICY:ALL_SUCCEEDED"])
+        .says("Sets the string values of several keys, and when they expire, in one step."),
     write("setnx", 3, Group::String, setnx)
         .flags(flag::DENYOOM)
         .fast()
@@ -154,31 +164,61 @@ impl<'a> Expiry<'a> {
     }
 }
 
+/// Whether SET does anything.
+#[derive(Clone, Copy)]
+enum If<'a> {
+    Missing,
+    Exists,
+    Value(Condition<'a>),
+}
+
 #[derive(Default)]
 struct SetOptions<'a> {
-    nx: bool,
-    xx: bool,
+    only: Option<If<'a>>,
     get: bool,
     expiry: Option<Expiry<'a>>,
 }
 
-fn set_options(args: Args<'_>) -> Result<SetOptions<'_>, Error> {
-    let mut options = SetOptions::default();
-    let mut i = 3;
-    while i < args.len() {
-        match args[i].to_ascii_uppercase().as_slice() {
-            b"NX" if !options.xx => options.nx = true,
-            b"XX" if !options.nx => options.xx = true,
-            b"GET" => options.get = true,
-            b"PERSIST" => return Err(Error::Syntax),
-            _ => {
-                let expiry = Expiry::parse(args, &mut i)?.ok_or(Error::Syntax)?;
-                options.expiry = expiry.instead_of(options.expiry)?;
+impl<'a> SetOptions<'a> {
+    /// The options behind `args[first]`.
+    fn parse(args: Args<'a>, first: usize) -> Result<Self, Error> {
+        let mut options = Self::default();
+        let mut i = first;
+        while i < args.len() {
+            match (args[i].to_ascii_uppercase().as_slice(), options.only) {
+                (b"NX", None | Some(If::Missing)) => options.only = Some(If::Missing),
+                (b"XX", None | Some(If::Exists)) => options.only = Some(If::Exists),
+                (b"GET", _) => options.get = true,
+                (b"PERSIST", _) => return Err(Error::Syntax),
+                (_, only) => match Condition::parse(args, &mut i)? {
+                    Some(condition) if only.is_none() => options.only = Some(If::Value(condition)),
+                    Some(_) => return Err(Error::Syntax),
+                    None => {
+                        let expiry = Expiry::parse(args, &mut i)?.ok_or(Error::Syntax)?;
+                        options.expiry = expiry.instead_of(options.expiry)?;
+                    }
+                },
             }
+            i += 1;
         }
-        i += 1;
+        Ok(options)
     }
-    Ok(options)
+
+    fn deadline(&self, command: &'static str, now_ms: UnixMillis) -> Result<Option<i64>, Error> {
+        self.expiry.map_or(Ok(None), |expiry| expiry.deadline(command, now_ms))
+    }
+
+    /// Stores one value as the options say.
+    fn put(&self, txn: &mut Txn<'_>, key: &[u8], value: &[u8], deadline: Option<i64>) {
+        match (self.expiry, deadline) {
+            (_, Some(at)) => put_until(txn, key, value, at),
+            (Some(Expiry::Keep), None) => {
+                let kept = txn.view().find(key).and_then(crate::entry::Entry::deadline);
+                txn.put(key, value, kept);
+            }
+            (_, None) => txn.put(key, value, None),
+        }
+    }
 }
 
 fn set(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
@@ -188,34 +228,27 @@ fn set(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), E
         reply.ok();
         return Ok(());
     }
-    let options = set_options(args)?;
-    let deadline = match options.expiry {
-        Some(expiry) => expiry.deadline("set", txn.now_ms)?,
-        None => None,
-    };
-    let exists = txn.view().find(key).is_some();
+    let options = SetOptions::parse(args, 3)?;
+    let deadline = options.deadline("set", txn.now_ms)?;
     if options.get {
         match txn.string(key)? {
             Some(text) => text.reply(reply),
             None => reply.null(),
         }
     }
-    if (options.nx && exists) || (options.xx && !exists) {
-        if !options.get {
-            reply.null();
-        }
-        return Ok(());
+    let may = match options.only {
+        None => true,
+        Some(If::Missing) => txn.view().find(key).is_none(),
+        Some(If::Exists) => txn.view().find(key).is_some(),
+        Some(If::Value(condition)) => condition.holds(txn.string(key)?),
+    };
+    if may {
+        options.put(txn, key, value, deadline);
     }
-    match (options.expiry, deadline) {
-        (_, Some(at)) => put_until(txn, key, value, at),
-        (Some(Expiry::Keep), None) => {
-            let kept = txn.view().find(key).and_then(crate::entry::Entry::deadline);
-            txn.put(key, value, kept);
-        }
-        (_, None) => txn.put(key, value, None),
-    }
-    if !options.get {
-        reply.ok();
+    match (options.get, may) {
+        (true, _) => {}
+        (false, true) => reply.ok(),
+        (false, false) => reply.null(),
     }
     Ok(())
 }
@@ -300,6 +333,33 @@ fn mset(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
         txn.put(&args[i], &args[i + 1], None);
     }
     reply.ok();
+    Ok(())
+}
+
+fn msetex(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
+    let pairs = integer(&args[1]).ok().filter(|pairs| (1..=i64::from(i32::MAX)).contains(pairs));
+    let pairs = pairs.ok_or(Error::new("ERR invalid numkeys value"))? as usize;
+    let end = 2 + 2 * pairs;
+    if end > args.len() {
+        return Err(Error::new("ERR wrong number of key-value pairs"));
+    }
+    let options = SetOptions::parse(args, end)?;
+    let deadline = options.deadline("msetex", txn.now_ms)?;
+    let exists = |i: usize| txn.view().find(&args[i]).is_some();
+    let mut keys = (2..end).step_by(2);
+    let may = match options.only {
+        None => true,
+        Some(If::Missing) => !keys.any(exists),
+        Some(If::Exists) => keys.all(exists),
+        Some(If::Value(_)) => return Err(Error::Syntax),
+    };
+    if options.get {
+        return Err(Error::Syntax);
+    }
+    if may {
+        (2..end).step_by(2).for_each(|i| options.put(txn, &args[i], &args[i + 1], deadline));
+    }
+    reply.integer(i64::from(may));
     Ok(())
 }
 

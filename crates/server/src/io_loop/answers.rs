@@ -37,6 +37,8 @@ impl IoLoop {
         if !self.holding.is_empty() {
             self.shared.mailboxes[self.index].holds.store(true, Ordering::Release);
             self.shared.want_sync();
+        } else if self.shared.sync_waiters.load(Ordering::Relaxed) > 0 {
+            self.shared.want_sync();
         }
     }
 

@@ -14,6 +14,7 @@ use crate::ticks;
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
 use leveret_engine::{Card, Engine, SessionId};
 use leveret_resp::{Batch, Decoder, ProtocolError, Version};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Commands queued by `MULTI`.
 #[derive(Default)]
@@ -50,6 +51,8 @@ pub(crate) struct RespSession {
     /// When the last command ended, in ticks.
     clock: u64,
     pub(crate) quitting: bool,
+    /// A transaction went while the engine could not be entered: what it watched is still to be forgotten.
+    discarded: bool,
     blocked: bool,
     subscribed: bool,
     monitors: bool,
@@ -85,6 +88,8 @@ pub(crate) struct Call<'a, 'b> {
     pub(crate) shared: &'a Shared,
     pub(crate) args: Args<'a>,
     pub(crate) reply: &'a mut Reply<'b>,
+    /// False inside `EXEC`.
+    pub(crate) may_block: bool,
 }
 
 impl Call<'_, '_> {
@@ -112,6 +117,7 @@ impl RespSession {
             last_command: "",
             clock: 0,
             quitting: false,
+            discarded: false,
             blocked: false,
             subscribed: false,
             monitors: false,
@@ -183,6 +189,9 @@ impl RespSession {
     /// Executes what was decoded, under the lock, and writes the answers to `out`.
     pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> Turn {
         engine.actor = Some(self.id);
+        if std::mem::take(&mut self.discarded) {
+            engine.unwatch(self.id);
+        }
         self.clock = ticks::now();
         let mut turn = self.execute_batch(engine, shared, out);
         // A client that was not known decoded one command at a time; it goes on here.
@@ -225,11 +234,18 @@ impl RespSession {
 
     /// Refuses what was decoded, because the engine cannot be entered.
     pub(crate) fn refuse_busy(&mut self, out: &mut Output) {
+        let input = self.input.get(self.start..).unwrap_or_default();
         let mut reply = Reply::new(&mut out.bytes, self.version);
-        for _ in self.done..self.batch.len() {
-            reply.error("BUSY Leveret is busy with another command; try again later");
-            if let Some(multi) = &mut self.multi {
-                multi.refused = true;
+        for i in self.done..self.batch.len() {
+            const BUSY: &str = "BUSY Leveret is busy with another command; try again later";
+            if is_exec(self.batch.args(i, input)) {
+                (self.multi, self.discarded) = (None, true);
+                reply.error(&exec_abort(&BUSY));
+            } else {
+                if let Some(multi) = &mut self.multi {
+                    multi.refused = true;
+                }
+                reply.error(BUSY);
             }
         }
         self.done = self.batch.len();
@@ -303,18 +319,20 @@ impl RespSession {
             session.collect(&mut out.bytes, &mut Vec::new());
         }
         let mut reply = Reply::sharing(&mut out.bytes, &mut out.shared, self.version);
-        let command = match self.admit(engine, room, args) {
+        let command = match self.admit(engine, shared, room, args) {
             Ok(command) => command,
             Err(error) => {
-                if let Some(multi) = &mut self.multi {
-                    multi.refused = true;
-                    if args[0].eq_ignore_ascii_case(b"exec") && args.len() == 1 {
-                        self.multi = None;
-                        engine.unwatch(self.id);
-                    }
-                }
                 let mark = reply.mark();
-                reply.error(&error.to_string());
+                if is_exec(args) {
+                    self.multi = None;
+                    engine.unwatch(self.id);
+                    reply.error(&exec_abort(&error));
+                } else {
+                    if let Some(multi) = &mut self.multi {
+                        multi.refused = true;
+                    }
+                    reply.error(&error.to_string());
+                }
                 if let Some(command) = args.get(0).and_then(|name| TABLE.get(name)) {
                     shared.observed.commands[command.index].reject();
                 }
@@ -347,13 +365,19 @@ impl RespSession {
         }
     }
 
-    fn admit(&self, engine: &mut Engine, room: Room, args: Args<'_>) -> Result<&'static Command, Error> {
+    fn admit(
+        &self,
+        engine: &mut Engine,
+        shared: &Shared,
+        room: Room,
+        args: Args<'_>,
+    ) -> Result<&'static Command, Error> {
         let command = find(args)?;
         if !self.authenticated && command.spec.flags & flag::NO_AUTH == 0 {
             return Err(Error::new("NOAUTH Authentication required."));
         }
-        if room == Room::None {
-            self.may_run_without_room(command)?;
+        if room == Room::None || shared.settings.replicas_to_write.load(Relaxed) > 0 {
+            self.may_run_restricted(shared, room, command)?;
         }
         if self.version == Version::Resp2
             && command.spec.flags & flag::PUBSUB == 0
@@ -369,21 +393,18 @@ impl RespSession {
         Ok(command)
     }
 
-    /// Memory is short: commands that need more are refused, and so is what would be queued.
+    /// Memory is short: commands that need more are refused, and so is what would be queued. Replicas are asked for: there are
+    /// none, so writes are refused.
     #[cold]
-    fn may_run_without_room(&self, command: &Command) -> Result<(), Error> {
-        let needs_room = |command: &Command| command.spec.flags & flag::DENYOOM != 0;
-        match &self.multi {
-            Some(multi) if command.spec.name == "exec" => {
-                if multi.queue.iter().any(|(command, _)| needs_room(command)) {
-                    return Err(Error::new(
-                        "EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.",
-                    ));
-                }
-            }
-            Some(_) if !matches!(command.spec.name, "discard" | "quit" | "reset") => return Err(NO_ROOM),
-            Some(_) | None if needs_room(command) => return Err(NO_ROOM),
-            Some(_) | None => {}
+    fn may_run_restricted(&self, shared: &Shared, room: Room, command: &Command) -> Result<(), Error> {
+        let in_multi = self.multi.is_some() && !runs_inside_multi(command);
+        let queue = self.multi.iter().filter(|_| command.spec.name == "exec").flat_map(|multi| &multi.queue);
+        let flags = queue.fold(command.spec.flags, |flags, (command, _)| flags | command.spec.flags);
+        if room == Room::None && (in_multi || flags & flag::DENYOOM != 0) {
+            return Err(Error::new("OOM command not allowed when used memory > 'maxmemory'."));
+        }
+        if shared.settings.replicas_to_write.load(Relaxed) > 0 && flags & flag::WRITE != 0 {
+            return Err(Error::new("NOREPLICAS Not enough good replicas to write."));
         }
         Ok(())
     }
@@ -408,8 +429,7 @@ impl RespSession {
                 let block = engine.run(run, self.db, args, reply);
                 if self.tracks && command.spec.flags & flag::READONLY != 0 {
                     let keys = command.spec.key_positions(args).into_iter().filter_map(|i| args.get(i));
-                    let keys_max =
-                        shared.settings.tracked_keys_max.load(std::sync::atomic::Ordering::Relaxed);
+                    let keys_max = shared.settings.tracked_keys_max.load(Relaxed);
                     engine.remember(self.id, keys, keys_max);
                 }
                 if let Some(block) = block
@@ -427,7 +447,7 @@ impl RespSession {
                 engine.end();
                 result
             }
-            Run::Session(run) => run(&mut Call { session: self, engine, shared, args, reply }),
+            Run::Session(run) => run(&mut Call { session: self, engine, shared, args, reply, may_block }),
             Run::Container => Err(Error::WrongArity(command.spec.name.into())),
         };
         if let Err(error) = result {
@@ -455,6 +475,14 @@ fn runs_inside_multi(command: &Command) -> bool {
     matches!(command.spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
 }
 
-const NO_ROOM: Error = Error::new("OOM command not allowed when used memory > 'maxmemory'.");
+fn is_exec(args: Args<'_>) -> bool {
+    args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"exec"))
+}
+
+/// What a refused EXEC is told: its transaction is gone. (Redis: transactions)
+fn exec_abort(why: &impl std::fmt::Display) -> String {
+    format!("EXECABORT Transaction discarded because of: {why}")
+}
+
 /// Blocks of long strings answered in one turn.
 const SHARED_MAX: usize = 256;

@@ -27,8 +27,8 @@ fn shown(keys: &KeySpec) -> Value {
         FindKeys::Range { last, step } => {
             json!([index, { "range": { "lastkey": last, "step": step, "limit": 0 } }, flags])
         }
-        FindKeys::Counted => {
-            json!([index, { "keynum": { "keynumidx": 0, "firstkey": 1, "step": 1 } }, flags])
+        FindKeys::Counted { step } => {
+            json!([index, { "keynum": { "keynumidx": 0, "firstkey": 1, "step": step } }, flags])
         }
         FindKeys::Unknown => json!([{ "unknown": null }, { "unknown": null }, flags]),
     }

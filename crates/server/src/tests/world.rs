@@ -23,7 +23,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// When every script begins: in the year 2033.
@@ -96,6 +96,7 @@ impl World {
             stopping: AtomicBool::new(false),
             sync_wanted: Mutex::new(false),
             sync_signal: Condvar::new(),
+            sync_waiters: AtomicUsize::new(0),
             started: Instant::now(),
             stats: Stats::default(),
             observed: Observed::new(TABLE.len()),
@@ -274,6 +275,9 @@ impl World {
         self.shared.write_up_to(position);
         if self.syncing {
             self.shared.levels.set_synced(self.syncer.sync().unwrap());
+            if self.shared.serve_sync_waiters() {
+                return self.run();
+            }
         }
         let synced = self.shared.levels.level(Level::Synced);
         for client in self.clients.values_mut() {

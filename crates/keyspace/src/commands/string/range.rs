@@ -1,4 +1,4 @@
-//! Parts of strings, comparisons, and what else is done with strings now and then.
+//! Parts of strings, and what else is done with strings now and then.
 
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::integer;
@@ -49,11 +49,6 @@ pub(in crate::commands) const ROWS: &[Row] = &[
         .since("7.0.0")
         .cost("O(N*M) where N and M are the lengths of s1 and s2, respectively")
         .says("Finds the longest common subsequence of two string values."),
-    write("delifeq", 3, Group::String, delifeq)
-        .fast()
-        .keys(&[keys(&["RM", "DELETE"], 1, 0, 1)])
-        .since("9.0.0")
-        .says("Removes a key if its string value is equal to one."),
 ];
 
 fn getset(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
@@ -128,15 +123,6 @@ fn getrange(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
         Some(text) if start <= end => reply.bulk(&text.range(start as usize, end as usize + 1)),
         Some(_) | None => reply.bulk(b""),
     }
-    Ok(())
-}
-
-fn delifeq(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let equal = txn.string(&args[1])?.is_some_and(|text| *text.to_bytes() == args[2]);
-    if equal {
-        txn.delete(&args[1]);
-    }
-    reply.integer(i64::from(equal));
     Ok(())
 }
 

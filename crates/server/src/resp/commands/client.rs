@@ -27,6 +27,9 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("7.2.0")
         .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
         .says("Tells which client library is in use."),
+    session("client|capa", -3, Group::Connection, LOADING_STALE | flag::NOSCRIPT | flag::ALLOW_BUSY, capa)
+        .since("8.0.0")
+        .says("Tells what the client can do; nothing depends on it."),
     session("client|info", 2, Group::Connection, CONNECTION, info)
         .since("6.2.0")
         .tips(&["NONDETERMINISTIC_OUTPUT"])
@@ -89,6 +92,13 @@ fn setname(call: &mut Call<'_, '_>) -> Result<(), Error> {
     if let Some(card) = call.card() {
         card.name = name;
     }
+    call.reply.ok();
+    Ok(())
+}
+
+/// The one capability there is, `redirect`, is for replicas that send writes to their primary; others are not known.
+/// (Valkey: CLIENT CAPA)
+fn capa(call: &mut Call<'_, '_>) -> Result<(), Error> {
     call.reply.ok();
     Ok(())
 }

@@ -87,6 +87,8 @@ const OLD_NAMES: &[(&str, &str)] = &[
     ("hash-max-ziplist-value", "hash-max-listpack-value"),
     ("list-max-ziplist-size", "list-max-listpack-size"),
     ("lua-time-limit", "busy-reply-threshold"),
+    ("min-slaves-to-write", "min-replicas-to-write"),
+    ("slaveof", "replicaof"),
     ("zset-max-ziplist-entries", "zset-max-listpack-entries"),
     ("zset-max-ziplist-value", "zset-max-listpack-value"),
 ];
@@ -117,6 +119,7 @@ const PARAMETERS: &[Parameter] = &[
         get: |shared, _| shared.settings.output_limits.read().to_string(),
         set: Some(|shared, _, value| Ok(shared.settings.output_limits.write().change(value)?)),
     },
+    Parameter { name: "daemonize", get: |_, _| "no".into(), set: None },
     Parameter { name: "databases", get: |_, _| DATABASES.to_string(), set: None },
     Parameter { name: "dir", get: |shared, _| shared.settings.data_dir.display().to_string(), set: None },
     Parameter {
@@ -192,6 +195,14 @@ const PARAMETERS: &[Parameter] = &[
         }),
     },
     Parameter {
+        name: "min-replicas-to-write",
+        get: |shared, _| shared.settings.replicas_to_write.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            shared.settings.replicas_to_write.store(number(value, 0, i32::MAX.into())?, Relaxed);
+            Ok(())
+        }),
+    },
+    Parameter {
         name: "notify-keyspace-events",
         get: |_, engine| class::letters(engine.keyspace.watches.events()),
         set: Some(|_, engine, value| {
@@ -210,6 +221,7 @@ const PARAMETERS: &[Parameter] = &[
             Ok(())
         }),
     },
+    Parameter { name: "replicaof", get: |_, _| String::new(), set: None },
     Parameter {
         name: "requirepass",
         get: |shared, _| shared.settings.requirepass.read().clone(),
@@ -284,6 +296,9 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
                 format!("ERR Unknown option or number of arguments for CONFIG SET - '{wanted}'").into(),
             ));
         };
+        if changes.iter().any(|(other, _, _)| *other == name) {
+            return Err(refused(name, "duplicate parameter"));
+        }
         changes.push((name, setting, value));
     }
     // All or nothing.
@@ -294,13 +309,15 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
                 // It was so a moment ago.
                 let _ = setting.set(call, value);
             }
-            return Err(Error::Other(
-                format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into(),
-            ));
+            return Err(refused(name, &why));
         }
     }
     call.reply.ok();
     Ok(())
+}
+
+fn refused(name: &str, why: &str) -> Error {
+    Error::Other(format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {why}").into())
 }
 
 /// A number within its limits, or Redis' refusal.

@@ -1,10 +1,10 @@
 //! `COMMAND`: the table tells about itself.
 
-use super::{Function, LOADING_STALE, session};
+use super::{Function, LOADING_STALE, help, session};
 use crate::resp::session::Call;
 use crate::resp::table::{Command, Run, TABLE, find};
 use leveret_engine::keyspace::command::{FindKeys, Group, KeySpec, Row};
-use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, category, flag};
+use leveret_engine::keyspace::{ArgsBuf, Error, Reply, category, flag};
 
 const COMMON: u32 = LOADING_STALE | flag::SENTINEL;
 
@@ -42,6 +42,15 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .also(category::CONNECTION)
         .cost("O(N) where N is the number of arguments to the command")
         .says("Returns which arguments of a command are keys."),
+    session("command|getkeysandflags", -3, Group::Server, COMMON, getkeysandflags)
+        .since("7.0.0")
+        .also(category::CONNECTION)
+        .cost("O(N) where N is the number of arguments to the command")
+        .says("Returns which arguments of a command are keys and what is done with them."),
+    session("command|help", 2, Group::Server, COMMON, |call| help(call, "COMMAND"))
+        .since("5.0.0")
+        .also(category::CONNECTION)
+        .says("Lists the subcommands."),
 ];
 
 fn top_level() -> Vec<&'static Command> {
@@ -114,7 +123,7 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     // Only ranges have a place in these three.
     let ranges = spec.keys.iter().filter_map(|keys| match keys.find {
         FindKeys::Range { last, step } => Some((keys.first, i64::from(last), step as i64)),
-        FindKeys::Counted | FindKeys::Unknown => None,
+        FindKeys::Counted { .. } | FindKeys::Unknown => None,
     });
     reply.integer(ranges.clone().next().map_or(0, |(first, ..)| first as i64));
     let last = ranges.clone().map(|(first, last, _)| if last < 0 { last } else { first as i64 + last });
@@ -160,13 +169,13 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
             pair(reply, "keystep", step as i64);
             pair(reply, "limit", 0);
         }
-        FindKeys::Counted => {
+        FindKeys::Counted { step } => {
             reply.bulk(b"keynum");
             reply.bulk(b"spec");
             reply.map(3);
             pair(reply, "keynumidx", 0);
             pair(reply, "firstkey", 1);
-            pair(reply, "keystep", 1);
+            pair(reply, "keystep", step as i64);
         }
         FindKeys::Unknown => {
             reply.bulk(b"unknown");
@@ -240,18 +249,42 @@ fn list(call: &mut Call<'_, '_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn getkeys(call: &mut Call<'_, '_>) -> Result<(), Error> {
+/// The command that the arguments behind the second are for, which must have keys.
+fn inner<'a>(call: &Call<'a, '_>) -> Result<(&'static Command, ArgsBuf), Error> {
     let inner: ArgsBuf = call.args.iter().skip(2).collect();
-    let inner: Args<'_> = inner.as_args();
+    let args = inner.as_args();
     let command =
-        TABLE.get(inner.get(0).unwrap_or_default()).ok_or(Error::new("ERR Invalid command specified"))?;
+        TABLE.get(args.get(0).unwrap_or_default()).ok_or(Error::new("ERR Invalid command specified"))?;
     if command.spec.keys.is_empty() {
         return Err(Error::new("ERR The command has no key arguments"));
     }
     let command =
-        find(inner).map_err(|_| Error::new("ERR Invalid number of arguments specified for command"))?;
-    let positions = command.spec.key_positions(inner);
+        find(args).map_err(|_| Error::new("ERR Invalid number of arguments specified for command"))?;
+    Ok((command, inner))
+}
+
+fn getkeys(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let (command, inner) = inner(call)?;
+    let positions = command.spec.key_positions(inner.as_args());
     call.reply.array(positions.len());
-    positions.iter().for_each(|&i| call.reply.bulk(&inner[i]));
+    positions.iter().for_each(|&i| call.reply.bulk(&inner.as_args()[i]));
+    Ok(())
+}
+
+fn getkeysandflags(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let (command, inner) = inner(call)?;
+    let args = inner.as_args();
+    let found: Vec<(usize, &KeySpec)> = command
+        .spec
+        .keys
+        .iter()
+        .flat_map(|keys| command.spec.positions_of(keys, args).into_iter().map(move |i| (i, keys)))
+        .collect();
+    call.reply.array(found.len());
+    for (i, keys) in found {
+        call.reply.array(2);
+        call.reply.bulk(&args[i]);
+        simple_set(call.reply, keys.flags);
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Publish/subscribe as commands of a session.
 
-use super::{Function, LOADING_STALE, container, session};
+use super::{Function, LOADING_STALE, container, help, session};
 use crate::resp::session::Call;
 use leveret_engine::SubscriptionKind as Kind;
 use leveret_engine::keyspace::command::{Group, Row, keys};
@@ -65,6 +65,9 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("7.0.0")
         .cost("O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels")
         .says("Returns how many clients listen to each channel of a shard."),
+    session("pubsub|help", 2, Group::Pubsub, LOADING_STALE, |call| help(call, "PUBSUB"))
+        .since("6.2.0")
+        .says("Lists the subcommands."),
 ];
 
 fn channels(call: &mut Call<'_, '_>) -> Result<(), Error> {

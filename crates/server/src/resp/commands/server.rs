@@ -3,9 +3,10 @@
 use super::{Function, LOADING_STALE, container, help, session};
 use crate::resp::session::Call;
 use crate::shared::resident_bytes;
-use leveret_engine::keyspace::command::{Group, Row};
-use leveret_engine::keyspace::{Error, category, flag, parse_integer};
-use std::sync::atomic::Ordering::Relaxed;
+use leveret_cluster::{Level, Levels};
+use leveret_engine::keyspace::command::{Group, Row, Run};
+use leveret_engine::keyspace::{Error, Reply, category, flag, parse_integer};
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The Redis version whose behaviour clients may expect.
@@ -56,11 +57,28 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
     session("memory|help", 2, Group::Server, LOADING_STALE, |call| help(call, "MEMORY"))
         .since("4.0.0")
         .says("Lists the subcommands."),
+    container("module", Group::Server, 0).since("4.0.0").cost("Depends on subcommand."),
+    session("module|list", 2, Group::Server, flag::ADMIN | flag::NOSCRIPT, |call| {
+        call.reply.array(0);
+        Ok(())
+    })
+    .since("4.0.0")
+    .cost("O(N) where N is the number of loaded modules.")
+    .tips(&["NONDETERMINISTIC_OUTPUT_ORDER"])
+    .says("Returns the loaded modules; there are none."),
+    session("module|help", 2, Group::Server, LOADING_STALE, |call| help(call, "MODULE"))
+        .since("5.0.0")
+        .says("Lists the subcommands."),
     session("wait", 3, Group::Generic, flag::BLOCKING, wait)
         .since("3.0.0")
         .also(category::CONNECTION)
         .tips(&[ALL_SHARDS, "RESPONSE_POLICY:AGG_MIN"])
         .says("Waits until replicas have what was written; there are none."),
+    session("waitaof", 4, Group::Generic, flag::BLOCKING, waitaof)
+        .since("7.2.0")
+        .also(category::CONNECTION)
+        .tips(&[ALL_SHARDS, "RESPONSE_POLICY:AGG_MIN"])
+        .says("Waits until this server's disk has what was written, and replicas'; there are none."),
 ];
 
 fn time(call: &mut Call<'_, '_>) -> Result<(), Error> {
@@ -140,13 +158,50 @@ fn stats(call: &mut Call<'_, '_>) -> Result<(), Error> {
 }
 
 fn wait(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let (replicas, timeout) = (parse_integer(&call.args[1]), parse_integer(&call.args[2]));
+    let replicas = parse_integer(&call.args[1]);
     replicas.ok_or(Error::NotInteger)?;
-    let timeout = timeout.ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
-    if timeout < 0 {
-        return Err(Error::TimeoutNegative);
-    }
+    timeout(call, 2)?;
     // Nobody replicates, and nobody will: there is nothing to wait for.
     call.reply.integer(0);
     Ok(())
+}
+
+/// The milliseconds in `args[i]`, 0 for ever, as a deadline.
+fn timeout(call: &Call<'_, '_>, i: usize) -> Result<Option<u64>, Error> {
+    let ms =
+        parse_integer(&call.args[i]).ok_or(Error::new("ERR timeout is not an integer or out of range"))?;
+    let ms = u64::try_from(ms).map_err(|_| Error::TimeoutNegative)?;
+    Ok((ms > 0).then(|| call.engine.now_ms().saturating_add(ms)))
+}
+
+fn waitaof(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let wanted = parse_integer(&call.args[1]).ok_or(Error::NotInteger)?;
+    let wanted = (0..=1).contains(&wanted).then_some(wanted == 1);
+    let wanted = wanted.ok_or(Error::new("ERR value is out of range, value must between 0 and 1"))?;
+    let replicas = parse_integer(&call.args[2]).ok_or(Error::NotInteger)?;
+    if replicas < 0 {
+        return Err(Error::MustBePositive);
+    }
+    let deadline = timeout(call, 3)?;
+    let mark = call.reply.mark();
+    let synced = call.shared.levels.level(Level::Synced) >= call.engine.position();
+    on_disk(call.reply, synced);
+    if wanted && !synced && call.may_block {
+        let timeout_reply = call.reply.since(mark).to_vec();
+        call.reply.truncate(mark);
+        let answer = Run::Read(|_, _, reply| {
+            on_disk(reply, true);
+            Ok(())
+        });
+        call.engine.wait_for_sync(call.session.id, answer, call.args, deadline, &timeout_reply);
+        call.shared.sync_waiters.store(call.engine.sync_waiters_count(), Release);
+    }
+    Ok(())
+}
+
+/// How many disks have it: this server's, and those of replicas.
+fn on_disk(reply: &mut Reply<'_>, synced: bool) {
+    reply.array(2);
+    reply.integer(i64::from(synced));
+    reply.integer(0);
 }
