@@ -249,8 +249,61 @@ def writes_first():
     equal(got == expected, True)
 
 
+def limits():
+    """Clients that are silent for too long, that send without end, and that hold too much are cut off; others are not."""
+    r = redis.Redis(port=PORT)
+
+    def connected(seconds=10):
+        s = socket.create_connection(("127.0.0.1", PORT), timeout=seconds)
+        s.sendall(b"PING\r\n")
+        assert s.recv(100) == b"+PONG\r\n"
+        return s
+
+    def is_cut_off(s):
+        try:
+            return s.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    idle, listening = connected(), connected()
+    listening.sendall(b"SUBSCRIBE c\r\n")
+    listening.recv(100)
+    r.config_set("timeout", 1)
+    equal(is_cut_off(idle), True)
+    # This one was idle, too.
+    r.connection_pool.disconnect()
+    r.config_set("timeout", 0)
+    r.publish("c", "still there")
+    equal(b"still there" in listening.recv(100), True)
+
+    r.config_set("client-query-buffer-limit", "1mb")
+    sender = connected()
+    try:
+        sender.sendall(b"*2\r\n$4\r\nECHO\r\n$4000000\r\n" + b"x" * 3_000_000)
+        cut = is_cut_off(sender)
+    except (BrokenPipeError, ConnectionResetError):
+        cut = True
+    equal(cut, True)
+    r.config_set("client-query-buffer-limit", "1gb")
+
+    # Each keeps the beginning of a command.
+    small, large, spared = connected(), connected(), connected()
+    spared.sendall(b"CLIENT NO-EVICT ON\r\n")
+    spared.recv(100)
+    for s, size in (small, 1_000), (large, 2_000_000), (spared, 3_000_000):
+        s.sendall(b"*2\r\n$4\r\nECHO\r\n$4000000\r\n" + b"x" * size)
+    before = r.info("stats")["evicted_clients"]
+    r.config_set("maxmemory-clients", "6mb")
+    equal(is_cut_off(large), True)
+    equal(r.info("stats")["evicted_clients"], before + 1)
+    spared.sendall(b"x" * 1_000_000 + b"\r\n")
+    equal(spared.recv(10), b"$4000000\r\n")
+    r.config_set("maxmemory-clients", 0)
+
+
 def main():
     goodbye()
+    limits()
     writes_first()
     for protocol in (2, 3):
         def connect():

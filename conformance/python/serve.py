@@ -101,6 +101,13 @@ def clean_stop():
             holds("everything is on disk" in printed(server), printed(server))
             server.start()
             equal(server.redis().get("a"), b"b")
+    with Server("stop") as server:
+        server.redis().set("a", "b")
+        server.redis().shutdown()
+        equal(server.process.wait(20), 0)
+        holds("everything is on disk" in printed(server), printed(server))
+        server.start()
+        equal(server.redis().get("a"), b"b")
 
 
 def one_process_a_directory():

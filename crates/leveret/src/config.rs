@@ -157,6 +157,32 @@ pub(crate) const KEYS: &[Key] = &[
         set: |s, v| s.output_limits.get_mut().change(v).map_err(|why| anyhow!(why)),
     },
     Key {
+        name: "client-query-buffer-limit",
+        value: "BYTES",
+        help: "cut off Redis clients that send more before it can be executed; units as in 1gb [1gb]",
+        set: |s, v| {
+            let bytes = bytes(v).filter(|bytes| *bytes >= 1024 * 1024);
+            let bytes = bytes.ok_or_else(|| anyhow!("'{v}' is not a number of bytes from 1mb"))?;
+            s.input_bytes_max.store(bytes, Ordering::Relaxed);
+            Ok(())
+        },
+    },
+    Key {
+        name: "maxmemory-clients",
+        value: "BYTES|PERCENT%",
+        help: "close the largest Redis clients when all together hold more, for instance 5% of maxmemory; 0 is no limit [0]",
+        set: |s, v| s.set_clients_limit(v).map_err(|why| anyhow!(why)),
+    },
+    Key {
+        name: "timeout",
+        value: "SECONDS",
+        help: "close Redis clients that are idle for longer; 0 is never [0]",
+        set: |s, v| {
+            s.idle_seconds_max.store(number(v)?, Ordering::Relaxed);
+            Ok(())
+        },
+    },
+    Key {
         name: "enable-debug-command",
         value: "yes|no",
         help: "allow DEBUG [no]",

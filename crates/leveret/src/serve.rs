@@ -19,6 +19,11 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     let mut signals = Signals::new([SIGTERM, SIGINT])?;
     let mut settings = config::read(args)?;
     settings.allocator = ALLOCATOR;
+    settings.stop = || {
+        if let Err(error) = signal_hook::low_level::raise(SIGTERM) {
+            tracing::error!(%error, "the process cannot be stopped by SHUTDOWN");
+        }
+    };
     let server = leveret_server::start(settings).map_err(|error| anyhow!("{error}"))?;
     let console = match leveret_console::start(server.shared.clone()) {
         Ok(console) => console,

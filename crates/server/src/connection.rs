@@ -85,6 +85,8 @@ pub(crate) struct Connection {
     pub(crate) closing: bool,
     /// When it began to have more to read than its class may have for long.
     over_since_ms: Option<u64>,
+    /// Bytes that it held when that was looked at last.
+    pub(crate) weighed: usize,
     /// It is in the list of this turn.
     pub(crate) listed: bool,
     /// Something waits for a sync.
@@ -112,6 +114,7 @@ impl Connection {
             out: Output::default(),
             closing: false,
             over_since_ms: None,
+            weighed: 0,
             listed: false,
             holding: false,
             readable: true,

@@ -3,6 +3,7 @@
 
 mod answers;
 mod arrivals;
+mod clients;
 
 use crate::connection::{Connection, Reading, Stream};
 use crate::session::Session;
@@ -31,6 +32,8 @@ pub(crate) struct Mailbox {
     /// The thread has answers that wait for a sync.
     holds: AtomicBool,
     pub(crate) connections: AtomicUsize,
+    /// Bytes that its largest Redis client holds, when that is watched.
+    largest: AtomicUsize,
 }
 
 /// A connection on its way to its thread.
@@ -49,6 +52,7 @@ impl Mailbox {
             new: Mutex::default(),
             holds: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            largest: AtomicUsize::new(0),
         })
     }
 
@@ -181,7 +185,7 @@ impl IoLoop {
         if !self.unread.is_empty() || !self.turn.is_empty() || !self.closed_sessions.is_empty() {
             return Some(Duration::ZERO);
         }
-        let heartbeat = (self.amqp_count > 0).then_some(self.heartbeat_ms);
+        let heartbeat = (self.amqp_count > 0 || self.watches_clients()).then_some(self.heartbeat_ms);
         let retry = (!self.unaccepted.is_empty()).then_some(self.retry_at);
         let due = self.next_deadline.into_iter().chain(heartbeat).chain(retry).min()?;
         Some(Duration::from_millis(due.saturating_sub(now_ms()).max(1)))
@@ -224,6 +228,11 @@ impl IoLoop {
                 let (reading, bytes) = connection.read();
                 self.shared.stats.bytes_read.fetch_add(bytes as u64, Ordering::Relaxed);
                 connection.session.decode(now_ms());
+                if connection.session.input_is_beyond(&self.shared.settings) {
+                    tracing::warn!("a Redis client has sent too much that cannot be executed; it is cut off");
+                    self.close(token);
+                    continue;
+                }
                 match reading {
                     Reading::Drained if !connection.ending => connection.readable = false,
                     Reading::Drained | Reading::More => self.unread.push(token),
@@ -264,9 +273,10 @@ impl IoLoop {
                 execute(connection, &mut engine, &shared);
             }
         }
+        let evicting = shared.go_on_evicting(&mut engine);
         self.collect(&mut engine);
         let (position, garbage) = (engine.position(), engine.take_garbage());
-        self.next_deadline = if more { Some(now) } else { engine.next_deadline() };
+        self.next_deadline = if more || evicting { Some(now) } else { engine.next_deadline() };
         for thread in engine.threads_to_wake(self.index) {
             shared.mailboxes[thread].wake();
         }
@@ -359,6 +369,7 @@ impl IoLoop {
         };
         let id = connection.session.id();
         self.by_session.remove(&id);
+        self.shared.client_bytes.fetch_sub(connection.weighed as i64, Ordering::Relaxed);
         self.gone(id, connection.placed_by, protocol);
     }
 

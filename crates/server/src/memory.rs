@@ -5,7 +5,7 @@ use crate::shared::{Shared, resident_bytes};
 use leveret_engine::Engine;
 use leveret_engine::keyspace::Evicted;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// What the allocator can tell; the binary knows which one it has.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +44,8 @@ pub(crate) struct Gauge {
     /// How often it was asked.
     asked: AtomicU64,
     peak: AtomicU64,
+    /// The limit is passed and more keys may go: threads go on with it even if no command comes.
+    pub(crate) evicting: AtomicBool,
     /// In use when the server was ready.
     pub(crate) at_start: u64,
 }
@@ -62,7 +64,7 @@ pub(crate) enum Room {
 /// An estimate is trusted for so long, and a shorter time when keys are to go for it.
 const TRUSTED_MS: u64 = 100;
 const TRUSTED_EVICTING_MS: u64 = 10;
-/// Keys that go before one command; if that is not enough the next commands go on with it.
+/// Keys that go before one command or in one turn; if that is not enough the next ones go on with it.
 const KEYS_MAX: usize = 64;
 
 thread_local! {
@@ -132,6 +134,15 @@ impl Shared {
         self.make_room(engine, bytes_max)
     }
 
+    /// Lets more keys go when the last commands did not suffice, or the limit was lowered; true when it is not done yet.
+    pub(crate) fn go_on_evicting(&self, engine: &mut Engine) -> bool {
+        let more = self.memory.evicting.load(Relaxed) && self.room(engine) == Room::Made;
+        if !more {
+            self.memory.evicting.store(false, Relaxed);
+        }
+        more
+    }
+
     #[cold]
     fn make_room(&self, engine: &mut Engine, bytes_max: u64) -> Room {
         let (memory, allocator) = (&self.memory, &self.settings.allocator);
@@ -152,6 +163,7 @@ impl Shared {
                 Evicted::Nothing => return Room::None,
             }
         }
+        memory.evicting.store(true, Relaxed);
         Room::Made
     }
 }

@@ -35,6 +35,11 @@ impl Output {
         self.bytes.len() - self.sent + shared.iter().map(|shared| shared.bytes.len()).sum::<usize>() - part
     }
 
+    /// Bytes of memory behind it.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.unsent().saturating_sub(self.bytes.len() - self.sent)
+    }
+
     /// What was written so far may leave when `position` is durable enough; `now` when it is already.
     pub(crate) fn gate(&mut self, position: Position, now: bool) {
         let end = self.bytes.len();

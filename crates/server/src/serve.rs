@@ -19,7 +19,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -134,6 +134,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         sync_wanted: Mutex::new(false),
         sync_signal: Condvar::new(),
         sync_waiters: AtomicUsize::new(0),
+        client_bytes: AtomicI64::new(0),
         started: Instant::now(),
         stats: Stats::default(),
         observed: Observed::new(TABLE.len()),

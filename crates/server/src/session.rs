@@ -3,8 +3,10 @@
 use crate::amqp::AmqpSession;
 use crate::output::Output;
 use crate::resp::{RespSession, Turn};
+use crate::settings::Settings;
 use crate::shared::Shared;
 use leveret_engine::{Engine, Position, SessionId};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// One of the two.
 pub(crate) enum Session {
@@ -30,7 +32,10 @@ impl Session {
     /// Looks at what has arrived. Outside the lock.
     pub(crate) fn decode(&mut self, now_ms: u64) {
         match self {
-            Session::Resp(session) => session.decode(),
+            Session::Resp(session) => {
+                session.seen_ms = now_ms;
+                session.decode();
+            }
             Session::Amqp(session) => session.decode(now_ms),
         }
     }
@@ -59,10 +64,18 @@ impl Session {
         }
     }
 
+    /// True when more has arrived and could not be executed than one connection may have. (Redis: client-query-buffer-limit)
+    pub(crate) fn input_is_beyond(&self, settings: &Settings) -> bool {
+        match self {
+            Session::Resp(session) => session.input_bytes() > settings.input_bytes_max.load(Relaxed),
+            Session::Amqp(_) => false,
+        }
+    }
+
     /// The peer has shown that it is there.
     pub(crate) fn touch(&mut self, now_ms: u64) {
         match self {
-            Session::Resp(_) => {}
+            Session::Resp(session) => session.seen_ms = now_ms,
             Session::Amqp(session) => session.touch(now_ms),
         }
     }

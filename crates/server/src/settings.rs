@@ -1,8 +1,9 @@
 //! What a server is told before it starts and, where Redis allows it, while it runs.
 
+use crate::output_limits::bytes;
 use crate::{Allocator, OutputLimits, PlacementBy, Policy};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
 
 /// When answers of the RESP side leave. (Redis: `appendfsync`)
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +77,21 @@ pub struct Settings {
     pub policy: Policy,
     /// What can be asked about memory.
     pub allocator: Allocator,
+    /// Redis clients that are idle for longer are closed; 0 is never. (Redis: `timeout`)
+    pub idle_seconds_max: AtomicUsize,
+    /// What all Redis clients may hold together: bytes, or a negative percentage of `memory_max`; 0 is no limit.
+    /// (Redis: `maxmemory-clients`)
+    pub clients_limit: AtomicI64,
+    /// What one Redis client may send before it is executed. (Redis: `client-query-buffer-limit`)
+    pub input_bytes_max: AtomicUsize,
     /// Writes are refused without so many replicas, and there are none yet. (Redis: `min-replicas-to-write`)
     pub replicas_to_write: AtomicUsize,
     /// Redis: `tracking-table-max-keys`.
     pub tracked_keys_max: AtomicUsize,
     /// Largest AMQP message body. (RabbitMQ: `max_message_size`)
     pub message_bytes_max: u64,
+    /// Asks the process to stop, as a signal does. (Redis: SHUTDOWN)
+    pub stop: fn(),
     fsync: AtomicU8,
 }
 
@@ -107,11 +117,38 @@ impl Settings {
             memory_max: AtomicUsize::new(0),
             policy: Policy::NO_EVICTION,
             allocator: Allocator::default(),
+            idle_seconds_max: AtomicUsize::new(0),
+            clients_limit: AtomicI64::new(0),
+            input_bytes_max: AtomicUsize::new(1024 * 1024 * 1024),
             replicas_to_write: AtomicUsize::new(0),
             tracked_keys_max: AtomicUsize::new(1_000_000),
             message_bytes_max: 128 * 1024 * 1024,
+            stop: || {},
             fsync: AtomicU8::new(1),
         }
+    }
+
+    /// Bytes that all Redis clients may hold together; 0 is no limit.
+    #[inline]
+    pub(crate) fn client_bytes_max(&self) -> usize {
+        match self.clients_limit.load(Ordering::Relaxed) {
+            bytes if bytes >= 0 => bytes as usize,
+            percent => self.memory_max.load(Ordering::Relaxed) / 100 * percent.unsigned_abs() as usize,
+        }
+    }
+
+    /// Changes what all Redis clients may hold together: bytes, or a percentage of `maxmemory` as in `5%`.
+    pub fn set_clients_limit(&self, text: &str) -> Result<(), &'static str> {
+        let limit = match text.strip_suffix('%').map(str::parse::<i64>) {
+            Some(Ok(percent)) if percent > 100 => {
+                return Err("percentage argument must be less or equal to 100");
+            }
+            Some(percent) => percent.ok().filter(|percent| *percent >= 0).map(|percent| -percent),
+            None => bytes(text).and_then(|bytes| i64::try_from(bytes).ok()),
+        };
+        let limit = limit.ok_or("argument must be a memory or percent value")?;
+        self.clients_limit.store(limit, Ordering::Relaxed);
+        Ok(())
     }
 
     /// When RESP answers leave.

@@ -10,7 +10,7 @@ use crate::reaper::Reaper;
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 /// One server's common state. Lock order: the log before the engine.
@@ -42,6 +42,8 @@ pub struct Shared {
     /// Different for every start. (Redis: run_id)
     pub(crate) run_id: String,
     pub(crate) memory: Gauge,
+    /// Memory that Redis clients hold, when that is watched.
+    pub(crate) client_bytes: AtomicI64,
 }
 
 /// Counters since the start.
@@ -54,11 +56,17 @@ pub struct Stats {
     pub bytes_read: AtomicU64,
     pub bytes_written: AtomicU64,
     pub connections_rejected: AtomicU64,
+    pub clients_evicted: AtomicU64,
     pub syncs: AtomicU64,
     pub log_writes: AtomicU64,
 }
 
 impl Shared {
+    /// Lets every I/O thread see that a setting has changed.
+    pub(crate) fn wake_all(&self) {
+        self.mailboxes.iter().for_each(Mailbox::wake);
+    }
+
     /// True once the server has been told to stop.
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)

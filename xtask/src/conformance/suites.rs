@@ -94,6 +94,8 @@ const fn redis_py(args: &'static [&'static str], gevent: bool) -> Package {
 const REDIS_PY: &[&str] = &[
     "--redis-url=redis://127.0.0.1:{resp}/0",
     "--timeout=30",
+    "-m",
+    "not onlycluster",
     "tests/test_commands.py",
     "tests/test_connection.py",
     "tests/test_connection_pool.py",
@@ -118,6 +120,8 @@ const REDIS_PY_RESP2: &[&str] = &[
     "--redis-url=redis://127.0.0.1:{resp}/0",
     "--protocol=2",
     "--timeout=30",
+    "-m",
+    "not onlycluster",
     "tests/test_commands.py",
     "tests/test_encoding.py",
     "tests/test_pipeline.py",
@@ -132,6 +136,8 @@ const REDIS_PY_RESP2: &[&str] = &[
 const REDIS_PY_SYNC: &[&str] = &[
     "--redis-url=redis://127.0.0.1:{resp}/0",
     "--timeout=30",
+    "-m",
+    "not onlycluster",
     "tests/test_commands.py",
     "tests/test_encoding.py",
     "tests/test_lock.py",

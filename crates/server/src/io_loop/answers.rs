@@ -48,12 +48,13 @@ impl IoLoop {
             self.release();
         }
         let (limits, now_ms) = (*self.shared.settings.output_limits.read(), now_ms());
+        let weighs = self.shared.settings.client_bytes_max() > 0;
         for token in std::mem::take(&mut self.turn) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.listed = false;
             let paused = connection.readable && !connection.may_read();
             let (alive, bytes) = connection.flush();
-            if paused && bytes > 0 {
+            if bytes > 0 && (paused || matches!(connection.session, Session::Resp(_))) {
                 // It cannot show otherwise that it is there, for nothing is read from it.
                 connection.session.touch(now_ms);
             }
@@ -70,6 +71,12 @@ impl IoLoop {
             } else if more || connection.may_execute() || connection.wants_report() {
                 self.unread.push(token);
             }
+            if weighs {
+                self.weigh(token);
+            }
+        }
+        if weighs {
+            self.evict_clients();
         }
     }
 
@@ -97,13 +104,21 @@ impl IoLoop {
         }
     }
 
-    /// Heartbeats of AMQP, once a second.
+    /// Heartbeats of AMQP, and Redis clients that must go: once a second.
     pub(super) fn heartbeats(&mut self) {
         let now = now_ms();
-        if self.amqp_count == 0 || now < self.heartbeat_ms {
+        let watches = self.watches_clients();
+        if (self.amqp_count == 0 && !watches) || now < self.heartbeat_ms {
             return;
         }
         self.heartbeat_ms = now + HEARTBEAT_PERIOD_MS;
+        if watches {
+            self.close_idle(now);
+            if self.shared.settings.client_bytes_max() > 0 {
+                let tokens: Vec<usize> = self.connections.iter().map(|(token, _)| token).collect();
+                tokens.into_iter().for_each(|token| self.weigh(token));
+            }
+        }
         let mut silent = Vec::new();
         let mut due = Vec::new();
         for (token, connection) in &mut self.connections {

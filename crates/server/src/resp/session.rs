@@ -9,7 +9,7 @@ use crate::io_loop::PENDING_MAX;
 use crate::memory::Room;
 use crate::output::Output;
 use crate::resp::table::{Command, Run, TABLE, find};
-use crate::shared::Shared;
+use crate::shared::{Shared, now_ms};
 use crate::ticks;
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
 use leveret_engine::{Card, Engine, SessionId};
@@ -20,6 +20,8 @@ use std::sync::atomic::Ordering::Relaxed;
 #[derive(Default)]
 pub(crate) struct Multi {
     pub(crate) queue: Vec<(&'static Command, ArgsBuf)>,
+    /// Of the arguments in the queue.
+    pub(crate) bytes: usize,
     /// A command was refused while queueing: `EXEC` refuses all.
     pub(crate) refused: bool,
 }
@@ -45,6 +47,10 @@ pub(crate) struct RespSession {
     pub(crate) answering: Answering,
     /// Its reads and writes are no uses of keys. (Redis: CLIENT NO-TOUCH)
     pub(crate) unnoticed: bool,
+    /// It stays when clients hold too much memory. (Redis: CLIENT NO-EVICT)
+    pub(crate) stays: bool,
+    /// When it has last said something, or taken an answer.
+    pub(crate) seen_ms: u64,
     /// It hears of changes to what it reads.
     pub(crate) tracks: bool,
     last_command: &'static str,
@@ -113,6 +119,8 @@ impl RespSession {
             multi: None,
             answering: Answering::On,
             unnoticed: false,
+            stays: false,
+            seen_ms: now_ms(),
             tracks: false,
             last_command: "",
             clock: 0,
@@ -221,9 +229,11 @@ impl RespSession {
     }
 
     /// Lets others see how it stands.
-    pub(crate) fn show(&self, engine: &mut Engine) {
+    pub(crate) fn show(&mut self, engine: &mut Engine) {
         let now_ms = engine.now_ms();
-        if let Some(card) = engine.session(self.id).and_then(|session| session.card.as_mut()) {
+        let Some(session) = engine.session(self.id) else { return };
+        (self.subscribed, self.monitors) = (session.is_subscribed(), session.monitors);
+        if let Some(card) = &mut session.card {
             card.seen_ms = now_ms;
             card.last_command = self.last_command;
             card.db = self.db;
@@ -344,6 +354,7 @@ impl RespSession {
             && !runs_inside_multi(command)
         {
             multi.queue.push((command, args.into()));
+            multi.bytes += args.iter().map(<[u8]>::len).sum::<usize>();
             reply.simple("QUEUED");
             return Turn::Drained;
         }
@@ -378,6 +389,9 @@ impl RespSession {
         }
         if room == Room::None || shared.settings.replicas_to_write.load(Relaxed) > 0 {
             self.may_run_restricted(shared, room, command)?;
+        }
+        if self.multi.is_some() && command.spec.flags & flag::NO_MULTI != 0 && !runs_inside_multi(command) {
+            return Err(Error::new("ERR Command not allowed inside a transaction"));
         }
         if self.version == Version::Resp2
             && command.spec.flags & flag::PUBSUB == 0

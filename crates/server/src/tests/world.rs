@@ -23,7 +23,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// When every script begins: in the year 2033.
@@ -97,6 +97,7 @@ impl World {
             sync_wanted: Mutex::new(false),
             sync_signal: Condvar::new(),
             sync_waiters: AtomicUsize::new(0),
+            client_bytes: AtomicI64::new(0),
             started: Instant::now(),
             stats: Stats::default(),
             observed: Observed::new(TABLE.len()),
@@ -266,7 +267,9 @@ impl World {
                     }
                 }
             }
-            if idle {
+            let evicts = self.shared.memory.evicting.load(Ordering::Relaxed);
+            self.shared.go_on_evicting(&mut engine);
+            if idle && !evicts {
                 break;
             }
         }

@@ -366,8 +366,8 @@ pub(super) fn switch(word: &[u8]) -> Result<bool, Error> {
     }
 }
 
-// DEVIATION: it is shown by CLIENT LIST and has no other effect.
 fn no_evict(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    call.session.stays = switch(&call.args[2])?;
     switch_card(call, |card| &mut card.no_evict)
 }
 

@@ -115,6 +115,18 @@ const PARAMETERS: &[Parameter] = &[
         }),
     },
     Parameter {
+        name: "client-query-buffer-limit",
+        get: |shared, _| shared.settings.input_bytes_max.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            let max = bytes(value).ok_or("argument must be a memory value")?;
+            if max < 1024 * 1024 {
+                return Err("argument must be between 1048576 and 9223372036854775807 inclusive".into());
+            }
+            shared.settings.input_bytes_max.store(max, Relaxed);
+            Ok(())
+        }),
+    },
+    Parameter {
         name: "client-output-buffer-limit",
         get: |shared, _| shared.settings.output_limits.read().to_string(),
         set: Some(|shared, _, value| Ok(shared.settings.output_limits.write().change(value)?)),
@@ -173,6 +185,19 @@ const PARAMETERS: &[Parameter] = &[
             let bytes = bytes(value).ok_or("argument must be a memory value")?;
             shared.settings.memory_max.store(bytes, Relaxed);
             shared.used_bytes(engine.now_ms());
+            shared.memory.evicting.store(true, Relaxed);
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "maxmemory-clients",
+        get: |shared, _| match shared.settings.clients_limit.load(Relaxed) {
+            percent if percent < 0 => format!("{}%", -percent),
+            bytes => bytes.to_string(),
+        },
+        set: Some(|shared, _, value| {
+            shared.settings.set_clients_limit(value)?;
+            shared.wake_all();
             Ok(())
         }),
     },
@@ -246,6 +271,15 @@ const PARAMETERS: &[Parameter] = &[
         set: Some(|shared, _, value| {
             shared.observed.slow_max.store(number(value, 0, i64::MAX)?, Relaxed);
             shared.observed.trim_slow();
+            Ok(())
+        }),
+    },
+    Parameter {
+        name: "timeout",
+        get: |shared, _| shared.settings.idle_seconds_max.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            shared.settings.idle_seconds_max.store(number(value, 0, i32::MAX.into())?, Relaxed);
+            shared.wake_all();
             Ok(())
         }),
     },

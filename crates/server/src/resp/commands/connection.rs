@@ -159,7 +159,7 @@ fn reset(call: &mut Call<'_, '_>) -> Result<(), Error> {
     call.engine.unwatch(call.session.id);
     call.engine.unsubscribe_all(call.session.id);
     call.engine.stop_tracking(call.session.id);
-    (call.session.tracks, call.session.unnoticed) = (false, false);
+    (call.session.tracks, call.session.unnoticed, call.session.stays) = (false, false, false);
     call.session.db = 0;
     call.session.answering = Answering::On;
     if let Some(card) = call.card() {

@@ -175,6 +175,7 @@ fn stats(call: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("rejected_connections", stats.connections_rejected.load(Relaxed));
     lines.add("expired_keys", engine.keyspace.expired_count);
     lines.add("evicted_keys", engine.keyspace.eviction.evicted_count);
+    lines.add("evicted_clients", stats.clients_evicted.load(Relaxed));
     lines.add("migrate_cached_sockets", 0);
     lines.add("keyspace_hits", hits);
     lines.add("keyspace_misses", misses);

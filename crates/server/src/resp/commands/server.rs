@@ -12,6 +12,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The Redis version whose behaviour clients may expect.
 pub(super) const REDIS_VERSION: &str = "7.4.0";
 
+const SHUTDOWN: u32 =
+    LOADING_STALE | flag::ADMIN | flag::NOSCRIPT | flag::NO_MULTI | flag::ALLOW_BUSY | flag::SENTINEL;
 const ALL_SHARDS: &str = "REQUEST_POLICY:ALL_SHARDS";
 const SPECIAL: &[&str] = &["NONDETERMINISTIC_OUTPUT", ALL_SHARDS, "RESPONSE_POLICY:SPECIAL"];
 
@@ -57,6 +59,9 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
     session("memory|help", 2, Group::Server, LOADING_STALE, |call| help(call, "MEMORY"))
         .since("4.0.0")
         .says("Lists the subcommands."),
+    session("shutdown", -1, Group::Server, SHUTDOWN, shutdown)
+        .cost("O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)")
+        .says("Stops the server; everything is on disk then."),
     container("module", Group::Server, 0).since("4.0.0").cost("Depends on subcommand."),
     session("module|list", 2, Group::Server, flag::ADMIN | flag::NOSCRIPT, |call| {
         call.reply.array(0);
@@ -104,7 +109,10 @@ fn role(call: &mut Call<'_, '_>) -> Result<(), Error> {
 }
 
 fn lolwut(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let hare = format!("  (\\(\\\n  ( -.-)\n  o_(\")(\")\n\nLeveret {}\n", env!("CARGO_PKG_VERSION"));
+    let hare = format!(
+        "  (\\(\\\n  ( -.-)\n  o_(\")(\")\n\nLeveret {}, Redis ver. {REDIS_VERSION}\n",
+        env!("CARGO_PKG_VERSION")
+    );
     call.reply.verbatim("txt", &hare);
     Ok(())
 }
@@ -163,6 +171,29 @@ fn wait(call: &mut Call<'_, '_>) -> Result<(), Error> {
     timeout(call, 2)?;
     // Nobody replicates, and nobody will: there is nothing to wait for.
     call.reply.integer(0);
+    Ok(())
+}
+
+/// There is nothing to save and nobody to wait for: whatever is asked for is what is done. (Redis: SHUTDOWN)
+fn shutdown(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let (mut save, mut nosave, mut abort) = (false, false, false);
+    for word in call.args.iter().skip(1) {
+        match word.to_ascii_lowercase().as_slice() {
+            b"save" => save = true,
+            b"nosave" => nosave = true,
+            b"abort" => abort = true,
+            b"now" | b"force" => {}
+            _ => return Err(Error::Syntax),
+        }
+    }
+    if (save && nosave) || (abort && call.args.len() > 2) {
+        return Err(Error::Syntax);
+    }
+    if abort {
+        return Err(Error::new("ERR No shutdown in progress."));
+    }
+    (call.shared.settings.stop)();
+    call.session.quitting = true;
     Ok(())
 }
 

@@ -34,7 +34,17 @@ impl RespSession {
 
     /// True when there is room for what cannot be executed yet.
     pub(crate) fn keeps_input(&self) -> bool {
-        self.input.len() - self.start < INPUT_MAX
+        self.input_bytes() < INPUT_MAX
+    }
+
+    /// Bytes that are not executed.
+    pub(crate) fn input_bytes(&self) -> usize {
+        self.input.len() - self.start
+    }
+
+    /// Bytes of memory behind what is not executed: the input, and the commands of a transaction.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.input.capacity() + self.multi.as_ref().map_or(0, |multi| multi.bytes)
     }
 
     /// Drops the bytes of executed commands.
