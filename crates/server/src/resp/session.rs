@@ -1,6 +1,7 @@
 //! One RESP connection as a state machine: bytes in, bytes out, no socket. Decoding happens outside the engine's lock,
 //! execution inside; a blocked session executes nothing until the engine has answered it.
 
+mod admission;
 mod input;
 mod shown;
 
@@ -11,6 +12,7 @@ use crate::output::Output;
 use crate::resp::table::{Command, Run, TABLE, find};
 use crate::shared::{Shared, now_ms};
 use crate::ticks;
+use admission::{exec_abort, is_exec, runs_inside_multi};
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
 use leveret_engine::{Card, Engine, SessionId};
 use leveret_resp::{Batch, Decoder, ProtocolError, Version};
@@ -242,25 +244,6 @@ impl RespSession {
         }
     }
 
-    /// Refuses what was decoded, because the engine cannot be entered.
-    pub(crate) fn refuse_busy(&mut self, out: &mut Output) {
-        let input = self.input.get(self.start..).unwrap_or_default();
-        let mut reply = Reply::new(&mut out.bytes, self.version);
-        for i in self.done..self.batch.len() {
-            const BUSY: &str = "BUSY Leveret is busy with another command; try again later";
-            if is_exec(self.batch.args(i, input)) {
-                (self.multi, self.discarded) = (None, true);
-                reply.error(&exec_abort(&BUSY));
-            } else {
-                if let Some(multi) = &mut self.multi {
-                    multi.refused = true;
-                }
-                reply.error(BUSY);
-            }
-        }
-        self.done = self.batch.len();
-    }
-
     fn execute_batch(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> Turn {
         // The input and the batch are lent out while commands may change the rest of the session.
         let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));
@@ -376,53 +359,6 @@ impl RespSession {
         }
     }
 
-    fn admit(
-        &self,
-        engine: &mut Engine,
-        shared: &Shared,
-        room: Room,
-        args: Args<'_>,
-    ) -> Result<&'static Command, Error> {
-        let command = find(args)?;
-        if !self.authenticated && command.spec.flags & flag::NO_AUTH == 0 {
-            return Err(Error::new("NOAUTH Authentication required."));
-        }
-        if room == Room::None || shared.settings.replicas_to_write.load(Relaxed) > 0 {
-            self.may_run_restricted(shared, room, command)?;
-        }
-        if self.multi.is_some() && command.spec.flags & flag::NO_MULTI != 0 && !runs_inside_multi(command) {
-            return Err(Error::new("ERR Command not allowed inside a transaction"));
-        }
-        if self.version == Version::Resp2
-            && command.spec.flags & flag::PUBSUB == 0
-            && engine.session(self.id).is_some_and(|s| s.is_subscribed())
-            && !matches!(command.spec.name, "ping" | "quit" | "reset")
-        {
-            let name = command.spec.name;
-            let line = format!(
-                "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
-            );
-            return Err(Error::Other(line.into()));
-        }
-        Ok(command)
-    }
-
-    /// Memory is short: commands that need more are refused, and so is what would be queued. Replicas are asked for: there are
-    /// none, so writes are refused.
-    #[cold]
-    fn may_run_restricted(&self, shared: &Shared, room: Room, command: &Command) -> Result<(), Error> {
-        let in_multi = self.multi.is_some() && !runs_inside_multi(command);
-        let queue = self.multi.iter().filter(|_| command.spec.name == "exec").flat_map(|multi| &multi.queue);
-        let flags = queue.fold(command.spec.flags, |flags, (command, _)| flags | command.spec.flags);
-        if room == Room::None && (in_multi || flags & flag::DENYOOM != 0) {
-            return Err(Error::new("OOM command not allowed when used memory > 'maxmemory'."));
-        }
-        if shared.settings.replicas_to_write.load(Relaxed) > 0 && flags & flag::WRITE != 0 {
-            return Err(Error::new("NOREPLICAS Not enough good replicas to write."));
-        }
-        Ok(())
-    }
-
     /// Runs one admitted command; `may_block` is false inside `EXEC`.
     pub(crate) fn run(
         &mut self,
@@ -482,20 +418,6 @@ impl RespSession {
             self.note_slow(engine, shared, command, args, taken);
         }
     }
-}
-
-/// These act on the transaction or the connection at once.
-fn runs_inside_multi(command: &Command) -> bool {
-    matches!(command.spec.name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
-}
-
-fn is_exec(args: Args<'_>) -> bool {
-    args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"exec"))
-}
-
-/// What a refused EXEC is told: its transaction is gone. (Redis: transactions)
-fn exec_abort(why: &impl std::fmt::Display) -> String {
-    format!("EXECABORT Transaction discarded because of: {why}")
 }
 
 /// Blocks of long strings answered in one turn.
