@@ -1,6 +1,7 @@
 //! A sorted set: members in the order of their scores, equal scores in the order of the members; found by member, by
 //! score and by rank. A small one is a run of bytes that is read from its start; a large one has an index.
 
+mod lens;
 mod order;
 mod ordered;
 mod packed;

@@ -1,12 +1,13 @@
 //! The order of a large sorted set, in two levels: a row of chunks of at most 256 items, and beside it, so that a search or a
 //! sum reads little memory, the last score and the length of each. A place is found by two binary searches; a rank is the
-//! sum of the lengths before. That sum grows with the set, but slowly: a million members are about six thousand chunks,
-//! whose lengths are 12 KB. An insertion moves one chunk's items at most. A skip list costs a random height and several
-//! pointers for each member; a counted B-tree would make the sum logarithmic, at the price of three times the code.
+//! sum of the lengths before, most of them summed up already (`lens.rs`). An insertion moves one chunk's items at most. A
+//! skip list costs a random height and several pointers for each member; a counted B-tree would make the sum logarithmic, at
+//! the price of three times the code.
 //!
 //! The trap: the items belong to the table beside the order, and none may be freed before it has left the order.
 
 use super::in_order;
+use super::lens::Lens;
 use leveret_base::prefetch::prefetch;
 use leveret_base::thin::Alias;
 use std::cmp::Ordering;
@@ -15,9 +16,6 @@ use std::cmp::Ordering;
 const CHUNK_MAX: usize = if cfg!(test) { 16 } else { 256 };
 /// Neighbours that have no more together become one.
 const MERGED_MAX: usize = CHUNK_MAX / 2;
-/// Lengths that are summed up at once.
-const STRIDE: usize = if cfg!(test) { 4 } else { 128 };
-const _: () = assert!(STRIDE * CHUNK_MAX <= u16::MAX as usize, "a sum of lengths has 16 bits");
 /// Bytes of an item before its member: the score.
 pub(super) const SCORE: usize = 8;
 
@@ -42,23 +40,17 @@ pub(super) struct Order {
     /// None is empty.
     #[allow(clippy::vec_box, reason = "a chunk moves as a pointer; only in tests it is small")]
     chunks: Vec<Box<Chunk>>,
-    lens: Vec<u16>,
+    lens: Lens,
     lasts: Vec<f64>,
-    len: usize,
-}
-
-fn sum(lens: &[u16]) -> usize {
-    // In pieces whose sums fit into 16 bits, of which the processor adds many at a time.
-    lens.chunks(STRIDE).map(|lens| usize::from(lens.iter().sum::<u16>())).sum()
 }
 
 impl Order {
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.lens.total()
     }
 
     fn len_of(&self, chunk: usize) -> usize {
-        self.lens.get(chunk).map_or(0, |len| usize::from(*len))
+        self.lens.get(chunk)
     }
 
     /// The member at a place.
@@ -114,46 +106,7 @@ impl Order {
 
     /// How many items are before a place.
     pub(super) fn rank(&self, (chunk, place): Place) -> usize {
-        let (before, behind) = self.lens.split_at(chunk.min(self.lens.len()));
-        // From the nearer end.
-        place + if before.len() <= behind.len() { sum(before) } else { self.len - sum(behind) }
-    }
-
-    /// Where the item of a rank is.
-    fn find(&self, rank: usize) -> Place {
-        if rank > self.len / 2 {
-            return self.find_back(self.len.saturating_sub(rank));
-        }
-        let (mut left, mut chunk) = (rank, 0);
-        for lens in self.lens.chunks(STRIDE) {
-            let count = sum(lens);
-            if left < count {
-                break;
-            }
-            (left, chunk) = (left - count, chunk + lens.len());
-        }
-        while chunk < self.lens.len() && left >= self.len_of(chunk) {
-            left -= self.len_of(chunk);
-            chunk += 1;
-        }
-        (chunk, left)
-    }
-
-    /// Where the item is behind which, itself included, there are so many.
-    fn find_back(&self, count: usize) -> Place {
-        let (mut right, mut end) = (count, self.lens.len());
-        for lens in self.lens.rchunks(STRIDE) {
-            let count = sum(lens);
-            if right <= count {
-                break;
-            }
-            (right, end) = (right - count, end - lens.len());
-        }
-        while end > 0 && right > self.len_of(end - 1) {
-            right -= self.len_of(end - 1);
-            end -= 1;
-        }
-        if right == 0 || end == 0 { (end, 0) } else { (end - 1, self.len_of(end - 1) - right) }
+        place + self.lens.before(chunk)
     }
 
     /// Adds an item whose member is not there.
@@ -179,7 +132,6 @@ impl Order {
         scores.copy_within(place..len, place + 1);
         items.copy_within(place..len, place + 1);
         (scores[place], items[place]) = (score, Some(item));
-        self.len += 1;
         self.resized(chunk, len + 1);
     }
 
@@ -205,7 +157,6 @@ impl Order {
         };
         scores.copy_within(place + 1..len, place);
         items.copy_within(place + 1..len, place);
-        self.len -= 1;
         if len == 1 {
             self.chunks.remove(chunk);
             self.lens.remove(chunk);
@@ -220,13 +171,13 @@ impl Order {
     }
 
     fn resized(&mut self, chunk: usize, len: usize) {
-        self.lens[chunk] = len as u16;
+        self.lens.set(chunk, len);
         self.lasts[chunk] = self.chunks[chunk].scores[len - 1];
     }
 
     fn add_chunk(&mut self, at: usize, chunk: Box<Chunk>, len: usize) {
         self.lasts.insert(at, len.checked_sub(1).map_or(0.0, |last| chunk.scores[last]));
-        self.lens.insert(at, len as u16);
+        self.lens.insert(at, len);
         self.chunks.insert(at, chunk);
     }
 
@@ -258,13 +209,13 @@ impl Order {
     /// The items with ranks from `start` up to `end`, which is at most the last one's.
     pub(super) fn range(&self, start: usize, end: usize) -> Walk<'_> {
         let left = end.saturating_sub(start);
-        Walk { order: self, place: if left > 0 { self.find(start) } else { (0, 0) }, left, back: false }
+        Walk { order: self, place: if left > 0 { self.lens.find(start) } else { (0, 0) }, left, back: false }
     }
 
     /// The same, last one first.
     pub(super) fn range_back(&self, start: usize, end: usize) -> Walk<'_> {
         let left = end.saturating_sub(start);
-        Walk { order: self, place: if left > 0 { self.find(end - 1) } else { (0, 0) }, left, back: true }
+        Walk { order: self, place: if left > 0 { self.lens.find(end - 1) } else { (0, 0) }, left, back: true }
     }
 }
 

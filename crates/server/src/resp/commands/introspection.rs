@@ -139,6 +139,15 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     subs.iter().for_each(|sub| describe(reply, sub));
 }
 
+/// What is done with keys: the kind of access in capitals, the rest not. (Redis: key specifications)
+fn key_flags(reply: &mut Reply<'_>, keys: &KeySpec) {
+    reply.set(keys.flags.len());
+    for flag in keys.flags {
+        let is_access = matches!(*flag, "RO" | "RW" | "OW" | "RM");
+        reply.simple(&if is_access { (*flag).to_owned() } else { flag.to_ascii_lowercase() });
+    }
+}
+
 fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
     let pair = |reply: &mut Reply<'_>, name: &str, value: i64| {
         reply.bulk(name.as_bytes());
@@ -146,7 +155,7 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
     };
     reply.map(3);
     reply.bulk(b"flags");
-    simple_set(reply, keys.flags);
+    key_flags(reply, keys);
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");
@@ -284,7 +293,7 @@ fn getkeysandflags(call: &mut Call<'_, '_>) -> Result<(), Error> {
     for (i, keys) in found {
         call.reply.array(2);
         call.reply.bulk(&args[i]);
-        simple_set(call.reply, keys.flags);
+        key_flags(call.reply, keys);
     }
     Ok(())
 }
