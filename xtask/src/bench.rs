@@ -1,6 +1,7 @@
 //! Side by side with Debian's redis-server and rabbitmq-server: the same load, in turns, on the same core.
 //! The trap: a peer that idles must not be measured by what the other one leaves behind, so CPU is each server's own.
 
+mod pause;
 mod peer;
 mod process;
 mod rows;
@@ -20,6 +21,8 @@ const ROUNDS: usize = 3;
 /// The server has one core and the load another.
 const SERVER_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
+/// Before a server is asked again how far it is.
+const SHORT_PAUSE: Duration = Duration::from_millis(200);
 const DOCUMENT: &str = "docs/benchmarks.md";
 
 /// Measures the rows named, or all of them and then renews the document.
@@ -116,6 +119,7 @@ fn sample(row: &Row, peer: &Peer) -> Result<Sample> {
             let grown = peer.resident_bytes()?.saturating_sub(before);
             Ok(Sample::Scalar(grown as f64 / count as f64 - bytes as f64))
         }
+        Load::Pause(event) => pause::worst(peer, event).map(Sample::Scalar),
         Load::Resp { flags } => load(row, peer, "resp", peer.resp_port, "--requests", flags),
         Load::Amqp { flags } => load(row, peer, "amqp", peer.amqp_port, "--messages", flags),
     }

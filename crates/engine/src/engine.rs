@@ -34,6 +34,8 @@ pub struct Engine {
     pub(crate) monitors: Vec<SessionId>,
     /// Overdue keys stay until somebody asks for them. (Redis: DEBUG SET-ACTIVE-EXPIRE)
     pub keeps_overdue: bool,
+    /// When the next slice of overdue keys is due.
+    expiry_due_ms: UnixMillis,
     /// The session whose commands are being executed.
     pub actor: Option<SessionId>,
     /// Records that nobody has handed to the log yet.
@@ -66,6 +68,7 @@ impl Engine {
             trackers: Trackers::default(),
             monitors: Vec::new(),
             keeps_overdue: false,
+            expiry_due_ms: 0,
             actor: None,
             tail: Tail::default(),
             position: 0,
@@ -274,13 +277,15 @@ impl Engine {
         let mut txn = Txn::new(&mut self.keyspace, 0, self.now_ms, Changes::on(self.tail.changes()));
         let expired = txn.expire_slice(EXPIRE_VISITS);
         self.end();
+        // Not counted from the last turn: a server that has no rest must not put it off.
+        self.expiry_due_ms = self.now_ms + EXPIRE_PERIOD_MS;
         expired
     }
 
     /// When `tick` is due next.
     pub fn next_deadline(&self) -> Option<UnixMillis> {
         let with_deadlines = (0..leveret_keyspace::DATABASES).any(|db| self.keyspace.with_deadline(db) > 0);
-        let expiry = with_deadlines.then_some(self.now_ms + EXPIRE_PERIOD_MS);
+        let expiry = with_deadlines.then_some(self.expiry_due_ms);
         let fields = self.keyspace.next_field_deadline();
         let keys =
             expiry.into_iter().chain(fields).min().filter(|_| !self.is_paused() && !self.keeps_overdue);

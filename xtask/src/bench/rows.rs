@@ -1,6 +1,7 @@
 //! What is measured: one row of the document each. How many operations a row takes is chosen so that the server works for
 //! a second or more, for the kernel counts its CPU in hundredths.
 
+use super::pause::Event;
 use super::peer::Kind;
 
 /// How a row is measured.
@@ -17,6 +18,8 @@ pub(super) enum Load {
         bytes: u64,
         flags: &'static str,
     },
+    /// Milliseconds that a question takes at most while something happens.
+    Pause(Event),
     /// Flags of the load generator.
     Resp {
         flags: &'static str,
@@ -68,6 +71,10 @@ const fn resp(name: &'static str, title: &'static str, counts: (u64, u64), flags
 /// Sequential, so that every element is made once.
 const fn memory(name: &'static str, title: &'static str, count: u64, bytes: u64, flags: &'static str) -> Row {
     scalar(name, title, &[Kind::Redis], Load::Memory { count, bytes, flags })
+}
+
+const fn pause(name: &'static str, title: &'static str, event: Event) -> Row {
+    scalar(name, title, &[Kind::Redis], Load::Pause(event))
 }
 
 const fn amqp(name: &'static str, title: &'static str, counts: (u64, u64), flags: &'static str) -> Row {
@@ -191,6 +198,58 @@ pub(super) const ROWS: &[Row] = &[
         "MSET of 10 keys, pipeline 16",
         (200_000, 80_000),
         "--tests mset --keyspace 1000000 --pipeline 16",
+    ),
+    pause("pause-misuse", "worst PING while clients send noise and one never reads, ms", Event::Misuse),
+    pause(
+        "pause-deletion",
+        "worst PING while a set of 1,000,000 members is deleted, ms",
+        Event::Deletion(1_000_000),
+    ),
+    pause(
+        "pause-expiry",
+        "worst PING while 1,000,000 keys expire in one second, ms",
+        Event::Expiry(1_000_000),
+    ),
+    pause(
+        "pause-growth",
+        "worst PING while the keyspace grows to 10,000,000 keys, ms",
+        Event::Growth(10_000_000),
+    ),
+    resp(
+        "many-set-1",
+        "SET of 10,000,000 keys, pipeline 1",
+        (130_000, 100_000),
+        "--tests set --keyspace 10000000",
+    ),
+    resp(
+        "many-get-1",
+        "GET of 10,000,000 keys, pipeline 1",
+        (130_000, 110_000),
+        "--tests get --keyspace 10000000",
+    ),
+    resp(
+        "many-set-16",
+        "SET of 10,000,000 keys, pipeline 16",
+        (1_000_000, 350_000),
+        "--tests set --keyspace 10000000 --pipeline 16",
+    ),
+    resp(
+        "many-get-16",
+        "GET of 10,000,000 keys, pipeline 16",
+        (1_300_000, 500_000),
+        "--tests get --keyspace 10000000 --pipeline 16",
+    ),
+    resp(
+        "many-set-64",
+        "SET of 10,000,000 keys, pipeline 64",
+        (1_500_000, 400_000),
+        "--tests set --keyspace 10000000 --pipeline 64",
+    ),
+    resp(
+        "many-get-64",
+        "GET of 10,000,000 keys, pipeline 64",
+        (2_000_000, 600_000),
+        "--tests get --keyspace 10000000 --pipeline 64",
     ),
     Row {
         name: "set-always",
