@@ -111,8 +111,16 @@ pub(crate) fn run_flusher(shared: &Arc<Shared>, syncer: &Syncer) {
     }
 }
 
+/// Of the kernel's scheduler.
+const LEAST_PRIORITY: i32 = 19;
+
 /// The preparer thread: the next segment is there before it is needed.
+/// Nobody waits for it, so it takes what others leave of the processor: filling a file with zeros would keep an I/O thread
+/// of the same core from answering for milliseconds.
 pub(crate) fn run_preparer(shared: &Arc<Shared>, preparer: &Preparer) {
+    if let Err(error) = rustix::process::setpriority_process(None, LEAST_PRIORITY) {
+        tracing::warn!(%error, "preparing log segments has the priority of everything else");
+    }
     while !shared.stopping.load(Ordering::Acquire) {
         if let Err(error) = preparer.run() {
             stop_node("preparing a log segment", &error);
