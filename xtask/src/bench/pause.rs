@@ -82,9 +82,10 @@ pub(super) fn worst(peer: &Peer, event: Event) -> Result<f64> {
 
 fn generate(port: u16, test: &str, count: u64) -> Result<()> {
     let (count, port) = (count.to_string(), port.to_string());
-    let flags =
-        ["--tests", test, "--sequential", "--pipeline", "16", "--keyspace", &count, "--requests", &count];
-    generator("resp", &port, &flags).map(drop)
+    // One client, which sleeps while it is served: who asks shares its core.
+    let flags = ["--clients", "1", "--pipeline", "64", "--sequential", "--tests", test];
+    let counts = ["--keyspace", &count, "--requests", &count];
+    generator("resp", &port, &[&flags[..], &counts[..]].concat()).map(drop)
 }
 
 fn connect(port: u16) -> Result<TcpStream> {
