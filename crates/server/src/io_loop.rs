@@ -6,6 +6,7 @@ mod arrivals;
 mod clients;
 
 use crate::connection::{Connection, Reading, Stream};
+use crate::prefetch::Window;
 use crate::session::Session;
 use crate::shared::{Shared, now_ms};
 use leveret_engine::{Engine, SessionId};
@@ -101,7 +102,6 @@ pub(crate) struct IoLoop {
     retry_at: u64,
     closed_sessions: Vec<SessionId>,
     dirty: Vec<SessionId>,
-    hashes: Vec<u64>,
     next_deadline: Option<u64>,
     amqp_count: usize,
     heartbeat_ms: u64,
@@ -137,7 +137,6 @@ impl IoLoop {
             retry_at: 0,
             closed_sessions: Vec::new(),
             dirty: Vec::new(),
-            hashes: Vec::new(),
             next_deadline: None,
             amqp_count: 0,
             heartbeat_ms: 0,
@@ -263,14 +262,17 @@ impl IoLoop {
         }
         let more = due && engine.tick();
         self.collect(&mut engine);
-        self.prefetch(&engine);
-        for i in 0..self.turn.len() {
-            let token = self.turn[i];
-            let Some(connection) = self.connections.get_mut(token) else { continue };
-            connection.report(&mut engine);
-            // The rest is listed again at the end of the turn.
-            if connection.may_execute() && engine.pending_bytes() <= PENDING_MAX {
-                execute(connection, &mut engine, &shared);
+        let mut next = 0;
+        while next < self.turn.len() {
+            let group = next..self.prefetch(&engine, next);
+            next = group.end;
+            for i in group {
+                let Some(connection) = self.connections.get_mut(self.turn[i]) else { continue };
+                connection.report(&mut engine);
+                // The rest is listed again at the end of the turn.
+                if connection.may_execute() && engine.pending_bytes() <= PENDING_MAX {
+                    execute(connection, &mut engine, &shared);
+                }
             }
         }
         let evicting = shared.go_on_evicting(&mut engine);
@@ -328,37 +330,20 @@ impl IoLoop {
         self.dirty = dirty;
     }
 
-    /// Starts loading what the batch will touch: all buckets first, then all entries.
-    fn prefetch(&mut self, engine: &Engine) {
-        let Self { turn, connections, hashes, .. } = self;
-        hashes.clear();
-        let sessions = turn.iter().filter_map(|&token| match &connections.get(token)?.session {
-            Session::Resp(session) => Some(session),
-            Session::Amqp(_) => None,
-        });
-        let commands = sessions.flat_map(|session| session.pending().map(|args| (session.db(), args)));
-        let mut dbs = Vec::new();
-        for (db, args) in commands.take(PREFETCH_MAX) {
-            if let Some(key) = args.get(1) {
-                let hash = engine.keyspace.hash(key);
-                engine.keyspace.prefetch_bucket(db, hash);
-                hashes.push(hash);
-                if db != 0 {
-                    dbs.push((hashes.len() - 1, db));
-                }
+    /// Starts loading what the next connections' commands will touch; gives the place of the first one that has no part in it.
+    fn prefetch(&mut self, engine: &Engine, from: usize) -> usize {
+        let (mut window, mut next) = (Window::default(), from);
+        while let Some(&token) = self.turn.get(next)
+            && !window.is_full()
+        {
+            if let Some(Connection { session: Session::Resp(session), .. }) = self.connections.get_mut(token)
+            {
+                session.prefetch(engine, &mut window);
             }
+            next += 1;
         }
-        let mut others = dbs.iter().peekable();
-        for (i, hash) in hashes.iter().enumerate() {
-            let db = match others.peek() {
-                Some((at, db)) if *at == i => {
-                    others.next();
-                    *db
-                }
-                Some(_) | None => 0,
-            };
-            engine.keyspace.prefetch_entry(db, *hash);
-        }
+        window.load(engine);
+        next
     }
 
     fn close(&mut self, token: usize) {
@@ -394,8 +379,6 @@ impl IoLoop {
 
 /// With more than this not handed to the log, what else has come waits for the next turn.
 pub(crate) const PENDING_MAX: usize = 64 * 1024 * 1024;
-/// Commands prefetched in one turn.
-const PREFETCH_MAX: usize = 1024;
 
 fn execute(connection: &mut Connection, engine: &mut MutexGuard<'_, Engine>, shared: &Shared) {
     let before = engine.commands_count;

@@ -10,6 +10,7 @@ mod observed;
 mod output;
 mod output_limits;
 mod placement;
+mod prefetch;
 mod reaper;
 mod resp;
 mod serve;

@@ -132,7 +132,7 @@ pub(super) const ROWS: &[Row] = &[
     memory(
         "memory-list",
         "memory per element of a large list beyond its bytes",
-        1_000_000,
+        5_000_000,
         10,
         "--tests rpush --data-size 10",
     ),

@@ -9,6 +9,7 @@ use crate::connection::OUT_MAX;
 use crate::io_loop::PENDING_MAX;
 use crate::memory::Room;
 use crate::output::Output;
+use crate::prefetch::Window;
 use crate::resp::table::{Command, Run, TABLE, find};
 use crate::shared::{Shared, now_ms};
 use crate::ticks;
@@ -75,6 +76,8 @@ pub(crate) struct RespSession {
     batch: Batch,
     /// Commands of the batch already executed.
     done: usize,
+    /// Commands of the batch whose keys are being loaded.
+    prefetched: usize,
     error: Option<ProtocolError>,
 }
 
@@ -138,6 +141,7 @@ impl RespSession {
             undecoded: false,
             batch: Batch::default(),
             done: 0,
+            prefetched: 0,
             error: None,
         }
     }
@@ -183,17 +187,6 @@ impl RespSession {
 
     pub(crate) fn set_subscribed(&mut self, subscribed: bool) {
         self.subscribed = subscribed;
-    }
-
-    /// The commands that will be executed next, for prefetching.
-    pub(crate) fn pending(&self) -> impl Iterator<Item = Args<'_>> {
-        let input = self.input.get(self.start..).unwrap_or_default();
-        (self.done..self.batch.len()).map(|i| self.batch.args(i, input))
-    }
-
-    /// The selected database.
-    pub(crate) fn db(&self) -> u8 {
-        self.db
     }
 
     /// Executes what was decoded, under the lock, and writes the answers to `out`.
@@ -257,6 +250,11 @@ impl RespSession {
                 || engine.pending_bytes() > PENDING_MAX
             {
                 break;
+            }
+            if self.done >= self.prefetched {
+                let mut window = Window::default();
+                self.prefetched = fill(&mut window, engine, self.db, &batch, arrived, self.done);
+                window.load(engine);
             }
             let args = batch.args(self.done, arrived);
             if engine.is_paused() && self.is_held_back(engine, args) {
@@ -418,6 +416,24 @@ impl RespSession {
             self.note_slow(engine, shared, command, args, taken);
         }
     }
+}
+
+/// Adds the keys of the commands from `next` on; gives where the window was full.
+fn fill(
+    window: &mut Window,
+    engine: &Engine,
+    db: u8,
+    batch: &Batch,
+    arrived: &[u8],
+    mut next: usize,
+) -> usize {
+    while next < batch.len() && !window.is_full() {
+        if let Some(key) = batch.args(next, arrived).get(1) {
+            window.add(engine, db, key);
+        }
+        next += 1;
+    }
+    next
 }
 
 /// Blocks of long strings answered in one turn.

@@ -1,6 +1,8 @@
 //! What has arrived and is not executed yet: bytes, and the commands found in the first of them.
 
-use super::RespSession;
+use super::{RespSession, fill};
+use crate::prefetch::Window;
+use leveret_engine::Engine;
 
 /// Commands looked at before they are executed.
 const BATCH_MAX: usize = 16 * 1024;
@@ -50,7 +52,7 @@ impl RespSession {
     /// Drops the bytes of executed commands.
     fn settle_input(&mut self) {
         self.batch.clear();
-        self.done = 0;
+        (self.done, self.prefetched) = (0, 0);
         self.start += std::mem::take(&mut self.consumed);
         // What is left is moved when it is the smaller part: so a byte is moved once at most.
         if self.start > self.input.len() / 2 {
@@ -60,6 +62,12 @@ impl RespSession {
         if self.input.is_empty() && self.input.capacity() > INPUT_KEPT {
             self.input = Vec::new();
         }
+    }
+
+    /// Adds the keys of the commands that will be executed next.
+    pub(crate) fn prefetch(&mut self, engine: &Engine, window: &mut Window) {
+        let arrived = self.input.get(self.start..).unwrap_or_default();
+        self.prefetched = fill(window, engine, self.db, &self.batch, arrived, self.done);
     }
 
     /// True when there is something for `execute`.
