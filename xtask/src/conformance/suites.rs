@@ -33,7 +33,7 @@ pub(super) enum Kind {
 }
 
 pub(super) const SUITES: &[Suite] = &[
-    Suite { name: "resp_commands", kind: Kind::Program, checks_min: 190, on_demand: false },
+    Suite { name: "resp_commands", kind: Kind::Program, checks_min: 250, on_demand: false },
     Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 50, on_demand: false },
     Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
@@ -71,16 +71,16 @@ pub(super) const SUITES: &[Suite] = &[
     Suite {
         name: "redis-py-resp2",
         kind: Kind::Pytest(redis_py(REDIS_PY_RESP2, false)),
-        checks_min: 1900,
+        checks_min: 1500,
         on_demand: true,
     },
     Suite {
         name: "redis-py-gevent",
         kind: Kind::Pytest(redis_py(REDIS_PY_SYNC, true)),
-        checks_min: 1000,
+        checks_min: 640,
         on_demand: true,
     },
-    Suite { name: "redis-tcl", kind: Kind::RedisTcl, checks_min: 900, on_demand: true },
+    Suite { name: "redis-tcl", kind: Kind::RedisTcl, checks_min: 1300, on_demand: true },
     Suite { name: "hiredis", kind: Kind::Hiredis, checks_min: 400_000, on_demand: false },
     Suite { name: "celery_app", kind: Kind::Killer, checks_min: 2000, on_demand: false },
 ];

@@ -169,7 +169,7 @@ fn wait(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let replicas = parse_integer(&call.args[1]);
     replicas.ok_or(Error::NotInteger)?;
     timeout(call, 2)?;
-    // Nobody replicates, and nobody will: there is nothing to wait for.
+    // DEVIATION: nobody replicates, and nobody will: there is nothing to wait for.
     call.reply.integer(0);
     Ok(())
 }
