@@ -100,13 +100,13 @@ fn move_now(
     to: End,
     reply: &mut Reply<'_>,
 ) -> Result<bool, Error> {
-    if txn.collection::<List>(&args[1])?.is_none() {
-        return Ok(false);
-    }
+    let Some(list) = txn.collection::<List>(&args[1])? else { return Ok(false) };
+    let index = if from == End::Left { 0 } else { list.len() - 1 };
+    let moved = list.get(index).map_or_else(Vec::new, |element| element.to_vec());
     txn.collection::<List>(&args[2])?;
-    let mut moved = Vec::new();
-    txn.list_pop(from, &args[1], 1, |element| moved = element.to_vec());
+    // Redis announces the push first.
     txn.list_push(to, &args[2], std::iter::once(moved.as_slice()));
+    txn.list_pop(from, &args[1], 1, |_| {});
     reply.bulk(&moved);
     Ok(true)
 }

@@ -4,7 +4,7 @@
 use crate::command::{Group, Row, keys, read, write};
 use crate::view::Text;
 use crate::{Args, Error, Reply, Txn, View};
-use xxhash_rust::xxh3::xxh3_64;
+use twox_hash::XxHash3_64;
 
 pub(in crate::commands) const ROWS: &[Row] = &[
     write("delifeq", 3, Group::String, delifeq)
@@ -53,7 +53,7 @@ impl<'a> Condition<'a> {
     pub(super) fn holds(self, text: Option<Text<'_>>) -> bool {
         let value = text.map(Text::to_bytes);
         let is = |wanted: &[u8]| value.as_deref() == Some(wanted);
-        let has = |digest| value.as_deref().map(xxh3_64) == Some(digest);
+        let has = |digest| value.as_deref().map(XxHash3_64::oneshot) == Some(digest);
         match self {
             Condition::Is(wanted) => is(wanted),
             Condition::IsNot(wanted) => !is(wanted),
@@ -105,7 +105,7 @@ fn delex(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(),
 
 fn digest(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     match view.string(&args[1])? {
-        Some(text) => reply.bulk(format!("{:016x}", xxh3_64(&text.to_bytes())).as_bytes()),
+        Some(text) => reply.bulk(format!("{:016x}", XxHash3_64::oneshot(&text.to_bytes())).as_bytes()),
         None => reply.null(),
     }
     Ok(())
