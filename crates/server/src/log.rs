@@ -107,6 +107,9 @@ pub(crate) fn run_flusher(shared: &Arc<Shared>, syncer: &Syncer) {
         if behind && (wanted || due) {
             shared.sync(syncer);
             last = Instant::now();
+        } else if wanted {
+            // Somebody may have begun to wait while the last sync ended.
+            shared.serve_sync_waiters();
         }
     }
 }

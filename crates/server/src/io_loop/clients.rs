@@ -32,11 +32,15 @@ impl IoLoop {
         idle.into_iter().for_each(|token| self.close(token));
     }
 
-    /// Notes what a client holds.
+    /// Notes what a client holds that may be closed for it.
     pub(super) fn weigh(&mut self, token: usize) {
         let Some(connection) = self.connections.get_mut(token) else { return };
-        let Session::Resp(session) = &connection.session else { return };
-        let bytes = session.held_bytes() + connection.out.held_bytes();
+        let bytes = match &connection.session {
+            Session::Resp(session) if !session.stays && !session.monitors() => {
+                session.held_bytes() + connection.out.held_bytes()
+            }
+            Session::Resp(_) | Session::Amqp(_) => 0,
+        };
         let before = std::mem::replace(&mut connection.weighed, bytes);
         self.shared.client_bytes.fetch_add(bytes as i64 - before as i64, Relaxed);
     }
@@ -71,10 +75,7 @@ impl IoLoop {
     }
 
     fn largest(&self) -> Option<(usize, usize)> {
-        let evictable = self.connections.iter().filter(|(_, connection)| match &connection.session {
-            Session::Resp(session) => !session.stays && !session.monitors(),
-            Session::Amqp(_) => false,
-        });
-        evictable.map(|(token, connection)| (token, connection.weighed)).max_by_key(|(_, bytes)| *bytes)
+        let weighed = self.connections.iter().map(|(token, connection)| (token, connection.weighed));
+        weighed.filter(|(_, bytes)| *bytes > 0).max_by_key(|(_, bytes)| *bytes)
     }
 }
