@@ -61,6 +61,8 @@ pub(super) fn worst(peer: &Peer, event: Event) -> Result<f64> {
             })
         }
         Event::Misuse => {
+            // The list is asked for as a whole.
+            ask(port, "FLUSHALL")?;
             generate(port, "rpush", 100_000)?;
             Box::new(move || misuse(port))
         }
