@@ -64,8 +64,20 @@ pub(crate) enum Room {
 /// An estimate is trusted for so long, and a shorter time when keys are to go for it.
 const TRUSTED_MS: u64 = 100;
 const TRUSTED_EVICTING_MS: u64 = 10;
-/// Keys that go before one command or in one turn; if that is not enough the next ones go on with it.
+/// Keys that go before one command or in one turn at the usual tenacity; if that is not enough the next ones go on with it.
 const KEYS_MAX: usize = 64;
+/// See [`keys_max`].
+pub(crate) const TENACITY: usize = 10;
+
+/// Keys that go at a tenacity from 0 to 100: fewer below the usual one, 15 % more for each step above it, all that have to
+/// at 100. (Redis: `maxmemory-eviction-tenacity`, which bounds the time in the same way)
+fn keys_max(tenacity: usize) -> usize {
+    match tenacity {
+        0..=TENACITY => (KEYS_MAX * tenacity / TENACITY).max(1),
+        100.. => usize::MAX,
+        _ => (KEYS_MAX as f64 * 1.15_f64.powi((tenacity - TENACITY) as i32)) as usize,
+    }
+}
 
 thread_local! {
     /// What this thread had allocated when it looked last, and how often the allocator had been asked then: what was
@@ -149,7 +161,7 @@ impl Shared {
         if memory.is_older_than(TRUSTED_EVICTING_MS, engine.now_ms()) {
             self.used_bytes(engine.now_ms());
         }
-        for _ in 0..KEYS_MAX {
+        for _ in 0..keys_max(self.settings.eviction_tenacity.load(Relaxed)) {
             if memory.estimate(allocator) <= bytes_max || engine.is_paused() {
                 return Room::Made;
             }

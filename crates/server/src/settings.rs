@@ -73,6 +73,8 @@ pub struct Settings {
     pub output_limits: parking_lot::RwLock<OutputLimits>,
     /// Above this keys go, or commands that need memory are refused; 0 is no limit. (Redis: `maxmemory`)
     pub memory_max: AtomicUsize,
+    /// How long one command or turn goes on with it, from 0 to 100. (Redis: `maxmemory-eviction-tenacity`)
+    pub eviction_tenacity: AtomicUsize,
     /// Which keys go then, at the start; the keyspace knows from then on. (Redis: `maxmemory-policy`)
     pub policy: Policy,
     /// What can be asked about memory.
@@ -115,6 +117,7 @@ impl Settings {
             busy_after_ms: AtomicUsize::new(5000),
             output_limits: parking_lot::RwLock::default(),
             memory_max: AtomicUsize::new(0),
+            eviction_tenacity: AtomicUsize::new(crate::memory::TENACITY),
             policy: Policy::NO_EVICTION,
             allocator: Allocator::default(),
             idle_seconds_max: AtomicUsize::new(0),

@@ -202,6 +202,14 @@ const PARAMETERS: &[Parameter] = &[
         }),
     },
     Parameter {
+        name: "maxmemory-eviction-tenacity",
+        get: |shared, _| shared.settings.eviction_tenacity.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            shared.settings.eviction_tenacity.store(number(value, 0, 100)?, Relaxed);
+            Ok(())
+        }),
+    },
+    Parameter {
         name: "maxmemory-policy",
         get: |_, engine| engine.keyspace.eviction.policy.name().into(),
         set: Some(|_, engine, value| {
