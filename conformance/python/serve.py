@@ -152,6 +152,37 @@ def ways_to_be_told():
         equal(server.redis().config_get("maxclients"), {"maxclients": "99"})
     del os.environ["LEVERET_MAXCLIENTS"]
 
+def rewritten():
+    """CONFIG REWRITE keeps what it does not change; any name of CONFIG SET may stand in the file."""
+    with Server("rewritten") as server:
+        rewrite(server, os.path.join(server.directory, "leveret.toml"))
+
+
+def rewrite(server, path):
+    with open(path, "w") as file:
+        file.write("# for the shop\nmaxclients = 77 # enough\nslowlog-max-len = 5\n")
+    server.kill()
+    server.flags = ("--config", path, "--hash-max-listpack-entries", "9")
+    os.environ["LEVERET_ZSET_MAX_LISTPACK_ENTRIES"] = "11"
+    server.start()
+    del os.environ["LEVERET_ZSET_MAX_LISTPACK_ENTRIES"]
+    r = server.redis()
+    equal(r.config_get("zset-max-listpack-entries"), {"zset-max-listpack-entries": "11"})
+    equal(r.config_get("slowlog-max-len"), {"slowlog-max-len": "5"})
+    equal(r.config_get("hash-max-listpack-entries"), {"hash-max-listpack-entries": "9"})
+    equal(r.config_set("maxclients", 88), True)
+    equal(r.config_set("notify-keyspace-events", "KEA"), True)
+    equal(r.config_rewrite(), b"OK")
+    with open(path) as file:
+        text = file.read()
+    equal(text, '# for the shop\nmaxclients = "88" # enough\nslowlog-max-len = 5\nnotify-keyspace-events = "AKE"\n')
+    server.kill()
+    server.start()
+    equal(server.redis().config_get("maxclients"), {"maxclients": "88"})
+    equal(server.redis().config_get("notify-keyspace-events"), {"notify-keyspace-events": "AKE"})
+    refused(["serve", "--slowlog-max-len", "many", "--data-dir", server.data + "2"], "slowlog-max-len", "many")
+    refused(["serve", "--no-such-key", "1"], "no-such-key")
+
 
 def addresses():
     with Server("unix") as server:
@@ -199,6 +230,7 @@ greeting_and_http()
 clean_stop()
 one_process_a_directory()
 ways_to_be_told()
+rewritten()
 addresses()
 failed_write_stops()
 print(f"{CHECKS} checks passed")

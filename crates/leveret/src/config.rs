@@ -2,9 +2,11 @@
 //! variables, variables over the file. Redis' names are accepted where they mean the same.
 
 use anyhow::{Context, Result, anyhow, bail};
-use leveret_server::{Fsync, PlacementBy, Policy, Settings, bytes};
-use std::path::PathBuf;
+use leveret_server::{Fsync, PlacementBy, Policy, Settings, SettingsFile, Values, bytes, is_setting};
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use toml_edit::DocumentMut;
 
 /// A key, what it means and what sets it.
 pub(crate) struct Key {
@@ -233,11 +235,12 @@ const ALIASES: &[(&str, &str)] = &[("dir", "data-dir"), ("port", "resp-port")];
 fn set(settings: &mut Settings, name: &str, value: &str, from: &str) -> Result<()> {
     let name = name.replace('_', "-");
     let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, name)| name);
-    let key = KEYS
-        .iter()
-        .find(|key| key.name == name)
-        .ok_or_else(|| anyhow!("{from}: there is no key '{name}'; 'leveret serve --help' lists all"))?;
-    (key.set)(settings, value).with_context(|| format!("{from}: {name}"))
+    match KEYS.iter().find(|key| key.name == name) {
+        Some(key) => (key.set)(settings, value).with_context(|| format!("{from}: {name}"))?,
+        None if is_setting(name) => settings.more.push((name.to_owned(), value.to_owned())),
+        None => bail!("{from}: there is no key '{name}'; 'leveret serve --help' lists all"),
+    }
+    Ok(())
 }
 
 /// Settings from file, environment and flags.
@@ -258,11 +261,18 @@ pub(crate) fn read(args: &[String]) -> Result<Settings> {
         flags.iter().find(|(name, _)| name == "config").and_then(|(_, values)| values.first()).cloned();
     if let Some(path) = file.or_else(|| std::env::var("LEVERET_CONFIG").ok()) {
         read_file(&mut settings, &path)?;
+        settings.file = Some(SettingsFile { path: path.into(), change: change_file });
     }
     for key in KEYS {
         let name = format!("LEVERET_{}", key.name.replace('-', "_").to_uppercase());
         if let Ok(value) = std::env::var(&name) {
             set(&mut settings, key.name, &value, &name)?;
+        }
+    }
+    for (variable, value) in std::env::vars() {
+        let name = variable.strip_prefix("LEVERET_").unwrap_or_default().replace('_', "-").to_lowercase();
+        if is_setting(&name) && KEYS.iter().all(|key| key.name != name) {
+            set(&mut settings, &name, &value, &variable)?;
         }
     }
     for (name, values) in flags.iter().filter(|(name, _)| name != "config") {
@@ -272,6 +282,26 @@ pub(crate) fn read(args: &[String]) -> Result<Settings> {
         set(&mut settings, name, &values.join(" "), "command line")?;
     }
     Ok(settings)
+}
+
+/// Gives keys other values and leaves everything else as it is; the new file takes the place of the old one in one step.
+fn change_file(path: &Path, values: &Values) -> io::Result<()> {
+    let mut document: DocumentMut = std::fs::read_to_string(path)?.parse().map_err(io::Error::other)?;
+    for (name, value) in values {
+        let old_spelling = name.replace('-', "_");
+        let key = if document.contains_key(&old_spelling) { &old_spelling } else { *name };
+        let mut new = toml_edit::Value::from(value);
+        if let Some(old) = document.get(key).and_then(toml_edit::Item::as_value) {
+            // A comment behind it stays.
+            *new.decor_mut() = old.decor().clone();
+        }
+        document[key] = toml_edit::Item::Value(new);
+    }
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    std::fs::write(&new, document.to_string())?;
+    std::fs::File::open(&new)?.sync_all()?;
+    std::fs::rename(&new, path)
 }
 
 fn read_file(settings: &mut Settings, path: &str) -> Result<()> {

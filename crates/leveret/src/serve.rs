@@ -80,4 +80,5 @@ fn print_help() {
     for key in KEYS {
         println!("  --{} {}\n        {}", key.name, key.value, key.help);
     }
+    println!("\nEvery name that Redis' CONFIG SET takes here is a key, too: --slowlog-max-len 200.");
 }

@@ -26,6 +26,7 @@ pub use leveret_engine::keyspace::Policy;
 pub use memory::Allocator;
 pub use output_limits::{OutputLimit, OutputLimits, bytes};
 pub use placement::By as PlacementBy;
+pub use resp::is_setting;
 pub use serve::{Addresses, Server, StartError, start};
-pub use settings::{Fsync, Settings};
+pub use settings::{Fsync, Settings, SettingsFile, Values};
 pub use shared::{Shared, Stats, resident_bytes};

@@ -5,6 +5,8 @@ mod commands;
 mod session;
 mod table;
 
+pub(crate) use commands::configure;
+pub use commands::is_setting;
 pub(crate) use session::{RespSession, Turn};
 pub(crate) use table::TABLE;
 

@@ -7,7 +7,7 @@ use crate::memory::Gauge;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
-use crate::resp::TABLE;
+use crate::resp::{TABLE, configure};
 use crate::shared::{Shared, Stats, now_ms};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
@@ -30,6 +30,8 @@ pub enum StartError {
     Io(String, std::io::Error),
     /// The log cannot be read.
     Log(leveret_wal::Error),
+    /// A setting cannot have its value.
+    Setting(String),
 }
 
 impl fmt::Display for StartError {
@@ -37,6 +39,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Io(what, error) => write!(f, "{what}: {error}"),
             StartError::Log(error) => error.fmt(f),
+            StartError::Setting(why) => f.write_str(why),
         }
     }
 }
@@ -141,6 +144,10 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         run_id: format!("{:040x}", u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..))),
         memory,
     });
+    for (name, value) in &shared.settings.more {
+        configure(&shared, name, value)
+            .map_err(|why| StartError::Setting(format!("{name} cannot be '{value}': {why}")))?;
+    }
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
         let listeners = if index == 0 { std::mem::take(&mut listeners) } else { Vec::new() };

@@ -2,7 +2,8 @@
 
 use crate::output_limits::bytes;
 use crate::{Allocator, OutputLimits, PlacementBy, Policy};
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
 
 /// When answers of the RESP side leave. (Redis: `appendfsync`)
@@ -35,6 +36,18 @@ impl Fsync {
             Fsync::No => "no",
         }
     }
+}
+
+/// Settings by their names, with their values as text.
+pub type Values = [(&'static str, String)];
+
+/// The file that the settings came from, and what writes changed ones into it. (Redis: CONFIG REWRITE)
+#[derive(Debug, Clone)]
+pub struct SettingsFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Gives settings of the file other values, by their names.
+    pub change: fn(&Path, &Values) -> std::io::Result<()>,
 }
 
 /// All settings of one server.
@@ -92,6 +105,12 @@ pub struct Settings {
     pub tracked_keys_max: AtomicUsize,
     /// Largest AMQP message body. (RabbitMQ: `max_message_size`)
     pub message_bytes_max: u64,
+    /// Settings without a field here, by the names that CONFIG SET takes; taken when the server starts.
+    pub more: Vec<(String, String)>,
+    /// None when there is no file.
+    pub file: Option<SettingsFile>,
+    /// Names of the settings that CONFIG SET has changed since.
+    pub(crate) changed: parking_lot::Mutex<BTreeSet<&'static str>>,
     /// Asks the process to stop, as a signal does. (Redis: SHUTDOWN)
     pub stop: fn(),
     fsync: AtomicU8,
@@ -126,6 +145,9 @@ impl Settings {
             replicas_to_write: AtomicUsize::new(0),
             tracked_keys_max: AtomicUsize::new(1_000_000),
             message_bytes_max: 128 * 1024 * 1024,
+            more: Vec::new(),
+            file: None,
+            changed: parking_lot::Mutex::default(),
             stop: || {},
             fsync: AtomicU8::new(1),
         }

@@ -13,6 +13,9 @@ mod server;
 mod tracking;
 mod transactions;
 
+pub(crate) use config::configure;
+pub use config::is_setting;
+
 use crate::resp::session::Call;
 use crate::resp::table::TABLE;
 use leveret_engine::keyspace::command::{Group, Row};

@@ -28,6 +28,10 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("2.0.0")
         .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
         .says("Sets the counters of INFO to zero."),
+    session("config|rewrite", 2, Group::Server, ADMIN, rewrite)
+        .since("2.8.0")
+        .tips(&["REQUEST_POLICY:ALL_NODES", "RESPONSE_POLICY:ALL_SUCCEEDED"])
+        .says("Writes settings that were changed into the configuration file."),
     session("config|help", 2, Group::Server, LOADING_STALE, |call| help(call, "CONFIG"))
         .since("5.0.0")
         .says("Lists the subcommands."),
@@ -60,18 +64,18 @@ fn settings() -> impl Iterator<Item = (&'static str, Setting)> {
 }
 
 impl Setting {
-    fn get(self, call: &Call<'_, '_>) -> String {
+    fn get(self, shared: &Shared, engine: &Engine) -> String {
         match self {
-            Setting::Parameter(parameter) => (parameter.get)(call.shared, call.engine),
+            Setting::Parameter(parameter) => (parameter.get)(shared, engine),
             Setting::Limit(limit) => limit.get().to_string(),
         }
     }
 
-    fn set(self, call: &mut Call<'_, '_>, value: &str) -> Result<(), String> {
+    fn set(self, shared: &Shared, engine: &mut Engine, value: &str) -> Result<(), String> {
         match self {
-            Setting::Parameter(Parameter { set: Some(set), .. }) => set(call.shared, call.engine, value),
+            Setting::Parameter(Parameter { set: Some(set), .. }) => set(shared, engine, value),
             // What it is already it may be told to be.
-            Setting::Parameter(_) if self.get(call) == value => Ok(()),
+            Setting::Parameter(_) if self.get(shared, engine) == value => Ok(()),
             Setting::Parameter(_) => Err("can't set immutable config".into()),
             Setting::Limit(limit) => {
                 limit.set(number(value, limit.least, i64::MAX)?);
@@ -79,6 +83,17 @@ impl Setting {
             }
         }
     }
+}
+
+/// True when CONFIG knows the name.
+pub fn is_setting(name: &str) -> bool {
+    settings().any(|(known, _)| known == name)
+}
+
+/// Gives a setting its value before the server has clients.
+pub(crate) fn configure(shared: &Shared, name: &str, value: &str) -> Result<(), String> {
+    let (_, setting) = settings().find(|(known, _)| *known == name).ok_or("there is no such setting")?;
+    setting.set(shared, &mut shared.engine.lock(), value)
 }
 
 /// Names that Redis still takes.
@@ -318,7 +333,7 @@ fn config_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let wanted: Vec<_> = settings().filter(|(name, _)| is_wanted(name)).collect();
     call.reply.map(wanted.len());
     for (name, setting) in wanted {
-        let value = setting.get(call);
+        let value = setting.get(call.shared, call.engine);
         call.reply.bulk(name.as_bytes());
         call.reply.bulk(value.as_bytes());
     }
@@ -344,17 +359,39 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
         changes.push((name, setting, value));
     }
     // All or nothing.
-    let before: Vec<String> = changes.iter().map(|(_, setting, _)| setting.get(call)).collect();
+    let before: Vec<String> =
+        changes.iter().map(|(_, setting, _)| setting.get(call.shared, call.engine)).collect();
     for (i, (name, setting, value)) in changes.iter().enumerate() {
-        if let Err(why) = setting.set(call, value) {
+        if let Err(why) = setting.set(call.shared, call.engine, value) {
             for ((_, setting, _), value) in changes[..i].iter().zip(&before).rev() {
                 // It was so a moment ago.
-                let _ = setting.set(call, value);
+                let _ = setting.set(call.shared, call.engine, value);
             }
             return Err(refused(name, &why));
         }
     }
+    call.shared.settings.changed.lock().extend(changes.iter().map(|(name, _, _)| *name));
     call.reply.ok();
+    Ok(())
+}
+
+/// The file is written while nobody else is served: it is small, and this is asked for by people.
+fn rewrite(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let shared = call.shared;
+    let file = shared.settings.file.as_ref();
+    let file = file.ok_or(Error::new("ERR The server is running without a config file"))?;
+    let changed = shared.settings.changed.lock();
+    let values: Vec<(&'static str, String)> = settings()
+        .filter(|(name, _)| changed.contains(name))
+        .map(|(name, setting)| (name, setting.get(shared, call.engine)))
+        .collect();
+    match (file.change)(&file.path, &values) {
+        Ok(()) => call.reply.ok(),
+        Err(error) => {
+            tracing::warn!(%error, "{} cannot be rewritten", file.path.display());
+            return Err(Error::Other(format!("ERR Rewriting config file: {error}").into()));
+        }
+    }
     Ok(())
 }
 
