@@ -152,6 +152,7 @@ def ways_to_be_told():
         equal(server.redis().config_get("maxclients"), {"maxclients": "99"})
     del os.environ["LEVERET_MAXCLIENTS"]
 
+
 def rewritten():
     """CONFIG REWRITE keeps what it does not change; any name of CONFIG SET may stand in the file."""
     with Server("rewritten") as server:
@@ -160,9 +161,11 @@ def rewritten():
 
 def rewrite(server, path):
     with open(path, "w") as file:
-        file.write("# for the shop\nmaxclients = 77 # enough\nslowlog-max-len = 5\n")
+        file.write("# for the shop\nmaxclients = 77 # enough\nslowlog-max-len = 5\nlua-time-limit = 600\n")
+    os.chmod(path, 0o600)
+    os.symlink(path, path + ".link")
     server.kill()
-    server.flags = ("--config", path, "--hash-max-listpack-entries", "9")
+    server.flags = ("--config", path + ".link", "--hash-max-listpack-entries", "9")
     os.environ["LEVERET_ZSET_MAX_LISTPACK_ENTRIES"] = "11"
     server.start()
     del os.environ["LEVERET_ZSET_MAX_LISTPACK_ENTRIES"]
@@ -172,13 +175,17 @@ def rewrite(server, path):
     equal(r.config_get("hash-max-listpack-entries"), {"hash-max-listpack-entries": "9"})
     equal(r.config_set("maxclients", 88), True)
     equal(r.config_set("notify-keyspace-events", "KEA"), True)
+    equal(r.config_set("busy-reply-threshold", 700), True)
     equal(r.config_rewrite(), b"OK")
     with open(path) as file:
         text = file.read()
-    equal(text, '# for the shop\nmaxclients = "88" # enough\nslowlog-max-len = 5\nnotify-keyspace-events = "AKE"\n')
+    equal(text, '# for the shop\nmaxclients = "88" # enough\nslowlog-max-len = 5\nlua-time-limit = "700"\n'
+          'notify-keyspace-events = "AKE"\n')
+    equal(os.stat(path).st_mode & 0o777, 0o600)
     server.kill()
     server.start()
     equal(server.redis().config_get("maxclients"), {"maxclients": "88"})
+    equal(server.redis().config_get("busy-reply-threshold"), {"busy-reply-threshold": "700"})
     equal(server.redis().config_get("notify-keyspace-events"), {"notify-keyspace-events": "AKE"})
     refused(["serve", "--slowlog-max-len", "many", "--data-dir", server.data + "2"], "slowlog-max-len", "many")
     refused(["serve", "--no-such-key", "1"], "no-such-key")

@@ -21,8 +21,6 @@ const ROUNDS: usize = 3;
 /// The server has one core and the load another.
 const SERVER_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
-/// Before a server is asked again how far it is.
-const SHORT_PAUSE: Duration = Duration::from_millis(200);
 const DOCUMENT: &str = "docs/benchmarks.md";
 
 /// Measures the rows named, or all of them and then renews the document.

@@ -89,10 +89,7 @@ impl Engine {
 
     /// The disk has everything up to `position`.
     pub fn synced(&mut self, position: Position) {
-        let (served, waiting) =
-            std::mem::take(&mut self.waiters.syncs).into_iter().partition(|(at, _)| *at <= position);
-        self.waiters.syncs = waiting;
-        let served: Vec<(Position, SessionId)> = served;
+        let served: Vec<_> = self.waiters.syncs.extract_if(.., |(at, _)| *at <= position).collect();
         for (_, id) in served {
             self.serve(id);
         }

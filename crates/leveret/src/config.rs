@@ -2,8 +2,8 @@
 //! variables, variables over the file. Redis' names are accepted where they mean the same.
 
 use anyhow::{Context, Result, anyhow, bail};
-use leveret_server::{Fsync, PlacementBy, Policy, Settings, SettingsFile, Values, bytes, is_setting};
-use std::io;
+use leveret_server::{Change, Fsync, PlacementBy, Policy, Settings, SettingsFile, bytes, is_setting};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use toml_edit::DocumentMut;
@@ -13,7 +13,8 @@ pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) value: &'static str,
     pub(crate) help: &'static str,
-    set: fn(&mut Settings, &str) -> Result<()>,
+    /// None leaves it to what CONFIG SET would do.
+    set: Option<fn(&mut Settings, &str) -> Result<()>>,
 }
 
 fn port(text: &str) -> Result<u16> {
@@ -38,194 +39,186 @@ pub(crate) const KEYS: &[Key] = &[
         name: "data-dir",
         value: "DIR",
         help: "where the log lies; made if it is missing (Redis: dir)",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.data_dir = v.into();
             Ok(())
-        },
+        }),
     },
     Key {
         name: "bind",
         value: "ADDR …",
         help: "addresses to listen on [127.0.0.1 ::1]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.bind = v.split_whitespace().map(str::to_owned).collect();
             Ok(())
-        },
+        }),
     },
     Key {
         name: "resp-port",
         value: "N",
         help: "Redis protocol [6379] (Redis: port)",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.resp_port = port(v)?;
             Ok(())
-        },
+        }),
     },
     Key {
         name: "amqp-port",
         value: "N",
         help: "AMQP 0-9-1 [5672]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.amqp_port = port(v)?;
             Ok(())
-        },
+        }),
     },
     Key {
         name: "http-port",
         value: "N",
         help: "HTTP: /health and /metrics [15672]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.http_port = port(v)?;
             Ok(())
-        },
+        }),
     },
     Key {
         name: "unixsocket",
         value: "PATH",
         help: "Redis protocol on a Unix socket as well",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.unix_socket = Some(PathBuf::from(v));
             Ok(())
-        },
+        }),
     },
     Key {
         name: "appendfsync",
         value: "always|everysec|no",
         help: "when answers to Redis clients leave: after the disk has it, or when the kernel has it, synced every second [everysec]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.set_fsync(Fsync::parse(v).ok_or_else(|| anyhow!("'{v}' is none of always, everysec, no"))?);
             Ok(())
-        },
+        }),
     },
     Key {
         name: "requirepass",
         value: "PASSWORD",
         help: "password of Redis clients [none]",
-        set: |s, v| {
+        set: Some(|s, v| {
             *s.requirepass.get_mut() = v.into();
             Ok(())
-        },
+        }),
     },
     Key {
         name: "maxclients",
         value: "N",
         help: "Redis clients at a time [10000]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.clients_max.store(number(v)?, Ordering::Relaxed);
             Ok(())
-        },
+        }),
     },
     Key {
         name: "maxmemory",
         value: "BYTES",
         help: "above this keys go as maxmemory-policy says, or commands that need memory are refused; units as in 100mb; 0 is no limit [0]",
-        set: |s, v| {
+        set: Some(|s, v| {
             let bytes = bytes(v).ok_or_else(|| anyhow!("'{v}' is not a number of bytes such as 100mb"))?;
             s.memory_max.store(bytes, Ordering::Relaxed);
             Ok(())
-        },
+        }),
     },
     Key {
         name: "maxmemory-policy",
         value: "POLICY",
         help: "which keys go: allkeys- or volatile- with lru, lfu or random, volatile-ttl, or noeviction [noeviction]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.policy = Policy::parse(v).ok_or_else(|| anyhow!("'{v}' is none of {}", Policy::names()))?;
             Ok(())
-        },
+        }),
     },
     Key {
         name: "proto-max-bulk-len",
         value: "BYTES",
         help: "longest argument of a command [536870912]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.bulk_bytes_max.store(number(v)?, Ordering::Relaxed);
             Ok(())
-        },
+        }),
     },
     Key {
         name: "busy-reply-threshold",
         value: "MS",
         help: "Redis clients hear -BUSY when one command holds the server up for so long [5000]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.busy_after_ms.store(number(v)?, Ordering::Relaxed);
             Ok(())
-        },
+        }),
     },
     Key {
         name: "client-output-buffer-limit",
         value: "CLASS HARD SOFT SECONDS …",
         help: "cut off Redis clients for whom more bytes wait; classes normal, replica, pubsub [normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60]",
-        set: |s, v| s.output_limits.get_mut().change(v).map_err(|why| anyhow!(why)),
+        set: Some(|s, v| s.output_limits.get_mut().change(v).map_err(|why| anyhow!(why))),
     },
     Key {
         name: "client-query-buffer-limit",
         value: "BYTES",
         help: "cut off Redis clients that send more before it can be executed; units as in 1gb [1gb]",
-        set: |s, v| {
-            let bytes = bytes(v).filter(|bytes| *bytes >= 1024 * 1024);
-            let bytes = bytes.ok_or_else(|| anyhow!("'{v}' is not a number of bytes from 1mb"))?;
-            s.input_bytes_max.store(bytes, Ordering::Relaxed);
-            Ok(())
-        },
+        set: None,
     },
     Key {
         name: "maxmemory-clients",
         value: "BYTES|PERCENT%",
         help: "close the largest Redis clients when all together hold more, for instance 5% of maxmemory; 0 is no limit [0]",
-        set: |s, v| s.set_clients_limit(v).map_err(|why| anyhow!(why)),
+        set: None,
     },
     Key {
         name: "timeout",
         value: "SECONDS",
         help: "close Redis clients that are idle for longer; 0 is never [0]",
-        set: |s, v| {
-            s.idle_seconds_max.store(number(v)?, Ordering::Relaxed);
-            Ok(())
-        },
+        set: None,
     },
     Key {
         name: "enable-debug-command",
         value: "yes|no",
         help: "allow DEBUG [no]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.enable_debug_command.store(yes_or_no(v)?, Ordering::Relaxed);
             Ok(())
-        },
+        }),
     },
     Key {
         name: "io-threads",
         value: "N",
         help: "event loops [one a core]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.io_threads = number::<usize>(v)?.max(1);
             Ok(())
-        },
+        }),
     },
     Key {
         name: "resp-placement",
         value: "address|connection",
         help: "which event loop serves a Redis client: one for all connections of an address, so that what it sends on one is executed before what it sends on another later, as Redis does it; or the emptiest [address]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.placement = match v {
                 "address" => PlacementBy::Address,
                 "connection" => PlacementBy::Connection,
                 other => bail!("'{other}' is neither address nor connection"),
             };
             Ok(())
-        },
+        }),
     },
     Key {
         name: "log-segment-bytes",
         value: "BYTES",
         help: "size of one file of the log [67108864]",
-        set: |s, v| {
+        set: Some(|s, v| {
             s.segment_bytes = number(v)?;
             if s.segment_bytes < 4096 {
                 bail!("a segment has at least 4096 bytes")
             }
             Ok(())
-        },
+        }),
     },
 ];
 
@@ -236,9 +229,11 @@ fn set(settings: &mut Settings, name: &str, value: &str, from: &str) -> Result<(
     let name = name.replace('_', "-");
     let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, name)| name);
     match KEYS.iter().find(|key| key.name == name) {
-        Some(key) => (key.set)(settings, value).with_context(|| format!("{from}: {name}"))?,
-        None if is_setting(name) => settings.more.push((name.to_owned(), value.to_owned())),
-        None => bail!("{from}: there is no key '{name}'; 'leveret serve --help' lists all"),
+        Some(Key { set: Some(set), .. }) => {
+            set(settings, value).with_context(|| format!("{from}: {name}"))?;
+        }
+        _ if is_setting(name) => settings.more.push((name.to_owned(), value.to_owned())),
+        _ => bail!("{from}: there is no key '{name}'; 'leveret serve --help' lists all"),
     }
     Ok(())
 }
@@ -263,16 +258,12 @@ pub(crate) fn read(args: &[String]) -> Result<Settings> {
         read_file(&mut settings, &path)?;
         settings.file = Some(SettingsFile { path: path.into(), change: change_file });
     }
-    for key in KEYS {
-        let name = format!("LEVERET_{}", key.name.replace('-', "_").to_uppercase());
-        if let Ok(value) = std::env::var(&name) {
-            set(&mut settings, key.name, &value, &name)?;
-        }
-    }
-    for (variable, value) in std::env::vars() {
+    for (variable, value) in std::env::vars_os() {
+        let Some(variable) = variable.to_str() else { continue };
         let name = variable.strip_prefix("LEVERET_").unwrap_or_default().replace('_', "-").to_lowercase();
-        if is_setting(&name) && KEYS.iter().all(|key| key.name != name) {
-            set(&mut settings, &name, &value, &variable)?;
+        if is_setting(&name) || KEYS.iter().any(|key| key.name == name) {
+            let value = value.to_str().with_context(|| format!("{variable} is not UTF-8"))?;
+            set(&mut settings, &name, value, variable)?;
         }
     }
     for (name, values) in flags.iter().filter(|(name, _)| name != "config") {
@@ -285,22 +276,27 @@ pub(crate) fn read(args: &[String]) -> Result<Settings> {
 }
 
 /// Gives keys other values and leaves everything else as it is; the new file takes the place of the old one in one step.
-fn change_file(path: &Path, values: &Values) -> io::Result<()> {
-    let mut document: DocumentMut = std::fs::read_to_string(path)?.parse().map_err(io::Error::other)?;
-    for (name, value) in values {
-        let old_spelling = name.replace('-', "_");
-        let key = if document.contains_key(&old_spelling) { &old_spelling } else { *name };
+fn change_file(path: &Path, changes: &[Change]) -> io::Result<()> {
+    let path = path.canonicalize()?;
+    let mut document: DocumentMut = std::fs::read_to_string(&path)?.parse().map_err(io::Error::other)?;
+    for Change { name, old_name, value } in changes {
+        let spellings = [Some(*name), *old_name].into_iter().flatten();
+        let mut spellings = spellings.flat_map(|name| [name.to_owned(), name.replace('-', "_")]);
+        let key = spellings.find(|key| document.contains_key(key)).unwrap_or_else(|| (*name).to_owned());
         let mut new = toml_edit::Value::from(value);
-        if let Some(old) = document.get(key).and_then(toml_edit::Item::as_value) {
+        if let Some(old) = document.get(&key).and_then(toml_edit::Item::as_value) {
             // A comment behind it stays.
             *new.decor_mut() = old.decor().clone();
         }
-        document[key] = toml_edit::Item::Value(new);
+        document[&key] = toml_edit::Item::Value(new);
     }
-    let mut new = path.as_os_str().to_owned();
+    let mut new = path.clone().into_os_string();
     new.push(".new");
-    std::fs::write(&new, document.to_string())?;
-    std::fs::File::open(&new)?.sync_all()?;
+    let mut file = std::fs::File::create(&new)?;
+    // It may hold a password.
+    file.set_permissions(std::fs::metadata(&path)?.permissions())?;
+    file.write_all(document.to_string().as_bytes())?;
+    file.sync_all()?;
     std::fs::rename(&new, path)
 }
 

@@ -28,5 +28,5 @@ pub use output_limits::{OutputLimit, OutputLimits, bytes};
 pub use placement::By as PlacementBy;
 pub use resp::is_setting;
 pub use serve::{Addresses, Server, StartError, start};
-pub use settings::{Fsync, Settings, SettingsFile, Values};
+pub use settings::{Change, Fsync, Settings, SettingsFile};
 pub use shared::{Shared, Stats, resident_bytes};

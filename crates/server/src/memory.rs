@@ -148,10 +148,11 @@ impl Shared {
 
     /// Lets more keys go when the last commands did not suffice, or the limit was lowered; true when it is not done yet.
     pub(crate) fn go_on_evicting(&self, engine: &mut Engine) -> bool {
-        let more = self.memory.evicting.load(Relaxed) && self.room(engine) == Room::Made;
-        if !more {
-            self.memory.evicting.store(false, Relaxed);
+        if !self.memory.evicting.load(Relaxed) {
+            return false;
         }
+        let more = self.room(engine) == Room::Made;
+        self.memory.evicting.store(more, Relaxed);
         more
     }
 

@@ -4,6 +4,7 @@
 
 use leveret_engine::Engine;
 use leveret_engine::keyspace::DbIndex;
+use leveret_resp::Batch;
 use smallvec::SmallVec;
 
 /// Keys in a window.
@@ -18,12 +19,25 @@ impl Window {
         self.0.len() >= KEYS
     }
 
-    /// Adds a key, and starts loading where it would stand.
-    #[inline]
-    pub(crate) fn add(&mut self, engine: &Engine, db: DbIndex, key: &[u8]) {
-        let hash = engine.keyspace.hash(key);
-        engine.keyspace.prefetch_bucket(db, hash);
-        self.0.push((db, hash));
+    /// Adds the keys of a batch's commands from `next` on, and starts loading where they would stand; gives the first command
+    /// that has no part in it.
+    pub(crate) fn fill(
+        &mut self,
+        engine: &Engine,
+        db: DbIndex,
+        batch: &Batch,
+        input: &[u8],
+        mut next: usize,
+    ) -> usize {
+        while next < batch.len() && !self.is_full() {
+            if let Some(key) = batch.args(next, input).get(1) {
+                let hash = engine.keyspace.hash(key);
+                engine.keyspace.prefetch_bucket(db, hash);
+                self.0.push((db, hash));
+            }
+            next += 1;
+        }
+        next
     }
 
     /// Starts loading the entries: what says where they are has come by now.

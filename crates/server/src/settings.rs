@@ -38,16 +38,24 @@ impl Fsync {
     }
 }
 
-/// Settings by their names, with their values as text.
-pub type Values = [(&'static str, String)];
+/// A setting with another value than in the file.
+#[derive(Debug)]
+pub struct Change {
+    /// Its name.
+    pub name: &'static str,
+    /// A name that the file may still use.
+    pub old_name: Option<&'static str>,
+    /// What it is now.
+    pub value: String,
+}
 
 /// The file that the settings came from, and what writes changed ones into it. (Redis: CONFIG REWRITE)
 #[derive(Debug, Clone)]
 pub struct SettingsFile {
     /// Where it is.
     pub path: PathBuf,
-    /// Gives settings of the file other values, by their names.
-    pub change: fn(&Path, &Values) -> std::io::Result<()>,
+    /// Gives settings of the file other values.
+    pub change: fn(&Path, &[Change]) -> std::io::Result<()>,
 }
 
 /// All settings of one server.
@@ -163,7 +171,7 @@ impl Settings {
     }
 
     /// Changes what all Redis clients may hold together: bytes, or a percentage of `maxmemory` as in `5%`.
-    pub fn set_clients_limit(&self, text: &str) -> Result<(), &'static str> {
+    pub(crate) fn set_clients_limit(&self, text: &str) -> Result<(), &'static str> {
         let limit = match text.strip_suffix('%').map(str::parse::<i64>) {
             Some(Ok(percent)) if percent > 100 => {
                 return Err("percentage argument must be less or equal to 100");

@@ -1,7 +1,7 @@
 //! The worst pause: what a client that asks `PING` again and again waits at most while something large happens to the server.
 
+use super::generator;
 use super::peer::Peer;
-use super::{SHORT_PAUSE, generator};
 use anyhow::{Context, Result, bail};
 use std::io::{BufWriter, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -23,6 +23,8 @@ pub(super) enum Event {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(120);
+/// Before a server is asked again how far it is.
+const SHORT_PAUSE: Duration = Duration::from_millis(200);
 /// Between two questions.
 const PERIOD: Duration = Duration::from_micros(100);
 /// How long clients misbehave.

@@ -87,15 +87,14 @@ pub(super) const SUITES: &[Suite] = &[
 
 /// The tests of redis-py, the client that is in the virtual environment.
 const fn redis_py(args: &'static [&'static str], gevent: bool) -> Package {
-    Package { requirement: "redis==8.1.0", args, env: &[], gevent }
+    Package { requirement: "redis==8.1.0", args, env: REDIS_PY_OPTIONS, gevent }
 }
+
+const REDIS_PY_OPTIONS: &[(&str, &str)] =
+    &[("PYTEST_ADDOPTS", "--redis-url=redis://127.0.0.1:{resp}/0 --timeout=30 -m 'not onlycluster'")];
 
 /// Sync and asyncio, in the client's own choice of protocol.
 const REDIS_PY: &[&str] = &[
-    "--redis-url=redis://127.0.0.1:{resp}/0",
-    "--timeout=30",
-    "-m",
-    "not onlycluster",
     "tests/test_commands.py",
     "tests/test_connection.py",
     "tests/test_connection_pool.py",
@@ -117,11 +116,7 @@ const REDIS_PY: &[&str] = &[
 
 /// Those that ask the server something, in RESP2.
 const REDIS_PY_RESP2: &[&str] = &[
-    "--redis-url=redis://127.0.0.1:{resp}/0",
     "--protocol=2",
-    "--timeout=30",
-    "-m",
-    "not onlycluster",
     "tests/test_commands.py",
     "tests/test_encoding.py",
     "tests/test_pipeline.py",
@@ -134,10 +129,6 @@ const REDIS_PY_RESP2: &[&str] = &[
 
 /// Without asyncio, which gevent does not take part in.
 const REDIS_PY_SYNC: &[&str] = &[
-    "--redis-url=redis://127.0.0.1:{resp}/0",
-    "--timeout=30",
-    "-m",
-    "not onlycluster",
     "tests/test_commands.py",
     "tests/test_encoding.py",
     "tests/test_lock.py",

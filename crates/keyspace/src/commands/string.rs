@@ -344,20 +344,20 @@ fn msetex(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
         return Err(Error::new("ERR wrong number of key-value pairs"));
     }
     let options = SetOptions::parse(args, end)?;
-    let deadline = options.deadline("msetex", txn.now_ms)?;
-    let exists = |i: usize| txn.view().find(&args[i]).is_some();
-    let mut keys = (2..end).step_by(2);
-    let may = match options.only {
-        None => true,
-        Some(If::Missing) => !keys.any(exists),
-        Some(If::Exists) => keys.all(exists),
-        Some(If::Value(_)) => return Err(Error::Syntax),
-    };
     if options.get {
         return Err(Error::Syntax);
     }
+    let deadline = options.deadline("msetex", txn.now_ms)?;
+    let exists = |i: usize| txn.view().find(&args[i]).is_some();
+    let keys = (2..end).step_by(2);
+    let may = match options.only {
+        None => true,
+        Some(If::Missing) => !keys.clone().any(exists),
+        Some(If::Exists) => keys.clone().all(exists),
+        Some(If::Value(_)) => return Err(Error::Syntax),
+    };
     if may {
-        (2..end).step_by(2).for_each(|i| options.put(txn, &args[i], &args[i + 1], deadline));
+        keys.for_each(|i| options.put(txn, &args[i], &args[i + 1], deadline));
     }
     reply.integer(i64::from(may));
     Ok(())

@@ -48,7 +48,7 @@ impl IoLoop {
             self.release();
         }
         let (limits, now_ms) = (*self.shared.settings.output_limits.read(), now_ms());
-        let weighs = self.shared.settings.client_bytes_max() > 0;
+        let client_bytes_max = self.shared.settings.client_bytes_max();
         for token in std::mem::take(&mut self.turn) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.listed = false;
@@ -71,12 +71,12 @@ impl IoLoop {
             } else if more || connection.may_execute() || connection.wants_report() {
                 self.unread.push(token);
             }
-            if weighs {
+            if client_bytes_max > 0 {
                 self.weigh(token);
             }
         }
-        if weighs {
-            self.evict_clients();
+        if client_bytes_max > 0 {
+            self.evict_clients(client_bytes_max);
         }
     }
 
@@ -115,8 +115,7 @@ impl IoLoop {
         if watches {
             self.close_idle(now);
             if self.shared.settings.client_bytes_max() > 0 {
-                let tokens: Vec<usize> = self.connections.iter().map(|(token, _)| token).collect();
-                tokens.into_iter().for_each(|token| self.weigh(token));
+                self.weigh_all();
             }
         }
         let mut silent = Vec::new();

@@ -45,10 +45,16 @@ impl IoLoop {
         self.shared.client_bytes.fetch_add(bytes as i64 - before as i64, Relaxed);
     }
 
+    /// Notes what all clients hold, and lets the other threads know of the largest.
+    pub(super) fn weigh_all(&mut self) {
+        let tokens: Vec<usize> = self.connections.iter().map(|(token, _)| token).collect();
+        tokens.into_iter().for_each(|token| self.weigh(token));
+        self.tell_largest();
+    }
+
     /// The largest clients of all threads go until the others are within the limit.
-    pub(super) fn evict_clients(&mut self) {
-        let limit = self.shared.settings.client_bytes_max();
-        if limit == 0 {
+    pub(super) fn evict_clients(&mut self, limit: usize) {
+        if self.shared.client_bytes.load(Relaxed) <= limit as i64 {
             return;
         }
         let mut largest = self.largest();
@@ -70,7 +76,11 @@ impl IoLoop {
             self.close(token);
             largest = self.largest();
         }
-        let bytes = largest.map_or(0, |(_, bytes)| bytes);
+        self.tell_largest();
+    }
+
+    fn tell_largest(&self) {
+        let bytes = self.largest().map_or(0, |(_, bytes)| bytes);
         self.shared.mailboxes[self.index].largest.store(bytes, Relaxed);
     }
 

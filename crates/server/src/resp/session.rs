@@ -253,7 +253,7 @@ impl RespSession {
             }
             if self.done >= self.prefetched {
                 let mut window = Window::default();
-                self.prefetched = fill(&mut window, engine, self.db, &batch, arrived, self.done);
+                self.prefetched = window.fill(engine, self.db, &batch, arrived, self.done);
                 window.load(engine);
             }
             let args = batch.args(self.done, arrived);
@@ -416,24 +416,6 @@ impl RespSession {
             self.note_slow(engine, shared, command, args, taken);
         }
     }
-}
-
-/// Adds the keys of the commands from `next` on; gives where the window was full.
-fn fill(
-    window: &mut Window,
-    engine: &Engine,
-    db: u8,
-    batch: &Batch,
-    arrived: &[u8],
-    mut next: usize,
-) -> usize {
-    while next < batch.len() && !window.is_full() {
-        if let Some(key) = batch.args(next, arrived).get(1) {
-            window.add(engine, db, key);
-        }
-        next += 1;
-    }
-    next
 }
 
 /// Blocks of long strings answered in one turn.

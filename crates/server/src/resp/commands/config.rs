@@ -3,7 +3,7 @@
 use super::{Function, LOADING_STALE, container, help, session};
 use crate::output_limits::bytes;
 use crate::resp::session::Call;
-use crate::settings::Fsync;
+use crate::settings::{Change, Fsync};
 use crate::shared::Shared;
 use leveret_engine::Engine;
 use leveret_engine::keyspace::command::{Group, Row};
@@ -64,6 +64,13 @@ fn settings() -> impl Iterator<Item = (&'static str, Setting)> {
 }
 
 impl Setting {
+    fn name(self) -> &'static str {
+        match self {
+            Setting::Parameter(parameter) => parameter.name,
+            Setting::Limit(limit) => limit.name,
+        }
+    }
+
     fn get(self, shared: &Shared, engine: &Engine) -> String {
         match self {
             Setting::Parameter(parameter) => (parameter.get)(shared, engine),
@@ -370,7 +377,8 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
             return Err(refused(name, &why));
         }
     }
-    call.shared.settings.changed.lock().extend(changes.iter().map(|(name, _, _)| *name));
+    let changed = changes.iter().map(|(_, setting, _)| setting.name());
+    call.shared.settings.changed.lock().extend(changed);
     call.reply.ok();
     Ok(())
 }
@@ -381,11 +389,15 @@ fn rewrite(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let file = shared.settings.file.as_ref();
     let file = file.ok_or(Error::new("ERR The server is running without a config file"))?;
     let changed = shared.settings.changed.lock();
-    let values: Vec<(&'static str, String)> = settings()
-        .filter(|(name, _)| changed.contains(name))
-        .map(|(name, setting)| (name, setting.get(shared, call.engine)))
+    let changes: Vec<Change> = settings()
+        .filter(|(name, setting)| *name == setting.name() && changed.contains(name))
+        .map(|(name, setting)| Change {
+            name,
+            old_name: OLD_NAMES.iter().find(|(_, new)| *new == name).map(|(old, _)| *old),
+            value: setting.get(shared, call.engine),
+        })
         .collect();
-    match (file.change)(&file.path, &values) {
+    match (file.change)(&file.path, &changes) {
         Ok(()) => call.reply.ok(),
         Err(error) => {
             tracing::warn!(%error, "{} cannot be rewritten", file.path.display());

@@ -10,6 +10,8 @@ use leveret_engine::keyspace::{Args, Error, Reply, flag};
 use leveret_resp::Version;
 use std::sync::atomic::Ordering::Relaxed;
 
+const BUSY: &str = "BUSY Leveret is busy with another command; try again later";
+
 impl RespSession {
     pub(super) fn admit(
         &self,
@@ -63,7 +65,6 @@ impl RespSession {
         let input = self.input.get(self.start..).unwrap_or_default();
         let mut reply = Reply::new(&mut out.bytes, self.version);
         for i in self.done..self.batch.len() {
-            const BUSY: &str = "BUSY Leveret is busy with another command; try again later";
             if is_exec(self.batch.args(i, input)) {
                 (self.multi, self.discarded) = (None, true);
                 reply.error(&exec_abort(&BUSY));

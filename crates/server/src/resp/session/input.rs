@@ -1,6 +1,6 @@
 //! What has arrived and is not executed yet: bytes, and the commands found in the first of them.
 
-use super::{RespSession, fill};
+use super::RespSession;
 use crate::prefetch::Window;
 use leveret_engine::Engine;
 
@@ -67,7 +67,7 @@ impl RespSession {
     /// Adds the keys of the commands that will be executed next.
     pub(crate) fn prefetch(&mut self, engine: &Engine, window: &mut Window) {
         let arrived = self.input.get(self.start..).unwrap_or_default();
-        self.prefetched = fill(window, engine, self.db, &self.batch, arrived, self.done);
+        self.prefetched = window.fill(engine, self.db, &self.batch, arrived, self.done);
     }
 
     /// True when there is something for `execute`.
