@@ -2,11 +2,12 @@
 //! assigned by changes and never used twice.
 
 use crate::death::Dead;
-use crate::exchange::{Destination, Exchange, Kind};
+use crate::exchange::{Destination, Exchange};
 use crate::queue::Queue;
-use crate::txn::{Delayed, Replies, Returning};
+use crate::txn::{Delayed, Replies, Returning, Txn};
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
+use leveret_base::codec::Changes;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -46,10 +47,24 @@ pub enum Event {
     TimedOut { channel: u16, timeout_ms: u64 },
 }
 
+/// What is said of a vhost.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VhostAbout {
+    /// For people.
+    pub description: String,
+    /// For people and tools.
+    pub tags: Vec<String>,
+    /// The type of queues whose declaration names none; empty is classic. (RabbitMQ: default queue type)
+    pub default_queue_type: String,
+    /// It cannot be deleted. (RabbitMQ: deletion protection)
+    pub protected: bool,
+}
+
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
 pub(crate) struct Vhost {
     pub(crate) name: Box<[u8]>,
+    pub(crate) about: VhostAbout,
     pub(crate) exchanges: Map<Box<[u8]>, ExchangeId>,
     pub(crate) queues: Map<Box<[u8]>, QueueId>,
 }
@@ -92,7 +107,8 @@ pub(crate) struct Owned {
 
 /// RabbitMQ's data.
 pub struct Broker {
-    pub(crate) vhosts: Vec<Vhost>,
+    pub(crate) vhosts: BTreeMap<VhostId, Vhost>,
+    pub(crate) next_vhost: u32,
     pub(crate) exchanges: Map<ExchangeId, Exchange>,
     pub(crate) queues: Map<QueueId, Queue>,
     pub(crate) next_exchange: u32,
@@ -134,14 +150,11 @@ impl Broker {
     /// The vhost `/` with its predeclared exchanges. `seed` is for generated names only.
     pub fn new(seed: u64) -> Self {
         let mut broker = Self {
-            vhosts: vec![Vhost {
-                name: Box::from(&b"/"[..]),
-                exchanges: Map::default(),
-                queues: Map::default(),
-            }],
+            vhosts: BTreeMap::new(),
+            next_vhost: 0,
             exchanges: Map::default(),
             queues: Map::default(),
-            next_exchange: FIRST_DECLARED,
+            next_exchange: 0,
             next_queue: 1,
             events: Vec::new(),
             channels: Map::default(),
@@ -161,37 +174,47 @@ impl Broker {
             route: Vec::new(),
             routed: 0,
         };
-        let predeclared = [
-            ("", "direct"),
-            ("amq.direct", "direct"),
-            ("amq.fanout", "fanout"),
-            ("amq.topic", "topic"),
-            ("amq.headers", "headers"),
-            ("amq.match", "headers"),
-        ];
-        for (id, (name, kind)) in predeclared.into_iter().enumerate() {
-            let id = ExchangeId(id as u32);
-            let kind = Kind::parse(kind.as_bytes()).expect("the predeclared types are rows of the table");
-            broker.exchanges.insert(id, Exchange::new(VhostId(0), name.as_bytes(), kind, b""));
-            broker.vhosts[0].exchanges.insert(name.as_bytes().into(), id);
-        }
+        let about = VhostAbout { description: "Default virtual host".into(), ..VhostAbout::default() };
+        Txn::new(&mut broker, 0, Changes::off()).put_vhost(VhostId(0), b"/", ExchangeId(0), &about);
+        broker.next_exchange = FIRST_DECLARED;
         broker
     }
 
     /// The vhost of that name.
     pub fn vhost(&self, name: &[u8]) -> Option<VhostId> {
-        self.vhosts.iter().position(|vhost| &*vhost.name == name).map(|i| VhostId(i as u32))
+        self.vhosts.iter().find(|(_, vhost)| &*vhost.name == name).map(|(id, _)| *id)
+    }
+
+    /// The name of a vhost; empty when it is gone.
+    pub fn vhost_name(&self, vhost: VhostId) -> &[u8] {
+        self.vhosts.get(&vhost).map_or(&[], |vhost| &vhost.name)
+    }
+
+    /// Whether there is a topic exchange of that name.
+    pub fn is_topic_exchange(&self, vhost: VhostId, name: &[u8]) -> bool {
+        let id = self.vhosts.get(&vhost).and_then(|vhost| vhost.exchanges.get(name));
+        id.and_then(|id| self.exchanges.get(id)).is_some_and(|exchange| exchange.kind.name() == "topic")
+    }
+
+    /// Whether there is an exchange of that name.
+    pub fn has_exchange(&self, vhost: VhostId, name: &[u8]) -> bool {
+        self.vhosts.get(&vhost).is_some_and(|vhost| vhost.exchanges.contains_key(name))
+    }
+
+    /// Whether there is a queue of that name.
+    pub fn has_queue(&self, vhost: VhostId, name: &[u8]) -> bool {
+        self.vhosts.get(&vhost).is_some_and(|vhost| vhost.queues.contains_key(name))
     }
 
     /// Whether a queue of that name is in the log, if there is one.
     pub fn is_queue_logged(&self, vhost: VhostId, name: &[u8]) -> Option<bool> {
-        let id = self.vhosts.get(vhost.0 as usize)?.queues.get(name)?;
+        let id = self.vhosts.get(&vhost)?.queues.get(name)?;
         self.queues.get(id).map(Queue::is_logged)
     }
 
     /// Whether an exchange of that name is durable, if there is one.
     pub fn is_exchange_durable(&self, vhost: VhostId, name: &[u8]) -> Option<bool> {
-        let id = self.vhosts.get(vhost.0 as usize)?.exchanges.get(name)?;
+        let id = self.vhosts.get(&vhost)?.exchanges.get(name)?;
         self.exchanges.get(id).map(|exchange| exchange.durable)
     }
 
@@ -298,7 +321,14 @@ impl Broker {
             hasher.write(delayed.message.body());
             hasher.finish()
         });
-        exchanges.chain(queues).chain(delayed).fold(0, u64::wrapping_add)
+        let vhosts = self.vhosts.iter().map(|(id, vhost)| {
+            let mut hasher = new_hasher();
+            hasher.write_u32(id.0);
+            hasher.write(&vhost.name);
+            hasher.write(format!("{:?}", vhost.about).as_bytes());
+            hasher.finish()
+        });
+        exchanges.chain(queues).chain(delayed).chain(vhosts).fold(0, u64::wrapping_add)
     }
 
     /// True when bindings to it belong into the log.

@@ -3,7 +3,7 @@
 
 use crate::exchange::{Binding, Destination, Kind};
 use crate::txn::Txn;
-use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis, VhostId};
+use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis, VhostAbout, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
 use std::sync::Arc;
 
@@ -27,9 +27,21 @@ const DELAY: u8 = 0x4d;
 const DELAY_OVER: u8 = 0x4e;
 const SEEN_BY_EXCHANGE: u8 = 0x4f;
 const SEEN_BY_QUEUE: u8 = 0x50;
+const VHOST_PUT: u8 = 0x51;
+const VHOST_DELETE: u8 = 0x52;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
+    VhostPut {
+        id: VhostId,
+        name: &'a [u8],
+        /// The first of its predeclared exchanges.
+        first: ExchangeId,
+        about: &'a VhostAbout,
+    },
+    VhostDelete {
+        id: VhostId,
+    },
     ExchangeDeclare {
         vhost: VhostId,
         id: ExchangeId,
@@ -109,6 +121,14 @@ impl Change<'_> {
     pub(crate) fn record(&self, changes: &mut Changes<'_>) {
         let Some(out) = changes.buffer() else { return };
         match self {
+            Change::VhostPut { id, name, first, about } => {
+                numbers(out, VHOST_PUT, &[id.0.into(), first.0.into(), about.protected.into()]);
+                let VhostAbout { description, default_queue_type, tags, .. } = about;
+                strings(out, &[name, description.as_bytes(), default_queue_type.as_bytes()]);
+                put_varint(out, tags.len() as u64);
+                tags.iter().for_each(|tag| put_bytes(out, tag.as_bytes()));
+            }
+            Change::VhostDelete { id } => numbers(out, VHOST_DELETE, &[id.0.into()]),
             Change::ExchangeDeclare { vhost, id, name, kind, auto_delete, internal, arguments } => {
                 numbers(
                     out,
@@ -204,6 +224,10 @@ fn short<'a>(fields: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
     fields.bytes().and_then(|bytes| if bytes.len() <= 255 { Ok(bytes) } else { Err(Malformed) })
 }
 
+fn text(fields: &mut Reader<'_>) -> Result<String, Malformed> {
+    String::from_utf8(fields.bytes()?.to_vec()).map_err(|_| Malformed)
+}
+
 impl Broker {
     /// Applies one recorded change whose tag has been read: replay.
     pub fn apply(&mut self, tag: u8, fields: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -248,6 +272,22 @@ impl Broker {
                 let message = replaying.clone().ok_or(Malformed)?;
                 txn.enqueue(queue, seq, deadline, &message);
             }
+            VHOST_PUT => {
+                let (id, first) = (VhostId(id(fields)?), ExchangeId(id(fields)?));
+                if first.0 > u32::MAX - 64 {
+                    return Err(Malformed);
+                }
+                let protected = fields.varint()? != 0;
+                let (name, description, default_queue_type) = (short(fields)?, text(fields)?, text(fields)?);
+                let tags = (0..fields.varint()?).map(|_| text(fields)).collect::<Result<_, _>>()?;
+                txn.put_vhost(
+                    id,
+                    name,
+                    first,
+                    &VhostAbout { description, tags, default_queue_type, protected },
+                );
+            }
+            VHOST_DELETE => txn.drop_vhost(VhostId(id(fields)?)),
             SETTLE => {
                 let (queue, seq) = (QueueId(id(fields)?), seq(fields)?);
                 txn.settle_ready(queue, seq);

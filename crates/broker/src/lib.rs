@@ -14,11 +14,11 @@ mod queue;
 mod seen;
 mod txn;
 
-pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostId, WINDOW_BYTES};
+pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostAbout, VhostId, WINDOW_BYTES};
 pub use change::CHANGE_TAGS;
 pub use exception::Exception;
 pub use message::{Message, MessageParts};
-pub use txn::{Consume, Declared, Delivery, ExchangeDeclare, How, Published, QueueDeclare, Txn};
+pub use txn::{Consume, Declared, Delivery, ExchangeDeclare, How, Published, QueueDeclare, REPLY_TO, Txn};
 
 /// Milliseconds since the Unix epoch.
 pub type UnixMillis = u64;

@@ -10,12 +10,14 @@ mod messages;
 mod primitives;
 mod replies;
 mod returns;
+mod vhosts;
 
 pub use consumers::Consume;
 pub use definitions::{Declared, ExchangeDeclare, QueueDeclare};
 pub(crate) use delays::Delayed;
 pub use messages::{Delivery, How, Published};
-pub(crate) use replies::{REPLY_TO, Replies};
+pub use replies::REPLY_TO;
+pub(crate) use replies::Replies;
 pub(crate) use returns::Returning;
 
 use crate::exception::{Exception, shown};
@@ -40,22 +42,20 @@ impl<'a> Txn<'a> {
     }
 
     fn vhost_name(&self, vhost: VhostId) -> String {
-        self.broker.vhosts.get(vhost.0 as usize).map(|v| shown(&v.name).into_owned()).unwrap_or_default()
+        self.broker.vhosts.get(&vhost).map(|v| shown(&v.name).into_owned()).unwrap_or_default()
     }
 
     fn exchange_id(&self, vhost: VhostId, name: &[u8]) -> Result<ExchangeId, Exception> {
-        self.broker.vhosts.get(vhost.0 as usize).and_then(|v| v.exchanges.get(name)).copied().ok_or_else(
-            || {
-                Exception::new(
-                    ReplyCode::NotFound,
-                    format!("no exchange '{}' in vhost '{}'", shown(name), self.vhost_name(vhost)),
-                )
-            },
-        )
+        self.broker.vhosts.get(&vhost).and_then(|v| v.exchanges.get(name)).copied().ok_or_else(|| {
+            Exception::new(
+                ReplyCode::NotFound,
+                format!("no exchange '{}' in vhost '{}'", shown(name), self.vhost_name(vhost)),
+            )
+        })
     }
 
     fn find_queue(&self, vhost: VhostId, name: &[u8]) -> Option<QueueId> {
-        self.broker.vhosts.get(vhost.0 as usize)?.queues.get(name).copied()
+        self.broker.vhosts.get(&vhost)?.queues.get(name).copied()
     }
 
     /// The queue, if it is there and not another session's own.

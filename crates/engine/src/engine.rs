@@ -1,6 +1,7 @@
 //! The state, and what it means to commit: everything between `begin` and `end` is one record, one position, seen by
 //! recovery as a whole or not at all. The trap: whoever begins must end, and nothing may answer in between.
 
+use crate::accounts::{Accounts, Check};
 use crate::clients::Pause;
 use crate::pubsub::PubSub;
 use crate::session::{Card, Session, SessionId};
@@ -25,6 +26,10 @@ pub struct Engine {
     pub keyspace: Keyspace,
     /// RabbitMQ's data.
     pub broker: Broker,
+    /// Who may do what.
+    pub accounts: Accounts,
+    /// Passwords to be compared by somebody who does not hold the engine.
+    pub(crate) checks: Vec<(SessionId, Check)>,
     pub(crate) sessions: HashMap<SessionId, Session, foldhash::fast::FixedState>,
     pub(crate) pubsub: PubSub,
     pub(crate) waiters: Waiters,
@@ -61,6 +66,8 @@ impl Engine {
         Self {
             keyspace: Keyspace::new(seed),
             broker: Broker::new(seed),
+            accounts: Accounts::default(),
+            checks: Vec::new(),
             sessions: HashMap::default(),
             pubsub: PubSub::default(),
             waiters: Waiters::default(),
@@ -141,6 +148,11 @@ impl Engine {
     /// Bytes of the changes of the open commit.
     pub fn commit_bytes(&mut self) -> usize {
         self.tail.changes().len() - self.mark
+    }
+
+    /// Where changes of the open commit are recorded.
+    pub(crate) fn changes(&mut self) -> &mut Vec<u8> {
+        self.tail.changes()
     }
 
     /// Opens a commit. Commits nest: `MULTI` opens one around its commands'.
@@ -297,7 +309,7 @@ impl Engine {
 
     /// A number equal for equal durable states.
     pub fn digest(&self) -> u64 {
-        self.keyspace.digest() ^ self.broker.digest().rotate_left(1)
+        self.keyspace.digest() ^ self.broker.digest().rotate_left(1) ^ self.accounts.digest().rotate_left(2)
     }
 
     /// A new session of an I/O thread. Its number is never used again.

@@ -2,9 +2,11 @@
 //! publish/subscribe. Plain synchronous code without threads, sockets, clock or I/O: time comes in when it is
 //! entered, bytes of records go out through the tail.
 
+pub mod accounts;
 mod bridge;
 mod clients;
 mod engine;
+mod links;
 mod pubsub;
 mod replay;
 mod session;
@@ -16,6 +18,7 @@ pub use clients::Pause;
 pub use engine::{Engine, Position};
 pub use leveret_broker as broker;
 pub use leveret_keyspace as keyspace;
+pub use links::{Link, LinkChannel};
 pub use pubsub::Kind as SubscriptionKind;
 pub use session::{Card, Session, SessionId};
 pub use tracking::Tracking;

@@ -20,6 +20,8 @@ impl Engine {
                 self.keyspace.apply(tag, &mut fields)
             } else if leveret_broker::CHANGE_TAGS.contains(&tag) {
                 self.broker.apply(tag, &mut fields)
+            } else if crate::accounts::CHANGE_TAGS.contains(&tag) {
+                self.accounts.apply(tag, &mut fields)
             } else {
                 return Err(format!(
                     "change {tag:#04x} is unknown: was this log written by a newer version?"

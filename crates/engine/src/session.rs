@@ -1,5 +1,6 @@
 //! What the engine knows of a session: what must reach its client, and what it must give back when it closes.
 
+use crate::links::Link;
 use crate::pubsub::Kind;
 use crate::tracking::Tracking;
 use crate::waiters::Waiting;
@@ -15,6 +16,8 @@ pub type SessionId = u64;
 #[derive(Default, Debug, Clone)]
 #[allow(missing_docs, reason = "the names are those that CLIENT LIST prints")]
 pub struct Card {
+    /// Who has logged in.
+    pub user: String,
     pub name: String,
     pub lib_name: String,
     pub lib_version: String,
@@ -41,8 +44,16 @@ pub struct Session {
     dirty: bool,
     /// A Redis client.
     pub card: Option<Box<Card>>,
+    /// An open AMQP connection.
+    pub link: Option<Box<Link>>,
     /// Its connection is to be closed.
     pub killed: bool,
+    /// Likewise, and this is why.
+    pub forced: Option<String>,
+    /// It waits for a check of a password.
+    pub(crate) asked: bool,
+    /// What came out of it.
+    pub finding: Option<bool>,
     /// It hears of all commands.
     pub monitors: bool,
     /// What it has sent waits for the end of a pause. (Redis: CLIENT PAUSE)
@@ -69,9 +80,9 @@ impl Session {
         Self { thread, ..Self::default() }
     }
 
-    /// True while a blocking command or a pause waits: nothing else of this session may run.
+    /// True while a blocking command, a pause or a check of a password waits: nothing else of this session may run.
     pub fn is_blocked(&self) -> bool {
-        self.waiting.is_some() || self.postponed
+        self.waiting.is_some() || self.postponed || self.asked
     }
 
     /// How many subscriptions of a kind it has.

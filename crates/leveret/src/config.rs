@@ -108,6 +108,16 @@ pub(crate) const KEYS: &[Key] = &[
         }),
     },
     Key {
+        name: "loopback-users",
+        value: "NAME …|none",
+        help: "users that may come over AMQP and HTTP from this machine only [guest] (RabbitMQ: loopback_users)",
+        set: Some(|s, v| {
+            let names = v.split_whitespace().filter(|name| *name != "none");
+            s.loopback_users = names.map(str::to_owned).collect();
+            Ok(())
+        }),
+    },
+    Key {
         name: "maxclients",
         value: "N",
         help: "Redis clients at a time [10000]",

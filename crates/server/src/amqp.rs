@@ -5,6 +5,8 @@ mod content;
 mod handshake;
 mod incoming;
 mod methods;
+mod outgoing;
+mod permissions;
 mod session;
 mod tx;
 

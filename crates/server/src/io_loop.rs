@@ -277,7 +277,7 @@ impl IoLoop {
         }
         let evicting = shared.go_on_evicting(&mut engine);
         self.collect(&mut engine);
-        let (position, garbage) = (engine.position(), engine.take_garbage());
+        let (position, garbage, checks) = (engine.position(), engine.take_garbage(), engine.take_checks());
         self.next_deadline = if more || evicting { Some(now) } else { engine.next_deadline() };
         for thread in engine.threads_to_wake(self.index) {
             shared.mailboxes[thread].wake();
@@ -285,6 +285,9 @@ impl IoLoop {
         drop(engine);
         if let Some(garbage) = garbage {
             shared.reaper.take(garbage);
+        }
+        if !checks.is_empty() {
+            shared.doorkeeper.take(checks);
         }
         shared.write_up_to(position);
         self.gate(position);

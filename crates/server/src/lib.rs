@@ -3,6 +3,7 @@
 
 mod amqp;
 mod connection;
+mod doorkeeper;
 mod io_loop;
 mod log;
 mod memory;

@@ -1,6 +1,7 @@
 //! Starting and stopping: recovery, listeners, threads.
 
 use crate::Settings;
+use crate::doorkeeper::Doorkeeper;
 use crate::io_loop::{IoLoop, Listener, Mailbox, Protocol};
 use crate::log::{LogWriter, run_flusher, run_preparer};
 use crate::memory::Gauge;
@@ -104,6 +105,10 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
     let recovered = log.replay(&mut |record| engine.apply(&record)).map_err(StartError::Log)?;
     engine.after_replay(now_ms());
+    getrandom::fill(&mut engine.accounts.secret).map_err(|error| {
+        StartError::Io("the system has no random numbers".into(), std::io::Error::other(error))
+    })?;
+    engine.accounts.local_only.clone_from(&settings.loopback_users);
     drop(engine.take_garbage());
 
     let mut listeners = Vec::new();
@@ -132,6 +137,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         levels: Alone::recovered(recovered.last_position),
         placement: Placement::default(),
         reaper: Reaper::default(),
+        doorkeeper: Doorkeeper::default(),
         mailboxes,
         stopping: AtomicBool::new(false),
         sync_wanted: Mutex::new(false),
@@ -155,10 +161,11 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         threads.push(spawn(format!("io-{index}"), move || io_loop.run()).map_err(failed)?);
     }
     let (for_flusher, its_syncer) = (shared.clone(), syncer.clone());
-    let (for_preparer, for_reaper) = (shared.clone(), shared.clone());
+    let (for_preparer, for_reaper, for_doorkeeper) = (shared.clone(), shared.clone(), shared.clone());
     let helpers = vec![
         spawn("flusher".into(), move || run_flusher(&for_flusher, &its_syncer)).map_err(failed)?,
         spawn("reaper".into(), move || for_reaper.reaper.run()).map_err(failed)?,
+        spawn("doorkeeper".into(), move || for_doorkeeper.keep_the_door()).map_err(failed)?,
         spawn("preparer".into(), move || run_preparer(&for_preparer, &preparer)).map_err(failed)?,
     ];
     Ok(Server { shared, addresses, recovered, syncer, threads, helpers })
@@ -177,6 +184,7 @@ impl Server {
         self.shared.flush(&self.syncer);
         self.shared.want_sync();
         self.shared.reaper.stop();
+        self.shared.doorkeeper.stop();
         self.helpers.iter().for_each(|thread| thread.thread().unpark());
         join(&mut self.helpers);
         if let Some(path) = &self.shared.settings.unix_socket {

@@ -128,7 +128,10 @@ impl Session {
                 session.set_subscribed(from.is_subscribed());
                 session.set_monitors(from.monitors);
             }
-            Session::Amqp(session) => from.collect(&mut out.bytes, &mut session.events),
+            Session::Amqp(session) => {
+                from.collect(&mut out.bytes, &mut session.events);
+                session.notice(from.forced.take(), from.finding.take());
+            }
         }
     }
 

@@ -81,6 +81,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// The password of RESP's default user; empty needs none. (Redis: `requirepass`)
     pub requirepass: parking_lot::RwLock<String>,
+    /// Users that may come from this machine only. (RabbitMQ: loopback_users)
+    pub loopback_users: Vec<String>,
     /// `DEBUG` is allowed. (Redis: `enable-debug-command`)
     pub enable_debug_command: AtomicBool,
     /// Redis: `proto-max-bulk-len`.
@@ -138,6 +140,7 @@ impl Settings {
             placement: PlacementBy::Address,
             segment_bytes: 64 * 1024 * 1024,
             requirepass: parking_lot::RwLock::default(),
+            loopback_users: vec!["guest".into()],
             enable_debug_command: AtomicBool::new(false),
             bulk_bytes_max: AtomicUsize::new(512 * 1024 * 1024),
             clients_max: AtomicUsize::new(10_000),

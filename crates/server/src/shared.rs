@@ -1,6 +1,7 @@
 //! What all threads of a server share: the engine behind its one lock, the log behind another, and the levels.
 
 use crate::Settings;
+use crate::doorkeeper::Doorkeeper;
 use crate::io_loop::Mailbox;
 use crate::log::LogWriter;
 use crate::memory::Gauge;
@@ -25,6 +26,7 @@ pub struct Shared {
     pub levels: Alone,
     pub(crate) placement: Placement,
     pub(crate) reaper: Reaper,
+    pub(crate) doorkeeper: Doorkeeper,
     /// How to reach the I/O threads.
     pub(crate) mailboxes: Vec<Mailbox>,
     /// Set once: stop.

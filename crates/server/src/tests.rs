@@ -13,6 +13,8 @@
 //! @ unsynced                         from now on nothing reaches the disk; `@ synced` ends it
 //! @ debug                            DEBUG is allowed
 //! @ memory 100                       so many bytes are in use
+//! @ user ann pw / c.* w.* r.*        a user with a password and permissions in a vhost, and tags
+//! @ topics ann / amq.topic w.* r.*   its topic permissions; also `@ vhost`, `@ delete-user`, `@ delete-vhost`
 //! @ close 1                          a client is gone without a word
 //! @ restart                          the server is killed and started again; all clients are gone
 //! ---                                a fresh server; each file begins with one

@@ -8,7 +8,7 @@ use crate::arguments::{
 use crate::exception::{Exception, shown};
 use crate::exchange::{Binding, Destination, Kind};
 use crate::{ExchangeId, QueueId, SessionId, VhostId};
-use leveret_amqp::{ReplyCode, Table, TableBuf};
+use leveret_amqp::{ReplyCode, Table, TableBuf, Value};
 use std::sync::Arc;
 
 /// `exchange.declare`.
@@ -150,6 +150,9 @@ impl Txn<'_> {
         if declare.passive {
             return self.queue_for(vhost, session, declare.name).map(declared);
         }
+        let typed = self.with_default_type(vhost, declare);
+        let arguments = typed.as_ref().map_or(declare.arguments, TableBuf::as_table);
+        let declare = &QueueDeclare { arguments, ..*declare };
         if let Some(id) = self.find_queue(vhost, declare.name).filter(|_| !declare.name.is_empty()) {
             return self.check_queue(id, vhost, session, declare);
         }
@@ -168,6 +171,22 @@ impl Txn<'_> {
             declare.arguments.raw(),
         )?;
         Ok(Declared { name: name.into(), message_count: 0, consumer_count: 0 })
+    }
+
+    /// The arguments with the vhost's type of queues, if the declaration names none and that type can be so.
+    fn with_default_type(&self, vhost: VhostId, declare: &QueueDeclare<'_>) -> Option<TableBuf> {
+        let default_type = self.broker.vhosts.get(&vhost)?.about.default_queue_type.as_bytes();
+        let lasting = declare.durable && !declare.exclusive && !declare.auto_delete;
+        let fits = default_type == b"classic" || lasting;
+        if default_type.is_empty() || !fits || declare.arguments.find(b"x-queue-type").is_some() {
+            return None;
+        }
+        let mut arguments = TableBuf::new();
+        for (name, value) in declare.arguments.iter() {
+            arguments.push(name, value);
+        }
+        arguments.push(b"x-queue-type", Value::LongStr(default_type));
+        Some(arguments)
     }
 
     fn check_queue(

@@ -12,6 +12,7 @@ use crate::exchange::{Destination, Exchange, Keys};
 use crate::queue::Unacked;
 use crate::{Broker, ExchangeId, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::{Properties, ReplyCode};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What became of a published message.
@@ -54,7 +55,7 @@ pub enum How {
 /// Where a message goes from one exchange; true when it has to wait there.
 fn visit(
     exchange: &mut Exchange,
-    vhosts: &[Vhost],
+    vhosts: &BTreeMap<VhostId, Vhost>,
     routed: u64,
     keys: &Keys<'_>,
     route: &mut Vec<Destination>,
@@ -68,7 +69,7 @@ fn visit(
     // Only for what its own bindings do not want; a missing one is no mistake. (RabbitMQ: alternate exchanges)
     if route.len() == before
         && let Some(name) = &exchange.alternate
-        && let Some(vhost) = vhosts.get(exchange.vhost.0 as usize)
+        && let Some(vhost) = vhosts.get(&exchange.vhost)
     {
         route.extend(vhost.exchanges.get(name).copied().map(Destination::Exchange));
     }

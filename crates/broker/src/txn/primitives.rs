@@ -36,7 +36,7 @@ impl Txn<'_> {
         self.broker.remembers |= exchange.seen.is_some();
         self.broker.next_exchange = self.broker.next_exchange.max(id.0 + 1);
         self.broker.exchanges.insert(id, exchange);
-        if let Some(vhost) = self.broker.vhosts.get_mut(vhost.0 as usize) {
+        if let Some(vhost) = self.broker.vhosts.get_mut(&vhost) {
             vhost.exchanges.insert(name.into(), id);
         }
         if durable {
@@ -54,7 +54,7 @@ impl Txn<'_> {
     /// Removes an exchange with all bindings from it; gives the exchanges that have bindings to it.
     fn take_exchange(&mut self, id: ExchangeId) -> BTreeSet<ExchangeId> {
         let Some(exchange) = self.broker.exchanges.remove(&id) else { return BTreeSet::new() };
-        if let Some(vhost) = self.broker.vhosts.get_mut(exchange.vhost.0 as usize) {
+        if let Some(vhost) = self.broker.vhosts.get_mut(&exchange.vhost) {
             vhost.exchanges.remove(&exchange.name);
         }
         if exchange.durable {
@@ -121,7 +121,7 @@ impl Txn<'_> {
             self.broker.owned.entry(session).or_default().queues.push(id);
         }
         self.broker.queues.insert(id, queue);
-        if let Some(vhost) = self.broker.vhosts.get_mut(vhost.0 as usize) {
+        if let Some(vhost) = self.broker.vhosts.get_mut(&vhost) {
             vhost.queues.insert(name.into(), id);
         }
         self.broker.note_due(id);
@@ -131,7 +131,7 @@ impl Txn<'_> {
     /// Primitive: removes a queue with its messages and bindings; its consumers hear of it.
     pub(crate) fn remove_queue(&mut self, id: QueueId) {
         let Some(mut queue) = self.broker.queues.remove(&id) else { return };
-        if let Some(vhost) = self.broker.vhosts.get_mut(queue.vhost.0 as usize) {
+        if let Some(vhost) = self.broker.vhosts.get_mut(&queue.vhost) {
             vhost.queues.remove(&*queue.name);
         }
         for consumer in &queue.consumers {

@@ -10,8 +10,8 @@ use crate::{Message, QueueId, SessionId};
 use leveret_amqp::{PropertyValues, ReplyCode};
 use std::sync::Arc;
 
-/// The queue that stands for the replies of a channel.
-pub(crate) const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
+/// The queue of whoever asks. (RabbitMQ: direct reply-to)
+pub const REPLY_TO: &[u8] = b"amq.rabbitmq.reply-to";
 
 /// So many characters that nobody can guess make the address of a channel; all of it is as long as RabbitMQ's.
 const SECRET_LEN: usize = 47;

@@ -28,11 +28,13 @@ impl AmqpSession {
         match self.channels.get(&number) {
             Some(channel) if channel.closing => return Ok(()),
             Some(channel) if channel.tx.is_some() => {
+                self.permit_publish(engine, vhost, message)?;
                 return self.tx_publish(engine, vhost, number, mandatory, message);
             }
             Some(_) => {}
             None => return Err(Failure::connection(ReplyCode::ChannelError, "expected 'channel.open'")),
         }
+        self.permit_publish(engine, vhost, message)?;
         let published = engine.on_broker(|txn| txn.publish(vhost, message))?;
         if published.queues == 0 && mandatory {
             self.return_message(number, message, out);
@@ -74,6 +76,7 @@ impl AmqpSession {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let queue = self.queue_name(number, m.queue)?;
+        self.permit_read(engine, vhost, &queue)?;
         let Some(got) = engine.on_broker(|txn| txn.get(vhost, self.id, number, &queue, m.no_ack))? else {
             self.reply(number, 0, &Method::BasicGetEmpty(amqp::BasicGetEmpty { cluster_id: b"" }), out);
             return Ok(());

@@ -5,7 +5,9 @@ use leveret_amqp::{
     ConnectionOpenOk, ConnectionStart, ConnectionTune, Method, PROTOCOL_HEADER, ProtocolHeader, ReplyCode,
     Table, TableBuf, Value,
 };
-use leveret_engine::Engine;
+use leveret_engine::accounts::Login;
+use leveret_engine::broker::VhostId;
+use leveret_engine::{Engine, Link};
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub(crate) enum Phase {
     Header,
     /// `connection.start` was sent.
     Start,
+    /// The password is being compared.
+    Checking,
     /// `connection.tune` was sent.
     Tune,
     /// `connection.open` must come.
@@ -94,14 +98,11 @@ impl AmqpSession {
     ) -> Result<(), Failure> {
         match (self.phase, method) {
             (Phase::Start, Method::ConnectionStartOk(start)) => {
-                self.authenticate(start.mechanism, start.response)?;
-                let tune = ConnectionTune {
-                    channel_max: self.channel_max,
-                    frame_max: self.frame_max,
-                    heartbeat: 60,
-                };
-                Method::ConnectionTune(tune).encode(0, out);
-                self.phase = Phase::Tune;
+                self.link.client_properties = start.client_properties.raw().into();
+                match self.authenticate(engine, start.mechanism, start.response)? {
+                    true => self.tune(out),
+                    false => self.phase = Phase::Checking,
+                }
                 Ok(())
             }
             (Phase::Tune, Method::ConnectionTuneOk(tune)) => {
@@ -129,7 +130,13 @@ impl AmqpSession {
                     let text = format!("vhost {} not found", String::from_utf8_lossy(name));
                     return Err(Failure::connection(ReplyCode::NotAllowed, text));
                 };
+                if !self.take_rights(engine, vhost) {
+                    let (name, user) = (String::from_utf8_lossy(name), &self.user);
+                    let text = format!("access to vhost '{name}' refused for user '{user}'");
+                    return Err(Failure::connection(ReplyCode::NotAllowed, text));
+                }
                 self.vhost = Some(vhost);
+                self.open_link(engine, vhost);
                 Method::ConnectionOpenOk(ConnectionOpenOk { known_hosts: b"" }).encode(0, out);
                 self.phase = Phase::Running;
                 Ok(())
@@ -146,8 +153,13 @@ impl AmqpSession {
         }
     }
 
-    /// PLAIN and AMQPLAIN; guest with the password guest, from this machine only. ANONYMOUS is guest, too. (RabbitMQ: loopback_users)
-    fn authenticate(&mut self, mechanism: &[u8], response: &[u8]) -> Result<(), Failure> {
+    /// PLAIN and AMQPLAIN; ANONYMOUS is guest. False when the password has to be compared first.
+    fn authenticate(
+        &mut self,
+        engine: &mut Engine,
+        mechanism: &[u8],
+        response: &[u8],
+    ) -> Result<bool, Failure> {
         let credentials = match mechanism {
             b"PLAIN" => {
                 let mut parts = response.split(|&b| b == 0).skip(1);
@@ -163,24 +175,61 @@ impl AmqpSession {
                 return Err(Failure::connection(ReplyCode::CommandInvalid, text));
             }
         };
-        let refused = || {
-            let name = String::from_utf8_lossy(mechanism);
-            let text = format!(
-                "Login was refused using authentication mechanism {name}. For details see the broker logfile."
-            );
-            Failure::connection(ReplyCode::AccessRefused, text)
-        };
-        match credentials {
-            Some((b"guest", b"guest")) if self.loopback => {
-                self.user = "guest".into();
-                Ok(())
-            }
-            Some((user, _)) => {
-                let user = String::from_utf8_lossy(user);
-                tracing::warn!(%user, loopback = self.loopback, "an AMQP login was refused");
-                Err(refused())
-            }
-            None => Err(refused()),
+        self.link.auth_mechanism = String::from_utf8_lossy(mechanism).into_owned();
+        let Some((name, password)) = credentials else { return Err(self.login_refused()) };
+        self.user = String::from_utf8_lossy(name).into_owned();
+        if !self.loopback && engine.accounts.is_local_only(&self.user) {
+            return Err(self.login_refused());
         }
+        match engine.accounts.login(name, password) {
+            Login::Granted(_) => Ok(true),
+            Login::Refused => Err(self.login_refused()),
+            Login::Slow(check) => {
+                engine.ask(self.id, check);
+                Ok(false)
+            }
+        }
+    }
+
+    fn login_refused(&self) -> Failure {
+        let (user, mechanism) = (&self.user, &self.link.auth_mechanism);
+        tracing::warn!(%user, loopback = self.loopback, "an AMQP login was refused");
+        let text = format!(
+            "Login was refused using authentication mechanism {mechanism}. For details see the broker logfile."
+        );
+        Failure::connection(ReplyCode::AccessRefused, text)
+    }
+
+    /// The password has been compared, or not yet: then false.
+    pub(crate) fn go_on(&mut self, engine: &mut Engine, out: &mut Vec<u8>) -> bool {
+        match self.finding.take() {
+            None => return false,
+            Some(true) => self.tune(out),
+            Some(false) => {
+                let refused = self.login_refused();
+                self.fail(engine, 0, refused, 10, 11, out);
+            }
+        }
+        true
+    }
+
+    fn open_link(&mut self, engine: &mut Engine, vhost: VhostId) {
+        let link = Link {
+            user: self.user.clone(),
+            vhost: Some(vhost),
+            frame_max: self.frame_max,
+            channel_max: self.channel_max,
+            heartbeat: self.heartbeat,
+            ..std::mem::take(&mut self.link)
+        };
+        if let Some(session) = engine.session(self.id) {
+            session.link = Some(Box::new(link));
+        }
+    }
+
+    fn tune(&mut self, out: &mut Vec<u8>) {
+        let tune = ConnectionTune { channel_max: self.channel_max, frame_max: self.frame_max, heartbeat: 60 };
+        Method::ConnectionTune(tune).encode(0, out);
+        self.phase = Phase::Tune;
     }
 }

@@ -38,6 +38,7 @@ pub(crate) struct Limits<'a> {
     pub(crate) frame_max: u32,
     pub(crate) message_bytes_max: u64,
     pub(crate) user: &'a [u8],
+    pub(crate) impersonates: bool,
 }
 
 /// The decoder of one connection.
@@ -180,7 +181,7 @@ impl Incoming {
             Err(exception) => return self.refuse(channel, exception.into()),
         };
         match Properties::from_validated(message.properties()).user_id() {
-            Some(user) if user != limits.user => {
+            Some(user) if user != limits.user && !limits.impersonates => {
                 let text = format!(
                     "PRECONDITION_FAILED - user_id property set to '{}' but authenticated user was '{}'",
                     String::from_utf8_lossy(user),

@@ -2,6 +2,7 @@
 
 use crate::amqp::channel::{Channel, Confirms};
 use crate::amqp::handshake::Phase;
+use crate::amqp::permissions::{Access, Resource};
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
@@ -56,6 +57,9 @@ impl AmqpSession {
             }
             Method::ExchangeDeclare(m) => self.exchange_declare(engine, vhost, number, &m, out),
             Method::ExchangeDelete(m) => {
+                if !m.exchange.is_empty() {
+                    self.permit(engine, vhost, Access::Configure, Resource::Exchange(m.exchange))?;
+                }
                 self.promise(engine.broker.is_exchange_durable(vhost, m.exchange).is_none());
                 engine.on_broker(|txn| txn.exchange_delete(vhost, m.exchange, m.if_unused))?;
                 self.durable_reply(
@@ -68,6 +72,8 @@ impl AmqpSession {
                 Ok(())
             }
             Method::ExchangeBind(m) => {
+                let ends = (Resource::Exchange(m.destination), m.source);
+                self.permit_binding(engine, vhost, ends, m.routing_key)?;
                 self.promise(is_durable_bind(engine, vhost, m.source, m.destination));
                 engine.on_broker(|txn| {
                     txn.exchange_bind(vhost, m.destination, m.source, m.routing_key, m.arguments)
@@ -82,6 +88,8 @@ impl AmqpSession {
                 Ok(())
             }
             Method::ExchangeUnbind(m) => {
+                let ends = (Resource::Exchange(m.destination), m.source);
+                self.permit_binding(engine, vhost, ends, m.routing_key)?;
                 self.promise(is_durable_bind(engine, vhost, m.source, m.destination));
                 engine.on_broker(|txn| {
                     txn.exchange_unbind(vhost, m.destination, m.source, m.routing_key, m.arguments)
@@ -100,6 +108,7 @@ impl AmqpSession {
                 let queue = self.queue_name(number, m.queue)?;
                 let key =
                     if m.queue.is_empty() && m.routing_key.is_empty() { &*queue } else { m.routing_key };
+                self.permit_binding(engine, vhost, (Resource::Queue(&queue), m.exchange), key)?;
                 self.promise(is_durable_queue_bind(engine, vhost, &queue, m.exchange));
                 engine
                     .on_broker(|txn| txn.queue_bind(vhost, self.id, &queue, m.exchange, key, m.arguments))?;
@@ -108,6 +117,7 @@ impl AmqpSession {
             }
             Method::QueueUnbind(m) => {
                 let queue = self.queue_name(number, m.queue)?;
+                self.permit_binding(engine, vhost, (Resource::Queue(&queue), m.exchange), m.routing_key)?;
                 self.promise(is_durable_queue_bind(engine, vhost, &queue, m.exchange));
                 engine.on_broker(|txn| {
                     txn.queue_unbind(vhost, self.id, &queue, m.exchange, m.routing_key, m.arguments)
@@ -123,6 +133,7 @@ impl AmqpSession {
             }
             Method::QueuePurge(m) => {
                 let queue = self.queue_name(number, m.queue)?;
+                self.permit(engine, vhost, Access::Read, Resource::Queue(&queue))?;
                 self.promise(engine.broker.is_queue_logged(vhost, &queue) == Some(true));
                 let message_count = engine.on_broker(|txn| txn.queue_purge(vhost, self.id, &queue))? as u32;
                 self.durable_reply(
@@ -136,6 +147,7 @@ impl AmqpSession {
             }
             Method::QueueDelete(m) => {
                 let queue = self.queue_name(number, m.queue)?;
+                self.permit(engine, vhost, Access::Configure, Resource::Queue(&queue))?;
                 // What is not there may be gone by somebody's deletion that the disk does not have yet.
                 self.promise(engine.broker.is_queue_logged(vhost, &queue).is_none());
                 let message_count = engine
@@ -343,6 +355,13 @@ impl AmqpSession {
         m: &amqp::ExchangeDeclare<'_>,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        if !m.passive && !m.exchange.is_empty() {
+            let exchange = Resource::Exchange(m.exchange);
+            self.permit(engine, vhost, Access::Configure, exchange)?;
+            if !engine.broker.has_exchange(vhost, m.exchange) {
+                self.permit_leading(engine, vhost, exchange, m.arguments, b"alternate-exchange")?;
+            }
+        }
         let declare = broker::ExchangeDeclare {
             name: m.exchange,
             kind: m.kind,
@@ -373,6 +392,15 @@ impl AmqpSession {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let name = if m.passive { self.queue_name(number, m.queue)? } else { m.queue.into() };
+        if !m.passive {
+            // Which letters are behind the prefix does not matter.
+            let named = if name.is_empty() { &b"amq.gen-0123456789abcdefghijkl"[..] } else { &name };
+            let queue = Resource::Queue(named);
+            self.permit(engine, vhost, Access::Configure, queue)?;
+            if !engine.broker.has_queue(vhost, &name) {
+                self.permit_leading(engine, vhost, queue, m.arguments, b"x-dead-letter-exchange")?;
+            }
+        }
         let declare = broker::QueueDeclare {
             name: &name,
             passive: m.passive,
@@ -420,6 +448,7 @@ impl AmqpSession {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let queue = self.queue_name(number, m.queue)?;
+        self.permit_read(engine, vhost, &queue)?;
         let prefetch = self.channels.get(&number).map_or(0, |channel| channel.prefetch);
         let consume = broker::Consume {
             session: self.id,

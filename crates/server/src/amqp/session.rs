@@ -4,10 +4,11 @@
 use crate::amqp::channel::{Channel, Leaving};
 use crate::amqp::handshake::Phase;
 use crate::amqp::incoming::{Incoming, Limits, Step};
+use crate::amqp::permissions::Rights;
 use crate::connection::OUT_MAX;
 use leveret_amqp::{ChannelClose, ConnectionClose, Method, ReplyCode};
-use leveret_engine::broker::{Event, Exception, VhostId, WINDOW_BYTES};
-use leveret_engine::{Engine, Position, SessionId};
+use leveret_engine::broker::{Event, Exception, VhostId};
+use leveret_engine::{Engine, Link, Position, SessionId};
 use std::collections::BTreeMap;
 
 /// What a method has led to.
@@ -40,6 +41,15 @@ pub(crate) struct AmqpSession {
     pub(crate) phase: Phase,
     pub(crate) vhost: Option<VhostId>,
     pub(crate) user: String,
+    pub(crate) rights: Rights,
+    /// The user may say that messages are from somebody else.
+    pub(crate) impersonates: bool,
+    /// What others may know of the connection, once it is open.
+    pub(crate) link: Link,
+    /// What came out of a check of its password.
+    pub(crate) finding: Option<bool>,
+    /// Why somebody wants the connection closed.
+    forced: Option<String>,
     pub(crate) frame_max: u32,
     pub(crate) channel_max: u16,
     /// Seconds; 0 is none.
@@ -52,7 +62,7 @@ pub(crate) struct AmqpSession {
     pub(crate) before: Position,
     pub(crate) message_bytes_max: u64,
     /// Bytes of replies that wait for the disk.
-    held_bytes: usize,
+    pub(super) held_bytes: usize,
     /// Bytes that open transactions have gathered.
     pub(crate) tx_bytes: u64,
     /// Bytes put out for consumers that the engine has not been told of having left.
@@ -60,8 +70,8 @@ pub(crate) struct AmqpSession {
     /// Channels that the broker has closed; what the client did there before it heard of it must go, too.
     timed_out: Vec<u16>,
     /// Closed channels whose replies wait, and what is said when all of them are gone.
-    leaving: Vec<Leaving>,
-    last_words: Vec<u8>,
+    pub(super) leaving: Vec<Leaving>,
+    pub(super) last_words: Vec<u8>,
     input: Vec<u8>,
     /// Up to where the input is decoded.
     at: usize,
@@ -70,18 +80,29 @@ pub(crate) struct AmqpSession {
     incoming: Incoming,
     /// What the engine has put out for this session.
     pub(crate) events: Vec<Event>,
-    received_ms: u64,
-    sent_ms: u64,
+    pub(super) received_ms: u64,
+    pub(super) sent_ms: u64,
 }
 
 impl AmqpSession {
     /// A new session; `loopback` tells whether the peer is on this machine.
-    pub(crate) fn new(id: SessionId, loopback: bool, message_bytes_max: u64, now_ms: u64) -> Self {
+    pub(crate) fn new(
+        id: SessionId,
+        loopback: bool,
+        link: Link,
+        message_bytes_max: u64,
+        now_ms: u64,
+    ) -> Self {
         Self {
             id,
             phase: Phase::Header,
             vhost: None,
             user: String::new(),
+            rights: Rights::default(),
+            impersonates: false,
+            link,
+            finding: None,
+            forced: None,
             frame_max: 131_072,
             channel_max: 2047,
             heartbeat: 0,
@@ -125,6 +146,12 @@ impl AmqpSession {
         }
     }
 
+    /// What others have said of the connection.
+    pub(crate) fn notice(&mut self, forced: Option<String>, finding: Option<bool>) {
+        self.forced = forced.filter(|_| self.phase == Phase::Running).or(self.forced.take());
+        self.finding = finding.or(self.finding);
+    }
+
     /// The peer is alive.
     pub(crate) fn touch(&mut self, now_ms: u64) {
         self.received_ms = now_ms;
@@ -139,18 +166,31 @@ impl AmqpSession {
             frame_max: self.frame_max,
             message_bytes_max: self.message_bytes_max,
             user: self.user.as_bytes(),
+            impersonates: self.impersonates,
         };
         self.incoming.decode(&self.input, &mut self.at, &limits, steps_max);
     }
 
     /// True when there is something for `execute`.
     pub(crate) fn has_work(&self) -> bool {
+        if self.forced.is_some() {
+            return true;
+        }
+        if self.phase == Phase::Checking {
+            return self.finding.is_some();
+        }
         let undecoded = self.phase != Phase::Running && self.at < self.input.len() && !self.starved;
         !self.incoming.steps.is_empty() || undecoded
     }
 
     /// Executes what has arrived, under the lock. False when the connection is over.
     pub(crate) fn execute(&mut self, engine: &mut Engine, out: &mut Vec<u8>) -> bool {
+        if let Some(why) = self.forced.take() {
+            self.fail(engine, 0, Failure::connection(ReplyCode::ConnectionForced, why), 0, 0, out);
+        }
+        if self.phase == Phase::Checking && !self.go_on(engine, out) {
+            return true;
+        }
         for number in std::mem::take(&mut self.timed_out) {
             engine.on_broker(|txn| txn.channel_closed(self.id, number));
         }
@@ -173,6 +213,7 @@ impl AmqpSession {
                     self.decode_steps(usize::MAX);
                     self.incoming.steps.len()
                 }
+                Phase::Checking => 0,
                 Phase::Start | Phase::Tune | Phase::Open | Phase::Closing => {
                     self.decode_steps(1);
                     self.incoming.steps.len()
@@ -248,6 +289,7 @@ impl AmqpSession {
                         self.while_closing(&method, out);
                         Ok(())
                     }
+                    Phase::Checking => Ok(()),
                     Phase::Header | Phase::Start | Phase::Tune | Phase::Open => {
                         self.shake_hands(engine, &method, out)
                     }
@@ -374,104 +416,7 @@ impl AmqpSession {
             }
         }
     }
-
-    /// The last method on a connection: behind everything that waits.
-    pub(crate) fn say_last(&mut self, method: &Method<'_>, out: &mut Vec<u8>) {
-        method.encode(0, if self.leaving.is_empty() { out } else { &mut self.last_words });
-    }
-
-    /// True while replies of closed channels wait for the disk.
-    pub(crate) fn is_leaving(&self) -> bool {
-        !self.leaving.is_empty()
-    }
-
-    /// Bytes that wait for the disk.
-    pub(crate) fn held_bytes(&self) -> usize {
-        self.held_bytes
-    }
-
-    /// Sends a reply on a channel: now, or once `position` is on disk, behind whatever waits there already.
-    pub(crate) fn reply(&mut self, number: u16, position: Position, method: &Method<'_>, out: &mut Vec<u8>) {
-        self.send(number, position, out, |out| method.encode(number, out));
-    }
-
-    pub(crate) fn send(
-        &mut self,
-        number: u16,
-        position: Position,
-        out: &mut Vec<u8>,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let synced = self.synced;
-        match self.channels.get_mut(&number) {
-            Some(channel) if position > synced || !channel.held.is_empty() => {
-                let mut bytes = Vec::new();
-                write(&mut bytes);
-                self.held_bytes += bytes.len();
-                channel.held.push_back((position, bytes));
-            }
-            Some(_) | None => write(out),
-        }
-    }
-
-    /// Encodes what the engine has put out since: deliveries and cancellations. Outside the lock.
-    pub(crate) fn encode_events(&mut self, out: &mut Vec<u8>) {
-        let mut events = std::mem::take(&mut self.events);
-        for event in events.drain(..) {
-            self.encode_event(&event, out);
-        }
-        self.events = events;
-    }
-
-    /// True when the engine should hear how much of what was delivered has left; `unsent` is what has not.
-    pub(crate) fn wants_report(&self, unsent: usize) -> bool {
-        unsent <= WINDOW_BYTES / 2 && self.delivered_bytes >= WINDOW_BYTES / 4
-    }
-
-    /// Tells the engine what has left, so that consumers are served again. Under the lock.
-    pub(crate) fn report(&mut self, engine: &mut Engine) {
-        let bytes = std::mem::take(&mut self.delivered_bytes);
-        engine.on_broker(|txn| txn.drained(self.id, bytes));
-    }
-
-    /// Lets out what waited for the disk. True while something still waits.
-    pub(crate) fn release(&mut self, synced: Position, out: &mut Vec<u8>) -> bool {
-        self.synced = synced;
-        let (mut waits, mut released) = (false, 0);
-        for (&number, channel) in &mut self.channels {
-            released += channel.release(number, synced, out);
-            waits |= channel.waits();
-        }
-        self.leaving.retain_mut(|Leaving { number, channel, farewell }| {
-            released += channel.release(*number, synced, out);
-            let stays = channel.waits();
-            if !stays {
-                out.extend_from_slice(farewell);
-            }
-            stays
-        });
-        self.held_bytes -= released;
-        if self.leaving.is_empty() {
-            out.append(&mut self.last_words);
-        }
-        waits || self.is_leaving()
-    }
-
-    /// Sends a heartbeat when it is time. False when the peer has been silent for too long. (AMQP 0-9-1 4.2.7)
-    pub(crate) fn heartbeat(&mut self, now_ms: u64, out: &mut Vec<u8>) -> bool {
-        let interval_ms = u64::from(self.heartbeat) * 1000;
-        if interval_ms == 0 {
-            // The handshake has its own limit. (RabbitMQ: handshake_timeout)
-            return self.phase == Phase::Running || now_ms.saturating_sub(self.received_ms) < HANDSHAKE_MS;
-        }
-        if now_ms.saturating_sub(self.sent_ms) >= interval_ms / 2 {
-            out.extend_from_slice(&[8, 0, 0, 0, 0, 0, 0, 0xce]);
-            self.sent_ms = now_ms;
-        }
-        now_ms.saturating_sub(self.received_ms) < 2 * interval_ms + 1000
-    }
 }
 
-const HANDSHAKE_MS: u64 = 10_000;
 /// An empty input buffer is given back when it is larger than this.
 const INPUT_KEPT: usize = 256 * 1024;

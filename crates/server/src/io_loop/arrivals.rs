@@ -7,7 +7,7 @@ use crate::placement::{By as PlacementBy, emptiest};
 use crate::resp::RespSession;
 use crate::session::Session;
 use crate::shared::now_ms;
-use leveret_engine::{Card, SessionId};
+use leveret_engine::{Card, Link, SessionId};
 use mio::Token;
 use mio::net::TcpStream;
 use std::io;
@@ -94,6 +94,7 @@ impl IoLoop {
                     let session = AmqpSession::new(
                         id,
                         stream.origin().is_loopback(),
+                        link(&stream, now_ms),
                         shared.settings.message_bytes_max,
                         now_ms,
                     );
@@ -153,6 +154,12 @@ impl Arrival {
         };
         Some(card)
     }
+}
+
+/// What others may know of an AMQP connection.
+fn link(stream: &Stream, since_ms: u64) -> Link {
+    let (address, local_address) = stream.addresses();
+    Link { address, local_address, since_ms, ..Link::default() }
 }
 
 fn tuned(stream: TcpStream) -> Stream {

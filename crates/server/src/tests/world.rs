@@ -2,6 +2,7 @@
 
 use crate::Settings;
 use crate::amqp::AmqpSession;
+use crate::doorkeeper::Doorkeeper;
 use crate::log::LogWriter;
 use crate::memory::Gauge;
 use crate::observed::Observed;
@@ -15,7 +16,9 @@ use crate::shared::{Shared, Stats};
 use leveret_amqp::text::{parse_line, show};
 use leveret_amqp::{ContentHeader, FrameKind, Method};
 use leveret_cluster::{Alone, Level, Levels};
-use leveret_engine::{Card, Engine};
+use leveret_engine::accounts::{Password, Pattern, Permissions, TopicPermissions, User};
+use leveret_engine::broker::VhostAbout;
+use leveret_engine::{Card, Engine, Link};
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Syncer};
 use parking_lot::{Condvar, Mutex};
@@ -92,6 +95,7 @@ impl World {
             levels: Alone::recovered(last),
             placement: Placement::default(),
             reaper: Reaper::default(),
+            doorkeeper: Doorkeeper::default(),
             mailboxes: Vec::new(),
             stopping: AtomicBool::new(false),
             sync_wanted: Mutex::new(false),
@@ -125,6 +129,22 @@ impl World {
                 let id = self.clients.remove(who)?.session.id();
                 self.shared.engine.lock().close_session(id);
             }
+            ("user", rest) => self.put_user(rest)?,
+            ("topics", rest) => self.put_topics(rest)?,
+            ("vhost", name) => {
+                let about = VhostAbout::default();
+                self.shared.engine.lock().on_broker(|txn| txn.vhost_put(name.as_bytes(), &about));
+            }
+            ("delete-user", name) => {
+                let mut engine = self.shared.engine.lock();
+                engine.delete_user(name);
+                engine.force_close_user(name, &format!("user '{name}' was deleted"));
+            }
+            ("delete-vhost", name) => {
+                let mut engine = self.shared.engine.lock();
+                let id = engine.broker.vhost(name.as_bytes())?;
+                engine.delete_vhost(id);
+            }
             ("restart", _) => *self = Self::on(self.disk.clone(), self.now_ms, self.pieces),
             (amount, _) => {
                 let amount = amount.strip_prefix('+')?;
@@ -137,6 +157,37 @@ impl World {
         }
         self.run();
         Some(self.told(""))
+    }
+
+    /// `NAME PASSWORD VHOST CONFIGURE WRITE READ [TAG]`; `-` is nothing.
+    fn put_user(&mut self, line: &str) -> Option<()> {
+        let words: Vec<&str> = line.split(' ').map(|word| if word == "-" { "" } else { word }).collect();
+        let [name, password, vhost, configure, write, read, tags @ ..] = words.as_slice() else {
+            return None;
+        };
+        let mut engine = self.shared.engine.lock();
+        let mut user = engine.accounts.user(name).map_or_else(User::default, |user| (**user).clone());
+        user.name = (*name).into();
+        user.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        user.passwords = vec![Password::new(password.as_bytes(), *b"salt of a script")];
+        if !vhost.is_empty() {
+            let pattern = |text: &str| Pattern::new(text).ok();
+            let (configure, write, read) = (pattern(configure)?, pattern(write)?, pattern(read)?);
+            user.permissions.insert((*vhost).into(), Permissions { configure, write, read });
+        }
+        engine.put_user(user);
+        Some(())
+    }
+
+    /// `NAME VHOST EXCHANGE WRITE READ`.
+    fn put_topics(&mut self, line: &str) -> Option<()> {
+        let [name, vhost, exchange, write, read] = line.split(' ').collect::<Vec<_>>().try_into().ok()?;
+        let mut engine = self.shared.engine.lock();
+        let mut user = (**engine.accounts.user(name)?).clone();
+        let (write, read) = (Pattern::new(write).ok()?, Pattern::new(read).ok()?);
+        user.topic_permissions.insert((vhost.into(), exchange.into()), TopicPermissions { write, read });
+        engine.put_user(user);
+        Some(())
     }
 
     /// A client says something; gives what is told to whom.
@@ -190,7 +241,13 @@ impl World {
 
     fn connect_amqp(&mut self, who: &str, shake_hands: bool) -> Result<(), String> {
         self.connect(who, None, |id, world| {
-            Session::Amqp(Box::new(AmqpSession::new(id, true, MESSAGE_BYTES_MAX, world.now_ms)))
+            Session::Amqp(Box::new(AmqpSession::new(
+                id,
+                true,
+                Link::default(),
+                MESSAGE_BYTES_MAX,
+                world.now_ms,
+            )))
         });
         self.feed(who, &leveret_amqp::PROTOCOL_HEADER);
         self.run();
@@ -269,6 +326,11 @@ impl World {
             }
             let evicts = self.shared.memory.evicting.load(Ordering::Relaxed);
             self.shared.go_on_evicting(&mut engine);
+            for (id, check) in engine.take_checks() {
+                let fits = check.run();
+                engine.found(id, &check, fits);
+                idle = false;
+            }
             if idle && !evicts {
                 break;
             }

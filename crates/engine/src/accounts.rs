@@ -1,0 +1,212 @@
+//! Who may do what: users with their passwords, ACL rules, tags and permissions. One name is one user for Redis' protocol,
+//! RabbitMQ's and HTTP. A user changes as a whole: whoever holds one sees what it was.
+
+mod change;
+mod password;
+mod pattern;
+
+pub use change::CHANGE_TAGS;
+pub use password::{Password, WrongHash};
+pub use pattern::{Pattern, WrongPattern};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The user of Redis clients that do not log in.
+pub const DEFAULT_USER: &str = "default";
+/// RabbitMQ's first user.
+pub const GUEST: &str = "guest";
+/// The vhost that is there from the start.
+const FIRST_VHOST: &str = "/";
+
+/// One user.
+#[derive(Debug, Clone, Default)]
+pub struct User {
+    /// Its name.
+    pub name: String,
+    /// What the management API lets it do. (RabbitMQ: user tags)
+    pub tags: Vec<String>,
+    /// Any of them is right.
+    pub passwords: Vec<Password>,
+    /// What it may do over RESP; without, nothing.
+    pub acl: Option<Acl>,
+    /// What it may do over AMQP, by vhost.
+    pub permissions: BTreeMap<String, Permissions>,
+    /// Which routing keys it may use, by vhost and exchange; all of exchanges that are not named.
+    pub topic_permissions: BTreeMap<(String, String), TopicPermissions>,
+}
+
+/// What a user may do over RESP. (Redis: ACL)
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Acl {
+    /// It may log in.
+    pub on: bool,
+    /// It needs no password.
+    pub nopass: bool,
+    /// Rules for commands, keys and channels as ACL LIST prints them.
+    pub rules: String,
+}
+
+/// What a user may do in a vhost. (RabbitMQ: access control)
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names are RabbitMQ's")]
+pub struct Permissions {
+    pub configure: Pattern,
+    pub write: Pattern,
+    pub read: Pattern,
+}
+
+/// Which routing keys a user may use with a topic exchange. (RabbitMQ: topic authorisation)
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names are RabbitMQ's")]
+pub struct TopicPermissions {
+    pub write: Pattern,
+    pub read: Pattern,
+}
+
+impl User {
+    /// True when it may do everything in a vhost.
+    pub fn is_unlimited_in(&self, vhost: &str) -> bool {
+        let limited = self.topic_permissions.keys().any(|(of, _)| of == vhost);
+        self.permissions.get(vhost).is_some_and(|permissions| {
+            let Permissions { configure, write, read } = permissions;
+            !limited && [configure, write, read].iter().all(|pattern| pattern.matches_all())
+        })
+    }
+}
+
+/// What a name and a password come to.
+#[derive(Debug)]
+pub enum Login {
+    /// They are right.
+    Granted(Arc<User>),
+    /// They are not.
+    Refused,
+    /// To find out takes long.
+    Slow(Check),
+}
+
+/// A password to be compared with a user's hashes that take long.
+#[derive(Debug)]
+pub struct Check {
+    user: Arc<User>,
+    password: Box<[u8]>,
+}
+
+impl Check {
+    /// Compares; gives the hash that the password fits. Takes long: not to be called by who holds the engine.
+    pub fn run(&self) -> Option<&Password> {
+        self.user.passwords.iter().find(|stored| stored.is_slow() && stored.verify(&self.password))
+    }
+}
+
+/// All users.
+#[derive(Debug)]
+pub struct Accounts {
+    users: BTreeMap<String, Arc<User>>,
+    /// Users that may come from this machine only. (RabbitMQ: loopback_users)
+    pub local_only: Vec<String>,
+    /// Rises with every change.
+    generation: u64,
+    /// What was right, so that it need not be compared again.
+    known: HashSet<[u8; 32], FixedState>,
+    /// Makes what is known worthless elsewhere. Random, from whoever makes the engine.
+    pub secret: [u8; 32],
+}
+
+impl Default for Accounts {
+    /// The users that are there from the start: `default`, who may do everything over RESP, and `guest`, who may do
+    /// everything in the vhost `/`.
+    fn default() -> Self {
+        let acl = Acl { on: true, nopass: true, rules: "~* &* +@all".into() };
+        let default = User { name: DEFAULT_USER.into(), acl: Some(acl), ..User::default() };
+        let all = Permissions { configure: Pattern::all(), write: Pattern::all(), read: Pattern::all() };
+        let guest = User {
+            name: GUEST.into(),
+            tags: vec!["administrator".into()],
+            passwords: vec![Password::rabbit_sha256(*b"hare", GUEST.as_bytes())],
+            permissions: BTreeMap::from([(FIRST_VHOST.into(), all)]),
+            ..User::default()
+        };
+        let users = [default, guest].map(|user| (user.name.clone(), Arc::new(user)));
+        Self {
+            users: users.into(),
+            local_only: vec![GUEST.into()],
+            generation: 1,
+            known: HashSet::default(),
+            secret: [0; 32],
+        }
+    }
+}
+
+impl Accounts {
+    /// The user of that name.
+    pub fn user(&self, name: &str) -> Option<&Arc<User>> {
+        self.users.get(name)
+    }
+
+    /// All users, by name.
+    pub fn users(&self) -> impl Iterator<Item = &Arc<User>> {
+        self.users.values()
+    }
+
+    /// A number that is another after every change of a user.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// True for users that may come from this machine only. (RabbitMQ: loopback_users)
+    pub fn is_local_only(&self, name: &str) -> bool {
+        self.local_only.iter().any(|user| user == name)
+    }
+
+    /// Compares a password.
+    pub fn login(&self, name: &[u8], password: &[u8]) -> Login {
+        let user = std::str::from_utf8(name).ok().and_then(|name| self.users.get(name));
+        let Some(user) = user else { return Login::Refused };
+        let is_right = |stored: &Password| match stored.is_slow() {
+            true => self.known.contains(&self.fingerprint(stored, password)),
+            false => stored.verify(password),
+        };
+        if user.passwords.iter().any(is_right) {
+            return Login::Granted(user.clone());
+        }
+        if user.passwords.iter().any(Password::is_slow) {
+            return Login::Slow(Check { user: user.clone(), password: password.into() });
+        }
+        Login::Refused
+    }
+
+    /// Remembers what a check has found, so that the same login is granted at once next time.
+    pub fn remember(&mut self, check: &Check, fits: &Password) {
+        if self.known.len() >= KNOWN_MAX {
+            self.known.clear();
+        }
+        self.known.insert(self.fingerprint(fits, &check.password));
+    }
+
+    fn fingerprint(&self, stored: &Password, password: &[u8]) -> [u8; 32] {
+        let stored = stored.to_string();
+        let hash = Sha256::new_with_prefix(self.secret);
+        hash.chain_update((stored.len() as u64).to_le_bytes())
+            .chain_update(stored)
+            .chain_update(password)
+            .finalize()
+            .into()
+    }
+
+    /// Changes a user without a record: what settings say of it.
+    pub fn overlay(&mut self, name: &str, change: impl FnOnce(&mut User)) {
+        if let Some(user) = self.users.get_mut(name) {
+            change(Arc::make_mut(user));
+            self.generation += 1;
+        }
+    }
+}
+
+/// Passwords remembered at a time.
+const KNOWN_MAX: usize = 10_000;

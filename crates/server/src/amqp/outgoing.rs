@@ -1,0 +1,109 @@
+//! What leaves a connection: replies in order on each channel, some of them once the disk has what they promise, and what the
+//! engine has put out.
+
+use crate::amqp::channel::Leaving;
+use crate::amqp::handshake::Phase;
+use crate::amqp::session::AmqpSession;
+use leveret_amqp::Method;
+use leveret_engine::broker::WINDOW_BYTES;
+use leveret_engine::{Engine, Position};
+
+impl AmqpSession {
+    /// The last method on a connection: behind everything that waits.
+    pub(crate) fn say_last(&mut self, method: &Method<'_>, out: &mut Vec<u8>) {
+        method.encode(0, if self.leaving.is_empty() { out } else { &mut self.last_words });
+    }
+
+    /// True while replies of closed channels wait for the disk.
+    pub(crate) fn is_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Bytes that wait for the disk.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Sends a reply on a channel: now, or once `position` is on disk, behind whatever waits there already.
+    pub(crate) fn reply(&mut self, number: u16, position: Position, method: &Method<'_>, out: &mut Vec<u8>) {
+        self.send(number, position, out, |out| method.encode(number, out));
+    }
+
+    pub(crate) fn send(
+        &mut self,
+        number: u16,
+        position: Position,
+        out: &mut Vec<u8>,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let synced = self.synced;
+        match self.channels.get_mut(&number) {
+            Some(channel) if position > synced || !channel.held.is_empty() => {
+                let mut bytes = Vec::new();
+                write(&mut bytes);
+                self.held_bytes += bytes.len();
+                channel.held.push_back((position, bytes));
+            }
+            Some(_) | None => write(out),
+        }
+    }
+
+    /// Encodes what the engine has put out since: deliveries and cancellations. Outside the lock.
+    pub(crate) fn encode_events(&mut self, out: &mut Vec<u8>) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.encode_event(&event, out);
+        }
+        self.events = events;
+    }
+
+    /// True when the engine should hear how much of what was delivered has left; `unsent` is what has not.
+    pub(crate) fn wants_report(&self, unsent: usize) -> bool {
+        unsent <= WINDOW_BYTES / 2 && self.delivered_bytes >= WINDOW_BYTES / 4
+    }
+
+    /// Tells the engine what has left, so that consumers are served again. Under the lock.
+    pub(crate) fn report(&mut self, engine: &mut Engine) {
+        let bytes = std::mem::take(&mut self.delivered_bytes);
+        engine.on_broker(|txn| txn.drained(self.id, bytes));
+    }
+
+    /// Lets out what waited for the disk. True while something still waits.
+    pub(crate) fn release(&mut self, synced: Position, out: &mut Vec<u8>) -> bool {
+        self.synced = synced;
+        let (mut waits, mut released) = (false, 0);
+        for (&number, channel) in &mut self.channels {
+            released += channel.release(number, synced, out);
+            waits |= channel.waits();
+        }
+        self.leaving.retain_mut(|Leaving { number, channel, farewell }| {
+            released += channel.release(*number, synced, out);
+            let stays = channel.waits();
+            if !stays {
+                out.extend_from_slice(farewell);
+            }
+            stays
+        });
+        self.held_bytes -= released;
+        if self.leaving.is_empty() {
+            out.append(&mut self.last_words);
+        }
+        waits || self.is_leaving()
+    }
+
+    /// Sends a heartbeat when it is time. False when the peer has been silent for too long. (AMQP 0-9-1 4.2.7)
+    pub(crate) fn heartbeat(&mut self, now_ms: u64, out: &mut Vec<u8>) -> bool {
+        let interval_ms = u64::from(self.heartbeat) * 1000;
+        if interval_ms == 0 {
+            // The handshake has its own limit. (RabbitMQ: handshake_timeout)
+            return self.phase == Phase::Running || now_ms.saturating_sub(self.received_ms) < HANDSHAKE_MS;
+        }
+        if now_ms.saturating_sub(self.sent_ms) >= interval_ms / 2 {
+            out.extend_from_slice(&[8, 0, 0, 0, 0, 0, 0, 0xce]);
+            self.sent_ms = now_ms;
+        }
+        now_ms.saturating_sub(self.received_ms) < 2 * interval_ms + 1000
+    }
+}
+
+const HANDSHAKE_MS: u64 = 10_000;
