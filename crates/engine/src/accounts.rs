@@ -2,10 +2,12 @@
 //! RabbitMQ's and HTTP. A user changes as a whole: whoever holds one sees what it was.
 
 mod change;
+mod errand;
 mod password;
 mod pattern;
 
 pub use change::CHANGE_TAGS;
+pub use errand::{Check, Errand, Finding, Keep};
 pub use password::{Password, WrongHash};
 pub use pattern::{Pattern, WrongPattern};
 
@@ -87,20 +89,6 @@ pub enum Login {
     Refused,
     /// To find out takes long.
     Slow(Check),
-}
-
-/// A password to be compared with a user's hashes that take long.
-#[derive(Debug)]
-pub struct Check {
-    user: Arc<User>,
-    password: Box<[u8]>,
-}
-
-impl Check {
-    /// Compares; gives the hash that the password fits. Takes long: not to be called by who holds the engine.
-    pub fn run(&self) -> Option<&Password> {
-        self.user.passwords.iter().find(|stored| stored.is_slow() && stored.verify(&self.password))
-    }
 }
 
 /// All users.
@@ -197,6 +185,12 @@ impl Accounts {
             .chain_update(password)
             .finalize()
             .into()
+    }
+
+    /// True when Redis clients have to log in first.
+    pub fn needs_login(&self) -> bool {
+        let acl = self.user(DEFAULT_USER).and_then(|user| user.acl.as_ref());
+        !acl.is_some_and(|acl| acl.on && acl.nopass)
     }
 
     /// Changes a user without a record: what settings say of it.

@@ -1,7 +1,7 @@
 //! The state, and what it means to commit: everything between `begin` and `end` is one record, one position, seen by
 //! recovery as a whole or not at all. The trap: whoever begins must end, and nothing may answer in between.
 
-use crate::accounts::{Accounts, Check};
+use crate::accounts::{Accounts, DEFAULT_USER, Errand};
 use crate::clients::Pause;
 use crate::pubsub::PubSub;
 use crate::session::{Card, Session, SessionId};
@@ -28,8 +28,8 @@ pub struct Engine {
     pub broker: Broker,
     /// Who may do what.
     pub accounts: Accounts,
-    /// Passwords to be compared by somebody who does not hold the engine.
-    pub(crate) checks: Vec<(SessionId, Check)>,
+    /// What is to be found out by somebody who does not hold the engine.
+    pub(crate) errands: Vec<(SessionId, Errand)>,
     pub(crate) sessions: HashMap<SessionId, Session, foldhash::fast::FixedState>,
     pub(crate) pubsub: PubSub,
     pub(crate) waiters: Waiters,
@@ -67,7 +67,7 @@ impl Engine {
             keyspace: Keyspace::new(seed),
             broker: Broker::new(seed),
             accounts: Accounts::default(),
-            checks: Vec::new(),
+            errands: Vec::new(),
             sessions: HashMap::default(),
             pubsub: PubSub::default(),
             waiters: Waiters::default(),
@@ -322,6 +322,8 @@ impl Engine {
     /// Likewise, of a Redis client.
     pub fn open_client(&mut self, thread: usize, card: Card) -> SessionId {
         let id = self.open_session(thread);
+        let user = if card.user.is_empty() { DEFAULT_USER.into() } else { card.user };
+        let card = Card { user, ..card };
         if let Some(session) = self.sessions.get_mut(&id) {
             session.card = Some(Box::new(card));
         }

@@ -1,6 +1,6 @@
 //! What others may know of AMQP connections, and how they are ended. (RabbitMQ: connections and channels of the management API)
 
-use crate::accounts::{Check, User};
+use crate::accounts::{Errand, Finding, User};
 use crate::engine::Engine;
 use crate::session::SessionId;
 use leveret_broker::VhostId;
@@ -91,28 +91,28 @@ impl Engine {
         ids.into_iter().for_each(|id| self.force_close(id, &format!("vhost '{name}' is deleted")));
     }
 
-    /// The session goes on when the check is done, by somebody who does not hold the engine.
-    pub fn ask(&mut self, id: SessionId, check: Check) {
+    /// The session goes on when the errand is done, by somebody who does not hold the engine.
+    pub fn ask(&mut self, id: SessionId, errand: Errand) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.asked = true;
             session.finding = None;
-            self.checks.push((id, check));
+            self.errands.push((id, errand));
         }
     }
 
-    /// Checks that sessions wait for.
-    pub fn take_checks(&mut self) -> Vec<(SessionId, Check)> {
-        std::mem::take(&mut self.checks)
+    /// Errands that sessions wait for.
+    pub fn take_errands(&mut self) -> Vec<(SessionId, Errand)> {
+        std::mem::take(&mut self.errands)
     }
 
-    /// A check is done: the session goes on.
-    pub fn found(&mut self, id: SessionId, check: &Check, fits: Option<&crate::accounts::Password>) {
-        if let Some(fits) = fits {
+    /// An errand is done: the session goes on.
+    pub fn found(&mut self, id: SessionId, errand: &Errand, finding: Finding) {
+        if let (Errand::Check(check), Finding::Login(Some(fits))) = (errand, &finding) {
             self.accounts.remember(check, fits);
         }
         if let Some(session) = self.sessions.get_mut(&id) {
             session.asked = false;
-            session.finding = Some(fits.is_some());
+            session.finding = Some(finding);
             session.mark_dirty(id, &mut self.dirty);
         }
     }

@@ -1,5 +1,6 @@
 //! What the engine knows of a session: what must reach its client, and what it must give back when it closes.
 
+use crate::accounts::Finding;
 use crate::links::Link;
 use crate::pubsub::Kind;
 use crate::tracking::Tracking;
@@ -50,10 +51,10 @@ pub struct Session {
     pub killed: bool,
     /// Likewise, and this is why.
     pub forced: Option<String>,
-    /// It waits for a check of a password.
+    /// It waits for an errand.
     pub(crate) asked: bool,
     /// What came out of it.
-    pub finding: Option<bool>,
+    pub finding: Option<Finding>,
     /// It hears of all commands.
     pub monitors: bool,
     /// What it has sent waits for the end of a pause. (Redis: CLIENT PAUSE)
@@ -101,6 +102,11 @@ impl Session {
     /// True when others' messages reach it.
     pub fn is_subscribed(&self) -> bool {
         self.subscriptions.iter().any(|names| !names.is_empty())
+    }
+
+    /// What it listens to, of a kind.
+    pub fn subscriptions(&self, kind: Kind) -> impl Iterator<Item = &[u8]> {
+        self.subscriptions[kind as usize].iter().map(|name| &**name)
     }
 
     /// How many keys it watches.

@@ -145,6 +145,7 @@ bits! {
     PUBSUB = "@pubsub", ADMIN = "@admin", FAST = "@fast", SLOW = "@slow", BLOCKING = "@blocking",
     DANGEROUS = "@dangerous", CONNECTION = "@connection", TRANSACTION = "@transaction", AMQP = "@amqp",
     SCRIPTING = "@scripting", BITMAP = "@bitmap", HASH = "@hash", SET = "@set", SORTEDSET = "@sortedset",
+    HYPERLOGLOG = "@hyperloglog", GEO = "@geo", STREAM = "@stream",
 }
 
 /// One range of keys among the arguments.

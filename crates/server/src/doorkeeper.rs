@@ -1,22 +1,22 @@
-//! The doorkeeper thread compares passwords with hashes that are meant to take long, beside the event loops.
+//! The doorkeeper thread does what is meant to take long about passwords, beside the event loops.
 
 use crate::shared::Shared;
 use leveret_engine::SessionId;
-use leveret_engine::accounts::Check;
+use leveret_engine::accounts::Errand;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 
-/// What waits to be compared: at most one check for each connection.
+/// What is to be done: at most one errand for each connection.
 #[derive(Default)]
 pub(crate) struct Doorkeeper {
-    waiting: Mutex<(VecDeque<(SessionId, Check)>, bool)>,
+    waiting: Mutex<(VecDeque<(SessionId, Errand)>, bool)>,
     signal: Condvar,
 }
 
 impl Doorkeeper {
     /// Leaves them to the thread.
-    pub(crate) fn take(&self, checks: Vec<(SessionId, Check)>) {
-        self.waiting.lock().0.extend(checks);
+    pub(crate) fn take(&self, errands: Vec<(SessionId, Errand)>) {
+        self.waiting.lock().0.extend(errands);
         self.signal.notify_one();
     }
 
@@ -26,7 +26,7 @@ impl Doorkeeper {
         self.signal.notify_one();
     }
 
-    fn next(&self) -> Option<(SessionId, Check)> {
+    fn next(&self) -> Option<(SessionId, Errand)> {
         let mut waiting = self.waiting.lock();
         loop {
             if waiting.1 {
@@ -43,13 +43,20 @@ impl Doorkeeper {
 impl Shared {
     /// The thread.
     pub(crate) fn keep_the_door(&self) {
-        while let Some((id, check)) = self.doorkeeper.next() {
-            let fits = check.run();
+        while let Some((id, errand)) = self.doorkeeper.next() {
+            let finding = errand.run(salt);
             let mut engine = self.engine.lock();
-            engine.found(id, &check, fits);
+            engine.found(id, &errand, finding);
             let threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
             drop(engine);
             threads.into_iter().for_each(|thread| self.mailboxes[thread].wake());
         }
     }
+}
+
+/// Random bytes for a new password.
+pub(crate) fn salt() -> [u8; 16] {
+    let mut salt = [0; 16];
+    getrandom::fill(&mut salt).expect("the system had random numbers when the server started");
+    salt
 }

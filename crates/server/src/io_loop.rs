@@ -277,7 +277,7 @@ impl IoLoop {
         }
         let evicting = shared.go_on_evicting(&mut engine);
         self.collect(&mut engine);
-        let (position, garbage, checks) = (engine.position(), engine.take_garbage(), engine.take_checks());
+        let (position, garbage, errands) = (engine.position(), engine.take_garbage(), engine.take_errands());
         self.next_deadline = if more || evicting { Some(now) } else { engine.next_deadline() };
         for thread in engine.threads_to_wake(self.index) {
             shared.mailboxes[thread].wake();
@@ -286,8 +286,8 @@ impl IoLoop {
         if let Some(garbage) = garbage {
             shared.reaper.take(garbage);
         }
-        if !checks.is_empty() {
-            shared.doorkeeper.take(checks);
+        if !errands.is_empty() {
+            shared.doorkeeper.take(errands);
         }
         shared.write_up_to(position);
         self.gate(position);

@@ -1,10 +1,12 @@
 //! The RESP side: a session per connection, the table of all commands, and the commands that concern the session
 //! rather than the data.
 
+mod acl;
 mod commands;
 mod session;
 mod table;
 
+pub(crate) use acl::{Compiled, History};
 pub(crate) use commands::configure;
 pub use commands::is_setting;
 pub(crate) use session::{RespSession, Turn};

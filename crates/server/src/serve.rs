@@ -8,6 +8,7 @@ use crate::memory::Gauge;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
+use crate::resp::Compiled;
 use crate::resp::{TABLE, configure};
 use crate::shared::{Shared, Stats, now_ms};
 use leveret_cluster::Alone;
@@ -108,6 +109,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     getrandom::fill(&mut engine.accounts.secret).map_err(|error| {
         StartError::Io("the system has no random numbers".into(), std::io::Error::other(error))
     })?;
+    settings.apply_requirepass(&mut engine, false);
     engine.accounts.local_only.clone_from(&settings.loopback_users);
     drop(engine.take_garbage());
 
@@ -147,6 +149,8 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         started: Instant::now(),
         stats: Stats::default(),
         observed: Observed::new(TABLE.len()),
+        acl: Compiled::default(),
+        acl_history: Mutex::default(),
         run_id: format!("{:040x}", u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..))),
         memory,
     });

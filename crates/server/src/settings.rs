@@ -2,6 +2,8 @@
 
 use crate::output_limits::bytes;
 use crate::{Allocator, OutputLimits, PlacementBy, Policy};
+use leveret_engine::Engine;
+use leveret_engine::accounts::{DEFAULT_USER, Password};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicUsize, Ordering};
@@ -81,6 +83,10 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// The password of RESP's default user; empty needs none. (Redis: `requirepass`)
     pub requirepass: parking_lot::RwLock<String>,
+    /// New users may use all channels. (Redis: acl-pubsub-default)
+    pub acl_all_channels: AtomicBool,
+    /// Refusals that are kept. (Redis: acllog-max-len)
+    pub acl_log_max: AtomicUsize,
     /// Users that may come from this machine only. (RabbitMQ: loopback_users)
     pub loopback_users: Vec<String>,
     /// `DEBUG` is allowed. (Redis: `enable-debug-command`)
@@ -140,6 +146,8 @@ impl Settings {
             placement: PlacementBy::Address,
             segment_bytes: 64 * 1024 * 1024,
             requirepass: parking_lot::RwLock::default(),
+            acl_all_channels: AtomicBool::new(false),
+            acl_log_max: AtomicUsize::new(128),
             loopback_users: vec!["guest".into()],
             enable_debug_command: AtomicBool::new(false),
             bulk_bytes_max: AtomicUsize::new(512 * 1024 * 1024),
@@ -185,6 +193,21 @@ impl Settings {
         let limit = limit.ok_or("argument must be a memory or percent value")?;
         self.clients_limit.store(limit, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// The password of Redis clients that name no user. Data says nothing of it. An empty one is no password when `always`.
+    pub(crate) fn apply_requirepass(&self, engine: &mut Engine, always: bool) {
+        let password = self.requirepass.read();
+        if password.is_empty() && !always {
+            return;
+        }
+        engine.accounts.overlay(DEFAULT_USER, |user| {
+            let passwords = (!password.is_empty()).then(|| Password::sha256(password.as_bytes()));
+            user.passwords = passwords.into_iter().collect();
+            if let Some(acl) = &mut user.acl {
+                acl.nopass = password.is_empty();
+            }
+        });
     }
 
     /// When RESP answers leave.

@@ -8,6 +8,7 @@ use crate::memory::Gauge;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
+use crate::resp::{Compiled, History};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use parking_lot::{Condvar, Mutex};
@@ -41,6 +42,10 @@ pub struct Shared {
     /// Counters.
     pub stats: Stats,
     pub(crate) observed: Observed,
+    /// What users may do over RESP.
+    pub(crate) acl: Compiled,
+    /// What they were refused.
+    pub(crate) acl_history: Mutex<History>,
     /// Different for every start. (Redis: run_id)
     pub(crate) run_id: String,
     pub(crate) memory: Gauge,

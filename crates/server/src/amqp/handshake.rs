@@ -5,7 +5,7 @@ use leveret_amqp::{
     ConnectionOpenOk, ConnectionStart, ConnectionTune, Method, PROTOCOL_HEADER, ProtocolHeader, ReplyCode,
     Table, TableBuf, Value,
 };
-use leveret_engine::accounts::Login;
+use leveret_engine::accounts::{Errand, Finding, Login};
 use leveret_engine::broker::VhostId;
 use leveret_engine::{Engine, Link};
 
@@ -185,7 +185,7 @@ impl AmqpSession {
             Login::Granted(_) => Ok(true),
             Login::Refused => Err(self.login_refused()),
             Login::Slow(check) => {
-                engine.ask(self.id, check);
+                engine.ask(self.id, Errand::Check(check));
                 Ok(false)
             }
         }
@@ -204,8 +204,8 @@ impl AmqpSession {
     pub(crate) fn go_on(&mut self, engine: &mut Engine, out: &mut Vec<u8>) -> bool {
         match self.finding.take() {
             None => return false,
-            Some(true) => self.tune(out),
-            Some(false) => {
+            Some(Finding::Login(Some(_))) => self.tune(out),
+            Some(Finding::Login(None) | Finding::Kept(_)) => {
                 let refused = self.login_refused();
                 self.fail(engine, 0, refused, 10, 11, out);
             }

@@ -7,6 +7,7 @@ use crate::amqp::incoming::{Incoming, Limits, Step};
 use crate::amqp::permissions::Rights;
 use crate::connection::OUT_MAX;
 use leveret_amqp::{ChannelClose, ConnectionClose, Method, ReplyCode};
+use leveret_engine::accounts::Finding;
 use leveret_engine::broker::{Event, Exception, VhostId};
 use leveret_engine::{Engine, Link, Position, SessionId};
 use std::collections::BTreeMap;
@@ -47,7 +48,7 @@ pub(crate) struct AmqpSession {
     /// What others may know of the connection, once it is open.
     pub(crate) link: Link,
     /// What came out of a check of its password.
-    pub(crate) finding: Option<bool>,
+    pub(crate) finding: Option<Finding>,
     /// Why somebody wants the connection closed.
     forced: Option<String>,
     pub(crate) frame_max: u32,
@@ -147,9 +148,9 @@ impl AmqpSession {
     }
 
     /// What others have said of the connection.
-    pub(crate) fn notice(&mut self, forced: Option<String>, finding: Option<bool>) {
+    pub(crate) fn notice(&mut self, forced: Option<String>, finding: Option<Finding>) {
         self.forced = forced.filter(|_| self.phase == Phase::Running).or(self.forced.take());
-        self.finding = finding.or(self.finding);
+        self.finding = finding.or(self.finding.take());
     }
 
     /// The peer is alive.

@@ -71,6 +71,7 @@ impl IoLoop {
             shared.mailboxes[self.index].new.lock().extend(new);
             return shared.mailboxes[self.index].wake();
         };
+        let needs_password = engine.accounts.needs_login();
         let open = |card| match card {
             Some(card) => engine.open_client(self.index, card),
             None => engine.open_session(self.index),
@@ -81,7 +82,6 @@ impl IoLoop {
             let now_ms = now_ms();
             let (count, session) = match protocol {
                 Protocol::Resp => {
-                    let needs_password = !shared.settings.requirepass.read().is_empty();
                     let session = RespSession::new(
                         id,
                         needs_password,

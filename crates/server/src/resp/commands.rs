@@ -1,5 +1,6 @@
 //! Commands about the session and the server, one file a group. A row without a function has subcommands only.
 
+mod acl;
 mod client;
 mod config;
 mod connection;
@@ -13,6 +14,7 @@ mod server;
 mod tracking;
 mod transactions;
 
+pub(crate) use client::own_line as client_line;
 pub(crate) use config::configure;
 pub use config::is_setting;
 
@@ -26,6 +28,7 @@ pub(super) type Function = fn(&mut Call<'_, '_>) -> Result<(), Error>;
 
 /// All rows of the session.
 pub(super) const TABLES: &[&[Row<Option<Function>>]] = &[
+    acl::ROWS,
     client::ROWS,
     config::ROWS,
     connection::ROWS,

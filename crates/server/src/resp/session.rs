@@ -3,20 +3,26 @@
 
 mod admission;
 mod input;
+mod login;
 mod shown;
+
+pub(crate) use login::Entered;
 
 use crate::connection::OUT_MAX;
 use crate::io_loop::PENDING_MAX;
 use crate::memory::Room;
 use crate::output::Output;
 use crate::prefetch::Window;
+use crate::resp::acl::Rules;
 use crate::resp::table::{Command, Run, TABLE, find};
 use crate::shared::{Shared, now_ms};
 use crate::ticks;
 use admission::{exec_abort, is_exec, runs_inside_multi};
+use leveret_engine::accounts::DEFAULT_USER;
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
 use leveret_engine::{Card, Engine, SessionId};
 use leveret_resp::{Batch, Decoder, ProtocolError, Version};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Commands queued by `MULTI`.
@@ -46,6 +52,13 @@ pub(crate) struct RespSession {
     pub(crate) db: u8,
     pub(crate) version: Version,
     pub(crate) authenticated: bool,
+    pub(crate) user: String,
+    /// What it may do; `None` is everything.
+    pub(super) rules: Option<Arc<Rules>>,
+    /// The state of the accounts that they were taken from.
+    accounts_seen: u64,
+    /// The command is executed again when its errand is done.
+    pub(crate) asks: bool,
     pub(crate) multi: Option<Multi>,
     pub(crate) answering: Answering,
     /// Its reads and writes are no uses of keys. (Redis: CLIENT NO-TOUCH)
@@ -111,7 +124,7 @@ impl Call<'_, '_> {
 }
 
 impl RespSession {
-    /// A new session; `needs_password` when `requirepass` is set.
+    /// A new session; `needs_password` when clients have to log in.
     pub(crate) fn new(id: SessionId, needs_password: bool, bulk_bytes_max: usize) -> Self {
         let mut decoder = Decoder::default();
         decoder.limits.authenticated = !needs_password;
@@ -121,6 +134,10 @@ impl RespSession {
             db: 0,
             version: Version::Resp2,
             authenticated: !needs_password,
+            user: DEFAULT_USER.into(),
+            rules: None,
+            accounts_seen: 0,
+            asks: false,
             multi: None,
             answering: Answering::On,
             unnoticed: false,
@@ -264,6 +281,10 @@ impl RespSession {
             }
             self.done += 1;
             turn = self.command(engine, shared, args, out);
+            if std::mem::take(&mut self.asks) {
+                self.done -= 1;
+                turn = Turn::Blocked;
+            }
         }
         (self.input, self.batch) = (input, batch);
         turn
@@ -286,7 +307,7 @@ impl RespSession {
         let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
         let turn = self.answered(engine, shared, args, out);
         let name = args.get(0).unwrap_or_default();
-        if name.to_ascii_lowercase().ends_with(b"subscribe") {
+        if self.asks || name.to_ascii_lowercase().ends_with(b"subscribe") {
             // What it is told is a message of its subscriptions, not an answer.
             return turn;
         }
@@ -398,6 +419,10 @@ impl RespSession {
             Run::Session(run) => run(&mut Call { session: self, engine, shared, args, reply, may_block }),
             Run::Container => Err(Error::WrongArity(command.spec.name.into())),
         };
+        if self.asks {
+            // It has not happened yet.
+            return reply.truncate(mark);
+        }
         if let Err(error) = result {
             reply.truncate(mark);
             reply.error(&error.to_string());

@@ -148,7 +148,7 @@ fn line(id: SessionId, session: &Session, card: &Card, now_ms: u64) -> String {
     .collect();
     let count = |kind| session.count(kind);
     format!(
-        "id={id} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem=0 tot-mem={} events=r cmd={} user=default redir={} resp={} lib-name={} lib-ver={}\n",
+        "id={id} addr={} laddr={} fd=-1 name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={} watch={} qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={} oll=0 omem=0 tot-mem={} events=r cmd={} user={} redir={} resp={} lib-name={} lib-ver={}\n",
         card.address,
         card.local_address,
         card.name,
@@ -165,6 +165,7 @@ fn line(id: SessionId, session: &Session, card: &Card, now_ms: u64) -> String {
         session.pushed.len(),
         card.input_bytes + session.pushed.len(),
         if card.last_command.is_empty() { "NULL" } else { card.last_command },
+        card.user,
         redirect(session.tracking.as_deref()),
         if session.version == Version::Resp3 { 3 } else { 2 },
         card.lib_name,
@@ -183,10 +184,14 @@ fn lines(engine: &Engine, wanted: impl Fn(SessionId, &Session, &Card) -> bool) -
     found.into_iter().map(|(id, session, card)| line(id, session, card, engine.now_ms())).collect()
 }
 
+/// Facts about one client.
+pub(crate) fn own_line(engine: &Engine, own: SessionId) -> String {
+    lines(engine, |id, _, _| id == own)
+}
+
 fn info(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let own = call.session.id;
     call.session.show(call.engine);
-    let text = lines(call.engine, |id, _, _| id == own);
+    let text = own_line(call.engine, call.session.id);
     call.reply.verbatim("txt", &text);
     Ok(())
 }
@@ -230,6 +235,7 @@ fn client_id(bytes: &[u8]) -> Result<SessionId, Error> {
 struct Victims {
     id: Option<SessionId>,
     kind: Option<&'static str>,
+    user: Option<String>,
     address: Option<String>,
     local_address: Option<String>,
     age_ms: Option<u64>,
@@ -251,7 +257,9 @@ impl Victims {
                 b"type" => victims.kind = Some(checked_type(value)?),
                 b"addr" => victims.address = Some(text()),
                 b"laddr" => victims.local_address = Some(text()),
-                b"user" if value == b"default" => {}
+                b"user" if call.engine.accounts.user(&text()).is_some_and(|user| user.acl.is_some()) => {
+                    victims.user = Some(text());
+                }
                 b"user" => {
                     return Err(Error::Other(format!("ERR No such user '{}'", text()).into()));
                 }
@@ -276,6 +284,7 @@ impl Victims {
             && self.kind.is_none_or(|wanted| wanted == kind_of(session))
             && self.address.as_ref().is_none_or(|wanted| *wanted == card.address)
             && self.local_address.as_ref().is_none_or(|wanted| *wanted == card.local_address)
+            && self.user.as_ref().is_none_or(|wanted| *wanted == card.user)
             && self.age_ms.is_none_or(|age| now_ms.saturating_sub(card.since_ms) >= age)
             && !(self.spare_self && id == own)
     }

@@ -117,6 +117,35 @@ const OLD_NAMES: &[(&str, &str)] = &[
 
 const PARAMETERS: &[Parameter] = &[
     Parameter {
+        name: "acl-pubsub-default",
+        get: |shared, _| {
+            let all = shared.settings.acl_all_channels.load(Relaxed);
+            if all { "allchannels" } else { "resetchannels" }.into()
+        },
+        set: Some(|shared, _, value| {
+            let all = match value.to_ascii_lowercase().as_str() {
+                "allchannels" => true,
+                "resetchannels" => false,
+                _ => {
+                    return Err("argument(s) must be one of the following: allchannels, resetchannels".into());
+                }
+            };
+            shared.settings.acl_all_channels.store(all, Relaxed);
+            Ok(())
+        }),
+    },
+    Parameter { name: "aclfile", get: |_, _| String::new(), set: None },
+    Parameter {
+        name: "acllog-max-len",
+        get: |shared, _| shared.settings.acl_log_max.load(Relaxed).to_string(),
+        set: Some(|shared, _, value| {
+            let max = number(value, 0, i64::MAX)?;
+            shared.settings.acl_log_max.store(max, Relaxed);
+            shared.acl_history.lock().entries.truncate(max);
+            Ok(())
+        }),
+    },
+    Parameter {
         name: "appendfsync",
         get: |shared, _| shared.settings.fsync().name().into(),
         set: Some(|shared, _, value| {
@@ -280,8 +309,9 @@ const PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "requirepass",
         get: |shared, _| shared.settings.requirepass.read().clone(),
-        set: Some(|shared, _, value| {
+        set: Some(|shared, engine, value| {
             *shared.settings.requirepass.write() = value.into();
+            shared.settings.apply_requirepass(engine, true);
             Ok(())
         }),
     },

@@ -1,7 +1,8 @@
 //! The connection: handshake, authentication, database.
 
 use super::{CONNECTION_BUSY, Function, LOADING_STALE, session};
-use crate::resp::session::{Answering, Call};
+use crate::resp::session::{Answering, Call, Entered};
+use leveret_engine::accounts::DEFAULT_USER;
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::{DATABASES, Error, flag, parse_integer};
 use leveret_resp::Version;
@@ -27,17 +28,9 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .says("Gives the connection its first state back."),
 ];
 
-fn check_password(call: &Call<'_, '_>, user: &[u8], password: &[u8]) -> Result<(), Error> {
-    let required = call.shared.settings.requirepass.read();
-    if user == b"default" && (required.is_empty() || required.as_bytes() == password) {
-        return Ok(());
-    }
-    Err(Error::new("WRONGPASS invalid username-password pair or user is disabled."))
-}
-
 fn auth(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let (user, password) = match call.args.len() {
-        2 if call.shared.settings.requirepass.read().is_empty() => {
+        2 if has_nopass(call) => {
             return Err(Error::new(
                 "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?",
             ));
@@ -46,16 +39,20 @@ fn auth(call: &mut Call<'_, '_>) -> Result<(), Error> {
         3 => (call.args.get(1).unwrap_or_default(), call.args.get(2).unwrap_or_default()),
         _ => return Err(Error::Syntax),
     };
-    check_password(call, user, password)?;
-    call.session.authenticated = true;
-    call.reply.ok();
+    if call.enter(user, password)? == Entered::Yes {
+        call.reply.ok();
+    }
     Ok(())
+}
+
+fn has_nopass(call: &Call<'_, '_>) -> bool {
+    let acl = call.engine.accounts.user(DEFAULT_USER).and_then(|user| user.acl.as_ref());
+    acl.is_some_and(|acl| acl.nopass)
 }
 
 fn hello(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let mut version = call.session.version;
-    let mut authenticated = call.session.authenticated;
-    let mut name = None;
+    let (mut name, mut login) = (None, None);
     if let Some(wanted) = call.args.get(1) {
         version = match parse_integer(wanted) {
             Some(2) => Version::Resp2,
@@ -69,8 +66,7 @@ fn hello(call: &mut Call<'_, '_>) -> Result<(), Error> {
         let (first, second) = (call.args.get(i + 1), call.args.get(i + 2));
         match (option.to_ascii_uppercase().as_slice(), first, second) {
             (b"AUTH", Some(user), Some(password)) => {
-                check_password(call, user, password)?;
-                authenticated = true;
+                login = Some((user, password));
                 i += 3;
             }
             (b"SETNAME", Some(wanted), _) => {
@@ -83,12 +79,16 @@ fn hello(call: &mut Call<'_, '_>) -> Result<(), Error> {
             }
         }
     }
-    if !authenticated {
+    if let Some((user, password)) = login
+        && call.enter(user, password)? == Entered::Later
+    {
+        return Ok(());
+    }
+    if !call.session.authenticated {
         return Err(Error::new(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
         ));
     }
-    call.session.authenticated = true;
     if let (Some(name), Some(card)) = (name, call.card()) {
         card.name = name;
     }
@@ -164,9 +164,11 @@ fn reset(call: &mut Call<'_, '_>) -> Result<(), Error> {
     call.session.answering = Answering::On;
     if let Some(card) = call.card() {
         card.name.clear();
+        card.user = DEFAULT_USER.into();
         (card.no_evict, card.no_touch) = (false, false);
     }
-    call.session.authenticated = call.shared.settings.requirepass.read().is_empty();
+    call.session.become_user(DEFAULT_USER.into());
+    call.session.authenticated = !call.engine.accounts.needs_login();
     set_version(call, Version::Resp2);
     call.reply.set_version(Version::Resp2);
     call.reply.simple("RESET");

@@ -1,6 +1,7 @@
 //! MULTI, EXEC and optimistic locking. EXEC is one commit: one record, whatever it spans.
 
 use super::{Function, LOADING_STALE, session};
+use crate::resp::acl::{Where, Why};
 use crate::resp::session::{Call, Multi};
 use leveret_engine::keyspace::command::{Group, Row, keys};
 use leveret_engine::keyspace::{Error, flag};
@@ -54,6 +55,18 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), Error> {
         if call.engine.commit_bytes() > COMMIT_BYTES_MAX {
             // What was executed stands, as with any other command that fails inside.
             call.reply.error("ERR the transaction has changed too much; this command was not executed");
+            continue;
+        }
+        if let Err(denied) = call.session.permit(call.engine, call.shared, command, args.as_args()) {
+            call.session.refused(call.engine, call.shared, (command, args.as_args()), denied, Where::Multi);
+            let why = match denied.why {
+                Why::Command => "no permission to execute the command or subcommand",
+                Why::Key => "no permission to touch the specified keys",
+                Why::Channel => {
+                    "no permission to access one of the channels used as arguments to the command"
+                }
+            };
+            call.reply.error(&format!("NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed for the following reason: {why}"));
             continue;
         }
         call.session.run(call.engine, call.shared, command, args.as_args(), call.reply, false);

@@ -3,6 +3,7 @@
 use super::RespSession;
 use crate::memory::Room;
 use crate::output::Output;
+use crate::resp::acl::{Rules, Where};
 use crate::resp::table::{Command, find};
 use crate::shared::Shared;
 use leveret_engine::Engine;
@@ -14,7 +15,7 @@ const BUSY: &str = "BUSY Leveret is busy with another command; try again later";
 
 impl RespSession {
     pub(super) fn admit(
-        &self,
+        &mut self,
         engine: &mut Engine,
         shared: &Shared,
         room: Room,
@@ -23,6 +24,13 @@ impl RespSession {
         let command = find(args)?;
         if !self.authenticated && command.spec.flags & flag::NO_AUTH == 0 {
             return Err(Error::new("NOAUTH Authentication required."));
+        }
+        if let Err(denied) = self.permit(engine, shared, command, args) {
+            let place = if self.multi.is_some() { Where::Multi } else { Where::Toplevel };
+            return Err(self.refused(engine, shared, (command, args), denied, place));
+        }
+        if let Some(rules) = &self.rules {
+            check_sort(rules, command, args)?;
         }
         if room == Room::None || shared.settings.replicas_to_write.load(Relaxed) > 0 {
             self.may_run_restricted(shared, room, command)?;
@@ -77,6 +85,27 @@ impl RespSession {
         }
         self.done = self.batch.len();
     }
+}
+
+/// SORT finds the keys of BY and GET by itself, so it may do that only if all keys may be read. (Redis: SORT)
+#[cold]
+fn check_sort(rules: &Rules, command: &Command, args: Args<'_>) -> Result<(), Error> {
+    if !matches!(command.spec.name, "sort" | "sort_ro") || rules.reads_all_keys(command) {
+        return Ok(());
+    }
+    let mut words = args.iter().skip(2);
+    while let Some(word) = words.next() {
+        let refused = match word.to_ascii_uppercase().as_slice() {
+            b"BY" => words.next().is_some_and(|pattern| pattern.contains(&b'*')).then_some("BY"),
+            b"GET" => words.next().map(|_| "GET"),
+            _ => None,
+        };
+        if let Some(option) = refused {
+            let text = format!("ERR {option} option of SORT denied due to insufficient ACL permissions.");
+            return Err(Error::Other(text.into()));
+        }
+    }
+    Ok(())
 }
 
 /// These act on the transaction or the connection at once.

@@ -65,9 +65,11 @@ fn shown(command: &Command, args: Args<'_>) -> Vec<Vec<u8>> {
         "hello" => {
             args.iter().position(|arg| arg.eq_ignore_ascii_case(b"auth")).map_or(usize::MAX, |at| at + 1)
         }
+        "acl|setuser" => 3,
         _ => usize::MAX,
     };
-    let is_secret = |i: usize| i >= first && i < first.saturating_add(2);
+    let count = if command.spec.name == "acl|setuser" { usize::MAX } else { 2 };
+    let is_secret = |i: usize| i >= first && i < first.saturating_add(count);
     args.iter()
         .enumerate()
         .map(|(i, arg)| if is_secret(i) { HIDDEN.to_vec() } else { arg.to_vec() })
