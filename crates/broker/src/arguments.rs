@@ -18,6 +18,24 @@ pub(crate) enum QueueType {
     Quorum,
 }
 
+impl QueueType {
+    /// RabbitMQ's name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            QueueType::Classic => "classic",
+            QueueType::Quorum => "quorum",
+        }
+    }
+
+    /// True when queues of this type give the argument a meaning.
+    pub(crate) fn knows(self, argument: &str) -> bool {
+        match self {
+            QueueType::Classic => CLASSIC.contains(&argument),
+            QueueType::Quorum => QUORUM.contains(&argument),
+        }
+    }
+}
+
 /// What happens to a message that is one too many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Overflow {

@@ -3,6 +3,7 @@
 
 use crate::death::Dead;
 use crate::exchange::{Destination, Exchange};
+use crate::policy::{Policy, PolicyKey};
 use crate::queue::Queue;
 use crate::txn::{Delayed, Replies, Returning, Txn};
 use crate::{Message, UnixMillis};
@@ -109,6 +110,7 @@ pub(crate) struct Owned {
 pub struct Broker {
     pub(crate) vhosts: BTreeMap<VhostId, Vhost>,
     pub(crate) next_vhost: u32,
+    pub(crate) policies: BTreeMap<PolicyKey, Policy>,
     pub(crate) exchanges: Map<ExchangeId, Exchange>,
     pub(crate) queues: Map<QueueId, Queue>,
     pub(crate) next_exchange: u32,
@@ -152,6 +154,7 @@ impl Broker {
         let mut broker = Self {
             vhosts: BTreeMap::new(),
             next_vhost: 0,
+            policies: BTreeMap::new(),
             exchanges: Map::default(),
             queues: Map::default(),
             next_exchange: 0,
@@ -204,6 +207,11 @@ impl Broker {
     /// Whether there is a queue of that name.
     pub fn has_queue(&self, vhost: VhostId, name: &[u8]) -> bool {
         self.vhosts.get(&vhost).is_some_and(|vhost| vhost.queues.contains_key(name))
+    }
+
+    /// How many queues a vhost has.
+    pub fn queues_count(&self, vhost: VhostId) -> usize {
+        self.vhosts.get(&vhost).map_or(0, |vhost| vhost.queues.len())
     }
 
     /// Whether a queue of that name is in the log, if there is one.
@@ -328,7 +336,12 @@ impl Broker {
             hasher.write(format!("{:?}", vhost.about).as_bytes());
             hasher.finish()
         });
-        exchanges.chain(queues).chain(delayed).chain(vhosts).fold(0, u64::wrapping_add)
+        let policies = self.policies.iter().map(|(key, policy)| {
+            let mut hasher = new_hasher();
+            hasher.write(format!("{key:?} {policy:?}").as_bytes());
+            hasher.finish()
+        });
+        exchanges.chain(queues).chain(delayed).chain(vhosts).chain(policies).fold(0, u64::wrapping_add)
     }
 
     /// True when bindings to it belong into the log.

@@ -2,6 +2,8 @@
 //! calls the primitive that recorded it.
 
 use crate::exchange::{Binding, Destination, Kind};
+use crate::pattern::Pattern;
+use crate::policy::{ApplyTo, Policy, PolicyKey};
 use crate::txn::Txn;
 use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis, VhostAbout, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
@@ -29,6 +31,8 @@ const SEEN_BY_EXCHANGE: u8 = 0x4f;
 const SEEN_BY_QUEUE: u8 = 0x50;
 const VHOST_PUT: u8 = 0x51;
 const VHOST_DELETE: u8 = 0x52;
+const POLICY_PUT: u8 = 0x53;
+const POLICY_DELETE: u8 = 0x54;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
@@ -41,6 +45,13 @@ pub(crate) enum Change<'a> {
     },
     VhostDelete {
         id: VhostId,
+    },
+    PolicyPut {
+        key: &'a PolicyKey,
+        policy: &'a Policy,
+    },
+    PolicyDelete {
+        key: &'a PolicyKey,
     },
     ExchangeDeclare {
         vhost: VhostId,
@@ -129,6 +140,17 @@ impl Change<'_> {
                 tags.iter().for_each(|tag| put_bytes(out, tag.as_bytes()));
             }
             Change::VhostDelete { id } => numbers(out, VHOST_DELETE, &[id.0.into()]),
+            Change::PolicyPut { key: (vhost, is_operator, name), policy } => {
+                numbers(out, POLICY_PUT, &[vhost.0.into(), u64::from(*is_operator)]);
+                let texts =
+                    [name, policy.pattern.as_str(), policy.apply_to.name(), &policy.priority.to_string()];
+                strings(out, &texts.map(str::as_bytes));
+                put_bytes(out, &policy.definition);
+            }
+            Change::PolicyDelete { key: (vhost, is_operator, name) } => {
+                numbers(out, POLICY_DELETE, &[vhost.0.into(), u64::from(*is_operator)]);
+                put_bytes(out, name.as_bytes());
+            }
             Change::ExchangeDeclare { vhost, id, name, kind, auto_delete, internal, arguments } => {
                 numbers(
                     out,
@@ -228,6 +250,10 @@ fn text(fields: &mut Reader<'_>) -> Result<String, Malformed> {
     String::from_utf8(fields.bytes()?.to_vec()).map_err(|_| Malformed)
 }
 
+fn policy_key(fields: &mut Reader<'_>) -> Result<PolicyKey, Malformed> {
+    Ok((VhostId(id(fields)?), fields.varint()? != 0, text(fields)?.into()))
+}
+
 impl Broker {
     /// Applies one recorded change whose tag has been read: replay.
     pub fn apply(&mut self, tag: u8, fields: &mut Reader<'_>) -> Result<(), Malformed> {
@@ -286,6 +312,17 @@ impl Broker {
                     first,
                     &VhostAbout { description, tags, default_queue_type, protected },
                 );
+            }
+            POLICY_PUT => {
+                let key = policy_key(fields)?;
+                let pattern = Pattern::new(&text(fields)?).map_err(|_| Malformed)?;
+                let apply_to = ApplyTo::parse(&text(fields)?).ok_or(Malformed)?;
+                let priority = text(fields)?.parse().map_err(|_| Malformed)?;
+                let definition = fields.bytes()?;
+                txn.put_policy(key, Policy { pattern, apply_to, priority, definition: definition.into() });
+            }
+            POLICY_DELETE => {
+                txn.delete_policy(&policy_key(fields)?);
             }
             VHOST_DELETE => txn.drop_vhost(VhostId(id(fields)?)),
             SETTLE => {

@@ -10,7 +10,10 @@ mod entries;
 mod exception;
 mod exchange;
 mod message;
+mod pattern;
+mod policy;
 mod queue;
+mod report;
 mod seen;
 mod txn;
 
@@ -18,6 +21,9 @@ pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostAbout, Vhos
 pub use change::CHANGE_TAGS;
 pub use exception::Exception;
 pub use message::{Message, MessageParts};
+pub use pattern::{Pattern, WrongPattern};
+pub use policy::{ApplyTo, Effective, POLICY_SETTINGS, Policy, PolicyKey};
+pub use report::{BindingReport, ConsumerReport, ExchangeReport, QueueReport};
 pub use txn::{Consume, Declared, Delivery, ExchangeDeclare, How, Published, QueueDeclare, REPLY_TO, Txn};
 
 /// Milliseconds since the Unix epoch.

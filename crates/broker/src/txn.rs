@@ -7,6 +7,7 @@ mod delays;
 mod departures;
 mod duplicates;
 mod messages;
+mod policies;
 mod primitives;
 mod replies;
 mod returns;

@@ -4,12 +4,11 @@
 mod change;
 mod errand;
 mod password;
-mod pattern;
 
 pub use change::CHANGE_TAGS;
 pub use errand::{Check, Errand, Finding, Keep};
+pub use leveret_broker::{Pattern, WrongPattern};
 pub use password::{Password, WrongHash};
-pub use pattern::{Pattern, WrongPattern};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
@@ -69,7 +68,36 @@ pub struct TopicPermissions {
     pub read: Pattern,
 }
 
+/// The three kinds of permissions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are RabbitMQ's")]
+pub enum Access {
+    Configure,
+    Write,
+    Read,
+}
+
+impl Access {
+    /// As refusals print it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Access::Configure => "configure",
+            Access::Write => "write",
+            Access::Read => "read",
+        }
+    }
+}
+
 impl User {
+    /// True when it may access an exchange or a queue of this name so. The default exchange is `amq.default` here.
+    pub fn allows(&self, vhost: &str, access: Access, name: &[u8]) -> bool {
+        self.permissions.get(vhost).is_some_and(|Permissions { configure, write, read }| match access {
+            Access::Configure => configure.is_match(name),
+            Access::Write => write.is_match(name),
+            Access::Read => read.is_match(name),
+        })
+    }
+
     /// True when it may do everything in a vhost.
     pub fn is_unlimited_in(&self, vhost: &str) -> bool {
         let limited = self.topic_permissions.keys().any(|(of, _)| of == vhost);

@@ -3,6 +3,7 @@
 
 use crate::accounts::{Accounts, DEFAULT_USER, Errand};
 use crate::clients::Pause;
+use crate::parameters::Parameters;
 use crate::pubsub::PubSub;
 use crate::session::{Card, Session, SessionId};
 use crate::tracking::Trackers;
@@ -28,6 +29,8 @@ pub struct Engine {
     pub broker: Broker,
     /// Who may do what.
     pub accounts: Accounts,
+    /// Settings that are data.
+    pub parameters: Parameters,
     /// What is to be found out by somebody who does not hold the engine.
     pub(crate) errands: Vec<(SessionId, Errand)>,
     pub(crate) sessions: HashMap<SessionId, Session, foldhash::fast::FixedState>,
@@ -67,6 +70,7 @@ impl Engine {
             keyspace: Keyspace::new(seed),
             broker: Broker::new(seed),
             accounts: Accounts::default(),
+            parameters: Parameters::default(),
             errands: Vec::new(),
             sessions: HashMap::default(),
             pubsub: PubSub::default(),
@@ -309,7 +313,10 @@ impl Engine {
 
     /// A number equal for equal durable states.
     pub fn digest(&self) -> u64 {
-        self.keyspace.digest() ^ self.broker.digest().rotate_left(1) ^ self.accounts.digest().rotate_left(2)
+        self.keyspace.digest()
+            ^ self.broker.digest().rotate_left(1)
+            ^ self.accounts.digest().rotate_left(2)
+            ^ self.parameters.digest().rotate_left(3)
     }
 
     /// A new session of an I/O thread. Its number is never used again.

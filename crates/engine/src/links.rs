@@ -2,6 +2,7 @@
 
 use crate::accounts::{Errand, Finding, User};
 use crate::engine::Engine;
+use crate::parameters::{ParameterKey, USER_LIMITS};
 use crate::session::SessionId;
 use leveret_broker::VhostId;
 use std::collections::BTreeMap;
@@ -75,6 +76,12 @@ impl Engine {
         };
         let users: Vec<User> =
             self.accounts.users().filter(|user| has_any(user)).map(|user| (**user).clone()).collect();
+        let of_vhost = |key: &&ParameterKey| key[0] != USER_LIMITS && key[1] == name;
+        let parameters: Vec<ParameterKey> =
+            self.parameters.iter().map(|(key, _)| key).filter(of_vhost).cloned().collect();
+        for key in parameters {
+            self.delete_parameter(&key);
+        }
         for mut user in users {
             user.permissions.remove(&name);
             user.topic_permissions.retain(|(vhost, _), _| *vhost != name);

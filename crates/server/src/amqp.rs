@@ -2,6 +2,7 @@
 
 mod channel;
 mod content;
+mod declare;
 mod handshake;
 mod incoming;
 mod methods;

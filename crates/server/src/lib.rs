@@ -21,6 +21,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod ticks;
+mod visit;
 
 pub use leveret_engine::keyspace::DATABASES;
 pub use leveret_engine::keyspace::Policy;

@@ -62,6 +62,7 @@ impl Shared {
         }
         self.stats.syncs.fetch_add(1, Ordering::Relaxed);
         self.serve_sync_waiters();
+        self.visitors_signal.notify_all();
         for mailbox in &self.mailboxes {
             mailbox.synced();
         }

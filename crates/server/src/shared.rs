@@ -35,6 +35,9 @@ pub struct Shared {
     /// True when somebody waits for a sync.
     pub(crate) sync_wanted: Mutex<bool>,
     pub(crate) sync_signal: Condvar,
+    /// HTTP requests that wait for the disk.
+    pub(crate) visitors: Mutex<()>,
+    pub(crate) visitors_signal: Condvar,
     /// Sessions that wait for the disk; changed by who holds the engine.
     pub(crate) sync_waiters: AtomicUsize,
     /// When the server started.

@@ -35,6 +35,11 @@ impl Txn<'_> {
         (exchange.durable, exchange.auto_delete, exchange.internal) = (durable, auto_delete, internal);
         self.broker.remembers |= exchange.seen.is_some();
         self.broker.next_exchange = self.broker.next_exchange.max(id.0 + 1);
+        if exchange.alternate.is_none() && !self.broker.policies.is_empty() {
+            let definition = self.broker.policies_of_exchange(&exchange).definition();
+            let alternate = definition.as_table().find(b"alternate-exchange");
+            exchange.alternate = alternate.and_then(|value| value.as_longstr()).map(Box::from);
+        }
         self.broker.exchanges.insert(id, exchange);
         if let Some(vhost) = self.broker.vhosts.get_mut(&vhost) {
             vhost.exchanges.insert(name.into(), id);
@@ -123,6 +128,9 @@ impl Txn<'_> {
         self.broker.queues.insert(id, queue);
         if let Some(vhost) = self.broker.vhosts.get_mut(&vhost) {
             vhost.queues.insert(name.into(), id);
+        }
+        if !self.broker.policies.is_empty() {
+            self.follow_policies_of_queue(id);
         }
         self.broker.note_due(id);
         Ok(())

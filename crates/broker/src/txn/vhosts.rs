@@ -35,6 +35,10 @@ impl Txn<'_> {
         exchanges.sort_unstable();
         queues.into_iter().for_each(|id| self.remove_queue(id));
         exchanges.into_iter().for_each(|id| self.remove_exchange(id));
+        let policies: Vec<_> = self.broker.policies.keys().filter(|key| key.0 == id).cloned().collect();
+        for key in policies {
+            self.delete_policy(&key);
+        }
         self.drop_vhost(id);
     }
 

@@ -7,7 +7,7 @@ use leveret_amqp::{
 };
 use leveret_engine::accounts::{Errand, Finding, Login};
 use leveret_engine::broker::VhostId;
-use leveret_engine::{Engine, Link};
+use leveret_engine::{Engine, Link, USER_LIMITS, VHOST_LIMITS};
 
 /// Where a connection stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +135,7 @@ impl AmqpSession {
                     let text = format!("access to vhost '{name}' refused for user '{user}'");
                     return Err(Failure::connection(ReplyCode::NotAllowed, text));
                 }
+                self.check_limits(engine, vhost)?;
                 self.vhost = Some(vhost);
                 self.open_link(engine, vhost);
                 Method::ConnectionOpenOk(ConnectionOpenOk { known_hosts: b"" }).encode(0, out);
@@ -211,6 +212,25 @@ impl AmqpSession {
             }
         }
         true
+    }
+
+    /// (RabbitMQ: limits of vhosts and users)
+    fn check_limits(&self, engine: &Engine, vhost: VhostId) -> Result<(), Failure> {
+        let (name, user) = (String::from_utf8_lossy(engine.broker.vhost_name(vhost)), &self.user);
+        let of_vhost = engine.parameters.limit(VHOST_LIMITS, &name, "max-connections");
+        let of_user = engine.parameters.limit(USER_LIMITS, user, "max-connections");
+        let text = match (of_vhost, of_user) {
+            (Some(max), _) if engine.links_count(Some(vhost), None) >= max => {
+                format!(
+                    "access to vhost '{name}' refused for user '{user}': connection limit ({max}) is reached"
+                )
+            }
+            (_, Some(max)) if engine.links_count(None, Some(user)) >= max => {
+                format!("connection refused for user '{user}': user connection limit ({max}) is reached")
+            }
+            _ => return Ok(()),
+        };
+        Err(Failure::connection(ReplyCode::NotAllowed, text))
     }
 
     fn open_link(&mut self, engine: &mut Engine, vhost: VhostId) {

@@ -2,12 +2,13 @@
 
 use crate::amqp::channel::{Channel, Confirms};
 use crate::amqp::handshake::Phase;
-use crate::amqp::permissions::{Access, Resource};
+use crate::amqp::permissions::Resource;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
-use leveret_engine::Engine;
+use leveret_engine::accounts::Access;
 use leveret_engine::broker::{self, How, VhostId};
+use leveret_engine::{Engine, USER_LIMITS};
 
 impl AmqpSession {
     pub(crate) fn method(
@@ -21,7 +22,7 @@ impl AmqpSession {
             return self.connection_method(engine, &method, out);
         }
         if let Method::ChannelOpen(_) = method {
-            return self.open_channel(number, out);
+            return self.open_channel(engine, number, out);
         }
         let Some(channel) = self.channels.get_mut(&number) else {
             return Err(Failure::connection(ReplyCode::ChannelError, "expected 'channel.open'"));
@@ -212,12 +213,17 @@ impl AmqpSession {
                 if let Some(channel) = self.channels.get_mut(&number) {
                     channel.confirms.get_or_insert_with(Confirms::default);
                 }
+                self.show_channel(engine, number);
                 if !m.nowait {
                     self.reply(number, 0, &Method::ConfirmSelectOk(amqp::ConfirmSelectOk {}), out);
                 }
                 Ok(())
             }
-            Method::TxSelect(_) => self.tx_select(number, out),
+            Method::TxSelect(_) => {
+                self.tx_select(number, out)?;
+                self.show_channel(engine, number);
+                Ok(())
+            }
             Method::TxCommit(_) => self.tx_commit(engine, vhost, number, out),
             Method::TxRollback(_) => self.tx_rollback(number, out),
             // Methods of a connection, and those that only a server sends.
@@ -287,7 +293,7 @@ impl AmqpSession {
         }
     }
 
-    fn open_channel(&mut self, number: u16, out: &mut Vec<u8>) -> Outcome {
+    fn open_channel(&mut self, engine: &mut Engine, number: u16, out: &mut Vec<u8>) -> Outcome {
         if self.channels.contains_key(&number) {
             return Err(Failure::connection(ReplyCode::ChannelError, "second 'channel.open' seen"));
         }
@@ -299,7 +305,17 @@ impl AmqpSession {
             );
             return Err(Failure::connection(ReplyCode::NotAllowed, text));
         }
+        if let Some(max) = engine.parameters.limit(USER_LIMITS, &self.user, "max-channels")
+            && engine.link_channels_count(&self.user) >= max
+        {
+            let text = format!(
+                "number of channels opened for user '{}' has reached the maximum allowed user limit of ({max})",
+                self.user
+            );
+            return Err(Failure::connection(ReplyCode::NotAllowed, text));
+        }
         self.channels.insert(number, Channel::default());
+        self.show_channel(engine, number);
         Method::ChannelOpenOk(amqp::ChannelOpenOk { channel_id: b"" }).encode(number, out);
         Ok(())
     }
@@ -321,7 +337,7 @@ impl AmqpSession {
     }
 
     /// What is durable waits for the disk even if another's method was the one that was recorded.
-    fn promise(&mut self, durable: bool) {
+    pub(super) fn promise(&mut self, durable: bool) {
         if durable {
             self.before = 0;
         }
@@ -347,82 +363,6 @@ impl AmqpSession {
         Ok(last)
     }
 
-    fn exchange_declare(
-        &mut self,
-        engine: &mut Engine,
-        vhost: VhostId,
-        number: u16,
-        m: &amqp::ExchangeDeclare<'_>,
-        out: &mut Vec<u8>,
-    ) -> Outcome {
-        if !m.passive && !m.exchange.is_empty() {
-            let exchange = Resource::Exchange(m.exchange);
-            self.permit(engine, vhost, Access::Configure, exchange)?;
-            if !engine.broker.has_exchange(vhost, m.exchange) {
-                self.permit_leading(engine, vhost, exchange, m.arguments, b"alternate-exchange")?;
-            }
-        }
-        let declare = broker::ExchangeDeclare {
-            name: m.exchange,
-            kind: m.kind,
-            passive: m.passive,
-            durable: m.durable,
-            auto_delete: m.auto_delete,
-            internal: m.internal,
-            arguments: m.arguments,
-        };
-        engine.on_broker(|txn| txn.exchange_declare(vhost, &declare))?;
-        self.promise(m.durable && !m.passive);
-        self.durable_reply(
-            engine,
-            number,
-            m.nowait,
-            &Method::ExchangeDeclareOk(amqp::ExchangeDeclareOk {}),
-            out,
-        );
-        Ok(())
-    }
-
-    fn queue_declare(
-        &mut self,
-        engine: &mut Engine,
-        vhost: VhostId,
-        number: u16,
-        m: &amqp::QueueDeclare<'_>,
-        out: &mut Vec<u8>,
-    ) -> Outcome {
-        let name = if m.passive { self.queue_name(number, m.queue)? } else { m.queue.into() };
-        if !m.passive {
-            // Which letters are behind the prefix does not matter.
-            let named = if name.is_empty() { &b"amq.gen-0123456789abcdefghijkl"[..] } else { &name };
-            let queue = Resource::Queue(named);
-            self.permit(engine, vhost, Access::Configure, queue)?;
-            if !engine.broker.has_queue(vhost, &name) {
-                self.permit_leading(engine, vhost, queue, m.arguments, b"x-dead-letter-exchange")?;
-            }
-        }
-        let declare = broker::QueueDeclare {
-            name: &name,
-            passive: m.passive,
-            durable: m.durable,
-            exclusive: m.exclusive,
-            auto_delete: m.auto_delete,
-            arguments: m.arguments,
-        };
-        let declared = engine.on_broker(|txn| txn.queue_declare(vhost, self.id, &declare))?;
-        self.promise(m.durable && !m.passive);
-        let ok = amqp::QueueDeclareOk {
-            queue: &declared.name,
-            message_count: declared.message_count as u32,
-            consumer_count: declared.consumer_count as u32,
-        };
-        self.durable_reply(engine, number, m.nowait, &Method::QueueDeclareOk(ok), out);
-        if let Some(channel) = self.channels.get_mut(&number) {
-            channel.last_queue = declared.name.to_vec().into();
-        }
-        Ok(())
-    }
-
     fn qos(&mut self, engine: &mut Engine, number: u16, m: &amqp::BasicQos, out: &mut Vec<u8>) -> Outcome {
         if m.prefetch_size != 0 {
             return Err(Failure::connection(
@@ -435,8 +375,23 @@ impl AmqpSession {
         } else if let Some(channel) = self.channels.get_mut(&number) {
             channel.prefetch = m.prefetch_count;
         }
+        self.show_channel(engine, number);
+        if let Some(channel) = engine.link(self.id).and_then(|link| link.channels.get_mut(&number))
+            && m.global
+        {
+            channel.global_prefetch_count = m.prefetch_count;
+        }
         self.reply(number, 0, &Method::BasicQosOk(amqp::BasicQosOk {}), out);
         Ok(())
+    }
+
+    /// Lets others see how a channel stands.
+    fn show_channel(&self, engine: &mut Engine, number: u16) {
+        let (Some(channel), Some(link)) = (self.channels.get(&number), engine.link(self.id)) else { return };
+        let shown = link.channels.entry(number).or_default();
+        shown.confirm = channel.confirms.is_some();
+        shown.transactional = channel.tx.is_some();
+        shown.prefetch_count = channel.prefetch;
     }
 
     fn consume(

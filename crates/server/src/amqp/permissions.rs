@@ -3,28 +3,10 @@
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use leveret_amqp::{ReplyCode, Table};
 use leveret_engine::Engine;
-use leveret_engine::accounts::{Permissions, TopicPermissions, User};
+use leveret_engine::accounts::{Access, TopicPermissions, User};
 use leveret_engine::broker::{self, VhostId};
 use std::collections::HashSet;
 use std::sync::Arc;
-
-/// The three kinds of permissions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    Configure,
-    Write,
-    Read,
-}
-
-impl Access {
-    fn name(self) -> &'static str {
-        match self {
-            Access::Configure => "configure",
-            Access::Write => "write",
-            Access::Read => "read",
-        }
-    }
-}
 
 /// What is accessed.
 #[derive(Debug, Clone, Copy)]
@@ -55,16 +37,8 @@ impl Rights {
         self.user.as_ref().is_some_and(|user| user.tags.iter().any(|tag| tag == "impersonator"))
     }
 
-    fn permissions(&self) -> Option<&Permissions> {
-        self.user.as_ref()?.permissions.get(&self.vhost)
-    }
-
     fn allows(&self, access: Access, name: &[u8]) -> bool {
-        self.permissions().is_some_and(|Permissions { configure, write, read }| match access {
-            Access::Configure => configure.is_match(name),
-            Access::Write => write.is_match(name),
-            Access::Read => read.is_match(name),
-        })
+        self.user.as_ref().is_some_and(|user| user.allows(&self.vhost, access, name))
     }
 
     /// What is said of the routing keys of an exchange.
@@ -95,7 +69,7 @@ impl AmqpSession {
             writable: HashSet::default(),
         };
         self.impersonates = self.rights.may_impersonate();
-        self.rights.permissions().is_some()
+        self.rights.user.as_ref().is_some_and(|user| user.permissions.contains_key(&self.rights.vhost))
     }
 
     /// True when nothing needs a look: the user may do everything, and that has not changed.

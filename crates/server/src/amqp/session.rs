@@ -360,6 +360,9 @@ impl AmqpSession {
         out: &mut Vec<u8>,
     ) {
         engine.on_broker(|txn| txn.channel_closed(self.id, number));
+        if let Some(link) = engine.link(self.id) {
+            link.channels.remove(&number);
+        }
         let mut dropped_bytes = 0;
         let mut of_another = |event: &Event| match event {
             Event::Deliver { channel, message, .. } if *channel == number => {

@@ -100,6 +100,8 @@ impl World {
             stopping: AtomicBool::new(false),
             sync_wanted: Mutex::new(false),
             sync_signal: Condvar::new(),
+            visitors: Mutex::default(),
+            visitors_signal: Condvar::new(),
             sync_waiters: AtomicUsize::new(0),
             client_bytes: AtomicI64::new(0),
             started: Instant::now(),

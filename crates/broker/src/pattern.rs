@@ -1,4 +1,4 @@
-//! Regular expressions of permissions: searched for anywhere in a name, as RabbitMQ does it.
+//! Regular expressions of permissions and policies: searched for anywhere in a name, as RabbitMQ does it.
 
 use fancy_regex::{Regex, RegexBuilder};
 use std::fmt;

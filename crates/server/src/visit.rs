@@ -1,0 +1,33 @@
+//! Visits to the engine by those who are no sessions: HTTP.
+
+use crate::shared::{Shared, now_ms};
+use leveret_cluster::{Level, Levels};
+use leveret_engine::{Engine, Position};
+use std::time::Duration;
+
+impl Shared {
+    /// Runs a change; what it did is on the disk when this returns.
+    pub fn change<T>(&self, run: impl FnOnce(&mut Engine) -> T) -> T {
+        let mut engine = self.engine.lock();
+        engine.enter(now_ms());
+        let result = run(&mut engine);
+        let (position, garbage) = (engine.position(), engine.take_garbage());
+        let threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
+        drop(engine);
+        threads.into_iter().for_each(|thread| self.mailboxes[thread].wake());
+        if let Some(garbage) = garbage {
+            self.reaper.take(garbage);
+        }
+        self.write_up_to(position);
+        self.wait_for_sync(position);
+        result
+    }
+
+    fn wait_for_sync(&self, position: Position) {
+        let mut waiting = self.visitors.lock();
+        while self.levels.level(Level::Synced) < position && !self.is_stopping() {
+            self.want_sync();
+            self.visitors_signal.wait_for(&mut waiting, Duration::from_millis(100));
+        }
+    }
+}
