@@ -1,11 +1,12 @@
-//! HTTP: health and metrics. It runs on one thread of its own beside the event loops, takes the engine's lock for a
+//! HTTP: health, metrics and the management API. It runs on one thread of its own beside the event loops, takes the engine's lock for a
 //! glance and knows no socket of the other protocols.
 
+mod api;
 mod health;
 mod metrics;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{any, get};
 use leveret_server::Shared;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
@@ -24,7 +25,8 @@ pub struct Console {
 /// Listens on the addresses and the port of the settings; port 0 means not at all.
 pub fn start(shared: Arc<Shared>) -> io::Result<Console> {
     let listeners = listen(&shared.settings.bind, shared.settings.http_port)?;
-    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<Vec<_>>>()?;
+    shared.set_http_port(addresses.first().map_or(0, SocketAddr::port));
     let (stop, stopped) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let thread = std::thread::Builder::new().name("http".into()).spawn(move || {
@@ -80,6 +82,7 @@ fn listen(hosts: &[String], port: u16) -> io::Result<Vec<TcpListener>> {
 
 async fn serve(listener: TcpListener, routes: Router, mut stopped: watch::Receiver<bool>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
+    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
     let serving = axum::serve(listener, routes).with_graceful_shutdown(async move {
         // An error means that the sender is gone: stop as well.
         let _ = stopped.wait_for(|stopped| *stopped).await;
@@ -91,5 +94,7 @@ fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::metrics))
+        .route("/api", any(api::answer))
+        .route("/api/{*path}", any(api::answer))
         .with_state(shared)
 }

@@ -55,7 +55,7 @@ impl Shared {
 }
 
 /// Random bytes for a new password.
-pub(crate) fn salt() -> [u8; 16] {
+pub fn salt() -> [u8; 16] {
     let mut salt = [0; 16];
     getrandom::fill(&mut salt).expect("the system had random numbers when the server started");
     salt

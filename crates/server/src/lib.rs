@@ -23,6 +23,7 @@ mod tests;
 mod ticks;
 mod visit;
 
+pub use doorkeeper::salt;
 pub use leveret_engine::keyspace::DATABASES;
 pub use leveret_engine::keyspace::Policy;
 pub use memory::Allocator;
@@ -31,4 +32,4 @@ pub use placement::By as PlacementBy;
 pub use resp::is_setting;
 pub use serve::{Addresses, Server, StartError, start};
 pub use settings::{Change, Fsync, Settings, SettingsFile};
-pub use shared::{Shared, Stats, resident_bytes};
+pub use shared::{Ports, Shared, Stats, resident_bytes};

@@ -21,7 +21,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -148,6 +148,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         visitors_signal: Condvar::new(),
         sync_waiters: AtomicUsize::new(0),
         client_bytes: AtomicI64::new(0),
+        ports: [port_of(&addresses.resp), port_of(&addresses.amqp), AtomicU16::new(0)],
         started: Instant::now(),
         stats: Stats::default(),
         observed: Observed::new(TABLE.len()),
@@ -206,4 +207,8 @@ fn join(threads: &mut Vec<JoinHandle<()>>) {
             tracing::error!("a thread has panicked");
         }
     }
+}
+
+fn port_of(addresses: &[SocketAddr]) -> AtomicU16 {
+    AtomicU16::new(addresses.first().map_or(0, SocketAddr::port))
 }

@@ -12,7 +12,7 @@ use crate::resp::{Compiled, History};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Instant, SystemTime};
 
 /// One server's common state. Lock order: the log before the engine.
@@ -40,6 +40,8 @@ pub struct Shared {
     pub(crate) visitors_signal: Condvar,
     /// Sessions that wait for the disk; changed by who holds the engine.
     pub(crate) sync_waiters: AtomicUsize,
+    /// Where clients are listened for: RESP, AMQP, HTTP; 0 is nowhere.
+    pub(crate) ports: [AtomicU16; 3],
     /// When the server started.
     pub started: Instant,
     /// Counters.
@@ -71,7 +73,27 @@ pub struct Stats {
     pub log_writes: AtomicU64,
 }
 
+/// Where clients are listened for; 0 is nowhere.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Ports {
+    pub resp: u16,
+    pub amqp: u16,
+    pub http: u16,
+}
+
 impl Shared {
+    /// Where clients are listened for.
+    pub fn ports(&self) -> Ports {
+        let [resp, amqp, http] = self.ports.each_ref().map(|port| port.load(Ordering::Relaxed));
+        Ports { resp, amqp, http }
+    }
+
+    /// HTTP has its port.
+    pub fn set_http_port(&self, port: u16) {
+        self.ports[2].store(port, Ordering::Relaxed);
+    }
+
     /// Lets every I/O thread see that a setting has changed.
     pub(crate) fn wake_all(&self) {
         self.mailboxes.iter().for_each(Mailbox::wake);

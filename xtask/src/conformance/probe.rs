@@ -14,6 +14,7 @@ pub(super) fn run(suite: &str, reference: &str, server: &Server) -> Result<Ran> 
     let dir = root().join("conformance/amqp");
     let mut command = Command::new(python()?);
     command.arg(dir.join(format!("{suite}.py"))).arg(server.amqp_port.to_string());
+    command.arg(server.http_port.to_string());
     server.tell(&mut command);
     let answers = output(command)?;
     let theirs = std::fs::read_to_string(dir.join(reference)).context("the reference's lines")?;

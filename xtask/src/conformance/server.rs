@@ -20,6 +20,8 @@ pub(super) struct Server {
     dir: PathBuf,
     pub(super) resp_port: u16,
     pub(super) amqp_port: u16,
+    /// The reference has none.
+    pub(super) http_port: u16,
     reference: bool,
 }
 
@@ -95,12 +97,13 @@ impl Server {
             "--amqp-port",
             &server.amqp_port.to_string(),
             "--http-port",
-            "0",
+            &server.http_port.to_string(),
         ]);
         command.arg("--data-dir").arg(server.dir.join("data")).args(options);
         server.spawn(command, "server.log")?;
         server.wait(server.resp_port)?;
         server.wait(server.amqp_port)?;
+        server.wait(server.http_port)?;
         Ok(server)
     }
 
@@ -132,7 +135,8 @@ impl Server {
     fn nothing_yet(suite: &str, reference: bool) -> Result<Server> {
         let dir = target().join(format!("conformance/{suite}-{}", std::process::id()));
         std::fs::create_dir_all(&dir)?;
-        Ok(Server { children: Vec::new(), dir, resp_port: free_port()?, amqp_port: free_port()?, reference })
+        let [resp_port, amqp_port, http_port] = [free_port()?, free_port()?, free_port()?];
+        Ok(Server { children: Vec::new(), dir, resp_port, amqp_port, http_port, reference })
     }
 
     fn spawn(&mut self, mut command: Command, log: &str) -> Result<()> {
@@ -165,6 +169,7 @@ impl Server {
     pub(super) fn tell(&self, command: &mut Command) {
         command.env("LEVERET_RESP_PORT", self.resp_port.to_string());
         command.env("LEVERET_AMQP_PORT", self.amqp_port.to_string());
+        command.env("LEVERET_HTTP_PORT", self.http_port.to_string());
         if self.reference {
             command.env("LEVERET_REFERENCE", "1");
         }

@@ -104,6 +104,7 @@ impl World {
             visitors_signal: Condvar::new(),
             sync_waiters: AtomicUsize::new(0),
             client_bytes: AtomicI64::new(0),
+            ports: Default::default(),
             started: Instant::now(),
             stats: Stats::default(),
             observed: Observed::new(TABLE.len()),

@@ -1,0 +1,169 @@
+//! Policies of users and operators. (RabbitMQ: management API, policies)
+
+use super::tables::{from_json, to_json};
+use super::{Asked, Refusal, Told, refusal, text};
+use leveret_amqp::Table;
+use leveret_engine::Engine;
+use leveret_engine::broker::{ApplyTo, POLICY_SETTINGS, Pattern, Policy, PolicyKey};
+use serde_json::{Map, Value, json};
+
+pub(super) fn policy_to_json(engine: &Engine, (vhost, _, name): &PolicyKey, policy: &Policy) -> Value {
+    json!({
+        "vhost": text(engine.broker.vhost_name(*vhost)),
+        "name": name,
+        "pattern": policy.pattern.as_str(),
+        "apply-to": policy.apply_to.name(),
+        "definition": to_json(Table::from_validated(&policy.definition)),
+        "priority": policy.priority,
+    })
+}
+
+fn invalid(why: &str) -> Refusal {
+    Refusal::bad(format!("Validation failed\n\n{why}\n"))
+}
+
+/// What a policy says must be understood: numbers that count something are not negative.
+fn check(definition: &Map<String, Value>, is_operator: bool) -> Result<(), Refusal> {
+    let is_known = |name: &str| {
+        POLICY_SETTINGS.iter().any(|(known, of_operators)| *known == name && (*of_operators || !is_operator))
+    };
+    let unknown: Vec<String> = definition
+        .iter()
+        .filter(|(name, _)| !is_known(name))
+        .map(|(name, value)| format!("{{<<\"{name}\">>,{}}}", erlang(value)))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(invalid(&format!("[{}] are not recognised policy settings", unknown.join(","))));
+    }
+    if definition.is_empty() {
+        return Err(invalid("no policy provided"));
+    }
+    for (name, value) in definition {
+        let wrong = |why: &str| Err(invalid(&format!("{} {why}", erlang(value))));
+        match name.as_str() {
+            "message-ttl" | "max-length" | "max-length-bytes" if value.as_i64().is_none_or(|n| n < 0) => {
+                let what = match name.as_str() {
+                    "message-ttl" => "is not a valid message TTL",
+                    "max-length" => "is not a valid maximum length",
+                    _ => "is not a valid maximum length in bytes",
+                };
+                return wrong(what);
+            }
+            "expires" if value.as_i64().is_none_or(|n| n < 1) => {
+                return wrong("is not a valid queue expiry");
+            }
+            "consumer-timeout" if value.as_i64().is_none_or(|n| n < 1) => {
+                return wrong("is not a valid consumer timeout");
+            }
+            "delivery-limit" if value.as_i64().is_none() => return wrong("is not a valid delivery limit"),
+            "overflow"
+                if !matches!(value.as_str(), Some("drop-head" | "reject-publish" | "reject-publish-dlx")) =>
+            {
+                return wrong("is not a valid overflow value");
+            }
+            "dead-letter-strategy" if !matches!(value.as_str(), Some("at-most-once" | "at-least-once")) => {
+                return wrong("is not a valid dead letter strategy");
+            }
+            "alternate-exchange" if !value.is_string() => {
+                return wrong("is not a valid alternate exchange name");
+            }
+            "dead-letter-exchange" if !value.is_string() => {
+                return wrong("is not a valid dead letter exchange name");
+            }
+            "dead-letter-routing-key" if !value.is_string() => {
+                return wrong("is not a valid dead letter routing key");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A value as RabbitMQ prints it.
+fn erlang(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("<<\"{text}\">>"),
+        other => other.to_string(),
+    }
+}
+
+/// A policy from a body.
+pub(super) fn policy_in(body: &Map<String, Value>, is_operator: bool) -> Result<Policy, Refusal> {
+    refusal::require(body, &["pattern", "definition"])?;
+    let definition = match &body["definition"] {
+        Value::Object(definition) => definition,
+        other => return Err(Refusal::bad(format!("{{not_an_object,{other}}}"))),
+    };
+    let pattern = body["pattern"].as_str().ok_or_else(|| Refusal::bad("pattern is a text"))?;
+    let pattern = Pattern::new(pattern)
+        .map_err(|why| invalid(&format!("pattern should be regular expression but is invalid: {why}")))?;
+    let apply_to = match body.get("apply-to").filter(|value| !value.is_null()) {
+        None if is_operator => ApplyTo::Queues,
+        None => ApplyTo::All,
+        Some(value) => value.as_str().and_then(ApplyTo::parse).ok_or_else(|| {
+            invalid(&format!("apply-to should be one of [<<\"all\">>,<<\"exchanges\">>,<<\"queues\">>,<<\"classic_queues\">>,<<\"quorum_queues\">>,<<\"streams\">>], actually was {}", erlang(value)))
+        })?,
+    };
+    let priority = match body.get("priority") {
+        None | Some(Value::Null) => 0,
+        Some(value) => value.as_i64().ok_or_else(|| {
+            invalid(&format!("priority should be a number, actually was {}", erlang(value)))
+        })?,
+    };
+    check(definition, is_operator)?;
+    let definition = from_json(definition).as_table().raw().into();
+    Ok(Policy { pattern, apply_to, priority, definition })
+}
+
+impl Asked {
+    fn make_policies(&self, is_operator: bool) -> Result<(), Refusal> {
+        if is_operator {
+            return self.administer();
+        }
+        match self.has_tag(&["administrator", "policymaker"]) {
+            true => Ok(()),
+            false => Err(Refusal::forbidden("Not policymaker user")),
+        }
+    }
+
+    pub(super) fn policies(&self, is_operator: bool, vhost: Option<&str>) -> Result<Told, Refusal> {
+        self.make_policies(false).or_else(|refusal| if self.sees_all() { Ok(()) } else { Err(refusal) })?;
+        let engine = self.shared.engine.lock();
+        let vhosts = self.seen_vhosts(&engine, vhost)?;
+        let is_wanted = |key: &PolicyKey| key.1 == is_operator && vhosts.iter().any(|(id, _)| *id == key.0);
+        let wanted = engine.broker.policies().filter(|(key, _)| is_wanted(key));
+        let rows = wanted.map(|(key, policy)| policy_to_json(&engine, key, policy)).collect();
+        drop(engine);
+        self.list(rows)
+    }
+
+    pub(super) fn policy(&self, is_operator: bool, vhost: &str, name: &str) -> Result<Told, Refusal> {
+        let engine = self.shared.engine.lock();
+        let id = self.seen_vhost(&engine, vhost)?;
+        let wanted = (id, is_operator, Box::from(name));
+        let (key, policy) =
+            engine.broker.policies().find(|(key, _)| **key == wanted).ok_or_else(Refusal::not_found)?;
+        Ok(self.one(policy_to_json(&engine, key, policy)))
+    }
+
+    pub(super) fn put_policy(&self, is_operator: bool, vhost: &str, name: &str) -> Result<Told, Refusal> {
+        self.make_policies(is_operator)?;
+        let policy = policy_in(&self.object()?, is_operator)?;
+        self.shared.change(|engine| {
+            let id = self.seen_vhost(engine, vhost)?;
+            let key: PolicyKey = (id, is_operator, name.into());
+            let is_new = engine.broker.policies().all(|(known, _)| *known != key);
+            engine.on_broker(|txn| txn.put_policy(key, policy));
+            Ok(Told::created(is_new))
+        })
+    }
+
+    pub(super) fn delete_policy(&self, is_operator: bool, vhost: &str, name: &str) -> Result<Told, Refusal> {
+        self.make_policies(is_operator)?;
+        self.shared.change(|engine| {
+            let id = self.seen_vhost(engine, vhost)?;
+            let was_there = engine.on_broker(|txn| txn.delete_policy(&(id, is_operator, name.into())));
+            if was_there { Ok(Told::nothing()) } else { Err(Refusal::not_found()) }
+        })
+    }
+}
