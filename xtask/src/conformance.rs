@@ -5,6 +5,7 @@
 mod debian_source;
 mod expected;
 mod hiredis;
+mod http_client;
 mod probe;
 mod pytest;
 mod redis_tcl;
@@ -76,6 +77,7 @@ fn missing(suite: &Suite) -> Result<()> {
     match suite.kind {
         Kind::RedisTools => crate::install::program("redis-benchmark", "redis-tools"),
         Kind::RedisTcl => crate::install::program("tclsh", "tcl"),
+        Kind::HttpClient => Ok(()),
         Kind::Hiredis => hiredis::install(),
         Kind::BesideRedis if !crate::install::have("redis-server") => {
             bail!("there is no redis-server to compare with: install the Debian package redis-server")
@@ -96,16 +98,18 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
             Kind::Pytest(package) => {
                 pytest::run(suite.name, package, server.context("a suite needs a server")?)
             }
+            Kind::HttpClient => http_client::run(suite.name),
             Kind::RedisTcl => redis_tcl::run(suite.name, reference),
             Kind::Hiredis => hiredis::run(suite.name, reference),
             Kind::RedisTools => redis_tools::run(server.context("the tools need a server")?).map(Ran::whole),
         }
     };
     let ran = match (&suite.kind, reference) {
-        (Kind::Killer | Kind::BesideRedis, true) => {
-            bail!("this suite kills the server it starts; there is no reference for it")
+        (Kind::Killer | Kind::BesideRedis | Kind::HttpClient, true) => {
+            bail!("this suite starts a server of ours; there is no reference for it")
         }
-        (Kind::Killer | Kind::BesideRedis, false) | (Kind::RedisTcl | Kind::Hiredis, _) => run(None)?,
+        (Kind::Killer | Kind::BesideRedis | Kind::HttpClient, false)
+        | (Kind::RedisTcl | Kind::Hiredis, _) => run(None)?,
         (Kind::Program | Kind::Probe { .. } | Kind::Pytest(_) | Kind::RedisTools, _) => {
             let mut server =
                 if reference { Server::reference(suite.name)? } else { Server::leveret(suite.name)? };

@@ -3,6 +3,7 @@
 mod allocator;
 mod bench;
 mod config;
+mod ctl;
 mod serve;
 
 use std::process::ExitCode;
@@ -13,9 +14,11 @@ Leveret takes the place of Redis and RabbitMQ for unmodified clients.
 Usage:
   leveret serve --data-dir DIR [--config FILE.toml] [--KEY VALUE …]
   leveret bench resp|amqp [--FLAG VALUE …]
+  leveret ctl VERB [ARG …]
   leveret help | version
 
-`leveret serve --help` lists every key, `leveret bench --help` every kind of load.
+`leveret serve --help` lists every key, `leveret bench --help` every kind of load,
+`leveret ctl help` every verb.
 ";
 
 #[allow(clippy::print_stdout, reason = "help and version are printed")]
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
     let result = match args.next().as_deref() {
         Some("serve") => serve::run(&args.collect::<Vec<_>>()),
         Some("bench") => bench::run(&args.collect::<Vec<_>>()),
+        Some("ctl") => ctl::run(&args.collect::<Vec<_>>()),
         Some("version" | "--version" | "-V") => {
             println!("leveret {}", env!("CARGO_PKG_VERSION"));
             Ok(())

@@ -24,6 +24,8 @@ pub(super) enum Kind {
     Probe { reference: &'static str },
     /// The tests of a package's source distribution.
     Pytest(Package),
+    /// The integration tests of RabbitMQ's own client of the management API.
+    HttpClient,
     /// Redis' own suite, which needs a server for each unit.
     RedisTcl,
     /// hiredis on libevent, and hiredis' own tests.
@@ -36,6 +38,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "resp_commands", kind: Kind::Program, checks_min: 250, on_demand: false },
     Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 50, on_demand: false },
     Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
+    Suite { name: "http_api", kind: Kind::Killer, checks_min: 150, on_demand: false },
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
     Suite { name: "redis_differential", kind: Kind::BesideRedis, checks_min: 20_000, on_demand: false },
     Suite { name: "redis-tools", kind: Kind::RedisTools, checks_min: 15, on_demand: false },
@@ -51,6 +54,7 @@ pub(super) const SUITES: &[Suite] = &[
         checks_min: 20,
         on_demand: true,
     },
+    Suite { name: "http-client", kind: Kind::HttpClient, checks_min: 250, on_demand: true },
     Suite {
         name: "py-amqp",
         kind: Kind::Pytest(Package {

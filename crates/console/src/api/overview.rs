@@ -11,13 +11,29 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// Flags of RabbitMQ 4.3 whose behaviour is there.
 const FEATURE_FLAGS: &[&str] = &[
+    "detailed_queues_endpoint",
+    "message_containers",
+    "quorum_queue",
     "rabbitmq_4.0.0",
     "rabbitmq_4.1.0",
     "rabbitmq_4.2.0",
     "rabbitmq_4.3.0",
-    "quorum_queue",
-    "message_containers",
 ];
+
+/// What RabbitMQ wants to be rid of, and is here.
+const DEPRECATED_FEATURES: &[(&str, &str)] = &[
+    ("global_qos", "basic.qos with global: the limit of a whole channel"),
+    ("transient_nonexcl_queues", "Queues that are neither durable nor exclusive"),
+];
+
+/// What we are: clients look for the version of Erlang here, which there is none of.
+fn full_version() -> String {
+    format!("Leveret {}", env!("CARGO_PKG_VERSION"))
+}
+
+fn threads_count() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count)
+}
 
 impl Asked {
     pub(super) fn overview(&self) -> Result<Told, Refusal> {
@@ -42,7 +58,7 @@ impl Asked {
             "enable_queue_totals": true,
             "crypto_lib_version": "",
             "erlang_version": "27",
-            "erlang_full_version": format!("Leveret {}", env!("CARGO_PKG_VERSION")),
+            "erlang_full_version": full_version(),
             "message_stats": {},
             "churn_rates": {},
             "queue_totals": {
@@ -94,7 +110,7 @@ impl Asked {
             "run_queue": 0,
             "rates_mode": "none",
             "enabled_plugins": ["rabbitmq_management"],
-            "applications": [],
+            "applications": [{"name": "leveret", "description": "Leveret", "version": env!("CARGO_PKG_VERSION")}],
             "auth_mechanisms": [],
             "exchange_types": [],
             "log_files": [],
@@ -102,7 +118,7 @@ impl Asked {
             "contexts": [],
             "db_dir": shared.settings.data_dir.display().to_string(),
             "fd_total": 0,
-            "proc_total": 0,
+            "proc_total": threads_count(),
             "sockets_used": shared.stats.amqp_connections.load(Relaxed) + shared.stats.resp_connections.load(Relaxed),
             "mem_used": used,
             "mem_limit": 0,
@@ -113,7 +129,43 @@ impl Asked {
             "partitions": [],
             "net_ticktime": 60,
             "rabbitmq_version": RABBITMQ_VERSION,
+            "erlang_version": "27",
+            "erlang_full_version": full_version(),
+            "crypto_lib_version": "",
         })
+    }
+
+    pub(super) fn deprecated_features(&self, only_used: bool) -> Result<Told, Refusal> {
+        let is_used = |name: &str| {
+            let engine = self.shared.engine.lock();
+            match name {
+                "transient_nonexcl_queues" => {
+                    let mut reports = engine.broker.queue_ids(None).into_iter();
+                    reports.any(|id| {
+                        engine
+                            .broker
+                            .queue_report(id)
+                            .is_some_and(|queue| !queue.durable && queue.owner.is_none())
+                    })
+                }
+                _ => {
+                    let mut links = engine.sessions().filter_map(|(_, session)| session.link.as_ref());
+                    links.any(|link| link.channels.values().any(|channel| channel.global_prefetch_count > 0))
+                }
+            }
+        };
+        let features = DEPRECATED_FEATURES.iter().filter(|(name, _)| !only_used || is_used(name));
+        let row = |(name, desc): &(&str, &str)| {
+            json!({
+                "name": name,
+                "state": "permitted",
+                "desc": desc,
+                "deprecation_phase": "permitted_by_default",
+                "doc_url": "",
+                "provided_by": "rabbit",
+            })
+        };
+        self.list(features.map(row).collect())
     }
 
     pub(super) fn nodes(&self) -> Result<Told, Refusal> {
@@ -149,7 +201,7 @@ impl Asked {
                 "state": "enabled",
                 "desc": "What is in this version is there",
                 "doc_url": "",
-                "stability": "required",
+                "stability": "stable",
                 "provided_by": "rabbit",
             })
         };

@@ -134,6 +134,14 @@ impl Asked {
         if component != FOR_ALL {
             self.seen_vhost(&engine, vhost)?;
         }
+        if component == VHOST_LIMITS {
+            let (_, limits) = limits(&engine, VHOST_LIMITS)
+                .into_iter()
+                .find(|(of, _)| of == vhost)
+                .ok_or_else(Refusal::not_found)?;
+            let row = json!({"value": limits, "vhost": vhost, "component": VHOST_LIMITS, "name": "limits"});
+            return Ok(self.one(row));
+        }
         let wanted = key(component, vhost, name);
         let value = engine.parameters.get(&wanted).ok_or_else(Refusal::not_found)?;
         Ok(self.one(parameter_to_json(&wanted, value)))

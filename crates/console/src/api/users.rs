@@ -88,9 +88,12 @@ fn passwords_in(body: &Map<String, Value>) -> Result<Option<Vec<Password>>, Refu
     if hash.is_empty() {
         return Ok(Some(Vec::new()));
     }
-    let algorithm = text("hashing_algorithm").and_then(Value::as_str).unwrap_or(ALGORITHMS[0].0);
-    let password = password_from(hash, algorithm)
-        .ok_or_else(|| Refusal::bad("password_hash is no hash of this algorithm"))?;
+    let password = match text("hashing_algorithm").and_then(Value::as_str) {
+        Some(algorithm) => password_from(hash, algorithm),
+        // Which one it is can be told by its length.
+        None => ALGORITHMS.iter().find_map(|(algorithm, _)| password_from(hash, algorithm)),
+    };
+    let password = password.ok_or_else(|| Refusal::bad("password_hash is no hash of this algorithm"))?;
     Ok(Some(vec![password]))
 }
 
