@@ -233,6 +233,44 @@ def limits(server, api):
     api.done(204, "DELETE", "/user-limits/ann/max-channels")
 
 
+def alarms(server, api):
+    """Memory is short: publishers wait and hear why, consumers go on; nothing is lost."""
+    r = server.redis()
+    with amqp(server) as c, amqp(server) as other:
+        ch, heard = c.channel(), []
+        ch.queue_declare("patient")
+        ch.basic_publish("", "patient", b"before")
+        c.add_on_connection_blocked_callback(lambda _, frame: heard.append(frame.method.reason))
+        c.add_on_connection_unblocked_callback(lambda _, frame: heard.append("unblocked"))
+        equal(api("GET", "/health/checks/alarms"), (200, {"status": "ok"}))
+        equal(r.config_set("vm-memory-high-watermark", "1mb"), True)
+        status, answer = api("GET", "/health/checks/alarms")
+        equal((status, answer["alarms"]), (503, [{"node": "rabbit@localhost", "resource": "memory"}]))
+        ch.basic_publish("", "patient", b"waits")
+        c.process_data_events(1)
+        equal(heard, ["low on memory"])
+        och = other.channel()
+        equal([och.basic_get("patient", auto_ack=True)[2] for _ in range(2)], [b"before", None])
+        equal(r.set("a", "b"), True)
+        equal(r.config_set("vm-memory-high-watermark", "0.9"), True)
+        for _ in range(50):
+            c.process_data_events(0.1)
+            if len(heard) == 2:
+                break
+        equal(heard, ["low on memory", "unblocked"])
+        equal(och.basic_get("patient", auto_ack=True)[2], b"waits")
+        equal(r.config_set("disk-free-limit", "1000000gb"), True)
+        ch.basic_publish("", "patient", b"waits too")
+        c.process_data_events(1)
+        equal(heard[-1], "low on disk")
+        equal(r.config_set("disk-free-limit", "1mb"), True)
+        for _ in range(50):
+            c.process_data_events(0.1)
+            if len(heard) == 4:
+                break
+        equal(och.basic_get("patient", auto_ack=True)[2], b"waits too")
+
+
 def connections(server, api):
     c = amqp(server, name="mine")
     ch = c.channel()
@@ -331,6 +369,7 @@ with Server("http") as server:
     things(server, api)
     policies_count_at_once(server, api)
     limits(server, api)
+    alarms(server, api)
     connections(server, api)
     kept(server, api)
     definitions(server, api)

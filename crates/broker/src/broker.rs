@@ -140,6 +140,8 @@ pub struct Broker {
     /// The message that the changes being replayed speak of.
     pub(crate) replaying: Option<Arc<Message>>,
     pub(crate) rng: fastrand::Rng,
+    /// What the addresses of replies are made of. Random, from whoever makes the broker.
+    pub secret: [u8; 32],
     pub(crate) route: Vec<Destination>,
     /// Publishes that were routed through exchanges.
     pub(crate) routed: u64,
@@ -174,6 +176,7 @@ impl Broker {
             delaying: Vec::new(),
             replaying: None,
             rng: fastrand::Rng::with_seed(seed),
+            secret: [0; 32],
             route: Vec::new(),
             routed: 0,
         };

@@ -111,9 +111,14 @@ impl Queue {
 
     /// True when one more body of that size does not fit.
     pub(crate) fn would_overflow(&self, bytes: usize) -> bool {
+        self.would_overflow_after(0, 0, bytes)
+    }
+
+    /// Likewise, after so many messages and bytes more.
+    pub(crate) fn would_overflow_after(&self, count_before: u64, bytes_before: u64, bytes: usize) -> bool {
         let meaning = &self.meaning;
-        meaning.length_max.is_some_and(|max| self.ready.len() as u64 >= max)
-            || meaning.bytes_max.is_some_and(|max| self.ready.bytes() + bytes as u64 > max)
+        meaning.length_max.is_some_and(|max| self.ready.len() as u64 + count_before >= max)
+            || meaning.bytes_max.is_some_and(|max| self.ready.bytes() + bytes_before + bytes as u64 > max)
     }
 
     /// True when its head must go.
@@ -136,6 +141,15 @@ impl Queue {
         if self.meaning.single_active {
             self.active_consumer();
         }
+    }
+
+    /// How many entries its consumers would take now by their own limits.
+    pub(crate) fn credit(&self) -> u64 {
+        let of_one = |consumer: &Consumer| match consumer.no_ack || consumer.prefetch == 0 {
+            true => u64::from(u32::MAX),
+            false => (consumer.prefetch as usize).saturating_sub(consumer.unacked_count) as u64,
+        };
+        self.consumers.iter().map(of_one).sum()
     }
 
     /// The consumer that gets the next entry: of those with credit the highest priority, in turn.

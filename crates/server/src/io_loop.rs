@@ -105,6 +105,8 @@ pub(crate) struct IoLoop {
     next_deadline: Option<u64>,
     amqp_count: usize,
     heartbeat_ms: u64,
+    /// Something was short when it was looked at last.
+    alarmed: bool,
 }
 
 impl IoLoop {
@@ -140,6 +142,7 @@ impl IoLoop {
             next_deadline: None,
             amqp_count: 0,
             heartbeat_ms: 0,
+            alarmed: false,
         })
     }
 
@@ -170,6 +173,7 @@ impl IoLoop {
                 self.accept_again();
             }
             self.take_new();
+            self.unblock_publishers();
             self.heartbeats();
             self.read_all();
             self.enter();

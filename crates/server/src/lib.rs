@@ -1,6 +1,7 @@
 //! Listeners, event loops, and the sessions of both protocols. It turns bytes into engine calls and back, decides
 //! when an answer may leave (the gate), and knows nothing of how values or queues are kept.
 
+mod alarms;
 mod amqp;
 mod connection;
 mod doorkeeper;
@@ -23,6 +24,7 @@ mod tests;
 mod ticks;
 mod visit;
 
+pub use alarms::{Alarms, free_disk_bytes};
 pub use doorkeeper::salt;
 pub use leveret_engine::keyspace::DATABASES;
 pub use leveret_engine::keyspace::Policy;

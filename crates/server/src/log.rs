@@ -94,7 +94,7 @@ impl Shared {
 
 /// The flusher thread: syncs when somebody waits, else once a second. (Redis: `appendfsync`)
 pub(crate) fn run_flusher(shared: &Arc<Shared>, syncer: &Syncer) {
-    let mut last = Instant::now();
+    let (mut last, mut watched) = (Instant::now(), Instant::now());
     while !shared.stopping.load(Ordering::Acquire) {
         let wanted = {
             let mut wanted = shared.sync_wanted.lock();
@@ -103,6 +103,10 @@ pub(crate) fn run_flusher(shared: &Arc<Shared>, syncer: &Syncer) {
             }
             std::mem::take(&mut *wanted)
         };
+        if watched.elapsed() >= WATCH_PERIOD {
+            shared.watch_resources();
+            watched = Instant::now();
+        }
         let behind = shared.levels.level(Level::Synced) < shared.levels.level(Level::Written);
         let due = shared.settings.fsync() != Fsync::No && last.elapsed() >= Duration::from_millis(990);
         if behind && (wanted || due) {
@@ -114,6 +118,9 @@ pub(crate) fn run_flusher(shared: &Arc<Shared>, syncer: &Syncer) {
         }
     }
 }
+
+/// Between two looks at memory and disk.
+const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
 /// Of the kernel's scheduler.
 const LEAST_PRIORITY: i32 = 19;

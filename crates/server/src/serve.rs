@@ -106,9 +106,10 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
     let recovered = log.replay(&mut |record| engine.apply(&record)).map_err(StartError::Log)?;
     engine.after_replay(now_ms());
-    getrandom::fill(&mut engine.accounts.secret).map_err(|error| {
-        StartError::Io("the system has no random numbers".into(), std::io::Error::other(error))
-    })?;
+    let no_random =
+        |error| StartError::Io("the system has no random numbers".into(), std::io::Error::other(error));
+    getrandom::fill(&mut engine.accounts.secret).map_err(no_random)?;
+    getrandom::fill(&mut engine.broker.secret).map_err(no_random)?;
     settings.apply_requirepass(&mut engine, false);
     engine.accounts.local_only.clone_from(&settings.loopback_users);
     drop(engine.take_garbage());

@@ -92,7 +92,7 @@ impl Session {
     pub(crate) fn may_execute(&self) -> bool {
         match self {
             Session::Resp(session) => session.may_execute(),
-            Session::Amqp(session) => session.has_work(),
+            Session::Amqp(session) => session.may_execute(),
         }
     }
 
@@ -115,7 +115,10 @@ impl Session {
     pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> bool {
         match self {
             Session::Resp(session) => session.execute(engine, shared, out) != Turn::Closing,
-            Session::Amqp(session) => session.execute(engine, &mut out.bytes),
+            Session::Amqp(session) => {
+                session.alarm = shared.settings.alarms.reason();
+                session.execute(engine, &mut out.bytes)
+            }
         }
     }
 

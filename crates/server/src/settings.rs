@@ -1,7 +1,7 @@
 //! What a server is told before it starts and, where Redis allows it, while it runs.
 
 use crate::output_limits::bytes;
-use crate::{Allocator, OutputLimits, PlacementBy, Policy};
+use crate::{Alarms, Allocator, OutputLimits, PlacementBy, Policy};
 use leveret_engine::Engine;
 use leveret_engine::accounts::{DEFAULT_USER, Password};
 use std::collections::BTreeSet;
@@ -83,6 +83,8 @@ pub struct Settings {
     pub segment_bytes: u64,
     /// The password of RESP's default user; empty needs none. (Redis: `requirepass`)
     pub requirepass: parking_lot::RwLock<String>,
+    /// When AMQP publishers are blocked. (RabbitMQ: vm_memory_high_watermark, disk_free_limit)
+    pub alarms: Alarms,
     /// New users may use all channels. (Redis: acl-pubsub-default)
     pub acl_all_channels: AtomicBool,
     /// Refusals that are kept. (Redis: acllog-max-len)
@@ -146,6 +148,7 @@ impl Settings {
             placement: PlacementBy::Address,
             segment_bytes: 64 * 1024 * 1024,
             requirepass: parking_lot::RwLock::default(),
+            alarms: Alarms::default(),
             acl_all_channels: AtomicBool::new(false),
             acl_log_max: AtomicUsize::new(128),
             loopback_users: vec!["guest".into()],

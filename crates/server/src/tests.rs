@@ -15,6 +15,7 @@
 //! @ memory 100                       so many bytes are in use
 //! @ user ann pw / c.* w.* r.*        a user with a password and permissions in a vhost, and tags
 //! @ topics ann / amq.topic w.* r.*   its topic permissions; also `@ vhost`, `@ delete-user`, `@ delete-vhost`
+//! @ alarm memory disk                what is short; `@ alarm none` ends it
 //! @ close 1                          a client is gone without a word
 //! @ restart                          the server is killed and started again; all clients are gone
 //! ---                                a fresh server; each file begins with one

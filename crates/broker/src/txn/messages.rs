@@ -136,6 +136,40 @@ impl Txn<'_> {
         self.route(vhost, message, false, &mut Vec::new())
     }
 
+    /// True when a full queue would not take one of these messages, if they came one after the other.
+    pub fn would_reject(
+        &mut self,
+        vhost: VhostId,
+        messages: &mut dyn Iterator<Item = &Arc<Message>>,
+    ) -> bool {
+        // How many messages and bytes each queue would have got.
+        let mut more: BTreeMap<QueueId, (u64, u64)> = BTreeMap::new();
+        let mut route = Vec::new();
+        for message in messages {
+            route.clear();
+            if self.route(vhost, message, false, &mut route).is_err() {
+                continue;
+            }
+            for destination in &route {
+                let Destination::Queue(id) = destination else { continue };
+                let Some(queue) = self.broker.queues.get(id) else { continue };
+                if queue.meaning.overflow == Overflow::DropHead {
+                    continue;
+                }
+                let (count, bytes) = more.entry(*id).or_default();
+                // What goes to a consumer at once takes no room.
+                if *count >= queue.credit()
+                    && queue.would_overflow_after(*count - queue.credit(), *bytes, message.body().len())
+                {
+                    return true;
+                }
+                *count += 1;
+                *bytes += if *count > queue.credit() { message.body().len() as u64 } else { 0 };
+            }
+        }
+        false
+    }
+
     /// Enqueues in every queue of the route that takes it.
     #[inline(always)]
     pub(super) fn deliver(&mut self, route: &[Destination], message: &Arc<Message>) -> Published {

@@ -8,6 +8,7 @@ use crate::broker::Event;
 use crate::exception::{Exception, shown};
 use crate::{Message, QueueId, SessionId};
 use leveret_amqp::{PropertyValues, ReplyCode};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// The queue of whoever asks. (RabbitMQ: direct reply-to)
@@ -42,7 +43,11 @@ impl Txn<'_> {
         }
         let tag: Arc<[u8]> =
             if consume.tag.is_empty() { self.generated(b"amq.ctag-").into() } else { consume.tag.into() };
-        let secret = (0..SECRET_LEN).map(|_| self.broker.rng.alphanumeric()).collect();
+        self.broker.last_consumer += 1;
+        let hash =
+            Sha256::new_with_prefix(self.broker.secret).chain_update(self.broker.last_consumer.to_le_bytes());
+        let mut secret: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        secret.truncate(SECRET_LEN);
         let channel = self.channel(consume.session, consume.channel);
         if channel.replies.is_some() {
             return Err(Exception::precondition("reply consumer already set"));

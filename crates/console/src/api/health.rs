@@ -1,6 +1,6 @@
 //! Checks that load balancers and people make. (RabbitMQ: management API, health checks)
 
-use super::{Asked, Refusal, Told};
+use super::{Asked, NODE, Refusal, Told};
 use serde_json::{Value, json};
 
 fn ok() -> Told {
@@ -11,7 +11,20 @@ impl Asked {
     pub(super) fn health(&self, check: &[&str]) -> Result<Told, Refusal> {
         match check {
             // One node that answers has all its vhosts and leaders, and no certificate that could expire.
-            ["alarms" | "local-alarms" | "virtual-hosts" | "node-is-quorum-critical" | "is-in-service"]
+            ["alarms" | "local-alarms"] => {
+                let alarms = &self.shared.settings.alarms;
+                let short = [(alarms.has_memory(), "memory"), (alarms.has_disk(), "disk")];
+                let raised: Vec<Value> = short
+                    .iter()
+                    .filter(|(is_short, _)| *is_short)
+                    .map(|(_, resource)| json!({"node": NODE, "resource": resource}))
+                    .collect();
+                if raised.is_empty() {
+                    return Ok(ok());
+                }
+                Ok(Told::unwell(json!({"status": "failed", "reason": "alarms in effect", "alarms": raised})))
+            }
+            ["virtual-hosts" | "node-is-quorum-critical" | "is-in-service"]
             | ["below-node-connection-limit" | "ready-to-serve-clients" | "reached-target-cluster-size"]
             | ["metadata-store", "initialized"]
             | ["metadata-store", "initialized", "with-data"]

@@ -4,7 +4,7 @@ use super::parameters::cluster_name;
 use super::{Asked, NOBODY, NODE, RABBITMQ_VERSION, Refusal, Told};
 use leveret_amqp::Table;
 use leveret_engine::broker::{Message, QueueDeclare};
-use leveret_server::resident_bytes;
+use leveret_server::{free_disk_bytes, resident_bytes};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -98,7 +98,7 @@ impl Asked {
 
     fn node_to_json(&self) -> Value {
         let shared = &self.shared;
-        let used = resident_bytes();
+        let (used, alarms) = (resident_bytes(), &shared.settings.alarms);
         json!({
             "name": NODE,
             "type": "disc",
@@ -121,11 +121,11 @@ impl Asked {
             "proc_total": threads_count(),
             "sockets_used": shared.stats.amqp_connections.load(Relaxed) + shared.stats.resp_connections.load(Relaxed),
             "mem_used": used,
-            "mem_limit": 0,
-            "mem_alarm": false,
-            "disk_free": 0,
-            "disk_free_limit": 0,
-            "disk_free_alarm": false,
+            "mem_limit": alarms.memory_max(),
+            "mem_alarm": alarms.has_memory(),
+            "disk_free": free_disk_bytes(&shared.settings.data_dir).unwrap_or(0),
+            "disk_free_limit": alarms.disk_min(),
+            "disk_free_alarm": alarms.has_disk(),
             "partitions": [],
             "net_ticktime": 60,
             "rabbitmq_version": RABBITMQ_VERSION,

@@ -98,6 +98,10 @@ impl AmqpSession {
     ) -> Result<(), Failure> {
         match (self.phase, method) {
             (Phase::Start, Method::ConnectionStartOk(start)) => {
+                let capabilities =
+                    start.client_properties.find(b"capabilities").and_then(|value| value.as_table());
+                let wants = capabilities.and_then(|table| table.find(b"connection.blocked"));
+                self.wants_blocked = wants.and_then(|value| value.as_bool()) == Some(true);
                 self.link.client_properties = start.client_properties.raw().into();
                 match self.authenticate(engine, start.mechanism, start.response)? {
                     true => self.tune(out),

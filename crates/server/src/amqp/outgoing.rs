@@ -4,7 +4,7 @@
 use crate::amqp::channel::Leaving;
 use crate::amqp::handshake::Phase;
 use crate::amqp::session::AmqpSession;
-use leveret_amqp::Method;
+use leveret_amqp::{ConnectionBlocked, ConnectionUnblocked, Method};
 use leveret_engine::broker::WINDOW_BYTES;
 use leveret_engine::{Engine, Position};
 
@@ -91,6 +91,28 @@ impl AmqpSession {
         waits || self.is_leaving()
     }
 
+    /// A publisher has to wait, and hears why if it wants to. (RabbitMQ: connection.blocked)
+    pub(super) fn block(&mut self, reason: &'static str, out: &mut Vec<u8>) {
+        if !std::mem::replace(&mut self.blocked, true) && self.wants_blocked {
+            Method::ConnectionBlocked(ConnectionBlocked { reason: reason.as_bytes() }).encode(0, out);
+        }
+    }
+
+    /// Nothing is short any more.
+    pub(super) fn unblock(&mut self, out: &mut Vec<u8>) {
+        if self.blocked && self.alarm.is_none() {
+            self.blocked = false;
+            if self.wants_blocked && self.phase == Phase::Running {
+                Method::ConnectionUnblocked(ConnectionUnblocked {}).encode(0, out);
+            }
+        }
+    }
+
+    /// True when it waits for something that is not short any more.
+    pub(crate) fn may_go_on(&self, alarm: Option<&'static str>) -> bool {
+        self.blocked && alarm.is_none()
+    }
+
     /// Sends a heartbeat when it is time. False when the peer has been silent for too long. (AMQP 0-9-1 4.2.7)
     pub(crate) fn heartbeat(&mut self, now_ms: u64, out: &mut Vec<u8>) -> bool {
         let interval_ms = u64::from(self.heartbeat) * 1000;
@@ -102,7 +124,8 @@ impl AmqpSession {
             out.extend_from_slice(&[8, 0, 0, 0, 0, 0, 0, 0xce]);
             self.sent_ms = now_ms;
         }
-        now_ms.saturating_sub(self.received_ms) < 2 * interval_ms + 1000
+        // What a blocked client has sent is not read.
+        self.blocked || now_ms.saturating_sub(self.received_ms) < 2 * interval_ms + 1000
     }
 }
 

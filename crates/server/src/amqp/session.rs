@@ -47,6 +47,12 @@ pub(crate) struct AmqpSession {
     pub(crate) impersonates: bool,
     /// What others may know of the connection, once it is open.
     pub(crate) link: Link,
+    /// The client understands connection.blocked.
+    pub(super) wants_blocked: bool,
+    /// Why publishers are blocked, as far as this session knows.
+    pub(crate) alarm: Option<&'static str>,
+    /// It has something to publish, which has to wait.
+    pub(super) blocked: bool,
     /// What came out of a check of its password.
     pub(crate) finding: Option<Finding>,
     /// Why somebody wants the connection closed.
@@ -102,6 +108,9 @@ impl AmqpSession {
             rights: Rights::default(),
             impersonates: false,
             link,
+            wants_blocked: false,
+            alarm: None,
+            blocked: false,
             finding: None,
             forced: None,
             frame_max: 131_072,
@@ -184,11 +193,17 @@ impl AmqpSession {
         !self.incoming.steps.is_empty() || undecoded
     }
 
+    /// True when something can be executed now.
+    pub(crate) fn may_execute(&self) -> bool {
+        self.has_work() && !(self.blocked && self.alarm.is_some() && self.forced.is_none())
+    }
+
     /// Executes what has arrived, under the lock. False when the connection is over.
     pub(crate) fn execute(&mut self, engine: &mut Engine, out: &mut Vec<u8>) -> bool {
         if let Some(why) = self.forced.take() {
             self.fail(engine, 0, Failure::connection(ReplyCode::ConnectionForced, why), 0, 0, out);
         }
+        self.unblock(out);
         if self.phase == Phase::Checking && !self.go_on(engine, out) {
             return true;
         }
@@ -239,6 +254,7 @@ impl AmqpSession {
         let input = std::mem::take(&mut self.input);
         let mut steps = std::mem::take(&mut self.incoming.steps);
         let (mut left, start) = (steps.drain(..), out.len());
+        let mut waits: Vec<Step> = Vec::new();
         for step in left.by_ref() {
             match step {
                 Step::Method { channel, payload, interrupts } => {
@@ -246,6 +262,12 @@ impl AmqpSession {
                     self.method_step(engine, channel, payload, interrupts, out);
                 }
                 Step::Publish { channel, mandatory, message } => {
+                    if let Some(reason) = self.alarm {
+                        // It and all that follows it waits.
+                        self.block(reason, out);
+                        waits.push(Step::Publish { channel, mandatory, message });
+                        break;
+                    }
                     if let Err(failure) = self.publish(engine, channel, mandatory, &message, out) {
                         self.fail(engine, channel, failure, 60, 40, out);
                     }
@@ -261,8 +283,8 @@ impl AmqpSession {
                 break;
             }
         }
-        let left: Vec<Step> = left.collect();
-        self.incoming.steps = if left.is_empty() { steps } else { left };
+        waits.extend(left);
+        self.incoming.steps = if waits.is_empty() { steps } else { waits };
         self.input = input;
     }
 

@@ -77,6 +77,11 @@ impl AmqpSession {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let tx = self.take_tx(number)?;
+        // All of it or nothing. (RabbitMQ does what it can, and then says the same.)
+        let mut messages = tx.publishes.iter().map(|(_, message)| message);
+        if engine.on_broker(|txn| txn.would_reject(vhost, &mut messages)) {
+            return Err(refused("partial tx completion"));
+        }
         let (mut unroutable, mut rejected) = (Vec::new(), false);
         engine.on_broker(|txn| {
             for (mandatory, message) in &tx.publishes {

@@ -104,6 +104,25 @@ impl IoLoop {
         }
     }
 
+    /// Publishers that waited for memory or disk space go on.
+    pub(super) fn unblock_publishers(&mut self) {
+        let alarm = self.shared.settings.alarms.reason();
+        if alarm.is_some() == self.alarmed {
+            return;
+        }
+        self.alarmed = alarm.is_some();
+        let mut waiting = Vec::new();
+        for (token, connection) in &mut self.connections {
+            if let Session::Amqp(session) = &mut connection.session
+                && session.may_go_on(alarm)
+            {
+                session.alarm = None;
+                waiting.push(token);
+            }
+        }
+        waiting.into_iter().for_each(|token| self.list(token));
+    }
+
     /// Heartbeats of AMQP, and Redis clients that must go: once a second.
     pub(super) fn heartbeats(&mut self) {
         let now = now_ms();

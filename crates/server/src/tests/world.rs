@@ -134,6 +134,17 @@ impl World {
                 let id = self.clients.remove(who)?.session.id();
                 self.shared.engine.lock().close_session(id);
             }
+            ("alarm", what) => {
+                self.shared.settings.alarms.raise(what.contains("memory"), what.contains("disk"));
+                let reason = self.shared.settings.alarms.reason();
+                for client in self.clients.values_mut() {
+                    if let Session::Amqp(session) = &mut client.session
+                        && session.may_go_on(reason)
+                    {
+                        session.alarm = None;
+                    }
+                }
+            }
             ("user", rest) => self.put_user(rest)?,
             ("topics", rest) => self.put_topics(rest)?,
             ("vhost", name) => {

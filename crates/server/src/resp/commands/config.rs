@@ -186,6 +186,15 @@ const PARAMETERS: &[Parameter] = &[
     Parameter { name: "databases", get: |_, _| DATABASES.to_string(), set: None },
     Parameter { name: "dir", get: |shared, _| shared.settings.data_dir.display().to_string(), set: None },
     Parameter {
+        name: "disk-free-limit",
+        get: |shared, _| shared.settings.alarms.disk_min().to_string(),
+        set: Some(|shared, _, value| {
+            shared.settings.alarms.set_disk(value)?;
+            shared.watch_resources();
+            Ok(())
+        }),
+    },
+    Parameter {
         name: "enable-debug-command",
         get: |shared, _| if shared.settings.enable_debug_command.load(Relaxed) { "yes" } else { "no" }.into(),
         set: None,
@@ -359,6 +368,15 @@ const PARAMETERS: &[Parameter] = &[
             shared.settings.unix_socket.as_ref().map(|p| p.display().to_string()).unwrap_or_default()
         },
         set: None,
+    },
+    Parameter {
+        name: "vm-memory-high-watermark",
+        get: |shared, _| shared.settings.alarms.memory_text(),
+        set: Some(|shared, _, value| {
+            shared.settings.alarms.set_memory(value)?;
+            shared.watch_resources();
+            Ok(())
+        }),
     },
 ];
 
