@@ -6,6 +6,7 @@ mod verbs;
 use anyhow::{Result, bail};
 use api::Api;
 use serde_json::Value;
+use std::io::Write;
 use verbs::VERBS;
 
 /// What stands before and between the arguments of a verb.
@@ -42,27 +43,32 @@ impl Call {
     }
 
     /// Prints a line for the person at the terminal.
-    #[allow(clippy::print_stdout, reason = "this is what the person at the terminal reads")]
     fn say(&self, line: &str) {
         if !self.options.quiet && !self.options.json {
-            println!("{line}");
+            put(line);
         }
     }
 
     /// Prints rows with these columns between tabs, as `rabbitmqctl` does.
-    #[allow(clippy::print_stdout, reason = "this is what the person at the terminal reads")]
     fn print_rows(&self, rows: &Value, columns: &[&str]) {
         if self.options.json {
-            println!("{rows}");
+            put(&rows.to_string());
             return;
         }
         if !self.options.quiet {
-            println!("{}", columns.join("\t"));
+            put(&columns.join("\t"));
         }
         for row in rows.as_array().into_iter().flatten() {
             let cells: Vec<String> = columns.iter().map(|column| cell(&row[*column])).collect();
-            println!("{}", cells.join("\t"));
+            put(&cells.join("\t"));
         }
+    }
+}
+
+/// Prints a line. Who reads only the first ones is satisfied.
+fn put(line: &str) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
     }
 }
 
@@ -140,15 +146,14 @@ fn parse(args: &[String]) -> Result<(Options, Vec<String>)> {
     Ok((options, rest))
 }
 
-#[allow(clippy::print_stdout, reason = "help is printed")]
 fn print_help() {
-    println!(
-        "Usage: leveret ctl [--url URL] [--user NAME] [--password TEXT] [-p VHOST] [--json] [-q] VERB [ARG …]\n"
+    put(
+        "Usage: leveret ctl [--url URL] [--user NAME] [--password TEXT] [-p VHOST] [--json] [-q] VERB [ARG …]\n",
     );
-    println!(
-        "Asks the management API of a running server; http://127.0.0.1:15672 (LEVERET_HTTP_URL) and guest unless told.\n"
+    put(
+        "Asks the management API of a running server; http://127.0.0.1:15672 (LEVERET_HTTP_URL) and guest unless told.\n",
     );
     for verb in VERBS {
-        println!("  {} {}\n        {}", verb.name, verb.args, verb.help);
+        put(&format!("  {} {}\n        {}", verb.name, verb.args, verb.help));
     }
 }

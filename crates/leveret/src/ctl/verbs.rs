@@ -1,7 +1,7 @@
 //! What can be asked for, by the names of `rabbitmqctl`.
 
-use super::Call;
 use super::api::path;
+use super::{Call, put};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -104,37 +104,36 @@ fn print(call: &Call, what: &str, path: &str, columns: &[&str]) -> Result<()> {
     Ok(())
 }
 
-#[allow(clippy::print_stdout, reason = "this is what the person at the terminal reads")]
 fn status(call: &Call) -> Result<()> {
     let (overview, nodes) = (call.api.get("overview")?, call.api.get("nodes")?);
     if call.options.json {
-        println!("{}", json!({"overview": overview, "nodes": nodes}));
+        put(&json!({"overview": overview, "nodes": nodes}).to_string());
         return Ok(());
     }
-    println!(
+    put(&format!(
         "{}, as RabbitMQ {}",
         overview["erlang_full_version"].as_str().unwrap_or_default(),
         overview["rabbitmq_version"].as_str().unwrap_or_default()
-    );
-    println!("Cluster: {}", overview["cluster_name"].as_str().unwrap_or_default());
+    ));
+    put(&format!("Cluster: {}", overview["cluster_name"].as_str().unwrap_or_default()));
     for name in ["connections", "channels", "exchanges", "queues", "consumers"] {
-        println!("  {name}: {}", overview["object_totals"][name]);
+        put(&format!("  {name}: {}", overview["object_totals"][name]));
     }
-    println!("  messages: {}", overview["queue_totals"]["messages"]);
+    put(&format!("  messages: {}", overview["queue_totals"]["messages"]));
     for node in nodes.as_array().into_iter().flatten() {
-        println!("Data: {}", node["db_dir"].as_str().unwrap_or_default());
-        println!(
+        put(&format!("Data: {}", node["db_dir"].as_str().unwrap_or_default()));
+        put(&format!(
             "Resident memory: {} bytes, up for {} s",
             node["mem_used"],
             node["uptime"].as_u64().unwrap_or(0) / 1000
-        );
+        ));
     }
     for listener in overview["listeners"].as_array().into_iter().flatten() {
-        println!(
+        put(&format!(
             "Listener: {} on port {}",
             listener["protocol"].as_str().unwrap_or_default(),
             listener["port"]
-        );
+        ));
     }
     Ok(())
 }
@@ -279,11 +278,10 @@ fn clear_limits(call: &Call, kind: &str, of: &str) -> Result<()> {
     Ok(())
 }
 
-#[allow(clippy::print_stdout, reason = "this is what was asked for")]
 fn export_definitions(call: &Call) -> Result<()> {
     let text = serde_json::to_string_pretty(&call.api.get("definitions")?)?;
     match call.args.first().filter(|file| *file != "-") {
-        None => println!("{text}"),
+        None => put(&text),
         Some(file) => std::fs::write(file, text).with_context(|| format!("cannot write {file}"))?,
     }
     Ok(())
@@ -299,9 +297,8 @@ fn import_definitions(call: &Call) -> Result<()> {
     Ok(())
 }
 
-#[allow(clippy::print_stdout, reason = "this is what was asked for")]
 fn hash_password(call: &Call) -> Result<()> {
     let answer = call.api.get(&path(&["auth", "hash_password", call.arg(0)]))?;
-    println!("{}", answer["ok"].as_str().unwrap_or_default());
+    put(answer["ok"].as_str().unwrap_or_default());
     Ok(())
 }
