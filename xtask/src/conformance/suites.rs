@@ -67,6 +67,26 @@ pub(super) const SUITES: &[Suite] = &[
         on_demand: false,
     },
     Suite {
+        name: "kombu",
+        kind: Kind::Pytest(Package {
+            requirement: "kombu==5.7.0",
+            args: &[
+                "t/integration/test_py_amqp.py",
+                "t/integration/test_redis.py",
+                "t/integration/test_redis_brpop_qos.py",
+            ],
+            env: &[
+                ("RABBITMQ_HOST", "127.0.0.1"),
+                ("RABBITMQ_5672_TCP", "{amqp}"),
+                ("REDIS_HOST", "127.0.0.1"),
+                ("REDIS_6379_TCP", "{resp}"),
+            ],
+            gevent: false,
+        }),
+        checks_min: 180,
+        on_demand: true,
+    },
+    Suite {
         name: "redis-py",
         kind: Kind::Pytest(redis_py(REDIS_PY, false)),
         checks_min: 1900,

@@ -17,6 +17,9 @@ impl AmqpSession {
         m: &amqp::ExchangeDeclare<'_>,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        if m.passive {
+            self.permit_any(engine, vhost, Resource::Exchange(m.exchange))?;
+        }
         if !m.passive && !m.exchange.is_empty() {
             let exchange = Resource::Exchange(m.exchange);
             self.permit(engine, vhost, Access::Configure, exchange)?;
@@ -54,6 +57,9 @@ impl AmqpSession {
         out: &mut Vec<u8>,
     ) -> Outcome {
         let name = if m.passive { self.queue_name(number, m.queue)? } else { m.queue.into() };
+        if m.passive && !name.starts_with(broker::REPLY_TO) {
+            self.permit_any(engine, vhost, Resource::Queue(&name))?;
+        }
         if !m.passive {
             // Which letters are behind the prefix does not matter.
             let named = if name.is_empty() { &b"amq.gen-0123456789abcdefghijkl"[..] } else { &name };

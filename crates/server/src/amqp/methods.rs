@@ -154,13 +154,16 @@ impl AmqpSession {
                 let message_count = engine
                     .on_broker(|txn| txn.queue_delete(vhost, self.id, &queue, m.if_unused, m.if_empty))?
                     as u32;
-                self.durable_reply(
+                // Before its own consumers of the queue hear that they are over, as RabbitMQ does it: who waits for the reply does
+                // not expect anything else.
+                self.tell_durably(
                     engine,
                     number,
                     m.nowait,
                     &Method::QueueDeleteOk(amqp::QueueDeleteOk { message_count }),
                     out,
                 );
+                self.take_events(engine, out);
                 Ok(())
             }
             Method::BasicQos(m) => self.qos(engine, number, &m, out),
@@ -330,6 +333,17 @@ impl AmqpSession {
         out: &mut Vec<u8>,
     ) {
         self.take_events(engine, out);
+        self.tell_durably(engine, number, nowait, method, out);
+    }
+
+    fn tell_durably(
+        &mut self,
+        engine: &Engine,
+        number: u16,
+        nowait: bool,
+        method: &Method<'_>,
+        out: &mut Vec<u8>,
+    ) {
         let position = engine.position();
         if !nowait {
             self.reply(number, if position > self.before { position } else { 0 }, method, out);

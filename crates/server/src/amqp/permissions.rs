@@ -103,6 +103,15 @@ impl AmqpSession {
         Err(self.refused(access.name(), &format!("{kind} '{}'", String::from_utf8_lossy(name))))
     }
 
+    /// Refuses to tell of a thing that the user may do nothing with. (RabbitMQ 4.3: passive declarations)
+    pub(crate) fn permit_any(&mut self, engine: &Engine, vhost: VhostId, resource: Resource<'_>) -> Outcome {
+        let others = [Access::Write, Access::Read];
+        if others.into_iter().any(|access| self.permit(engine, vhost, access, resource).is_ok()) {
+            return Ok(());
+        }
+        self.permit(engine, vhost, Access::Configure, resource)
+    }
+
     /// Refuses a message to an exchange, or with a routing key, that the user may not write to.
     #[inline]
     pub(crate) fn permit_publish(
