@@ -29,6 +29,7 @@ use leveret_engine::accounts::{Errand, Finding, Login, User};
 use leveret_engine::broker::VhostId;
 use leveret_engine::{Engine, SessionId};
 use leveret_server::Shared;
+use parking_lot::Mutex;
 use refusal::{Refusal, Told};
 use serde_json::{Map, Value};
 use std::net::SocketAddr;
@@ -59,6 +60,13 @@ pub(crate) async fn answer(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
+    let (server, headers) = (shared.clone(), parts.headers.clone());
+    // Nothing more is read for somebody who is not known.
+    let user = match tokio::task::spawn_blocking(move || authenticate(&server, &headers, peer)).await {
+        Ok(Ok(user)) => user,
+        Ok(Err(refusal)) => return refusal.into_response(),
+        Err(_) => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    };
     let Ok(body) = to_bytes(body, BODY_MAX).await else {
         return Refusal::bad("the body is too large").into_response();
     };
@@ -69,7 +77,6 @@ pub(crate) async fn answer(
         while path.last() == Some(&"") {
             path.pop();
         }
-        let user = authenticate(&shared, &parts.headers, peer)?;
         let query = form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let query = query.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
         let body = if body.is_empty() { None } else { Some(refusal::json(&body)?) };
@@ -85,6 +92,9 @@ pub(crate) async fn answer(
         }
     }
 }
+
+/// Whose password is being compared.
+static SLOW: Mutex<()> = Mutex::new(());
 
 fn decoded(segment: &str) -> String {
     percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned()
@@ -111,6 +121,8 @@ fn authenticate(shared: &Shared, headers: &HeaderMap, peer: SocketAddr) -> Resul
         Login::Refused => return Err(Refusal::unknown("Login failed")),
         Login::Slow(check) => {
             let errand = Errand::Check(check);
+            // One after the other: each takes memory, and anybody can ask for it.
+            let _turn = SLOW.lock();
             let Finding::Login(Some(fits)) = errand.run(|| [0; 16]) else {
                 return Err(Refusal::unknown("Login failed"));
             };

@@ -98,6 +98,19 @@ impl User {
         })
     }
 
+    /// True when it may use this routing key with a topic exchange. `{username}` and `{vhost}` in a pattern stand for what they
+    /// name.
+    pub fn allows_topic(&self, vhost: &str, access: Access, exchange: &[u8], key: &[u8]) -> bool {
+        if self.topic_permissions.is_empty() {
+            return true;
+        }
+        let place = (vhost.to_owned(), String::from_utf8_lossy(exchange).into_owned());
+        self.topic_permissions.get(&place).is_none_or(|TopicPermissions { write, read }| {
+            let pattern = if access == Access::Read { read } else { write };
+            pattern.is_match_for(key, &self.name, vhost)
+        })
+    }
+
     /// True when it may do everything in a vhost.
     pub fn is_unlimited_in(&self, vhost: &str) -> bool {
         let limited = self.topic_permissions.keys().any(|(of, _)| of == vhost);

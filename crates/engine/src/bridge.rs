@@ -1,8 +1,9 @@
 //! Commands that span both worlds. They run inside a commit: in `MULTI` it is the transaction's, so a publish and the
 //! changes of keys beside it are one record.
 
+use crate::accounts::{Access, DEFAULT_USER};
 use crate::engine::Engine;
-use leveret_amqp::{PropertyValues, TableBuf, Value};
+use leveret_amqp::{Properties, PropertyValues, TableBuf, Value};
 use leveret_broker::Message;
 use leveret_keyspace::command::Group;
 use leveret_keyspace::{Args, Error, Reply, Row, flag};
@@ -75,6 +76,7 @@ fn publish(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     let refused =
         |exception: leveret_broker::Exception| Error::Other(format!("ERR {}", exception.text).into());
     let message = Message::new(&args[1], &args[2], &properties, &args[3]).map_err(refused)?;
+    permit(engine, vhost, &message)?;
     let vhost = engine.broker.vhost(vhost).ok_or(Error::new("ERR NOT_FOUND - no such vhost"))?;
     let message = Arc::new(message);
     let published = engine.on_broker(|txn| txn.publish(vhost, &message)).map_err(refused)?;
@@ -86,6 +88,44 @@ fn publish(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     }
     reply.integer(published.queues as i64);
     Ok(())
+}
+
+/// Refuses what the client's user may not publish: the same as over AMQP. `default` is nobody there; what it may do is said by its
+/// rules alone.
+fn permit(engine: &mut Engine, vhost: &[u8], message: &Message) -> Result<(), Error> {
+    let actor = engine.actor.and_then(|id| engine.session(id));
+    let Some(name) = actor.and_then(|session| session.card.as_ref()).map(|card| card.user.clone()) else {
+        return Ok(());
+    };
+    let says = Properties::from_validated(message.properties()).user_id();
+    let user = engine.accounts.user(&name);
+    let impersonates = user.is_some_and(|user| user.tags.iter().any(|tag| tag == "impersonator"));
+    if let Some(says) = says.filter(|says| *says != name.as_bytes() && !impersonates) {
+        let says = String::from_utf8_lossy(says);
+        let text = format!(
+            "ERR PRECONDITION_FAILED - user_id property set to '{says}' but authenticated user was '{name}'"
+        );
+        return Err(Error::Other(text.into()));
+    }
+    if name == DEFAULT_USER {
+        return Ok(());
+    }
+    let vhost = String::from_utf8_lossy(vhost);
+    let (exchange, key) = (message.exchange(), message.routing_key());
+    let named = if exchange.is_empty() { b"amq.default" } else { exchange };
+    let is_topic =
+        engine.broker.vhost(vhost.as_bytes()).is_some_and(|id| engine.broker.is_topic_exchange(id, exchange));
+    let may = user.is_some_and(|user| {
+        user.allows(&vhost, Access::Write, named)
+            && (!is_topic || user.allows_topic(&vhost, Access::Write, exchange, key))
+    });
+    if may {
+        return Ok(());
+    }
+    let named = String::from_utf8_lossy(named);
+    let text =
+        format!("NOPERM write access to exchange '{named}' in vhost '{vhost}' refused for user '{name}'");
+    Err(Error::Other(text.into()))
 }
 
 /// A short string of AMQP.

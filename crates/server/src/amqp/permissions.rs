@@ -3,7 +3,7 @@
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use leveret_amqp::{ReplyCode, Table};
 use leveret_engine::Engine;
-use leveret_engine::accounts::{Access, TopicPermissions, User};
+use leveret_engine::accounts::{Access, User};
 use leveret_engine::broker::{self, VhostId};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -41,18 +41,9 @@ impl Rights {
         self.user.as_ref().is_some_and(|user| user.allows(&self.vhost, access, name))
     }
 
-    /// What is said of the routing keys of an exchange.
-    fn topics(&self, exchange: &[u8]) -> Option<&TopicPermissions> {
-        let user = self.user.as_ref().filter(|user| !user.topic_permissions.is_empty())?;
-        let place = (self.vhost.clone(), String::from_utf8_lossy(exchange).into_owned());
-        user.topic_permissions.get(&place)
-    }
-
-    /// True when the routing key is allowed; `{username}` and `{vhost}` in a pattern stand for what they name.
+    /// True when the routing key is allowed.
     fn allows_topic(&self, access: Access, exchange: &[u8], key: &[u8]) -> bool {
-        let (Some(topics), Some(user)) = (self.topics(exchange), &self.user) else { return true };
-        let pattern = if access == Access::Write { &topics.write } else { &topics.read };
-        pattern.is_match_for(key, &user.name, &self.vhost)
+        self.user.as_ref().is_none_or(|user| user.allows_topic(&self.vhost, access, exchange, key))
     }
 }
 
