@@ -29,6 +29,8 @@ const CHANGES: &[&[u8]] = &[
     U32_MAX,
     U64_MAX,
 ];
+const ACCOUNTS: &[&[u8]] =
+    &[b"\x80\x03ann", b"\x81\x03ann", b"\x02.*", b"^(", b"$argon2id$", b"\x90", U32_MAX, U64_MAX];
 const PAYLOAD: &[&[u8]] = &[
     b"\xc3",
     b"\x80\xff\xff\xff\xff",
@@ -54,6 +56,7 @@ pub(crate) const TARGETS: &[Target] = &[
     row("keyspace-changes", "crates/keyspace/corpus/changes", CHANGES, changes::keyspace),
     row("keyspace-payloads", "crates/keyspace/corpus/payloads", PAYLOAD, leveret_keyspace::fuzz::payloads),
     row("broker-changes", "crates/broker/corpus/changes", CHANGES, changes::broker),
+    row("engine-changes", "crates/engine/corpus/changes", ACCOUNTS, changes::engine),
 ];
 
 const fn row(

@@ -3,7 +3,9 @@
 
 use leveret_base::codec::{Malformed, Reader};
 use leveret_broker::Broker;
+use leveret_engine::Engine;
 use leveret_keyspace::Keyspace;
+use leveret_wal::{Head, Record};
 
 /// Changes of keys.
 pub(crate) fn keyspace(data: &[u8]) {
@@ -22,6 +24,18 @@ pub(crate) fn broker(data: &[u8]) {
     let mut broker = Broker::new(1);
     let _ = each(data, |tag, fields| broker.apply(tag, fields));
     broker.after_replay(1);
+}
+
+/// Changes of users, parameters and everything else, as they stand in one record.
+pub(crate) fn engine(data: &[u8]) {
+    let head = Head { kind: 1, partition: 0, term: 0, position: 1, time_ms: 1 };
+    let apply = |seed| {
+        let mut engine = Engine::new(seed, 1);
+        let ends = engine.apply(&Record { head, changes: data });
+        engine.after_replay(1);
+        (ends.is_ok(), engine.digest())
+    };
+    assert_eq!(apply(1), apply(2), "the seed decides what is there");
 }
 
 fn each(
