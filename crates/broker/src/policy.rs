@@ -158,8 +158,9 @@ impl Broker {
 
     fn effective(&self, vhost: VhostId, name: &[u8], is_for_it: impl Fn(ApplyTo) -> bool) -> Effective<'_> {
         let mut found = Effective::default();
-        let of_vhost = (vhost, false, Box::default())..(VhostId(vhost.0 + 1), false, Box::default());
-        for ((_, is_operator, policy_name), policy) in self.policies.range(of_vhost) {
+        let from = (vhost, false, Box::default());
+        let of_vhost = self.policies.range(from..).take_while(|((of, ..), _)| *of == vhost);
+        for ((_, is_operator, policy_name), policy) in of_vhost {
             if !is_for_it(policy.apply_to) || !policy.pattern.is_match(name) {
                 continue;
             }
