@@ -321,6 +321,11 @@ impl Asked {
         self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Runs a change; what it did is on the disk when this returns.
+    fn change<T>(&self, run: impl FnOnce(&mut Engine) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        self.shared.change(run).unwrap_or_else(|| Err(Refusal::stopping()))
+    }
+
     /// Rows of a list, read in slices. Those that are gone meanwhile are left out.
     fn rows<T: Copy>(&self, ids: &[T], row: impl Fn(&Engine, T) -> Option<Value>) -> Vec<Value> {
         const SLICE: usize = 100;

@@ -6,9 +6,13 @@ use leveret_engine::{Engine, Position};
 use std::time::Duration;
 
 impl Shared {
-    /// Runs a change; what it did is on the disk when this returns.
-    pub fn change<T>(&self, run: impl FnOnce(&mut Engine) -> T) -> T {
+    /// Runs a change; what it did is on the disk when this returns. `None` when the server is stopping: then it is not run.
+    pub fn change<T>(&self, run: impl FnOnce(&mut Engine) -> T) -> Option<T> {
         let mut engine = self.engine.lock();
+        // What is changed before has its sync: the last one comes when nobody holds the engine any more.
+        if self.is_stopping() {
+            return None;
+        }
         engine.enter(now_ms());
         let result = run(&mut engine);
         let (position, garbage) = (engine.position(), engine.take_garbage());
@@ -20,12 +24,12 @@ impl Shared {
         }
         self.write_up_to(position);
         self.wait_for_sync(position);
-        result
+        Some(result)
     }
 
     fn wait_for_sync(&self, position: Position) {
         let mut waiting = self.visitors.lock();
-        while self.levels.level(Level::Synced) < position && !self.is_stopping() {
+        while self.levels.level(Level::Synced) < position {
             self.want_sync();
             self.visitors_signal.wait_for(&mut waiting, Duration::from_millis(100));
         }

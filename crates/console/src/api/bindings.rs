@@ -182,7 +182,7 @@ impl Asked {
         let body = self.object()?;
         let arguments = from_json(&object_of(&body, "arguments")?);
         let key = body.get("routing_key").and_then(Value::as_str).unwrap_or_default();
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = self.used_vhost(engine, vhost)?;
             self.permit(vhost, Access::Write, destination)?;
             self.permit(vhost, Access::Read, source)?;
@@ -203,7 +203,7 @@ impl Asked {
         destination: &str,
         props: &str,
     ) -> Result<Told, Refusal> {
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = self.used_vhost(engine, vhost)?;
             let bindings = self.between(engine, vhost, source, (to_queue, destination))?;
             let binding = bindings.into_iter().find(|binding| properties_key(binding) == props);

@@ -141,7 +141,7 @@ impl Asked {
     }
 
     pub(super) fn close_connection(&self, name: &str) -> Result<Told, Refusal> {
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let links = self.links(engine);
             let found = links.iter().find(|(_, link)| name_of(link) == name).map(|(id, _)| *id);
             engine.force_close(found.ok_or_else(Refusal::not_found)?, &self.reason());
@@ -150,12 +150,12 @@ impl Asked {
     }
 
     pub(super) fn close_connections_of(&self, user: &str) -> Result<Told, Refusal> {
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let ids: Vec<SessionId> =
                 self.links(engine).iter().filter(|(_, link)| link.user == user).map(|(id, _)| *id).collect();
             ids.into_iter().for_each(|id| engine.force_close(id, &self.reason()));
-        });
-        Ok(Told::nothing())
+            Ok(Told::nothing())
+        })
     }
 
     pub(super) fn channels(&self, vhost: Option<&str>, connection: Option<&str>) -> Result<Told, Refusal> {

@@ -222,7 +222,7 @@ impl Asked {
             .map(|row| Ok((word(row, "name")?, Said::of(row)?)))
             .collect::<Result<_, Refusal>>()?;
         check(&file)?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             engine.begin();
             let result = import(engine, &file, users, vhost);
             engine.end();

@@ -66,7 +66,7 @@ impl Asked {
             internal: truth(&body, "internal")?,
             arguments: arguments.as_table(),
         };
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = self.used_vhost(engine, vhost)?;
             self.permit(vhost, Access::Configure, name)?;
             let is_new = !engine.broker.has_exchange(id, name.as_bytes());
@@ -84,7 +84,7 @@ impl Asked {
 
     pub(super) fn delete_exchange(&self, vhost: &str, name: &str) -> Result<Told, Refusal> {
         let if_unused = self.query("if-unused") == Some("true");
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = self.used_vhost(engine, vhost)?;
             if !engine.broker.has_exchange(id, named(name).as_bytes()) {
                 return Err(Refusal::not_found());

@@ -62,7 +62,7 @@ impl Asked {
             return Err(Refusal::bad(text));
         }
         let message = Arc::new(message);
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = self.used_vhost(engine, vhost)?;
             if !engine.broker.has_exchange(id, exchange) {
                 return Err(Refusal::not_found());
@@ -98,7 +98,7 @@ impl Asked {
             None => requeues.unwrap_or(false),
         };
         let rejects = body.get("ackmode").and_then(Value::as_str) == Some("reject_requeue_false");
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let (id, _) = self.used_queue(engine, vhost, queue)?;
             self.permit(vhost, Access::Read, queue)?;
             let takes = !stays && !rejects;

@@ -229,7 +229,7 @@ impl Asked {
             auto_delete: false,
             arguments: Table::default(),
         };
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = self.used_vhost(engine, vhost)?;
             engine.on_broker(|txn| {
                 txn.queue_declare(id, NOBODY, &declare)?;

@@ -151,7 +151,7 @@ impl Asked {
         self.make_parameters(component)?;
         let body = self.object()?;
         refusal::require(&body, &["value"])?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             if component != FOR_ALL {
                 self.seen_vhost(engine, vhost)?;
             }
@@ -163,7 +163,7 @@ impl Asked {
 
     pub(super) fn delete_parameter(&self, component: &str, vhost: &str, name: &str) -> Result<Told, Refusal> {
         self.make_parameters(component)?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             if component == VHOST_LIMITS {
                 let keys: Vec<ParameterKey> = engine.parameters.iter().map(|(key, _)| key.clone()).collect();
                 for key in keys.iter().filter(|key| key[0] == VHOST_LIMITS && key[1] == vhost) {
@@ -203,7 +203,7 @@ impl Asked {
         self.administer()?;
         let body = self.object()?;
         refusal::require(&body, &["value"])?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let is_there = match component {
                 USER_LIMITS => engine.accounts.user(of).is_some(),
                 _ => engine.broker.vhost(of.as_bytes()).is_some(),
@@ -218,10 +218,10 @@ impl Asked {
 
     pub(super) fn delete_limit(&self, component: &str, of: &str, name: &str) -> Result<Told, Refusal> {
         self.administer()?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             engine.delete_parameter(&key(component, of, name));
-        });
-        Ok(Told::nothing())
+            Ok(Told::nothing())
+        })
     }
 
     pub(super) fn cluster_name(&self) -> Result<Told, Refusal> {

@@ -91,7 +91,7 @@ impl Asked {
     pub(super) fn put_permission(&self, vhost: &str, user: &str) -> Result<Told, Refusal> {
         self.administer()?;
         let permissions = permissions_in(&self.object()?)?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let mut of = user_in(engine, vhost, user)?;
             let is_new = of.permissions.insert(vhost.to_owned(), permissions).is_none();
             engine.put_user(of);
@@ -101,7 +101,7 @@ impl Asked {
 
     pub(super) fn delete_permission(&self, vhost: &str, user: &str) -> Result<Told, Refusal> {
         self.administer()?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let mut of = user_in(engine, vhost, user)?;
             of.permissions.remove(vhost).ok_or_else(Refusal::not_found)?;
             engine.put_user(of);
@@ -143,7 +143,7 @@ impl Asked {
     pub(super) fn put_topic_permission(&self, vhost: &str, user: &str) -> Result<Told, Refusal> {
         self.administer()?;
         let (exchange, topics) = topics_in(&self.object()?)?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let mut of = user_in(engine, vhost, user)?;
             let is_new = of.topic_permissions.insert((vhost.to_owned(), exchange), topics).is_none();
             engine.put_user(of);
@@ -158,7 +158,7 @@ impl Asked {
         only: Option<&str>,
     ) -> Result<Told, Refusal> {
         self.administer()?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let mut of = user_in(engine, vhost, user)?;
             let before = of.topic_permissions.len();
             of.topic_permissions

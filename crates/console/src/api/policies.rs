@@ -149,7 +149,7 @@ impl Asked {
     pub(super) fn put_policy(&self, is_operator: bool, vhost: &str, name: &str) -> Result<Told, Refusal> {
         self.make_policies(is_operator)?;
         let policy = policy_in(&self.object()?, is_operator)?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = self.seen_vhost(engine, vhost)?;
             let key: PolicyKey = (id, is_operator, name.into());
             let is_new = engine.broker.policies().all(|(known, _)| *known != key);
@@ -160,7 +160,7 @@ impl Asked {
 
     pub(super) fn delete_policy(&self, is_operator: bool, vhost: &str, name: &str) -> Result<Told, Refusal> {
         self.make_policies(is_operator)?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = self.seen_vhost(engine, vhost)?;
             let was_there = engine.on_broker(|txn| txn.delete_policy(&(id, is_operator, name.into())));
             if was_there { Ok(Told::nothing()) } else { Err(Refusal::not_found()) }

@@ -109,7 +109,7 @@ impl Asked {
             auto_delete: truth(&body, "auto_delete")?,
             arguments: arguments.as_table(),
         };
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = self.used_vhost(engine, vhost)?;
             self.permit(vhost, Access::Configure, name)?;
             let is_new = !engine.broker.has_queue(id, name.as_bytes());
@@ -130,7 +130,7 @@ impl Asked {
     pub(super) fn delete_queue(&self, vhost: &str, name: &str) -> Result<Told, Refusal> {
         let is = |name: &str| self.query(name) == Some("true");
         let (if_unused, if_empty) = (is("if-unused"), is("if-empty"));
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let (id, _) = self.used_queue(engine, vhost, name)?;
             self.permit(vhost, Access::Configure, name)?;
             engine.on_broker(|txn| txn.queue_delete(id, NOBODY, name.as_bytes(), if_unused, if_empty))?;
@@ -139,7 +139,7 @@ impl Asked {
     }
 
     pub(super) fn purge(&self, vhost: &str, name: &str) -> Result<Told, Refusal> {
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let (id, _) = self.used_queue(engine, vhost, name)?;
             self.permit(vhost, Access::Read, name)?;
             engine.on_broker(|txn| txn.queue_purge(id, NOBODY, name.as_bytes()))?;

@@ -83,6 +83,11 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "not_authorised", reason)
     }
 
+    /// Nothing is changed any more.
+    pub(super) fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is stopping")
+    }
+
     /// It may not be done as it is now.
     pub(super) fn not_now(reason: impl Into<String>) -> Self {
         Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", reason)

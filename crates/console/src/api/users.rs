@@ -151,12 +151,12 @@ impl Asked {
     pub(super) fn put_user(&self, name: &str) -> Result<Told, Refusal> {
         self.administer()?;
         let said = Said::of(&self.object()?)?;
-        Ok(Told::created(self.shared.change(|engine| said.apply(engine, name))))
+        Ok(Told::created(self.change(|engine| Ok(said.apply(engine, name)))?))
     }
 
     pub(super) fn delete_user(&self, name: &str) -> Result<Told, Refusal> {
         self.administer()?;
-        let was_there = self.shared.change(|engine| delete(engine, name));
+        let was_there = self.change(|engine| Ok(delete(engine, name)))?;
         if was_there { Ok(Told::nothing()) } else { Err(Refusal::not_found()) }
     }
 
@@ -165,11 +165,12 @@ impl Asked {
         let body = self.object()?;
         refusal::require(&body, &["users"])?;
         let names = body["users"].as_array().ok_or_else(|| Refusal::bad("users is a list of names"))?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             for name in names.iter().filter_map(Value::as_str) {
                 delete(engine, name);
             }
-        });
+            Ok(())
+        })?;
         Ok(Told::nothing())
     }
 

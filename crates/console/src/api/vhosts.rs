@@ -104,7 +104,7 @@ impl Asked {
     pub(super) fn put_vhost(&self, name: &str) -> Result<Told, Refusal> {
         self.administer()?;
         let body = self.object()?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let before = engine.broker.vhost(name.as_bytes());
             let about = about_in(&body, before.and_then(|id| about_of(engine, id)).as_ref())?;
             engine.begin();
@@ -123,7 +123,7 @@ impl Asked {
 
     pub(super) fn delete_vhost(&self, name: &str) -> Result<Told, Refusal> {
         self.administer()?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = engine.broker.vhost(name.as_bytes()).ok_or_else(Refusal::not_found)?;
             if about_of(engine, id).is_some_and(|about| about.protected) {
                 let text =
@@ -137,7 +137,7 @@ impl Asked {
 
     pub(super) fn protect_vhost(&self, name: &str, protected: bool) -> Result<Told, Refusal> {
         self.administer()?;
-        self.shared.change(|engine| {
+        self.change(|engine| {
             let id = engine.broker.vhost(name.as_bytes()).ok_or_else(Refusal::not_found)?;
             let about = VhostAbout { protected, ..about_of(engine, id).unwrap_or_default() };
             engine.on_broker(|txn| txn.vhost_put(name.as_bytes(), &about));
