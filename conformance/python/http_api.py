@@ -309,6 +309,13 @@ def definitions(server, api):
         wrong = {"vhosts": [{"name": "new"}], "policies": [{"name": "p", "vhost": "/", "pattern": "x", "definition": {"nonsense": 1}}]}
         equal(there("POST", "/definitions", wrong)[0], 400)
         equal(there("GET", "/vhosts/new")[0], 404)
+        for wrong in [
+                {"vhosts": [{"name": "new"}], "queues": [{"name": "q", "vhost": "new", "arguments": {"x-max-length": -1}}]},
+                {"vhosts": [{"name": "new"}], "exchanges": [{"name": "x", "vhost": "new", "type": "zz"}]},
+                {"vhosts": [{"name": "new"}], "bindings": [{"source": "no", "vhost": "new", "destination": "no", "destination_type": "queue"}]},
+                {"vhosts": [{"name": "new"}], "permissions": [{"user": "nobody", "vhost": "new", "configure": "", "write": "", "read": ""}]}]:
+            equal(there("POST", "/definitions", wrong)[0], 400)
+            equal(there("GET", "/vhosts/new")[0], 404)
         equal(there("POST", "/definitions/shop", {"queues": [{"name": "added", "durable": True, "auto_delete": False, "arguments": {}}]})[0], 204)
         equal(there.get("/queues/shop/added")["durable"], True)
 

@@ -47,6 +47,28 @@ pub struct Declared {
     pub consumer_count: usize,
 }
 
+impl QueueDeclare<'_> {
+    /// Refuses what cannot be declared in any vhost.
+    pub fn check(&self, vhost: &str) -> Result<(), Exception> {
+        queue_properties(vhost, self)?;
+        queue_arguments(vhost.as_bytes(), self.name, self.arguments).map(|_| ())
+    }
+}
+
+impl ExchangeDeclare<'_> {
+    /// Refuses what cannot be declared in any vhost.
+    pub fn check(&self, vhost: &str) -> Result<(), Exception> {
+        exchange_arguments(vhost, self.name, kind_of(self.kind)?, self.arguments)
+    }
+}
+
+fn kind_of(name: &[u8]) -> Result<Kind, Exception> {
+    Kind::parse(name).ok_or_else(|| match name {
+        b"x-recent-history" => Exception::not_built(&format!("exchange type '{}'", shown(name))),
+        other => Exception::precondition(format!("unknown exchange type '{}'", shown(other))),
+    })
+}
+
 impl Txn<'_> {
     fn reserved(&self, what: &str, name: &[u8]) -> Result<(), Exception> {
         if name.starts_with(b"amq.") {
@@ -77,10 +99,7 @@ impl Txn<'_> {
             return self.exchange_id(vhost, name).map(|_| ());
         }
         self.not_the_default(name)?;
-        let kind = Kind::parse(kind).ok_or_else(|| match kind {
-            b"x-recent-history" => Exception::not_built(&format!("exchange type '{}'", shown(kind))),
-            other => Exception::precondition(format!("unknown exchange type '{}'", shown(other))),
-        })?;
+        let kind = kind_of(kind)?;
         if let Ok(id) = self.exchange_id(vhost, name) {
             return self.check_exchange(id, name, vhost, kind, declare);
         }

@@ -1,4 +1,5 @@
-//! Definitions: everything but messages, in RabbitMQ's file format. An import is one commit, or nothing.
+//! Definitions: everything but messages, in RabbitMQ's file format. An import is one commit; a file that could be taken in parts
+//! only is refused before anything is changed.
 
 use super::parameters::{all_parameters, cluster_name, parameter_to_json, put};
 use super::permissions::{permission_to_json, permissions_in, topic_to_json, topics_in, user_in};
@@ -7,6 +8,7 @@ use super::tables::{from_json, object_of, to_json, truth};
 use super::users::{Said, user_to_json};
 use super::vhosts::{about_in, about_to_json};
 use super::{Asked, NOBODY, RABBITMQ_VERSION, Refusal, Told, bindings, text};
+use leveret_amqp::TableBuf;
 use leveret_engine::Engine;
 use leveret_engine::broker::{ExchangeDeclare, PolicyKey, QueueDeclare, VhostId};
 use serde_json::{Map, Value, json};
@@ -223,6 +225,7 @@ impl Asked {
             .collect::<Result<_, Refusal>>()?;
         check(&file)?;
         self.change(|engine| {
+            check_names(engine, &file, vhost)?;
             engine.begin();
             let result = import(engine, &file, users, vhost);
             engine.end();
@@ -230,6 +233,96 @@ impl Asked {
         })?;
         Ok(Told::nothing())
     }
+}
+
+/// What a row declares. The arguments are made by the caller, who keeps them.
+fn exchange_in<'a>(row: &'a Object, arguments: &'a TableBuf) -> Result<ExchangeDeclare<'a>, Refusal> {
+    Ok(ExchangeDeclare {
+        name: word(row, "name")?.as_bytes(),
+        kind: row.get("type").and_then(Value::as_str).unwrap_or("direct").as_bytes(),
+        passive: false,
+        durable: if row.contains_key("durable") { truth(row, "durable")? } else { true },
+        auto_delete: truth(row, "auto_delete")?,
+        internal: truth(row, "internal")?,
+        arguments: arguments.as_table(),
+    })
+}
+
+/// Likewise, of a queue.
+fn queue_in<'a>(row: &'a Object, arguments: &'a TableBuf) -> Result<QueueDeclare<'a>, Refusal> {
+    Ok(QueueDeclare {
+        name: word(row, "name")?.as_bytes(),
+        passive: false,
+        durable: if row.contains_key("durable") { truth(row, "durable")? } else { true },
+        exclusive: false,
+        auto_delete: truth(row, "auto_delete")?,
+        arguments: arguments.as_table(),
+    })
+}
+
+/// Refuses a file that names what is neither in it nor there.
+fn check_names(engine: &Engine, file: &Object, only: Option<&str>) -> Result<(), Refusal> {
+    let in_file = |list: &str, name: &str, vhost: Option<&str>| -> Result<bool, Refusal> {
+        let is_it = |row: &&Object| {
+            let of = only.or_else(|| row.get("vhost").and_then(Value::as_str));
+            row.get("name").and_then(Value::as_str) == Some(name)
+                && vhost.is_none_or(|vhost| of == Some(vhost))
+        };
+        Ok(objects(file, list)?.iter().any(is_it))
+    };
+    let vhost_of = |row: &Object| -> Result<String, Refusal> {
+        let name = match only {
+            Some(name) => name,
+            None => word(row, "vhost")?,
+        };
+        match engine.broker.vhost(name.as_bytes()).is_some() || in_file("vhosts", name, None)? {
+            true => Ok(name.to_owned()),
+            false => Err(Refusal::bad(format!("vhost '{name}' does not exist"))),
+        }
+    };
+    for row in objects(file, "permissions")?.into_iter().chain(objects(file, "topic_permissions")?) {
+        vhost_of(row)?;
+        let user = word(row, "user")?;
+        if engine.accounts.user(user).is_none() && !in_file("users", user, None)? {
+            return Err(Refusal::bad(format!("user '{user}' does not exist")));
+        }
+    }
+    for row in objects(file, "policies")?.into_iter().chain(objects(file, "parameters")?) {
+        vhost_of(row)?;
+        word(row, "name")?;
+    }
+    for row in objects(file, "exchanges")? {
+        let arguments = from_json(&object_of(row, "arguments")?);
+        exchange_in(row, &arguments)?.check(&vhost_of(row)?)?;
+    }
+    for row in objects(file, "queues")? {
+        let arguments = from_json(&object_of(row, "arguments")?);
+        queue_in(row, &arguments)?.check(&vhost_of(row)?)?;
+    }
+    for row in objects(file, "bindings")? {
+        let vhost = vhost_of(row)?;
+        let id = engine.broker.vhost(vhost.as_bytes());
+        let exchange = |name: &str| -> Result<bool, Refusal> {
+            let is_there = id.is_some_and(|id| engine.broker.has_exchange(id, name.as_bytes()));
+            Ok(is_there || name.starts_with("amq.") || in_file("exchanges", name, Some(&vhost))?)
+        };
+        let queue = |name: &str| -> Result<bool, Refusal> {
+            let is_there = id.is_some_and(|id| engine.broker.has_queue(id, name.as_bytes()));
+            Ok(is_there || in_file("queues", name, Some(&vhost))?)
+        };
+        let (source, destination) = (word(row, "source")?, word(row, "destination")?);
+        let leads = if word(row, "destination_type")? == "queue" {
+            queue(destination)?
+        } else {
+            exchange(destination)?
+        };
+        if !exchange(source)? || !leads {
+            return Err(Refusal::bad(format!(
+                "a binding from '{source}' to '{destination}' in vhost '{vhost}' leads from or to nothing"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a file with something that would be refused in the middle: what can be seen without the rest.
@@ -320,15 +413,7 @@ fn import(
     for row in objects(file, "exchanges")? {
         let (id, _) = vhost_of(engine, row)?;
         let arguments = from_json(&object_of(row, "arguments")?);
-        let declare = ExchangeDeclare {
-            name: word(row, "name")?.as_bytes(),
-            kind: row.get("type").and_then(Value::as_str).unwrap_or("direct").as_bytes(),
-            passive: false,
-            durable: if row.contains_key("durable") { truth(row, "durable")? } else { true },
-            auto_delete: truth(row, "auto_delete")?,
-            internal: truth(row, "internal")?,
-            arguments: arguments.as_table(),
-        };
+        let declare = exchange_in(row, &arguments)?;
         // What is there stays as it is.
         if !engine.broker.has_exchange(id, declare.name) {
             engine.on_broker(|txn| txn.exchange_declare(id, &declare))?;
@@ -337,14 +422,7 @@ fn import(
     for row in objects(file, "queues")? {
         let (id, _) = vhost_of(engine, row)?;
         let arguments = from_json(&object_of(row, "arguments")?);
-        let declare = QueueDeclare {
-            name: word(row, "name")?.as_bytes(),
-            passive: false,
-            durable: if row.contains_key("durable") { truth(row, "durable")? } else { true },
-            exclusive: false,
-            auto_delete: truth(row, "auto_delete")?,
-            arguments: arguments.as_table(),
-        };
+        let declare = queue_in(row, &arguments)?;
         if !engine.broker.has_queue(id, declare.name) {
             engine.on_broker(|txn| txn.queue_declare(id, NOBODY, &declare))?;
         }
