@@ -95,13 +95,13 @@ pub(super) const SUITES: &[Suite] = &[
     Suite {
         name: "redis-py-resp2",
         kind: Kind::Pytest(redis_py(REDIS_PY_RESP2, false)),
-        checks_min: 1500,
+        checks_min: 1480,
         on_demand: true,
     },
     Suite {
         name: "redis-py-gevent",
         kind: Kind::Pytest(redis_py(REDIS_PY_SYNC, true)),
-        checks_min: 640,
+        checks_min: 630,
         on_demand: true,
     },
     Suite { name: "redis-tcl", kind: Kind::RedisTcl, checks_min: 1300, on_demand: true },
