@@ -187,7 +187,8 @@ def rewrite(server, path):
     equal(server.redis().config_get("maxclients"), {"maxclients": "88"})
     equal(server.redis().config_get("busy-reply-threshold"), {"busy-reply-threshold": "700"})
     equal(server.redis().config_get("notify-keyspace-events"), {"notify-keyspace-events": "AKE"})
-    refused(["serve", "--slowlog-max-len", "many", "--data-dir", server.data + "2"], "slowlog-max-len", "many")
+    refused(["serve", "--slowlog-max-len", "many", "--data-dir", server.data + "2", "--resp-port", "0", "--amqp-port", "0",
+             "--http-port", "0"], "slowlog-max-len", "many")
     refused(["serve", "--no-such-key", "1"], "no-such-key")
 
 
