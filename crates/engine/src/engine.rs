@@ -353,6 +353,11 @@ impl Engine {
         self.sessions.get_mut(&id)
     }
 
+    /// Likewise, only to look at.
+    pub fn session_seen(&self, id: SessionId) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
     /// How many sessions there are.
     pub fn sessions_count(&self) -> usize {
         self.sessions.len()

@@ -75,10 +75,7 @@ fn channel_to_json(engine: &Engine, id: SessionId, link: &Link, number: u16, cha
 }
 
 pub(super) fn consumer_to_json(engine: &Engine, consumer: &ConsumerReport) -> Value {
-    let link = engine
-        .sessions()
-        .find(|(id, _)| *id == consumer.session)
-        .and_then(|(_, session)| session.link.as_deref());
+    let link = engine.session_seen(consumer.session).and_then(|session| session.link.as_deref());
     let channel_details = link.map(|link| {
         let (peer_host, peer_port) = host_and_port(&link.address);
         json!({

@@ -186,7 +186,9 @@ fn lines(engine: &Engine, wanted: impl Fn(SessionId, &Session, &Card) -> bool) -
 
 /// Facts about one client.
 pub(crate) fn own_line(engine: &Engine, own: SessionId) -> String {
-    lines(engine, |id, _, _| id == own)
+    let session = engine.session_seen(own);
+    let card = session.and_then(|session| Some((session, session.card.as_deref()?)));
+    card.map(|(session, card)| line(own, session, card, engine.now_ms())).unwrap_or_default()
 }
 
 fn info(call: &mut Call<'_, '_>) -> Result<(), Error> {
