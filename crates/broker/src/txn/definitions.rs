@@ -95,10 +95,10 @@ impl Txn<'_> {
         declare: &ExchangeDeclare<'_>,
     ) -> Result<(), Exception> {
         let ExchangeDeclare { name, kind, durable, auto_delete, internal, arguments, .. } = *declare;
+        self.not_the_default(name)?;
         if declare.passive {
             return self.exchange_id(vhost, name).map(|_| ());
         }
-        self.not_the_default(name)?;
         let kind = kind_of(kind)?;
         if let Ok(id) = self.exchange_id(vhost, name) {
             return self.check_exchange(id, name, vhost, kind, declare);
@@ -319,7 +319,8 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Removes a binding of a queue; a missing one is fine. (AMQP 0-9-1 1.7.2.5)
+    /// Removes a binding of a queue. What is not there, be it the queue or the exchange, is not bound, which is fine.
+    /// (AMQP 0-9-1 1.7.2.5; RabbitMQ: idempotent since 3.2)
     pub fn queue_unbind(
         &mut self,
         vhost: VhostId,
@@ -330,11 +331,14 @@ impl Txn<'_> {
         arguments: Table<'_>,
     ) -> Result<(), Exception> {
         self.not_the_default(exchange)?;
-        let id = self.queue_for(vhost, session, queue)?.id;
-        self.unbind(vhost, exchange, Destination::Queue(id), key, arguments)
+        if self.find_queue(vhost, queue).is_some() {
+            let id = self.queue_for(vhost, session, queue)?.id;
+            self.unbind(vhost, exchange, Destination::Queue(id), key, arguments);
+        }
+        Ok(())
     }
 
-    /// Removes a binding between exchanges; a missing one is fine.
+    /// Likewise a binding between exchanges.
     pub fn exchange_unbind(
         &mut self,
         vhost: VhostId,
@@ -344,8 +348,10 @@ impl Txn<'_> {
         arguments: Table<'_>,
     ) -> Result<(), Exception> {
         self.not_the_default(source)?;
-        let id = self.exchange_id(vhost, destination)?;
-        self.unbind(vhost, source, Destination::Exchange(id), key, arguments)
+        if let Ok(id) = self.exchange_id(vhost, destination) {
+            self.unbind(vhost, source, Destination::Exchange(id), key, arguments);
+        }
+        Ok(())
     }
 
     fn unbind(
@@ -355,11 +361,11 @@ impl Txn<'_> {
         destination: Destination,
         key: &[u8],
         arguments: Table<'_>,
-    ) -> Result<(), Exception> {
-        let id = self.exchange_id(vhost, source)?;
-        let gone = Binding { destination, key: key.into(), arguments: sorted(arguments) };
-        self.remove_binding(id, &gone);
-        Ok(())
+    ) {
+        if let Ok(id) = self.exchange_id(vhost, source) {
+            let gone = Binding { destination, key: key.into(), arguments: sorted(arguments) };
+            self.remove_binding(id, &gone);
+        }
     }
 }
 

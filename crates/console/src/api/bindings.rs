@@ -94,7 +94,9 @@ impl Asked {
         let engine = self.shared.engine.lock();
         let vhost = self.seen_vhost(&engine, vhost)?;
         let name = named(name);
-        let id = engine.broker.find_exchange(vhost, name.as_bytes()).ok_or_else(Refusal::not_found)?;
+        let Some(id) = engine.broker.find_exchange(vhost, name.as_bytes()) else {
+            return self.list_bindings(&engine, &[]);
+        };
         let bindings = match (as_source, name) {
             (true, "") => default_bindings(&engine, vhost),
             (true, _) => engine.broker.bindings_from(id),
@@ -109,8 +111,10 @@ impl Asked {
 
     pub(super) fn bindings_of_queue(&self, vhost: &str, name: &str) -> Result<Told, Refusal> {
         let engine = self.shared.engine.lock();
-        let id = self.seen_queue(&engine, vhost, name)?;
         let vhost = self.seen_vhost(&engine, vhost)?;
+        let Some(id) = engine.broker.queue_id(vhost, name.as_bytes()) else {
+            return self.list_bindings(&engine, &[]);
+        };
         let sources = engine.broker.bound_from(Some(id), None).into_iter();
         let all = sources.flat_map(|source| engine.broker.bindings_from(source));
         let own = all.filter(|binding| binding.to_queue && binding.destination == name.as_bytes());
@@ -119,7 +123,7 @@ impl Asked {
         self.list_bindings(&engine, &bindings)
     }
 
-    /// The bindings from an exchange to a queue or another exchange, which must be there.
+    /// The bindings from an exchange to a queue or another exchange: none if one of them is not there.
     fn between(
         &self,
         engine: &Engine,
@@ -129,13 +133,13 @@ impl Asked {
     ) -> Result<Vec<BindingReport>, Refusal> {
         let vhost = self.seen_vhost(engine, vhost)?;
         let source = named(source);
-        let id = engine.broker.find_exchange(vhost, source.as_bytes()).ok_or_else(Refusal::not_found)?;
+        let Some(id) = engine.broker.find_exchange(vhost, source.as_bytes()) else { return Ok(Vec::new()) };
         let is_there = match to_queue {
             true => engine.broker.has_queue(vhost, destination.as_bytes()),
             false => engine.broker.has_exchange(vhost, named(destination).as_bytes()),
         };
         if !is_there {
-            return Err(Refusal::not_found());
+            return Ok(Vec::new());
         }
         if source.is_empty() && to_queue {
             return Ok(vec![by_default(vhost, destination.as_bytes())]);
