@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 
+import pika
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -96,8 +97,16 @@ def clean_stop():
     for number in [signal.SIGTERM, signal.SIGINT]:
         with Server("stop") as server:
             server.redis().set("a", "b")
+            connection = server.amqp()
             server.process.send_signal(number)
             equal(server.process.wait(20), 0)
+            try:
+                connection.process_data_events(1)
+            except pika.exceptions.ConnectionClosedByBroker as closed:
+                shutdown = "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"
+                equal((closed.reply_code, closed.reply_text), (320, shutdown))
+            else:
+                holds(False, "the AMQP client was not told")
             holds("everything is on disk" in printed(server), printed(server))
             server.start()
             equal(server.redis().get("a"), b"b")

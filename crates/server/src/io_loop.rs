@@ -146,7 +146,7 @@ impl IoLoop {
         })
     }
 
-    /// Turns until the server stops; then one last turn for what has been taken.
+    /// Turns until the server stops; then one last turn for what has been taken, and one to take leave.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
         loop {
@@ -179,9 +179,22 @@ impl IoLoop {
             self.enter();
             self.answer_all();
             if stopping {
-                return;
+                return self.take_leave();
             }
         }
+    }
+
+    /// Tells AMQP clients why they are left, so that they can connect again at once. (RabbitMQ: `rabbitmqctl stop_app`)
+    fn take_leave(&mut self) {
+        for token in self.connections.iter().map(|(token, _)| token).collect::<Vec<_>>() {
+            if let Some(Connection { session: Session::Amqp(session), .. }) = self.connections.get_mut(token)
+            {
+                session.notice(Some("broker forced connection closure with reason 'shutdown'".into()), None);
+                self.list(token);
+            }
+        }
+        self.enter();
+        self.answer_all();
     }
 
     fn timeout(&self) -> Option<Duration> {
