@@ -2,10 +2,10 @@
 //! it gets a server of its own with a fresh data directory and the addresses by environment variables.
 //! The trap: a suite that ran nothing looks like one that found nothing, so each row says how much must have run.
 
+mod crate_tests;
 mod debian_source;
 mod expected;
 mod hiredis;
-mod http_client;
 mod probe;
 mod pytest;
 mod redis_tcl;
@@ -77,7 +77,7 @@ fn missing(suite: &Suite) -> Result<()> {
     match suite.kind {
         Kind::RedisTools => crate::install::program("redis-benchmark", "redis-tools"),
         Kind::RedisTcl => crate::install::program("tclsh", "tcl"),
-        Kind::HttpClient => Ok(()),
+        Kind::CrateTests(_) => Ok(()),
         Kind::Hiredis => hiredis::install(),
         Kind::BesideRedis if !crate::install::have("redis-server") => {
             bail!("there is no redis-server to compare with: install the Debian package redis-server")
@@ -98,19 +98,23 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
             Kind::Pytest(package) => {
                 pytest::run(suite.name, package, server.context("a suite needs a server")?)
             }
-            Kind::HttpClient => http_client::run(suite.name),
+            Kind::CrateTests(package) => {
+                crate_tests::run(suite.name, package, server.context("a suite needs a server")?)
+            }
             Kind::RedisTcl => redis_tcl::run(suite.name, reference),
             Kind::Hiredis => hiredis::run(suite.name, reference),
             Kind::RedisTools => redis_tools::run(server.context("the tools need a server")?).map(Ran::whole),
         }
     };
     let ran = match (&suite.kind, reference) {
-        (Kind::Killer | Kind::BesideRedis | Kind::HttpClient, true) => {
+        (Kind::Killer | Kind::BesideRedis | Kind::CrateTests(_), true) => {
             bail!("this suite starts a server of ours; there is no reference for it")
         }
-        (Kind::Killer | Kind::BesideRedis | Kind::HttpClient, false)
-        | (Kind::RedisTcl | Kind::Hiredis, _) => run(None)?,
-        (Kind::Program | Kind::Probe { .. } | Kind::Pytest(_) | Kind::RedisTools, _) => {
+        (Kind::Killer | Kind::BesideRedis, false) | (Kind::RedisTcl | Kind::Hiredis, _) => run(None)?,
+        (
+            Kind::Program | Kind::Probe { .. } | Kind::Pytest(_) | Kind::CrateTests(_) | Kind::RedisTools,
+            _,
+        ) => {
             let mut server =
                 if reference { Server::reference(suite.name)? } else { Server::leveret(suite.name)? };
             run(Some(&server)).inspect_err(|_| server.show_log())?

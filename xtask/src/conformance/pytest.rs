@@ -3,9 +3,9 @@
 
 use super::Ran;
 use super::expected::{Outcome, compare};
-use super::server::Server;
+use super::server::{Server, binary};
 use crate::install::python;
-use crate::step::{output, target};
+use crate::step::{output, root, target};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
 use std::process::Command;
@@ -38,7 +38,10 @@ pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<Ran
     let filled_in = |text: &str| text.replace("{resp}", &resp_port).replace("{amqp}", &amqp_port);
     command.args(package.args.iter().map(|arg| filled_in(arg)));
     command.envs(package.env.iter().map(|(name, value)| (name, filled_in(value))));
-    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", &dir);
+    let ours = root().join("conformance/python");
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", std::env::join_paths([&dir, &ours])?);
+    // For tests that start and stop brokers themselves.
+    command.env("LEVERET_BINARY", binary()?);
     // Wide enough for the summary to say why a test failed.
     command.env("COLUMNS", "400");
     // pytest ends with 1 when tests fail; the list of expected failures decides what that means.
@@ -77,7 +80,10 @@ fn unpacked(requirement: &str) -> Result<PathBuf> {
         std::fs::create_dir_all(&dir)?;
         let mut download = Command::new(python()?);
         download
-            .args(["-m", "pip", "download", "--quiet", "--no-binary", ":all:", "--no-deps", "--dest"])
+            .args(["-m", "pip", "download", "--quiet", "--no-deps", "--no-binary"])
+            // The package only: what builds it may come ready made.
+            .arg(requirement.split("==").next().unwrap_or(requirement))
+            .arg("--dest")
             .arg(&dir);
         output({
             download.arg(requirement);

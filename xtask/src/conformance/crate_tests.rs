@@ -1,4 +1,4 @@
-//! The integration tests of RabbitMQ's own client of the management API, from its package.
+//! The tests of a Rust client, from its package: copied, with our ports in the place of the usual ones.
 
 use super::Ran;
 use super::expected::{Outcome, compare};
@@ -9,20 +9,31 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const PACKAGE: &str = "rabbitmq_http_client";
-const VERSION: &str = "0.93.0";
-/// What the tests expect to be there.
-const VHOSTS: [&str; 2] = ["rust/http/api/client", "rust/rabbitmqadmin"];
+/// A package and how its tests are run.
+pub(super) struct Package {
+    pub(super) name: &'static str,
+    pub(super) version: &'static str,
+    /// Arguments of `cargo test`.
+    pub(super) args: &'static [&'static str],
+    /// Environment; `{amqp}` stands for the port.
+    pub(super) env: &'static [(&'static str, &'static str)],
+    /// An administrator who is expected to be there, and the password.
+    pub(super) user: Option<(&'static str, &'static str)>,
+    /// Vhosts that are expected to be there.
+    pub(super) vhosts: &'static [&'static str],
+}
 
-/// Runs them.
-pub(super) fn run(suite: &str) -> Result<Ran> {
-    let server = Server::leveret(suite)?;
-    prepare(&server)?;
-    let dir = target().join("suites/http-client");
-    let tests = with_ports(&source(&dir)?, &dir.join("tests"), &server)?;
+/// Runs the tests.
+pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<Ran> {
+    prepare(package, server)?;
+    let suites = target().join("suites");
+    let tests = with_ports(&source(package, &suites)?, &suites.join(package.name), server)?;
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(tests).env("CARGO_TARGET_DIR", dir.join("target"));
-    cargo.args(["test", "--all-features", "--test", "integration", "--", "--test-threads=1"]);
+    // One folder for what they all depend on.
+    cargo.current_dir(tests).env("CARGO_TARGET_DIR", suites.join("cargo"));
+    cargo.args(["test", "--no-fail-fast"]).args(package.args);
+    let amqp_port = server.amqp_port.to_string();
+    cargo.envs(package.env.iter().map(|(name, value)| (name, value.replace("{amqp}", &amqp_port))));
     let done = cargo.output().context("cargo test")?;
     let outcomes = outcomes(&String::from_utf8_lossy(&done.stdout));
     if outcomes.is_empty() {
@@ -31,19 +42,20 @@ pub(super) fn run(suite: &str) -> Result<Ran> {
     compare(suite, &outcomes)
 }
 
-fn prepare(server: &Server) -> Result<()> {
+fn prepare(package: &Package, server: &Server) -> Result<()> {
     let ctl = |args: &[&str]| {
         let mut ctl = Command::new(binary()?);
         ctl.args(["ctl", "--url", &format!("http://127.0.0.1:{}", server.http_port)]).args(args);
         output(ctl).map(|_| ())
     };
-    ctl(&["add_user", "rust3", "rust3"])?;
-    ctl(&["set_user_tags", "rust3", "administrator"])?;
-    for vhost in VHOSTS {
+    for vhost in package.vhosts {
         ctl(&["add_vhost", vhost])?;
+        ctl(&["set_permissions", "-p", vhost, "guest", ".*", ".*", ".*"])?;
     }
-    for vhost in VHOSTS.iter().chain(&["/"]) {
-        for user in ["guest", "rust3"] {
+    if let Some((user, password)) = package.user {
+        ctl(&["add_user", user, password])?;
+        ctl(&["set_user_tags", user, "administrator"])?;
+        for vhost in package.vhosts.iter().chain(&["/"]) {
             ctl(&["set_permissions", "-p", vhost, user, ".*", ".*", ".*"])?;
         }
     }
@@ -51,26 +63,27 @@ fn prepare(server: &Server) -> Result<()> {
 }
 
 /// Where cargo has put the package's source.
-fn source(dir: &Path) -> Result<PathBuf> {
-    let fetch = dir.join("fetch");
+fn source(package: &Package, suites: &Path) -> Result<PathBuf> {
+    let Package { name, version, .. } = package;
+    let fetch = suites.join("fetch").join(name);
     std::fs::create_dir_all(fetch.join("src"))?;
     let manifest = fetch.join("Cargo.toml");
+    // A target of its own, because some packages have a program only.
     std::fs::write(fetch.join("src/lib.rs"), "")?;
     let text = format!(
-        "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[dependencies]\n{PACKAGE} = \"={VERSION}\"\n[workspace]\n"
+        "[package]\nname = \"fetch\"\nversion = \"0.0.0\"\nedition = \"2024\"\n[dependencies]\n{name} = \"={version}\"\n[workspace]\n"
     );
     std::fs::write(&manifest, text)?;
     let mut metadata = Command::new(env!("CARGO"));
     metadata.args(["metadata", "--format-version", "1", "--manifest-path"]).arg(&manifest);
     let metadata: Value = serde_json::from_str(&output(metadata)?)?;
     let packages = metadata["packages"].as_array().context("packages")?;
-    let package =
-        packages.iter().find(|package| package["name"] == PACKAGE).context("the package is not there")?;
-    let path = PathBuf::from(package["manifest_path"].as_str().context("its path")?);
+    let found = packages.iter().find(|found| found["name"] == *name).context("the package is not there")?;
+    let path = PathBuf::from(found["manifest_path"].as_str().context("its path")?);
     Ok(path.parent().context("its folder")?.to_owned())
 }
 
-/// A copy whose tests know our ports.
+/// A copy that knows our ports.
 fn with_ports(source: &Path, copy: &Path, server: &Server) -> Result<PathBuf> {
     let _ = std::fs::remove_dir_all(copy);
     let mut cp = Command::new("cp");
@@ -79,14 +92,24 @@ fn with_ports(source: &Path, copy: &Path, server: &Server) -> Result<PathBuf> {
     // It is no member of ours.
     let manifest = copy.join("Cargo.toml");
     std::fs::write(&manifest, std::fs::read_to_string(&manifest)? + "\n[workspace]\n")?;
-    for file in std::fs::read_dir(copy.join("tests/integration"))? {
-        let path = file?.path();
-        let text = std::fs::read_to_string(&path)?;
-        // Before the shorter number, which is a part of it.
-        let text = text.replace("15672", &server.http_port.to_string());
-        std::fs::write(path, text.replace("5672", &server.amqp_port.to_string()))?;
-    }
+    put_ports(&copy.join("src"), server)?;
+    put_ports(&copy.join("tests"), server)?;
     Ok(copy.to_owned())
+}
+
+fn put_ports(dir: &Path, server: &Server) -> Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            put_ports(&path, server)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path)?;
+            // Before the shorter number, which is a part of it.
+            let text = text.replace("15672", &server.http_port.to_string());
+            std::fs::write(&path, text.replace("5672", &server.amqp_port.to_string()))?;
+        }
+    }
+    Ok(())
 }
 
 /// `test async_user_tests::… ... ok`
