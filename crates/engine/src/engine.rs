@@ -3,6 +3,7 @@
 
 use crate::accounts::{Accounts, DEFAULT_USER, Errand};
 use crate::clients::Pause;
+use crate::libraries::Libraries;
 use crate::parameters::Parameters;
 use crate::pubsub::PubSub;
 use crate::session::{Card, Session, SessionId};
@@ -31,6 +32,8 @@ pub struct Engine {
     pub accounts: Accounts,
     /// Settings that are data.
     pub parameters: Parameters,
+    /// Functions that clients have loaded.
+    pub libraries: Libraries,
     /// What is to be found out by somebody who does not hold the engine.
     pub(crate) errands: Vec<(SessionId, Errand)>,
     pub(crate) sessions: HashMap<SessionId, Session, foldhash::fast::FixedState>,
@@ -71,6 +74,7 @@ impl Engine {
             broker: Broker::new(seed),
             accounts: Accounts::default(),
             parameters: Parameters::default(),
+            libraries: Libraries::default(),
             errands: Vec::new(),
             sessions: HashMap::default(),
             pubsub: PubSub::default(),
@@ -317,6 +321,7 @@ impl Engine {
             ^ self.broker.digest().rotate_left(1)
             ^ self.accounts.digest().rotate_left(2)
             ^ self.parameters.digest().rotate_left(3)
+            ^ self.libraries.digest().rotate_left(4)
     }
 
     /// A new session of an I/O thread. Its number is never used again.

@@ -24,6 +24,8 @@ impl Engine {
                 self.accounts.apply(tag, &mut fields)
             } else if crate::parameters::CHANGE_TAGS.contains(&tag) {
                 self.parameters.apply(tag, &mut fields)
+            } else if crate::libraries::CHANGE_TAGS.contains(&tag) {
+                self.libraries.apply(tag, &mut fields)
             } else {
                 return Err(format!(
                     "change {tag:#04x} is unknown: was this log written by a newer version?"

@@ -136,7 +136,7 @@ bits! {
     NO_MULTI = "no_multi", ALLOW_BUSY = "allow_busy", ALL_DBS = "all_dbs", SENTINEL = "sentinel",
     SKIP_COMMANDLOG = "skip_commandlog",
     TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys", PROTECTED = "protected",
-    NO_ASYNC_LOADING = "no_async_loading",
+    NO_ASYNC_LOADING = "no_async_loading", NO_MANDATORY_KEYS = "no_mandatory_keys",
 }
 
 bits! {

@@ -19,7 +19,7 @@ mod expire;
 pub mod fuzz;
 pub mod glob;
 mod number;
-mod rdb;
+pub mod rdb;
 mod txn;
 mod values;
 mod view;

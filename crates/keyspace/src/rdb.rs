@@ -2,6 +2,7 @@
 //! version, a CRC-64. Written are the plain encodings, which every version reads; read are all of them, of Redis 2.6 to 7.4.
 //! The trap: a payload comes from a client, so no length in it is believed before its bytes are there.
 
+mod functions;
 mod packed;
 mod read;
 
@@ -12,6 +13,7 @@ use crate::values::{End, Object};
 use crate::view::text_of;
 use crc::{CRC_64_REDIS, Crc};
 
+pub use functions::{dump_libraries, load_libraries};
 pub(crate) use read::load;
 
 const STRING: u8 = 0;
@@ -109,6 +111,11 @@ pub(crate) fn dump(entry: &Entry, now_ms: UnixMillis) -> Vec<u8> {
             }
         }
     }
+    finish(out, version)
+}
+
+/// What stands at the end of every payload.
+fn finish(mut out: Vec<u8>, version: u16) -> Vec<u8> {
     out.extend_from_slice(&version.to_le_bytes());
     let checksum = CRC.checksum(&out);
     out.extend_from_slice(&checksum.to_le_bytes());

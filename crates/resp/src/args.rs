@@ -127,6 +127,12 @@ impl ArgsBuf {
         self.bytes.extend_from_slice(arg);
     }
 
+    /// Forgets all arguments and keeps the memory.
+    pub fn clear(&mut self) {
+        self.ranges.clear();
+        self.bytes.clear();
+    }
+
     /// Borrowed again.
     pub fn as_args(&self) -> Args<'_> {
         Args { bytes: &self.bytes, ranges: &self.ranges }

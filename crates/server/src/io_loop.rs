@@ -3,17 +3,21 @@
 
 mod answers;
 mod arrivals;
+mod busy;
 mod clients;
+mod connections;
 
+use crate::around::Around;
 use crate::connection::{Connection, Reading, Stream};
 use crate::prefetch::Window;
 use crate::session::Session;
 use crate::shared::{Shared, now_ms};
+use connections::Connections;
 use leveret_engine::{Engine, SessionId};
 use mio::net::{TcpListener, UnixListener};
 use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::{Mutex, MutexGuard};
-use slab::Slab;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
@@ -89,7 +93,7 @@ pub(crate) struct IoLoop {
     index: usize,
     poll: Poll,
     listeners: Vec<Listener>,
-    connections: Slab<Connection>,
+    connections: Connections,
     by_session: HashMap<SessionId, usize>,
     /// Connections to be visited this turn.
     turn: Vec<usize>,
@@ -130,7 +134,7 @@ impl IoLoop {
             index,
             poll,
             listeners,
-            connections: Slab::new(),
+            connections: Connections::default(),
             by_session: HashMap::new(),
             turn: Vec::new(),
             unread: Vec::new(),
@@ -186,7 +190,7 @@ impl IoLoop {
 
     /// Tells AMQP clients why they are left, so that they can connect again at once. (RabbitMQ: `rabbitmqctl stop_app`)
     fn take_leave(&mut self) {
-        for token in self.connections.iter().map(|(token, _)| token).collect::<Vec<_>>() {
+        for token in self.connections.tokens() {
             if let Some(Connection { session: Session::Amqp(session), .. }) = self.connections.get_mut(token)
             {
                 session.notice(Some("broker forced connection closure with reason 'shutdown'".into()), None);
@@ -284,11 +288,19 @@ impl IoLoop {
             let group = next..self.prefetch(&engine, next);
             next = group.end;
             for i in group {
-                let Some(connection) = self.connections.get_mut(self.turn[i]) else { continue };
+                let token = self.turn[i];
+                let Some(connection) = self.connections.get_mut(token) else { continue };
                 connection.report(&mut engine);
                 // The rest is listed again at the end of the turn.
-                if connection.may_execute() && engine.pending_bytes() <= PENDING_MAX {
-                    execute(connection, &mut engine, &shared);
+                if connection.may_execute()
+                    && engine.pending_bytes() <= PENDING_MAX
+                    && let Some(mut connection) = self.connections.take(token)
+                {
+                    let others = RefCell::new(&mut *self);
+                    execute(&mut connection, &mut engine, &shared, &|engine| {
+                        others.borrow_mut().meanwhile(engine);
+                    });
+                    self.connections.put_back(token, connection);
                 }
             }
         }
@@ -308,28 +320,6 @@ impl IoLoop {
         }
         shared.write_up_to(position);
         self.gate(position);
-    }
-
-    /// How long to wait for the engine.
-    fn busy_after(&self) -> Duration {
-        Duration::from_millis(self.shared.settings.busy_after_ms.load(Ordering::Relaxed) as u64)
-    }
-
-    /// Somebody has held the engine for too long: Redis clients are told so, and heartbeats go on. What AMQP clients have
-    /// sent waits; nothing of it is lost.
-    #[cold]
-    fn be_busy(&mut self) {
-        tracing::warn!("a command holds everybody up");
-        for &token in &self.turn {
-            let Some(connection) = self.connections.get_mut(token) else { continue };
-            match &mut connection.session {
-                Session::Resp(session) if session.may_execute() => {
-                    session.refuse_busy(&mut connection.out);
-                    connection.out.gate(0, true);
-                }
-                Session::Resp(_) | Session::Amqp(_) => self.unread.push(token),
-            }
-        }
     }
 
     /// Takes what others have put into this thread's sessions.
@@ -367,7 +357,7 @@ impl IoLoop {
     }
 
     fn close(&mut self, token: usize) {
-        let Some(connection) = self.connections.try_remove(token) else { return };
+        let Some(connection) = self.connections.remove(token) else { return };
         let protocol = match connection.session {
             Session::Resp(_) => Protocol::Resp,
             Session::Amqp(_) => Protocol::Amqp,
@@ -400,9 +390,14 @@ impl IoLoop {
 /// With more than this not handed to the log, what else has come waits for the next turn.
 pub(crate) const PENDING_MAX: usize = 64 * 1024 * 1024;
 
-fn execute(connection: &mut Connection, engine: &mut MutexGuard<'_, Engine>, shared: &Shared) {
+fn execute(
+    connection: &mut Connection,
+    engine: &mut MutexGuard<'_, Engine>,
+    shared: &Shared,
+    meanwhile: &dyn Fn(&mut Engine),
+) {
     let before = engine.commands_count;
-    if !connection.session.execute(engine, shared, &mut connection.out) {
+    if !connection.session.execute(engine, &Around::new(shared, meanwhile), &mut connection.out) {
         connection.closing = true;
     }
     if engine.commands_count - before >= BUMP_EVERY {

@@ -3,6 +3,7 @@
 
 mod alarms;
 mod amqp;
+mod around;
 mod connection;
 mod doorkeeper;
 mod io_loop;

@@ -3,12 +3,14 @@
 
 mod acl;
 mod commands;
+mod scripting;
 mod session;
 mod table;
 
 pub(crate) use acl::{Compiled, History};
 pub(crate) use commands::configure;
 pub use commands::is_setting;
+pub(crate) use scripting::Scripts;
 pub(crate) use session::{RespSession, Turn};
 pub(crate) use table::TABLE;
 

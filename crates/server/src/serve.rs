@@ -9,7 +9,7 @@ use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
 use crate::resp::Compiled;
-use crate::resp::{TABLE, configure};
+use crate::resp::{Scripts, TABLE, configure};
 use crate::shared::{Shared, Stats, now_ms};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
@@ -153,6 +153,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         started: Instant::now(),
         stats: Stats::default(),
         observed: Observed::new(TABLE.len()),
+        scripts: Scripts::default(),
         acl: Compiled::default(),
         acl_history: Mutex::default(),
         run_id: format!("{:040x}", u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..))),

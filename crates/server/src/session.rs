@@ -1,10 +1,10 @@
 //! A session of either protocol, as the event loop sees it.
 
 use crate::amqp::AmqpSession;
+use crate::around::Around;
 use crate::output::Output;
 use crate::resp::{RespSession, Turn};
 use crate::settings::Settings;
-use crate::shared::Shared;
 use leveret_engine::{Engine, Position, SessionId};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -112,7 +112,7 @@ impl Session {
     }
 
     /// Executes what was decoded, under the lock; false when the connection ends.
-    pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> bool {
+    pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Around<'_>, out: &mut Output) -> bool {
         match self {
             Session::Resp(session) => session.execute(engine, shared, out) != Turn::Closing,
             Session::Amqp(session) => {

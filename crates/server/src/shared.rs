@@ -8,7 +8,7 @@ use crate::memory::Gauge;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
-use crate::resp::{Compiled, History};
+use crate::resp::{Compiled, History, Scripts};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use parking_lot::{Condvar, Mutex};
@@ -47,6 +47,7 @@ pub struct Shared {
     /// Counters.
     pub stats: Stats,
     pub(crate) observed: Observed,
+    pub(crate) scripts: Scripts,
     /// What users may do over RESP.
     pub(crate) acl: Compiled,
     /// What they were refused.

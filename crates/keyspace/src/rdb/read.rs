@@ -45,7 +45,7 @@ impl<'a> Input<'a> {
         usize::try_from(self.len()?).map_err(|_| BadFormat)
     }
 
-    fn string(&mut self) -> Result<Vec<u8>, BadFormat> {
+    pub(super) fn string(&mut self) -> Result<Vec<u8>, BadFormat> {
         let integer = match self.len_or_encoding()? {
             Ok(len) => return Ok(self.take(usize::try_from(len).map_err(|_| BadFormat)?)?.to_vec()),
             Err(0) => i64::from(i8::from_le_bytes(self.array()?)),

@@ -112,7 +112,7 @@ impl IoLoop {
         }
         self.alarmed = alarm.is_some();
         let mut waiting = Vec::new();
-        for (token, connection) in &mut self.connections {
+        for (token, connection) in self.connections.iter_mut() {
             if let Session::Amqp(session) = &mut connection.session
                 && session.may_go_on(alarm)
             {
@@ -139,7 +139,7 @@ impl IoLoop {
         }
         let mut silent = Vec::new();
         let mut due = Vec::new();
-        for (token, connection) in &mut self.connections {
+        for (token, connection) in self.connections.iter_mut() {
             if let Session::Amqp(session) = &mut connection.session {
                 if !session.heartbeat(now, &mut connection.out.bytes) {
                     silent.push(token);

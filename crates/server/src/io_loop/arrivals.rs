@@ -7,7 +7,7 @@ use crate::placement::{By as PlacementBy, emptiest};
 use crate::resp::RespSession;
 use crate::session::Session;
 use crate::shared::now_ms;
-use leveret_engine::{Card, Link, SessionId};
+use leveret_engine::{Card, Engine, Link};
 use mio::Token;
 use mio::net::TcpStream;
 use std::io;
@@ -59,26 +59,35 @@ impl IoLoop {
         }
     }
 
+    /// Connections that are on their way to this thread.
+    pub(super) fn arrivals(&self) -> Vec<Arrival> {
+        std::mem::take(&mut *self.shared.mailboxes[self.index].new.lock())
+    }
+
     pub(super) fn take_new(&mut self) {
-        let new = std::mem::take(&mut *self.shared.mailboxes[self.index].new.lock());
+        let new = self.arrivals();
         if new.is_empty() {
             return;
         }
         let shared = self.shared.clone();
-        let cards: Vec<Option<Card>> = new.iter().map(Arrival::card).collect();
         let Some(mut engine) = shared.engine.try_lock_for(self.busy_after()) else {
             // They are still there when the engine can be entered again.
             shared.mailboxes[self.index].new.lock().extend(new);
             return shared.mailboxes[self.index].wake();
         };
+        self.open(&mut engine, new);
+    }
+
+    /// Opens their sessions.
+    pub(super) fn open(&mut self, engine: &mut Engine, new: Vec<Arrival>) {
+        let shared = self.shared.clone();
         let needs_password = engine.accounts.needs_login();
-        let open = |card| match card {
-            Some(card) => engine.open_client(self.index, card),
-            None => engine.open_session(self.index),
-        };
-        let ids: Vec<SessionId> = cards.into_iter().map(open).collect();
-        drop(engine);
-        for (Arrival { mut stream, protocol, placed_by }, id) in new.into_iter().zip(ids) {
+        for arrival in new {
+            let id = match arrival.card() {
+                Some(card) => engine.open_client(self.index, card),
+                None => engine.open_session(self.index),
+            };
+            let Arrival { mut stream, protocol, placed_by } = arrival;
             let now_ms = now_ms();
             let (count, session) = match protocol {
                 Protocol::Resp => {
@@ -104,8 +113,7 @@ impl IoLoop {
             let before = count.fetch_add(1, Ordering::Relaxed);
             let too_many = protocol == Protocol::Resp
                 && before >= shared.settings.clients_max.load(Ordering::Relaxed) as u64;
-            let entry = self.connections.vacant_entry();
-            let token = entry.key();
+            let token = self.connections.next_token();
             if let Err(error) = stream.register(self.poll.registry(), Token(token)) {
                 tracing::warn!(%error, "a connection cannot be watched");
                 self.gone(id, placed_by, protocol);
@@ -119,7 +127,7 @@ impl IoLoop {
                 connection.closing = true;
             }
             connection.listed = true;
-            entry.insert(connection);
+            self.connections.insert(connection);
             self.by_session.insert(id, token);
             self.turn.push(token);
         }

@@ -47,7 +47,7 @@ impl IoLoop {
 
     /// Notes what all clients hold, and lets the other threads know of the largest.
     pub(super) fn weigh_all(&mut self) {
-        let tokens: Vec<usize> = self.connections.iter().map(|(token, _)| token).collect();
+        let tokens = self.connections.tokens();
         tokens.into_iter().for_each(|token| self.weigh(token));
         self.tell_largest();
     }

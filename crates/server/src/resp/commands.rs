@@ -10,6 +10,7 @@ mod info;
 mod introspection;
 mod observing;
 mod pubsub;
+mod scripting;
 mod server;
 mod tracking;
 mod transactions;
@@ -17,6 +18,8 @@ mod transactions;
 pub(crate) use client::own_line as client_line;
 pub(crate) use config::configure;
 pub use config::is_setting;
+pub(crate) use functions::tell_stats;
+pub(crate) use server::REDIS_VERSION;
 
 use crate::resp::session::Call;
 use crate::resp::table::TABLE;
@@ -38,6 +41,7 @@ pub(super) const TABLES: &[&[Row<Option<Function>>]] = &[
     introspection::ROWS,
     observing::ROWS,
     pubsub::ROWS,
+    scripting::ROWS,
     server::ROWS,
     tracking::ROWS,
     transactions::ROWS,

@@ -8,6 +8,7 @@ mod shown;
 
 pub(crate) use login::Entered;
 
+use crate::around::Around;
 use crate::connection::OUT_MAX;
 use crate::io_loop::PENDING_MAX;
 use crate::memory::Room;
@@ -78,6 +79,8 @@ pub(crate) struct RespSession {
     blocked: bool,
     subscribed: bool,
     monitors: bool,
+    /// Its commands are those of a script.
+    in_script: bool,
     decoder: Decoder,
     input: Vec<u8>,
     /// Where what is not executed begins, the batch first.
@@ -109,7 +112,7 @@ pub(crate) enum Turn {
 pub(crate) struct Call<'a, 'b> {
     pub(crate) session: &'a mut RespSession,
     pub(crate) engine: &'a mut Engine,
-    pub(crate) shared: &'a Shared,
+    pub(crate) shared: &'a Around<'a>,
     pub(crate) args: Args<'a>,
     pub(crate) reply: &'a mut Reply<'b>,
     /// False inside `EXEC`.
@@ -151,6 +154,7 @@ impl RespSession {
             blocked: false,
             subscribed: false,
             monitors: false,
+            in_script: false,
             decoder,
             input: Vec::new(),
             start: 0,
@@ -207,7 +211,7 @@ impl RespSession {
     }
 
     /// Executes what was decoded, under the lock, and writes the answers to `out`.
-    pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> Turn {
+    pub(crate) fn execute(&mut self, engine: &mut Engine, shared: &Around<'_>, out: &mut Output) -> Turn {
         engine.actor = Some(self.id);
         if std::mem::take(&mut self.discarded) {
             engine.unwatch(self.id);
@@ -254,7 +258,7 @@ impl RespSession {
         }
     }
 
-    fn execute_batch(&mut self, engine: &mut Engine, shared: &Shared, out: &mut Output) -> Turn {
+    fn execute_batch(&mut self, engine: &mut Engine, shared: &Around<'_>, out: &mut Output) -> Turn {
         // The input and the batch are lent out while commands may change the rest of the session.
         let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));
         let arrived = input.get(self.start..).unwrap_or_default();
@@ -274,7 +278,7 @@ impl RespSession {
                 window.load(engine);
             }
             let args = batch.args(self.done, arrived);
-            if engine.is_paused() && self.is_held_back(engine, args) {
+            if engine.is_paused() && self.is_held_back(engine, shared, args) {
                 engine.postpone(self.id);
                 turn = Turn::Blocked;
                 break;
@@ -291,16 +295,26 @@ impl RespSession {
     }
 
     /// True when a pause is for this command. (Redis: CLIENT PAUSE)
-    fn is_held_back(&self, engine: &Engine, args: Args<'_>) -> bool {
-        let may_write = |command: &Command| command.spec.flags & (flag::WRITE | flag::MAY_REPLICATE) != 0;
+    fn is_held_back(&self, engine: &Engine, shared: &Shared, args: Args<'_>) -> bool {
+        let may_write = |command: &Command, args: Args<'_>| {
+            let flags = shared.scripts.flags_of(&engine.libraries, command, args);
+            flags & (flag::WRITE | flag::MAY_REPLICATE) != 0
+        };
         let writes = find(args).is_ok_and(|command| {
             let queue = self.multi.as_ref().filter(|_| command.spec.name == "exec").map(|multi| &multi.queue);
-            may_write(command) || queue.into_iter().flatten().any(|(command, _)| may_write(command))
+            may_write(command, args)
+                || queue.into_iter().flatten().any(|(command, args)| may_write(command, args.as_args()))
         });
         engine.holds_back(writes)
     }
 
-    fn command(&mut self, engine: &mut Engine, shared: &Shared, args: Args<'_>, out: &mut Output) -> Turn {
+    fn command(
+        &mut self,
+        engine: &mut Engine,
+        shared: &Around<'_>,
+        args: Args<'_>,
+        out: &mut Output,
+    ) -> Turn {
         if self.answering == Answering::On {
             return self.answered(engine, shared, args, out);
         }
@@ -322,7 +336,13 @@ impl RespSession {
         turn
     }
 
-    fn answered(&mut self, engine: &mut Engine, shared: &Shared, args: Args<'_>, out: &mut Output) -> Turn {
+    fn answered(
+        &mut self,
+        engine: &mut Engine,
+        shared: &Around<'_>,
+        args: Args<'_>,
+        out: &mut Output,
+    ) -> Turn {
         let room = shared.room(engine);
         if room != Room::Enough
             && let Some(session) = engine.session(self.id)
@@ -378,11 +398,23 @@ impl RespSession {
         }
     }
 
+    /// A script runs commands from now on; gives what it must not change.
+    pub(crate) fn enter_script(&mut self) -> (u8, &'static str) {
+        self.in_script = true;
+        (self.db, self.last_command)
+    }
+
+    /// It has ended.
+    pub(crate) fn leave_script(&mut self, (db, last_command): (u8, &'static str)) {
+        self.in_script = false;
+        (self.db, self.last_command) = (db, last_command);
+    }
+
     /// Runs one admitted command; `may_block` is false inside `EXEC`.
     pub(crate) fn run(
         &mut self,
         engine: &mut Engine,
-        shared: &Shared,
+        shared: &Around<'_>,
         command: &'static Command,
         args: Args<'_>,
         reply: &mut Reply<'_>,
@@ -437,7 +469,7 @@ impl RespSession {
         self.clock = ticks::now();
         let taken = self.clock.saturating_sub(started);
         shared.observed.commands[command.index].count(taken, failed);
-        if shared.observed.may_be_slow(taken) {
+        if shared.observed.may_be_slow(taken) && !self.in_script {
             self.note_slow(engine, shared, command, args, taken);
         }
     }

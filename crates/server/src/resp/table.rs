@@ -102,18 +102,23 @@ impl Table {
     }
 }
 
-/// The command that the arguments name, or the refusal.
+/// The command that the arguments name and suit, or the refusal.
 pub(crate) fn find(args: Args<'_>) -> Result<&'static Command, Error> {
-    let name = args.get(0).unwrap_or_default();
-    let command = TABLE.get(name).filter(|_| !name.contains(&b'|')).ok_or_else(|| unknown(args))?;
-    let command = match (command.run, args.get(1)) {
-        (Run::Container, Some(sub)) => TABLE.get_sub(command, sub).ok_or_else(|| unknown_sub(name, sub))?,
-        (Run::Container | Run::Keyspace(_) | Run::Bridge(_) | Run::Session(_), _) => command,
-    };
+    let command = named(args)?;
     if !command.spec.takes(args.len()) {
         return Err(Error::WrongArity(command.spec.name.into()));
     }
     Ok(command)
+}
+
+/// The command that the arguments name, or the refusal.
+pub(crate) fn named(args: Args<'_>) -> Result<&'static Command, Error> {
+    let name = args.get(0).unwrap_or_default();
+    let command = TABLE.get(name).filter(|_| !name.contains(&b'|')).ok_or_else(|| unknown(args))?;
+    match (command.run, args.get(1)) {
+        (Run::Container, Some(sub)) => TABLE.get_sub(command, sub).ok_or_else(|| unknown_sub(name, sub)),
+        (Run::Container | Run::Keyspace(_) | Run::Bridge(_) | Run::Session(_), _) => Ok(command),
+    }
 }
 
 /// At most 128 bytes of each are repeated to the client. (Redis: `commandCheckExistence`)

@@ -2,6 +2,7 @@
 
 use crate::Settings;
 use crate::amqp::AmqpSession;
+use crate::around::Around;
 use crate::doorkeeper::Doorkeeper;
 use crate::log::LogWriter;
 use crate::memory::Gauge;
@@ -10,7 +11,7 @@ use crate::output::Output;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
 use crate::resp::TABLE;
-use crate::resp::{Compiled, RespSession};
+use crate::resp::{Compiled, RespSession, Scripts};
 use crate::session::Session;
 use crate::shared::{Shared, Stats};
 use leveret_amqp::text::{parse_line, show};
@@ -108,6 +109,7 @@ impl World {
             started: Instant::now(),
             stats: Stats::default(),
             observed: Observed::new(TABLE.len()),
+            scripts: Scripts::default(),
             acl: Compiled::default(),
             acl_history: Mutex::default(),
             run_id: "0".repeat(40),
@@ -332,7 +334,7 @@ impl World {
                 }
                 if !gone.contains(who) && session.may_execute() {
                     idle = false;
-                    if !session.execute(&mut engine, &self.shared, out) {
+                    if !session.execute(&mut engine, &Around::new(&self.shared, &|_| {}), out) {
                         gone.push(who.clone());
                     }
                     if let Some(from) = engine.session(session.id()) {

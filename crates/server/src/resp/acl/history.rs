@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 pub(crate) enum Where {
     Toplevel,
     Multi,
+    Script,
 }
 
 /// One refusal, or several of the same kind.

@@ -358,7 +358,11 @@ fn log(call: &mut Call<'_, '_>) -> Result<(), Error> {
         reply.map(10);
         reply.bulk(b"count");
         reply.integer(entry.count as i64);
-        let place = if entry.place == Where::Multi { "multi" } else { "toplevel" };
+        let place = match entry.place {
+            Where::Toplevel => "toplevel",
+            Where::Multi => "multi",
+            Where::Script => "lua",
+        };
         for (name, value) in [("reason", entry.reason.as_bytes()), ("context", place.as_bytes())] {
             reply.bulk(name.as_bytes());
             reply.bulk(value);

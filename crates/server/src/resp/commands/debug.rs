@@ -68,7 +68,12 @@ const SUBS: &[Sub] = &[
         run: |call| keep_overdue(call, |active| active == 0),
         says: "Whether overdue keys go by themselves.",
     },
-    Sub { name: "SET-DISABLE-DENY-SCRIPTS", arity: 3, run: nothing, says: "There are no scripts yet." },
+    Sub {
+        name: "SET-DISABLE-DENY-SCRIPTS",
+        arity: 3,
+        run: let_scripts,
+        says: "Whether scripts may call commands that are not meant for them.",
+    },
     Sub { name: "SLEEP", arity: 3, run: sleep, says: "Holds everybody up for so many seconds." },
     Sub {
         name: "STRINGMATCH-LEN",
@@ -163,6 +168,13 @@ fn reload(call: &mut Call<'_, '_>) -> Result<(), Error> {
 
 fn keep_overdue(call: &mut Call<'_, '_>, if_so: fn(i64) -> bool) -> Result<(), Error> {
     call.engine.keeps_overdue = if_so(parse_integer(&call.args[2]).ok_or(Error::NotInteger)?);
+    call.reply.ok();
+    Ok(())
+}
+
+fn let_scripts(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    let all = parse_integer(&call.args[2]).ok_or(Error::NotInteger)? != 0;
+    call.shared.scripts.may_all.store(all, std::sync::atomic::Ordering::Relaxed);
     call.reply.ok();
     Ok(())
 }

@@ -124,6 +124,12 @@ fn memory(call: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("used_memory_peak_perc", format_args!("{:.2}%", 100.0 * used as f64 / peak.max(1) as f64));
     lines.add("used_memory_startup", at_start);
     lines.add("used_memory_dataset", used.saturating_sub(at_start));
+    let scripts = &shared.scripts;
+    let (libraries, functions) = scripts.running.counts();
+    lines.add("used_memory_vm_total", scripts.lua_bytes.load(Relaxed));
+    lines.add("number_of_cached_scripts", scripts.scripts_count.load(Relaxed));
+    lines.add("number_of_functions", functions);
+    lines.add("number_of_libraries", libraries);
     lines.add("maxmemory", max);
     lines.add("maxmemory_human", human(max));
     lines.add("maxmemory_policy", engine.keyspace.eviction.policy.name());
@@ -175,6 +181,7 @@ fn stats(call: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("rejected_connections", stats.connections_rejected.load(Relaxed));
     lines.add("expired_keys", engine.keyspace.expired_count);
     lines.add("evicted_keys", engine.keyspace.eviction.evicted_count);
+    lines.add("evicted_scripts", call.shared.scripts.evicted_count.load(Relaxed));
     lines.add("evicted_clients", stats.clients_evicted.load(Relaxed));
     lines.add("migrate_cached_sockets", 0);
     lines.add("keyspace_hits", hits);

@@ -4,6 +4,8 @@ use super::RespSession;
 use crate::memory::Room;
 use crate::output::Output;
 use crate::resp::acl::{Rules, Where};
+use crate::resp::commands::tell_stats;
+use crate::resp::scripting::{Kind, Running};
 use crate::resp::table::{Command, find};
 use crate::shared::Shared;
 use leveret_engine::Engine;
@@ -33,7 +35,7 @@ impl RespSession {
             check_sort(rules, command, args)?;
         }
         if room == Room::None || shared.settings.replicas_to_write.load(Relaxed) > 0 {
-            self.may_run_restricted(shared, room, command)?;
+            self.may_run_restricted(engine, shared, room, (command, args))?;
         }
         if self.multi.is_some() && command.spec.flags & flag::NO_MULTI != 0 && !runs_inside_multi(command) {
             return Err(Error::new("ERR Command not allowed inside a transaction"));
@@ -55,10 +57,19 @@ impl RespSession {
     /// Memory is short: commands that need more are refused, and so is what would be queued. Replicas are asked for: there are
     /// none, so writes are refused.
     #[cold]
-    fn may_run_restricted(&self, shared: &Shared, room: Room, command: &Command) -> Result<(), Error> {
+    fn may_run_restricted(
+        &self,
+        engine: &Engine,
+        shared: &Shared,
+        room: Room,
+        (command, args): (&Command, Args<'_>),
+    ) -> Result<(), Error> {
+        let flags_of = |command: &Command, args| shared.scripts.flags_of(&engine.libraries, command, args);
         let in_multi = self.multi.is_some() && !runs_inside_multi(command);
         let queue = self.multi.iter().filter(|_| command.spec.name == "exec").flat_map(|multi| &multi.queue);
-        let flags = queue.fold(command.spec.flags, |flags, (command, _)| flags | command.spec.flags);
+        let flags = queue.fold(flags_of(command, args), |flags, (command, args)| {
+            flags | flags_of(command, args.as_args())
+        });
         if room == Room::None && (in_multi || flags & flag::DENYOOM != 0) {
             return Err(Error::new("OOM command not allowed when used memory > 'maxmemory'."));
         }
@@ -68,23 +79,64 @@ impl RespSession {
         Ok(())
     }
 
-    /// Refuses what was decoded, because the engine cannot be entered.
-    pub(crate) fn refuse_busy(&mut self, out: &mut Output) {
+    /// Refuses what was decoded, because the engine cannot be entered; what ends a script is done.
+    pub(crate) fn refuse_busy(&mut self, shared: &Shared, out: &mut Output) {
         let input = self.input.get(self.start..).unwrap_or_default();
         let mut reply = Reply::new(&mut out.bytes, self.version);
+        let running = &shared.scripts.running;
         for i in self.done..self.batch.len() {
-            if is_exec(self.batch.args(i, input)) {
+            let args = self.batch.args(i, input);
+            if let Some(command) = find(args)
+                .ok()
+                .filter(|command| self.authenticated && self.multi.is_none() && self.allows(command, args))
+                && answers_while_busy(running, command, args, &mut reply)
+            {
+                continue;
+            }
+            let busy = running.busy_text().unwrap_or(BUSY);
+            if is_exec(args) {
                 (self.multi, self.discarded) = (None, true);
-                reply.error(&exec_abort(&BUSY));
+                reply.error(&exec_abort(&busy));
             } else {
                 if let Some(multi) = &mut self.multi {
                     multi.refused = true;
                 }
-                reply.error(BUSY);
+                reply.error(busy);
             }
         }
         self.done = self.batch.len();
     }
+
+    /// True when the user may execute the command, by the rules as they were last seen.
+    fn allows(&self, command: &Command, args: Args<'_>) -> bool {
+        self.rules.as_ref().is_none_or(|rules| rules.check(command, args).is_ok())
+    }
+}
+
+/// Answers what may be asked while a script runs; false when this may not.
+fn answers_while_busy(running: &Running, command: &Command, args: Args<'_>, reply: &mut Reply<'_>) -> bool {
+    let killed = match command.spec.name {
+        "script|kill" => running.kill(Kind::Script),
+        "function|kill" => running.kill(Kind::Function),
+        "function|stats" if running.busy_text().is_some() => {
+            tell_stats(running, reply);
+            return true;
+        }
+        "shutdown"
+            if running.busy_text().is_some()
+                && args.iter().any(|word| word.eq_ignore_ascii_case(b"nosave")) =>
+        {
+            // What the script has done so far is in no record, and everything that was answered is.
+            tracing::warn!("SHUTDOWN NOSAVE while a script runs; what it has done is dropped");
+            std::process::exit(0);
+        }
+        _ => return false,
+    };
+    match killed {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(&error.to_string()),
+    }
+    true
 }
 
 /// SORT finds the keys of BY and GET by itself, so it may do that only if all keys may be read. (Redis: SORT)

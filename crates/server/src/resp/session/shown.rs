@@ -43,6 +43,7 @@ impl RespSession {
         }
         let now_ms = engine.now_ms();
         let address = match engine.session(self.id).and_then(|session| session.card.as_deref()) {
+            Some(_) if self.in_script => "lua".into(),
             Some(card) if card.over_unix_socket => format!("unix:{}", card.local_address),
             Some(card) => card.address.clone(),
             None => String::new(),
