@@ -6,6 +6,7 @@ mod input;
 mod login;
 mod shown;
 
+pub(crate) use admission::REFUSED_BEFORE;
 pub(crate) use login::Entered;
 
 use crate::around::Around;
@@ -81,6 +82,8 @@ pub(crate) struct RespSession {
     monitors: bool,
     /// Its commands are those of a script.
     in_script: bool,
+    /// The error that is answered was counted where it came from.
+    pub(crate) error_noted: bool,
     decoder: Decoder,
     input: Vec<u8>,
     /// Where what is not executed begins, the batch first.
@@ -155,6 +158,7 @@ impl RespSession {
             subscribed: false,
             monitors: false,
             in_script: false,
+            error_noted: false,
             decoder,
             input: Vec::new(),
             start: 0,
@@ -460,7 +464,7 @@ impl RespSession {
             reply.error(&error.to_string());
         }
         let failed = reply.since(mark).first() == Some(&b'-');
-        if failed {
+        if failed && !std::mem::take(&mut self.error_noted) {
             shared.observed.note_error(reply.since(mark));
         }
         if engine.has_monitors() {

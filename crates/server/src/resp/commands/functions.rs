@@ -70,7 +70,7 @@ fn load(call: &mut Call<'_, '_>) -> Result<(), Error> {
     interpreter.follow(&call.engine.libraries);
     let (name, _) = of_library(&text)?;
     if !replaces && interpreter.libraries().contains_key(&name) {
-        return Err(exists(&name));
+        return Err(Error::Other(format!("ERR Library '{name}' already exists").into()));
     }
     let (name, library) = interpreter.compile_library(&text)?;
     interpreter.check_names(&library.functions, |other| other == name)?;
@@ -78,10 +78,6 @@ fn load(call: &mut Call<'_, '_>) -> Result<(), Error> {
     followed(call, &mut interpreter);
     call.reply.bulk(name.as_bytes());
     Ok(())
-}
-
-fn exists(name: &str) -> Error {
-    Error::Other(format!("ERR Library '{name}' already exists").into())
 }
 
 /// The interpreter has what the engine has.
@@ -219,7 +215,7 @@ fn restore(call: &mut Call<'_, '_>) -> Result<(), Error> {
     };
     for (name, library) in &libraries {
         if interpreter.libraries().contains_key(name) && !gone(name) {
-            return Err(exists(name));
+            return Err(Error::Other(format!("ERR Library {name} already exists").into()));
         }
         interpreter.check_names(&library.functions, gone)?;
     }

@@ -3,6 +3,7 @@
 use super::{Function, container, help, session};
 use crate::resp::scripting::{Given, Kind, sha1_hex};
 use crate::resp::session::Call;
+use crate::resp::table::named;
 use leveret_engine::keyspace::command::{Group, KeySpec, Row, counted_keys};
 use leveret_engine::keyspace::{Error, flag, parse_integer};
 use std::sync::atomic::Ordering::Relaxed;
@@ -80,7 +81,7 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
     .since("2.6.0")
     .tips(&["REQUEST_POLICY:ALL_SHARDS", "RESPONSE_POLICY:ONE_SUCCEEDED"])
     .says("Stops the script that is running."),
-    session("script|show", 3, Group::Scripting, KEEPS, show)
+    session("script|show", 3, Group::Scripting, KEEPS, text)
         .since("8.0.0")
         .says("Returns the text of a script."),
     session("script|debug", -3, Group::Scripting, flag::NOSCRIPT, debug)
@@ -102,7 +103,17 @@ fn given(call: &Call<'_, '_>, read_only: bool, not_a_number: Error) -> Result<Gi
     Ok(Given { keys_count, read_only })
 }
 
+/// Whoever watches everything sees the script before its commands.
+fn show(call: &mut Call<'_, '_>) {
+    if call.engine.has_monitors()
+        && let Ok(command) = named(call.args)
+    {
+        call.session.tell_monitors(call.engine, command, call.args);
+    }
+}
+
 fn eval(call: &mut Call<'_, '_>, read_only: bool) -> Result<(), Error> {
+    show(call);
     let given = given(call, read_only, Error::NotInteger)?;
     let text = &call.args[1];
     let sha = sha1_hex(text);
@@ -115,12 +126,14 @@ fn eval(call: &mut Call<'_, '_>, read_only: bool) -> Result<(), Error> {
 }
 
 fn evalsha(call: &mut Call<'_, '_>, read_only: bool) -> Result<(), Error> {
+    show(call);
     let given = given(call, read_only, Error::NotInteger)?;
     let sha = String::from_utf8_lossy(&call.args[1]).to_ascii_lowercase();
     call.shared.scripts.enter()?.run_script(call, &sha, given)
 }
 
 fn fcall(call: &mut Call<'_, '_>, read_only: bool) -> Result<(), Error> {
+    show(call);
     let name = String::from_utf8_lossy(&call.args[1]).into_owned();
     let mut interpreter = call.shared.scripts.enter()?;
     interpreter.follow(&call.engine.libraries);
@@ -170,7 +183,7 @@ pub(super) fn kill(call: &mut Call<'_, '_>, kind: Kind) -> Result<(), Error> {
     Ok(())
 }
 
-fn show(call: &mut Call<'_, '_>) -> Result<(), Error> {
+fn text(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let sha = String::from_utf8_lossy(&call.args[2]).to_ascii_lowercase();
     let interpreter = call.shared.scripts.entered_before();
     let text = interpreter.as_ref().and_then(|interpreter| interpreter.text(&sha));

@@ -3,7 +3,7 @@
 use super::interpreter::State;
 use super::libraries::{Outcome, bad_argument, bytes_of, function, install, number_of};
 use super::raised::Raised;
-use super::values::single;
+use super::values::failed;
 use crate::resp::commands::REDIS_VERSION;
 use leveret_resp::Version;
 use mlua::{Function, Lua, LuaString, MultiValue, Table, Value};
@@ -51,7 +51,7 @@ pub(super) fn native(lua: &Lua, state: &Arc<State>) -> mlua::Result<(Table, Tabl
         lua.create_function(|lua, error: Value| {
             let Value::Error(error) = error else { return Ok(error) };
             Ok(match Raised::of(&error) {
-                Some(Raised::Reply(text)) => Value::Table(single(lua, "err", text.as_bytes())?),
+                Some(Raised::Reply(text)) => Value::Table(failed(lua, text.as_bytes())?),
                 Some(Raised::Text(text)) => Value::String(lua.create_string(text)?),
                 None => Value::String(lua.create_string(super::interpreter::message(&error))?),
             })
@@ -94,7 +94,7 @@ fn with_caller(lua: &Lua, redis: &Table, state: &Arc<State>) -> mlua::Result<()>
         lua.create_function(move |lua, args: MultiValue| match call(&of_pcall, lua, &args) {
             Ok(reply) => Ok(reply),
             Err(error) => match Raised::of(&error) {
-                Some(raised) => Ok(Value::Table(single(lua, "err", raised.text().as_bytes())?)),
+                Some(raised) => Ok(Value::Table(failed(lua, raised.text().as_bytes())?)),
                 None => Err(error),
             },
         })?,

@@ -30,6 +30,7 @@ pub(crate) struct Library {
 #[derive(Default)]
 pub(crate) struct Functions {
     libraries: BTreeMap<String, Library>,
+    /// Their names in small letters, because they are found in any case.
     by_name: HashMap<String, Function>,
     /// Of the texts that these were compiled from.
     generation: u64,
@@ -37,12 +38,12 @@ pub(crate) struct Functions {
 
 impl Functions {
     pub(super) fn find(&self, name: &str) -> Option<&Function> {
-        self.by_name.get(name)
+        self.by_name.get(&name.to_ascii_lowercase())
     }
 
     fn index(&mut self) {
         let all = self.libraries.values().flat_map(|library| &library.functions);
-        self.by_name = all.map(|function| (function.name.clone(), function.clone())).collect();
+        self.by_name = all.map(|function| (function.name.to_ascii_lowercase(), function.clone())).collect();
     }
 }
 
@@ -99,7 +100,7 @@ impl Interpreter {
     ) -> Result<(), Error> {
         let others = self.functions.libraries.iter().filter(|(name, _)| !without(name));
         for other in others.flat_map(|(_, library)| &library.functions) {
-            if functions.iter().any(|function| function.name == other.name) {
+            if functions.iter().any(|function| function.name.eq_ignore_ascii_case(&other.name)) {
                 return Err(Error::Other(format!("ERR Function {} already exists", other.name).into()));
             }
         }
@@ -111,7 +112,9 @@ impl Interpreter {
 pub(super) fn register(lua: &Lua, state: &Arc<State>) -> mlua::Result<mlua::Function> {
     let state = state.clone();
     refusing(lua, move |_, args| {
-        let registered = &mut *state.registered.lock();
+        let Some(registered) = &mut *state.registered.lock() else {
+            return Ok(Err("redis.register_function can only be called on FUNCTION LOAD command".into()));
+        };
         Ok(understand(args).and_then(|function| add(registered, function)))
     })
 }
@@ -120,7 +123,7 @@ fn add(registered: &mut Vec<Function>, function: Function) -> Outcome {
     if !is_name(function.name.as_bytes()) {
         return Err("Library names can only contain letters, numbers, or underscores(_) and must be at least one character long".into());
     }
-    if registered.iter().any(|other| other.name == function.name) {
+    if registered.iter().any(|other| other.name.eq_ignore_ascii_case(&function.name)) {
         return Err("Function already exists in the library".into());
     }
     registered.push(function);

@@ -59,8 +59,22 @@ fn split(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line, rest))
 }
 
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|byte| byte.is_ascii_whitespace()).filter(|word| !word.is_empty())
+/// The engine, which stands at the very beginning, and the words behind it without their quotes.
+fn words(line: &[u8]) -> (&[u8], Vec<Vec<u8>>) {
+    let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+    let (engine, rest) = line.split_at(end);
+    let (mut words, mut word, mut quote) = (Vec::new(), Vec::new(), None);
+    for &byte in rest {
+        match quote {
+            Some(open) if byte == open => quote = None,
+            None if matches!(byte, b'"' | b'\'') => quote = Some(byte),
+            None if byte.is_ascii_whitespace() => words.push(std::mem::take(&mut word)),
+            Some(_) | None => word.push(byte),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    (engine, words)
 }
 
 fn wrong(text: &str, word: &[u8]) -> Error {
@@ -74,13 +88,12 @@ pub(crate) fn of_script(text: &[u8]) -> Result<(Option<Flags>, &[u8]), Error> {
     }
     let (line, code) =
         split(text).filter(|(_, code)| !code.is_empty()).ok_or(Error::new("ERR Invalid script shebang"))?;
-    let mut words = words(line);
-    let engine = words.next().unwrap_or_default();
+    let (engine, words) = words(line);
     if engine != b"lua" {
         return Err(wrong("Unexpected engine in script shebang: #!", engine));
     }
     let mut flags = Flags::default();
-    for word in words {
+    for word in &words {
         let names =
             word.strip_prefix(b"flags=").ok_or_else(|| wrong("Unknown lua shebang option: ", word))?;
         for name in names.split(|&byte| byte == b',').filter(|name| !name.is_empty()) {
@@ -99,10 +112,9 @@ pub(crate) fn of_library(text: &[u8]) -> Result<(String, &[u8]), Error> {
         Some((_, [])) => return Err(Error::new("ERR Invalid library metadata")),
         Some(parts) => parts,
     };
-    let mut words = words(line);
-    let engine = words.next().unwrap_or_default();
+    let (engine, words) = words(line);
     let mut name: Option<&[u8]> = None;
-    for word in words {
+    for word in &words {
         let given = word
             .get(..5)
             .filter(|start| start.eq_ignore_ascii_case(b"name="))
@@ -157,12 +169,14 @@ mod tests {
     #[test]
     fn libraries_have_a_name() {
         assert_eq!(of_library(b"#!LUA name=a_1\nx"), Ok(("a_1".to_owned(), &b"\nx"[..])));
+        assert_eq!(of_library(b"#!lua name=\"a\"\nx"), Ok(("a".to_owned(), &b"\nx"[..])));
         for (text, why) in [
             (&b"x"[..], "ERR Missing library metadata"),
             (b"#!lua name=x", "ERR Invalid library metadata"),
             (b"#!lua\n", "ERR Library name was not given"),
             (b"#!lua nam=x\n", "ERR Invalid metadata value given: nam=x"),
             (b"#!js name=x\n", "ERR Engine 'js' not found"),
+            (b"#! name=x\n", "ERR Engine '' not found"),
         ] {
             assert_eq!(of_library(text).unwrap_err().to_string(), why);
         }

@@ -9,7 +9,7 @@ use super::header::{Flags, of_script};
 use super::lent::Lent;
 use super::raised::Raised;
 use super::running::{Kind, Running};
-use super::values::to_reply;
+use super::values::{is_noted, to_reply};
 use crate::resp::session::Call;
 use leveret_engine::keyspace::{Args, Error};
 use mlua::chunk::ChunkMode;
@@ -42,7 +42,7 @@ pub(super) struct State {
     pub(super) is_resp3: AtomicBool,
     pub(super) rng: Mutex<fastrand::Rng>,
     /// Functions of the library that is being loaded.
-    pub(super) registered: Mutex<Vec<super::Function>>,
+    pub(super) registered: Mutex<Option<Vec<super::Function>>>,
     /// When it must have been loaded.
     deadline: Mutex<Option<Instant>>,
 }
@@ -191,7 +191,7 @@ impl Interpreter {
         self.globals.raw_set("KEYS", keys).map_err(|error| broken(&error))?;
         self.globals.raw_set("ARGV", arguments).map_err(|error| broken(&error))?;
         let ended = self.lend(call, Kind::Script, sha, rights, &self.run, function);
-        answer(call, sha, ended)
+        self.answer(call, sha, ended)
     }
 
     /// Runs a function of a library.
@@ -206,7 +206,7 @@ impl Interpreter {
         let (keys, arguments) = self.tables(call.args, given.keys_count).map_err(|error| broken(&error))?;
         let args = (function.callback.clone(), keys, arguments);
         let ended = self.lend(call, Kind::Function, name, rights, &self.run_function, args);
-        answer(call, name, ended)
+        self.answer(call, name, ended)
     }
 
     /// Runs the code of a library, which registers its functions.
@@ -214,12 +214,12 @@ impl Interpreter {
         let function = self
             .compile(code, "@user_function", &self.library_environment)
             .map_err(|why| Error::Other(format!("ERR Error compiling function: {why}").into()))?;
-        self.state.registered.lock().clear();
+        *self.state.registered.lock() = Some(Vec::new());
         *self.state.deadline.lock() = Some(Instant::now() + LOAD_TIME_MAX);
         let ended = self.load_library.call::<(bool, Value)>(function);
         *self.state.deadline.lock() = None;
         self.watch_again();
-        let registered = std::mem::take(&mut *self.state.registered.lock());
+        let registered = self.state.registered.lock().take().unwrap_or_default();
         match ended {
             Ok((true, _)) => Ok(registered),
             Ok((false, error)) => {
@@ -250,6 +250,25 @@ impl Interpreter {
         };
         let arguments = 3 + keys_count;
         Ok((table(3, keys_count)?, table(arguments, command.len().saturating_sub(arguments))?))
+    }
+
+    /// Answers with what has been returned, or with what went wrong and where.
+    fn answer(
+        &self,
+        call: &mut Call<'_, '_>,
+        name: &str,
+        ended: mlua::Result<(bool, Value)>,
+    ) -> Result<(), Error> {
+        let (succeeded, value) = ended.map_err(|error| broken(&error))?;
+        // What a command has failed with was counted then.
+        call.session.error_noted = is_noted(&value);
+        if succeeded {
+            to_reply(&value, self.state.is_resp3.load(Relaxed), call.reply);
+            return Ok(());
+        }
+        let (text, place) = explained(&value);
+        let place = place.map(|(source, line)| format!(", on {source}:{line}")).unwrap_or_default();
+        Err(Error::Other(format!("{text} script: {name}{place}.").into()))
     }
 
     /// Lends the client and the engine to what is entered, as one commit.
@@ -315,21 +334,6 @@ fn rights(flags: Option<Flags>, read_only: bool) -> Result<Rights, Error> {
             Ok(Rights { may_write, declared: true })
         }
     }
-}
-
-/// Answers with what has been returned, or with what went wrong and where.
-fn answer(call: &mut Call<'_, '_>, name: &str, ended: mlua::Result<(bool, Value)>) -> Result<(), Error> {
-    let error = match ended {
-        Ok((true, value)) => {
-            to_reply(&value, call.reply);
-            return Ok(());
-        }
-        Ok((false, error)) => error,
-        Err(error) => return Err(broken(&error)),
-    };
-    let (text, place) = explained(&error);
-    let place = place.map(|(source, line)| format!(", on {source}:{line}")).unwrap_or_default();
-    Err(Error::Other(format!("{text} script: {name}{place}.").into()))
 }
 
 /// The text of an error that the prelude has caught, and where it was.

@@ -56,27 +56,6 @@ function redis.error_reply(...)
   return reply
 end
 
--- Functions: redis.register_function is there while a library is loaded, and the rest of redis.* afterwards.
-
-local functions = {}
-for name, value in pairs(redis) do
-  functions[name] = value
-end
-local loading = false
-
-local function of_functions(_, name)
-  if not loading then
-    return functions[name]
-  end
-  if name == "register_function" then
-    return native.register
-  end
-  if name ~= "log" and constants[name] == nil then
-    error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
-  end
-  return functions[name]
-end
-
 -- What functions of the server raise becomes what scripts may look at.
 
 local function seen(ok, ...)
@@ -135,12 +114,20 @@ local function missing(_, name)
 end
 
 local environment = protect(G)
-local with_functions = setmetatable({}, { __index = G })
-rawset(with_functions, "redis", setmetatable({}, { __index = of_functions, __newindex = refuse, __metatable = false }))
-rawset(with_functions, "server", with_functions.redis)
-protected[with_functions.redis] = true
-local library_environment = protect(with_functions)
-rawset(with_functions, "_G", library_environment)
+
+-- While a library is loaded it sees nothing but a redis.* of its own, with which it registers its functions.
+local while_loading = { log = redis.log, register_function = native.register }
+for name, value in pairs(constants) do
+  while_loading[name] = value
+end
+setmetatable(while_loading, { __index = missing })
+local only_redis = setmetatable({ redis = protect(while_loading) }, { __index = missing })
+only_redis.server = only_redis.redis
+local of_library = { __index = G, __newindex = refuse, __metatable = false }
+local library_environment = setmetatable({}, of_library)
+protected[library_environment] = true
+local empty = protect({})
+
 G._G = environment
 
 function G.rawset(t, key, value)
@@ -159,7 +146,8 @@ end
 
 function G.getmetatable(...)
   if select("#", ...) > 0 and protected[...] then
-    return nil
+    local is_world = (...) == environment or (...) == library_environment
+    return is_world and empty or nil
   end
   return getmetatable(...)
 end
@@ -217,9 +205,9 @@ return {
     end, explain)
   end,
   load_library = function(f)
-    loading = true
+    of_library.__index = only_redis
     local ok, err = xpcall(f, explain)
-    loading = false
+    of_library.__index = G
     return ok, err
   end,
 }

@@ -1,6 +1,6 @@
 //! Replies of commands as Lua values and back. (Redis: conversions between Lua and RESP)
 
-use leveret_resp::{Reply, Version};
+use leveret_resp::Reply;
 use mlua::{Lua, LuaString, Table, Value};
 
 /// Replies and tables nested deeper than this are refused.
@@ -76,7 +76,21 @@ fn array(lua: &Lua, bytes: &mut &[u8], len: usize) -> mlua::Result<Table> {
     Ok(table)
 }
 
-pub(super) fn single(lua: &Lua, name: &str, text: &[u8]) -> mlua::Result<Table> {
+/// The error of a command as scripts see it, with the mark that it has been counted. (Redis: luaPushErrorBuff)
+pub(super) fn failed(lua: &Lua, text: &[u8]) -> mlua::Result<Table> {
+    let table = single(lua, "err", text)?;
+    table.raw_set(NOTED, true)?;
+    Ok(table)
+}
+
+const NOTED: &str = "ignore_error_stats_update";
+
+/// True for the error of a command.
+pub(super) fn is_noted(value: &Value) -> bool {
+    matches!(value, Value::Table(table) if table.raw_get(NOTED).unwrap_or(false))
+}
+
+fn single(lua: &Lua, name: &str, text: &[u8]) -> mlua::Result<Table> {
     let table = lua.create_table_with_capacity(0, 1)?;
     table.raw_set(name, lua.create_string(text)?)?;
     Ok(table)
@@ -106,20 +120,76 @@ fn number(text: &[u8]) -> i64 {
 }
 
 /// Answers with what a script has returned.
-pub(super) fn to_reply(value: &Value, reply: &mut Reply<'_>) {
-    write(value, reply, 0);
+pub(super) fn to_reply(value: &Value, is_resp3: bool, reply: &mut Reply<'_>) {
+    Writer { is_resp3 }.write(value, reply, 0);
 }
 
-fn write(value: &Value, reply: &mut Reply<'_>, depth: usize) {
-    match value {
-        Value::String(text) => reply.bulk(&text.as_bytes()),
-        Value::Integer(number) => reply.integer(*number),
-        Value::Number(number) => reply.integer(*number as i64),
-        Value::Boolean(value) if reply.version() == Version::Resp3 => reply.boolean(*value),
-        Value::Boolean(true) => reply.integer(1),
-        Value::Table(table) if depth < DEPTH_MAX => write_table(table, reply, depth),
-        Value::Table(_) => reply.error("ERR reached lua stack limit"),
-        _ => reply.null(),
+/// Whether replies are RESP3 to the script: only then are truth values what they are. (Redis: redis.setresp)
+struct Writer {
+    is_resp3: bool,
+}
+
+impl Writer {
+    fn write(&self, value: &Value, reply: &mut Reply<'_>, depth: usize) {
+        match value {
+            Value::String(text) => reply.bulk(&text.as_bytes()),
+            Value::Integer(number) => reply.integer(*number),
+            Value::Number(number) => reply.integer(*number as i64),
+            Value::Boolean(value) if self.is_resp3 => reply.boolean(*value),
+            Value::Boolean(true) => reply.integer(1),
+            Value::Table(table) if depth < DEPTH_MAX => self.write_table(table, reply, depth),
+            Value::Table(_) => reply.error("ERR reached lua stack limit"),
+            _ => reply.null(),
+        }
+    }
+
+    fn write_table(&self, table: &Table, reply: &mut Reply<'_>, depth: usize) {
+        if let Some(error) = text(table, "err") {
+            return reply.error(&error.to_string_lossy());
+        }
+        if let Some(status) = text(table, "ok") {
+            let status = status.to_string_lossy();
+            return reply.simple(&status.replace(['\r', '\n'], " "));
+        }
+        match field(table, "double") {
+            Some(Value::Number(number)) => return reply.double(number),
+            Some(Value::Integer(number)) => return reply.double(number as f64),
+            _ => {}
+        }
+        if let Some(Value::Table(map)) = field(table, "map") {
+            let pairs: Vec<_> = map.pairs::<Value, Value>().flatten().collect();
+            reply.map(pairs.len());
+            for (key, value) in &pairs {
+                self.write(key, reply, depth + 1);
+                self.write(value, reply, depth + 1);
+            }
+            return;
+        }
+        if let Some(Value::Table(set)) = field(table, "set") {
+            let members: Vec<_> = set.pairs::<Value, Value>().flatten().collect();
+            reply.set(members.len());
+            members.iter().for_each(|(member, _)| self.write(member, reply, depth + 1));
+            return;
+        }
+        if let Some(digits) = text(table, "big_number") {
+            return reply.big_number(&digits.to_string_lossy().replace(['\r', '\n'], " "));
+        }
+        if let Some(Value::Table(verbatim)) = field(table, "verbatim_string")
+            && let (Some(format), Some(string)) = (text(&verbatim, "format"), text(&verbatim, "string"))
+        {
+            let format: String = format.to_string_lossy().chars().chain("   ".chars()).take(3).collect();
+            return reply.verbatim(&format, &string.to_string_lossy());
+        }
+        // Up to the first that is nil.
+        let mut items = Vec::new();
+        for i in 1.. {
+            match table.raw_get::<Value>(i) {
+                Ok(item) if !item.is_nil() => items.push(item),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        reply.array(items.len());
+        items.iter().for_each(|item| self.write(item, reply, depth + 1));
     }
 }
 
@@ -132,53 +202,4 @@ fn text(table: &Table, name: &str) -> Option<LuaString> {
         Value::String(text) => Some(text),
         _ => None,
     }
-}
-
-fn write_table(table: &Table, reply: &mut Reply<'_>, depth: usize) {
-    if let Some(error) = text(table, "err") {
-        return reply.error(&error.to_string_lossy());
-    }
-    if let Some(status) = text(table, "ok") {
-        let status = status.to_string_lossy();
-        return reply.simple(&status.replace(['\r', '\n'], " "));
-    }
-    match field(table, "double") {
-        Some(Value::Number(number)) => return reply.double(number),
-        Some(Value::Integer(number)) => return reply.double(number as f64),
-        _ => {}
-    }
-    if let Some(Value::Table(map)) = field(table, "map") {
-        let pairs: Vec<_> = map.pairs::<Value, Value>().flatten().collect();
-        reply.map(pairs.len());
-        for (key, value) in &pairs {
-            write(key, reply, depth + 1);
-            write(value, reply, depth + 1);
-        }
-        return;
-    }
-    if let Some(Value::Table(set)) = field(table, "set") {
-        let members: Vec<_> = set.pairs::<Value, Value>().flatten().collect();
-        reply.set(members.len());
-        members.iter().for_each(|(member, _)| write(member, reply, depth + 1));
-        return;
-    }
-    if let Some(digits) = text(table, "big_number") {
-        return reply.big_number(&digits.to_string_lossy().replace(['\r', '\n'], " "));
-    }
-    if let Some(Value::Table(verbatim)) = field(table, "verbatim_string")
-        && let (Some(format), Some(string)) = (text(&verbatim, "format"), text(&verbatim, "string"))
-    {
-        let format: String = format.to_string_lossy().chars().chain("   ".chars()).take(3).collect();
-        return reply.verbatim(&format, &string.to_string_lossy());
-    }
-    // Up to the first that is nil.
-    let mut items = Vec::new();
-    for i in 1.. {
-        match table.raw_get::<Value>(i) {
-            Ok(item) if !item.is_nil() => items.push(item),
-            Ok(_) | Err(_) => break,
-        }
-    }
-    reply.array(items.len());
-    items.iter().for_each(|item| write(item, reply, depth + 1));
 }

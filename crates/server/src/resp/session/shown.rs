@@ -35,12 +35,17 @@ impl RespSession {
         });
     }
 
-    /// Tells those who watch all commands. (Redis: MONITOR)
+    /// Tells those who watch all commands, unless it is none of their business. (Redis: MONITOR)
     #[cold]
     pub(super) fn show_to_monitors(&self, engine: &mut Engine, command: &Command, args: Args<'_>) {
-        if command.spec.flags & (flag::SKIP_MONITOR | flag::ADMIN) != 0 || command.spec.name == "quit" {
-            return;
+        if command.spec.flags & (flag::SKIP_MONITOR | flag::ADMIN) == 0 && command.spec.name != "quit" {
+            self.tell_monitors(engine, command, args);
         }
+    }
+
+    /// Tells those who watch all commands.
+    #[cold]
+    pub(crate) fn tell_monitors(&self, engine: &mut Engine, command: &Command, args: Args<'_>) {
         let now_ms = engine.now_ms();
         let address = match engine.session(self.id).and_then(|session| session.card.as_deref()) {
             Some(_) if self.in_script => "lua".into(),
