@@ -1,4 +1,4 @@
-//! Side by side with Debian's redis-server and rabbitmq-server: the same load, in turns, on the same core.
+//! Side by side with Redis, Valkey and RabbitMQ: the same load, in turns, on the same core.
 //! The trap: a peer that idles must not be measured by what the other one leaves behind, so CPU is each server's own.
 
 mod pause;
@@ -66,9 +66,10 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Row>> {
 
 /// One round: every row, the server and its peer in turns.
 fn measure(rows: &[&'static Row], results: &mut Results) -> Result<()> {
-    for group in
-        [&[Kind::Leveret, Kind::Redis, Kind::RabbitMq][..], &[Kind::LeveretAlways, Kind::RedisAlways]]
-    {
+    for group in [
+        &[Kind::Leveret, Kind::Redis, Kind::Valkey, Kind::RabbitMq][..],
+        &[Kind::LeveretAlways, Kind::RedisAlways],
+    ] {
         let rows: Vec<&Row> = rows.iter().copied().filter(|row| group.contains(&row.ours)).collect();
         if rows.is_empty() {
             continue;
@@ -165,11 +166,12 @@ fn heading() -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     Ok(format!(
         "{date}, commit {commit}{changed}; {cores} cores, the server on one, the load (`leveret bench`) on the other; \
-         {ROUNDS} interleaved rounds, medians.\nLeveret with `--io-threads 1` and its log on beside {} with \
+         {ROUNDS} interleaved rounds, medians.\nLeveret with `--io-threads 1` and its log on beside {} and {} with \
          `--appendonly yes --auto-aof-rewrite-percentage 0 --save \"\"` and\n{} as it comes. RESP: 50 connections, \
          1,000,000 keys or elements, 64-byte values. AMQP: one producer, one consumer, one\nclassic queue, 64-byte bodies, at most \
          4,096 messages in flight. CPU is the server's own, user and system.\n",
         Kind::Redis.version(),
+        Kind::Valkey.version(),
         Kind::RabbitMq.version(),
     ))
 }

@@ -4,6 +4,7 @@ mod bench;
 mod conformance;
 mod fuzz;
 mod install;
+mod peers;
 mod step;
 mod tidy;
 
@@ -21,8 +22,9 @@ cargo xtask fix                      format and apply lint suggestions
 cargo xtask conformance SUITE|short|all [--reference]
                                      other people's clients against the built binary, or against Debian's
                                      redis-server and rabbitmq-server
-cargo xtask bench [ROW …]            side by side with Debian's redis-server and rabbitmq-server; all rows together
-                                     renew docs/benchmarks.md
+cargo xtask bench [ROW …]            side by side with Redis, Valkey and RabbitMQ, those of `peers` or Debian's; all rows
+                                     together renew docs/benchmarks.md
+cargo xtask peers                    the newest Redis, Valkey and RabbitMQ for the benchmark, into target/peers (as root)
 cargo xtask fuzz [TARGET] [--seconds N] [--seed N] [--replay FILE]
                                      one decoder or file format, or all of them
 cargo xtask docs                     the API's pages, with warnings as errors
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Some("conformance") => conformance::main(rest),
         Some("bench") => bench::main(rest),
         Some("fuzz") => fuzz::run(rest),
+        Some("peers") => peers::make(),
         Some("docs") => docs(),
         Some(other) => Err(anyhow::anyhow!("there is no task '{other}'\n{HELP}")),
         None => {

@@ -3,6 +3,7 @@
 
 use super::{SERVER_CORE, process};
 use crate::conformance::server::{RABBITMQ, binary, free_port, rabbitmq};
+use crate::peers;
 use crate::step::{output, target};
 use anyhow::{Context, Result, bail};
 use std::fs::File;
@@ -19,19 +20,15 @@ const START_MAX: Duration = Duration::from_secs(90);
 pub(super) enum Kind {
     Leveret,
     Redis,
+    Valkey,
     RabbitMq,
     LeveretAlways,
     RedisAlways,
 }
 
-/// A newer Redis or Valkey, or a script that runs one, takes the place of Debian's when it is there.
-fn newer_redis() -> PathBuf {
-    target().join("peers/redis-server")
-}
-
-fn redis() -> PathBuf {
-    let newer = newer_redis();
-    if newer.exists() { newer } else { PathBuf::from("/usr/bin/redis-server") }
+/// The words that start a program: the newest one if `cargo xtask peers` has brought it, else Debian's.
+fn words(name: &str, installed: &str) -> Option<Vec<String>> {
+    peers::program(name).or_else(|| Path::new(installed).exists().then(|| vec![installed.to_owned()]))
 }
 
 impl Kind {
@@ -39,27 +36,36 @@ impl Kind {
         match self {
             Kind::Leveret | Kind::LeveretAlways => None,
             Kind::Redis | Kind::RedisAlways => Some("redis-server"),
+            Kind::Valkey => Some("valkey-server"),
             Kind::RabbitMq => Some("rabbitmq-server"),
         }
     }
 
-    pub(super) fn is_installed(self) -> bool {
+    /// The words that start it, if it is there.
+    fn words(self) -> Option<Vec<String>> {
         match self {
-            Kind::Leveret | Kind::LeveretAlways => true,
-            Kind::Redis | Kind::RedisAlways => redis().exists(),
-            Kind::RabbitMq => Path::new(RABBITMQ).exists(),
+            Kind::Leveret | Kind::LeveretAlways => Some(vec![binary().ok()?.display().to_string()]),
+            Kind::Redis | Kind::RedisAlways => words("redis-server", "/usr/bin/redis-server"),
+            Kind::Valkey => words("valkey-server", "/usr/bin/valkey-server"),
+            Kind::RabbitMq => words("rabbitmq-server", RABBITMQ),
         }
+    }
+
+    pub(super) fn is_installed(self) -> bool {
+        self.words().is_some()
     }
 
     /// Debian's package and its version.
     pub(super) fn version(self) -> String {
         let Some(package) = self.package() else { return "Leveret".to_owned() };
-        if package == "redis-server" && redis() == newer_redis() {
-            let mut ask = Command::new(newer_redis());
-            ask.arg("--version");
-            return output(ask).map_or_else(|_| package.to_owned(), |text| text.trim().to_owned());
-        }
-        let mut query = Command::new("dpkg-query");
+        let mut query = match peers::folder() {
+            Some(root) => {
+                let mut query = Command::new("chroot");
+                query.arg(root).arg("dpkg-query");
+                query
+            }
+            None => Command::new("dpkg-query"),
+        };
         query.args(["-W", "-f", "${Version}", package]);
         let version = output(query).unwrap_or_else(|_| "(not installed)".to_owned());
         let version = version.split_once(':').map_or(version.as_str(), |(_, version)| version);
@@ -104,7 +110,11 @@ impl Drop for Peer {
 impl Peer {
     /// Starts it and waits until it answers.
     pub(super) fn start(kind: Kind) -> Result<Peer> {
-        let dir = target().join(format!("bench/{kind:?}-{}", std::process::id()));
+        let name = format!("{kind:?}-{}", std::process::id());
+        let dir = match peers::folder().filter(|_| kind.package().is_some()) {
+            Some(root) => root.join("tmp").join(name),
+            None => target().join("bench").join(name),
+        };
         std::fs::create_dir_all(&dir)?;
         let (resp_port, amqp_port) = (free_port()?, free_port()?);
         let mut peer = Peer {
@@ -131,11 +141,12 @@ impl Peer {
     }
 
     fn command(&mut self) -> Result<Command> {
+        let words = self.kind.words().context("it is not installed")?;
         let always = matches!(self.kind, Kind::LeveretAlways | Kind::RedisAlways);
         let fsync = if always { "always" } else { "everysec" };
         match self.kind {
             Kind::Leveret | Kind::LeveretAlways => {
-                let mut command = pinned(&binary()?);
+                let mut command = pinned(&words);
                 command.args(["serve", "--bind", "127.0.0.1", "--io-threads", "1", "--appendfsync", fsync]);
                 command.args(["--http-port", "0"]);
                 command.args(["--resp-port", &self.resp_port.to_string()]);
@@ -143,17 +154,23 @@ impl Peer {
                 command.arg("--data-dir").arg(self.dir.join("data"));
                 Ok(command)
             }
-            Kind::Redis | Kind::RedisAlways => {
-                let mut command = pinned(&redis());
+            Kind::Redis | Kind::Valkey | Kind::RedisAlways => {
+                let mut command = pinned(&words);
                 command.args(["--bind", "127.0.0.1", "--port", &self.resp_port.to_string(), "--save", ""]);
                 command.args(["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]);
-                command.args(["--appendfsync", fsync, "--dir"]).arg(&self.dir);
+                command.args(["--appendfsync", fsync, "--dir"]).arg(self.inner_dir());
                 Ok(command)
             }
             Kind::RabbitMq => {
-                let (epmd, rabbitmq) = rabbitmq(&self.dir, self.amqp_port)?;
-                self.spawn(epmd, "epmd.log")?;
-                let mut command = pinned(Path::new(rabbitmq.get_program()));
+                let (epmd, rabbitmq) = rabbitmq(&self.dir, &self.inner_dir(), self.amqp_port)?;
+                let mut started = Command::new("env");
+                if let Some(root) = peers::folder() {
+                    started = Command::new("chroot");
+                    started.arg(root);
+                }
+                started.arg(epmd.get_program()).args(epmd.get_args());
+                self.spawn(started, "epmd.log")?;
+                let mut command = pinned(&words);
                 for (name, value) in rabbitmq.get_envs() {
                     command.env(name, value.unwrap_or_default());
                 }
@@ -190,6 +207,12 @@ impl Peer {
         }
     }
 
+    /// Its folder as it sees it itself.
+    fn inner_dir(&self) -> PathBuf {
+        let root = peers::folder().unwrap_or_default();
+        self.dir.strip_prefix(root).map_or_else(|_| self.dir.clone(), |inner| Path::new("/").join(inner))
+    }
+
     fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("server.log")).unwrap_or_default()
     }
@@ -203,9 +226,9 @@ impl Peer {
     }
 }
 
-fn pinned(program: &Path) -> Command {
+fn pinned(words: &[String]) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["-c", SERVER_CORE]).arg(program);
+    command.args(["-c", SERVER_CORE]).args(words);
     command
 }
 

@@ -60,21 +60,23 @@ impl Row {
     }
 }
 
+const RESP_PEERS: &[Kind] = &[Kind::Redis, Kind::Valkey];
+
 const fn scalar(name: &'static str, title: &'static str, peers: &'static [Kind], load: Load) -> Row {
     Row { name, title, ours: Kind::Leveret, peers, counts: (0, 0), load }
 }
 
 const fn resp(name: &'static str, title: &'static str, counts: (u64, u64), flags: &'static str) -> Row {
-    Row { name, title, ours: Kind::Leveret, peers: &[Kind::Redis], counts, load: Load::Resp { flags } }
+    Row { name, title, ours: Kind::Leveret, peers: RESP_PEERS, counts, load: Load::Resp { flags } }
 }
 
 /// Sequential, so that every element is made once.
 const fn memory(name: &'static str, title: &'static str, count: u64, bytes: u64, flags: &'static str) -> Row {
-    scalar(name, title, &[Kind::Redis], Load::Memory { count, bytes, flags })
+    scalar(name, title, RESP_PEERS, Load::Memory { count, bytes, flags })
 }
 
 const fn pause(name: &'static str, title: &'static str, event: Event) -> Row {
-    scalar(name, title, &[Kind::Redis], Load::Pause(event))
+    scalar(name, title, RESP_PEERS, Load::Pause(event))
 }
 
 const fn amqp(name: &'static str, title: &'static str, counts: (u64, u64), flags: &'static str) -> Row {
@@ -83,14 +85,14 @@ const fn amqp(name: &'static str, title: &'static str, counts: (u64, u64), flags
 
 /// All rows, in the order in which they are measured: what needs an idle server first, then what fills the keyspace.
 pub(super) const ROWS: &[Row] = &[
-    scalar("start-resp", "start until PING is answered, ms", &[Kind::Redis], Load::StartResp),
+    scalar("start-resp", "start until PING is answered, ms", RESP_PEERS, Load::StartResp),
     scalar(
         "start-amqp",
         "start until the AMQP handshake is answered, ms",
         &[Kind::RabbitMq],
         Load::StartAmqp,
     ),
-    scalar("idle", "resident memory when idle, MB", &[Kind::Redis, Kind::RabbitMq], Load::Idle),
+    scalar("idle", "resident memory when idle, MB", &[Kind::Redis, Kind::Valkey, Kind::RabbitMq], Load::Idle),
     // "key:" and twelve digits, and the value.
     memory("memory", "memory per key beyond key and value, bytes", 1_000_000, 16 + 64, "--tests set"),
     memory(

@@ -80,6 +80,7 @@ fn name(kind: Kind) -> &'static str {
     match kind {
         Kind::Leveret | Kind::LeveretAlways => "Leveret",
         Kind::Redis | Kind::RedisAlways => "Redis",
+        Kind::Valkey => "Valkey",
         Kind::RabbitMq => "RabbitMQ",
     }
 }
@@ -94,26 +95,31 @@ pub(super) fn render(rows: &[&Row], results: &Results) -> String {
         text.push_str("|---|---|---|---|---|---|---|---|\n");
     }
     for row in rows.iter().filter(|row| row.is_load()) {
-        let Some(&peer) = row.peers().first() else { continue };
-        let cells = |figure, digits: fn(f64) -> String| {
-            let (ours, theirs) = (results.median(row, row.ours, figure), results.median(row, peer, figure));
-            format!(
-                "{} | {} | {}",
-                cell(ours, digits),
-                cell(theirs, digits),
-                cell(ratio(ours, theirs), short)
-            )
-        };
-        let (rates, costs) = (cells(per_second, thousands), cells(cpu_us, short));
-        text.push_str(&format!("| {} | {} | {rates} | {costs} |\n", row.title, name(peer)));
+        for &peer in row.peers() {
+            if results.missing.contains(&peer) {
+                continue;
+            }
+            let cells = |figure, digits: fn(f64) -> String| {
+                let (ours, theirs) =
+                    (results.median(row, row.ours, figure), results.median(row, peer, figure));
+                format!(
+                    "{} | {} | {}",
+                    cell(ours, digits),
+                    cell(theirs, digits),
+                    cell(ratio(ours, theirs), short)
+                )
+            };
+            let (rates, costs) = (cells(per_second, thousands), cells(cpu_us, short));
+            text.push_str(&format!("| {} | {} | {rates} | {costs} |\n", row.title, name(peer)));
+        }
     }
     if rows.iter().any(|row| !row.is_load()) {
-        text.push_str("\n| | Leveret | Redis | RabbitMQ |\n|---|---|---|---|\n");
+        text.push_str("\n| | Leveret | Redis | Valkey | RabbitMQ |\n|---|---|---|---|---|\n");
     }
     for row in rows.iter().filter(|row| !row.is_load()) {
         let of = |side| cell(results.median(row, side, per_second), short);
-        let (redis, rabbitmq) = (of(Kind::Redis), of(Kind::RabbitMq));
-        text.push_str(&format!("| {} | {} | {redis} | {rabbitmq} |\n", row.title, of(row.ours)));
+        let [redis, valkey, rabbitmq] = [Kind::Redis, Kind::Valkey, Kind::RabbitMq].map(of);
+        text.push_str(&format!("| {} | {} | {redis} | {valkey} | {rabbitmq} |\n", row.title, of(row.ours)));
     }
     for kind in &results.missing {
         text.push_str(&format!("\n{} is not installed here; its cells are empty.\n", name(*kind)));
@@ -186,7 +192,7 @@ mod tests {
             text.contains("| SET, pipeline 1 | Redis | 1,234,567 | 1,000 | 1,235 | 1.00 | 2.00 | 0.50 |"),
             "{text}"
         );
-        assert!(text.contains("| resident memory when idle, MB | 12.3 |  |  |"), "{text}");
+        assert!(text.contains("| resident memory when idle, MB | 12.3 |  |  |  |"), "{text}");
         assert!(text.contains("RabbitMQ is not installed"), "{text}");
     }
 

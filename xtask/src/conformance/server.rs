@@ -51,13 +51,14 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
 
-/// The commands that start RabbitMQ's name server and RabbitMQ itself, all of whose files are in `dir`.
-pub(crate) fn rabbitmq(dir: &Path, amqp_port: u16) -> Result<(Command, Command)> {
+/// The commands that start RabbitMQ's name server and RabbitMQ itself, all of whose files are in `dir`, which is `seen` by it.
+pub(crate) fn rabbitmq(dir: &Path, seen: &Path, amqp_port: u16) -> Result<(Command, Command)> {
     let epmd_port = free_port()?.to_string();
     let mut epmd = Command::new("epmd");
     epmd.args(["-port", &epmd_port, "-address", "127.0.0.1"]);
+    std::fs::write(dir.join("enabled_plugins"), "[].\n")?;
+    let dir = seen;
     let enabled = dir.join("enabled_plugins");
-    std::fs::write(&enabled, "[].\n")?;
     let mut rabbitmq = Command::new(RABBITMQ);
     rabbitmq
         .env("HOME", dir)
@@ -124,7 +125,7 @@ impl Server {
         redis.args(["--appendonly", "yes", "--enable-debug-command", "yes", "--dir"]).arg(&server.dir);
         redis.args(redis_options);
         server.spawn(redis, "redis.log")?;
-        let (epmd, rabbitmq) = rabbitmq(&server.dir, server.amqp_port)?;
+        let (epmd, rabbitmq) = rabbitmq(&server.dir, &server.dir, server.amqp_port)?;
         server.spawn(epmd, "epmd.log")?;
         server.spawn(rabbitmq, "rabbitmq.log")?;
         server.wait(server.resp_port)?;
