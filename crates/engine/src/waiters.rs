@@ -53,19 +53,19 @@ impl Engine {
         run: Run,
         db: DbIndex,
         args: Args<'_>,
-        block: Block,
+        mut block: Block,
         timeout_reply: &[u8],
     ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for key in &block.keys {
-            self.keyspace.watches.wait(db, key);
+            self.keyspace.watches.wait(db, key, block.or_lost);
             self.waiters.queues.entry((db, key.clone())).or_default().push_back(id);
         }
         if let Some(deadline) = block.deadline {
             self.waiters.deadlines.insert((deadline, id));
         }
-        session.waiting =
-            Some(Waiting { db, run, args: args.into(), block, timeout_reply: timeout_reply.to_vec() });
+        let args = block.again.take().unwrap_or_else(|| args.into());
+        session.waiting = Some(Waiting { db, run, args, block, timeout_reply: timeout_reply.to_vec() });
     }
 
     /// Blocks the session until everything up to now is on disk: `run` answers it then.
@@ -77,7 +77,7 @@ impl Engine {
         deadline: Option<UnixMillis>,
         timeout_reply: &[u8],
     ) {
-        let block = Block { keys: Vec::new(), of_type: "", deadline };
+        let block = Block::new(Vec::new(), "", deadline);
         self.wait(id, run, 0, args, block, timeout_reply);
         self.waiters.syncs.push((self.position(), id));
     }
@@ -103,7 +103,7 @@ impl Engine {
     pub(crate) fn stop_waiting(&mut self, id: SessionId) -> Option<Waiting> {
         let waiting = self.sessions.get_mut(&id)?.waiting.take()?;
         for key in &waiting.block.keys {
-            self.keyspace.watches.stop_waiting(waiting.db, key);
+            self.keyspace.watches.stop_waiting(waiting.db, key, waiting.block.or_lost);
             let place = (waiting.db, key.clone());
             if let Some(queue) = self.waiters.queues.get_mut(&place) {
                 if let Some(i) = queue.iter().position(|&other| other == id) {
@@ -155,13 +155,17 @@ impl Engine {
 
     fn serve_key(&mut self, place: &(DbIndex, Box<[u8]>)) {
         let mut next = 0;
-        while self.keyspace.is_live(place.0, &place.1, self.now_ms())
-            && let Some(&id) = self.waiters.queues.get(place).and_then(|queue| queue.get(next))
-        {
-            if !self.serve(id) {
+        while let Some(&id) = self.waiters.queues.get(place).and_then(|queue| queue.get(next)) {
+            if !self.concerns(id, place) || !self.serve(id) {
                 next += 1;
             }
         }
+    }
+
+    /// A key that has gone concerns only who wants to hear of that.
+    fn concerns(&self, id: SessionId, (db, key): &(DbIndex, Box<[u8]>)) -> bool {
+        let waiting = self.sessions.get(&id).and_then(|session| session.waiting.as_ref());
+        self.keyspace.is_live(*db, key, self.now_ms()) || waiting.is_some_and(|waiting| waiting.block.or_lost)
     }
 
     /// Runs a waiting command again; false when it goes on waiting.
@@ -172,8 +176,10 @@ impl Engine {
         let Some(waiting) = session.waiting.take() else { return false };
         // One key of the right type: then a refusal is about something else, and an answer. (Redis: BLMOVE)
         let may_refuse = match &*waiting.block.keys {
-            [key] => self.keyspace.type_of(waiting.db, key, self.now_ms()) == Some(waiting.block.of_type),
-            _ => false,
+            [key] if !waiting.block.or_lost => {
+                self.keyspace.type_of(waiting.db, key, self.now_ms()) == Some(waiting.block.of_type)
+            }
+            _ => waiting.block.or_lost,
         };
         let mut bytes = Vec::new();
         let mut reply = Reply::new(&mut bytes, version);
