@@ -154,18 +154,23 @@ impl Engine {
     }
 
     fn serve_key(&mut self, place: &(DbIndex, Box<[u8]>)) {
+        let (db, key) = place;
         let mut next = 0;
         while let Some(&id) = self.waiters.queues.get(place).and_then(|queue| queue.get(next)) {
-            if !self.concerns(id, place) || !self.serve(id) {
+            let is_live = self.keyspace.is_live(*db, key, self.now_ms());
+            if !is_live && !self.keyspace.watches.is_loss_awaited(*db, key) {
+                break;
+            }
+            if !self.concerns(id, is_live) || !self.serve(id) {
                 next += 1;
             }
         }
     }
 
     /// A key that has gone concerns only who wants to hear of that.
-    fn concerns(&self, id: SessionId, (db, key): &(DbIndex, Box<[u8]>)) -> bool {
+    fn concerns(&self, id: SessionId, is_live: bool) -> bool {
         let waiting = self.sessions.get(&id).and_then(|session| session.waiting.as_ref());
-        self.keyspace.is_live(*db, key, self.now_ms()) || waiting.is_some_and(|waiting| waiting.block.or_lost)
+        is_live || waiting.is_some_and(|waiting| waiting.block.or_lost)
     }
 
     /// Runs a waiting command again; false when it goes on waiting.

@@ -194,10 +194,13 @@ impl Watches {
     /// What was waited at under the key is gone.
     #[inline]
     pub(crate) fn lost(&mut self, db: DbIndex, key: &[u8]) {
-        if !self.awaited.is_empty()
-            && self.awaited.get(&(db, key.into())).is_some_and(|(_, lost_count)| *lost_count > 0)
-        {
+        if !self.awaited.is_empty() && self.is_loss_awaited(db, key) {
             self.ready.push((db, key.into()));
         }
+    }
+
+    /// True when somebody wants to hear that a key is gone.
+    pub fn is_loss_awaited(&self, db: DbIndex, key: &[u8]) -> bool {
+        self.awaited.get(&(db, key.into())).is_some_and(|(_, lost_count)| *lost_count > 0)
     }
 }

@@ -188,8 +188,7 @@ fn xautoclaim(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     while let Some(word) = args.get(i) {
         match (word.to_ascii_uppercase().as_slice(), args.get(i + 1)) {
             (b"COUNT", Some(number)) => {
-                let number = integer(number)?;
-                let number = Some(number).filter(|number| (1..=COUNT_MAX).contains(number));
+                let number = integer(number).ok().filter(|number| (1..=COUNT_MAX).contains(number));
                 count = number.ok_or(Error::new("ERR COUNT must be > 0"))? as usize;
                 i += 1;
             }
