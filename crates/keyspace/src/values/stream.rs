@@ -121,7 +121,7 @@ impl Stream {
         let size = fields.clone().map(<[u8]>::len).sum();
         match self.blocks.back_mut() {
             Some(block) if !block.is_full(size, entries_max(), bytes_max()) => {
-                Arc::make_mut(block).push(id, fields)
+                Arc::make_mut(block).push(id, fields);
             }
             full => {
                 if let Some(full) = full.and_then(Arc::get_mut) {

@@ -65,7 +65,7 @@ impl<'a> Wanted<'a> {
                     i += 1;
                 }
                 b"STREAMS" if left > 0 => {
-                    if left % 2 != 0 {
+                    if !left.is_multiple_of(2) {
                         return Err(unbalanced(of_group));
                     }
                     wanted.keys = i + 1..i + 1 + left / 2;
