@@ -30,6 +30,8 @@ pub(crate) struct Waiters {
     deadlines: BTreeSet<(UnixMillis, SessionId)>,
     /// Who waits for the disk to have what.
     syncs: Vec<(Position, SessionId)>,
+    /// What waiters were refused with since somebody asked.
+    refusals: Vec<Vec<u8>>,
     /// Somebody is being served: what that fills waits for its turn, however long the chain is.
     serving: bool,
 }
@@ -98,6 +100,17 @@ impl Engine {
     /// Keys that sessions wait for.
     pub fn awaited_keys_count(&self) -> usize {
         self.waiters.keys_count()
+    }
+
+    /// Likewise, those whose waiters want to hear when they are gone.
+    pub fn loss_awaited_keys_count(&self) -> usize {
+        self.keyspace.watches.loss_awaited_count()
+    }
+
+    /// What waiters were refused with since this was asked last.
+    #[inline]
+    pub fn take_refusals(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.waiters.refusals)
     }
 
     pub(crate) fn stop_waiting(&mut self, id: SessionId) -> Option<Waiting> {
@@ -200,6 +213,9 @@ impl Engine {
             let session = self.sessions.get_mut(&id);
             let caused = session.map(|session| session.pushed.split_off(said.min(session.pushed.len())));
             self.answer(id, &bytes);
+            if bytes.starts_with(b"-") {
+                self.waiters.refusals.push(bytes);
+            }
             self.answer(id, &caused.unwrap_or_default());
         }
         served

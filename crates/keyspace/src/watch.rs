@@ -199,6 +199,11 @@ impl Watches {
         }
     }
 
+    /// Keys of which somebody wants to hear when they are gone.
+    pub fn loss_awaited_count(&self) -> usize {
+        self.awaited.values().filter(|(_, lost_count)| *lost_count > 0).count()
+    }
+
     /// True when somebody wants to hear that a key is gone.
     pub fn is_loss_awaited(&self, db: DbIndex, key: &[u8]) -> bool {
         self.awaited.get(&(db, key.into())).is_some_and(|(_, lost_count)| *lost_count > 0)

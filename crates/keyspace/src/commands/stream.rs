@@ -92,7 +92,7 @@ fn xadd(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
     if let Some(keep) = options.keep {
         trim(txn, key, keep, &options)?;
     }
-    reply.bulk(id.to_string().as_bytes());
+    reply.bulk(&id.text());
     Ok(())
 }
 

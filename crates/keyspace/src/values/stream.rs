@@ -269,7 +269,7 @@ impl Stream {
         let mut numbers = |numbers: &[u64]| numbers.iter().for_each(|number| part(&number.to_le_bytes()));
         numbers(&[self.last.ms, self.last.seq, self.deleted_max.ms, self.deleted_max.seq, self.added_count]);
         for entry in self.iter() {
-            part(entry.id.to_string().as_bytes());
+            part(&entry.id.text());
             for (name, value) in entry.fields() {
                 part(&name);
                 part(&value);

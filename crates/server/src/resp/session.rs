@@ -431,6 +431,7 @@ impl RespSession {
         if failed {
             shared.observed.note_error(reply.since(mark));
         }
+        engine.take_refusals().iter().for_each(|refusal| shared.observed.note_error(refusal));
         if engine.has_monitors() {
             self.show_to_monitors(engine, command, args);
         }

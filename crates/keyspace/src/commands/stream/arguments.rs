@@ -178,7 +178,7 @@ pub(super) fn reply_entries(reply: &mut Reply<'_>, entries: &[StreamEntry<'_>]) 
 
 /// Answers with a name.
 pub(super) fn reply_id(reply: &mut Reply<'_>, id: EntryId) {
-    reply.bulk(id.to_string().as_bytes());
+    reply.bulk(&id.text());
 }
 
 /// A number as an answer has it.

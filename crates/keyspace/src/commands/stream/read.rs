@@ -189,7 +189,7 @@ fn with_names(wanted: &Wanted<'_>, after: &[EntryId]) -> ArgsBuf {
     let mut again = ArgsBuf::default();
     for (i, arg) in wanted.args.iter().enumerate() {
         match i.checked_sub(wanted.keys.end).and_then(|index| after.get(index)) {
-            Some(id) if arg == b"$" => again.push(id.to_string().as_bytes()),
+            Some(id) if arg == b"$" => again.push(&id.text()),
             Some(_) | None => again.push(arg),
         }
     }

@@ -1,6 +1,8 @@
 //! What names an entry of a stream: a time and a number among the entries of that millisecond, written `ms-seq`.
 
 use std::fmt;
+use std::io::Write;
+use std::ops::Deref;
 
 /// The name of an entry; entries are in the order of their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -41,6 +43,16 @@ impl EntryId {
         }
     }
 
+    /// As it is written, without an allocation.
+    pub(crate) fn text(self) -> IdText {
+        let mut text = IdText { bytes: [0; TEXT_BYTES], len: 0 };
+        let mut rest = &mut text.bytes[..];
+        // It fits: two numbers of at most twenty digits.
+        let left = write!(rest, "{self}").map_or(TEXT_BYTES, |()| rest.len());
+        text.len = TEXT_BYTES - left;
+        text
+    }
+
     /// `ms-*`: the number is to be chosen.
     pub(crate) fn parse_ms(text: &[u8]) -> Option<u64> {
         number(text.strip_suffix(b"-*")?)
@@ -53,6 +65,22 @@ fn number(text: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(text).ok().filter(|text| text.len() <= TEXT_MAX)?;
     let digits = text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
     digits.parse().ok()
+}
+
+const TEXT_BYTES: usize = 41;
+
+/// A name as text.
+pub(crate) struct IdText {
+    bytes: [u8; TEXT_BYTES],
+    len: usize,
+}
+
+impl Deref for IdText {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
 }
 
 impl fmt::Display for EntryId {
@@ -87,7 +115,8 @@ mod tests {
         }
         assert_eq!(EntryId::parse_ms(b"5-*"), Some(5));
         assert_eq!(EntryId::parse_ms(b"5-*1"), None);
-        assert_eq!(EntryId::MAX.to_string(), "18446744073709551615-18446744073709551615");
+        assert_eq!(&*EntryId::MAX.text(), b"18446744073709551615-18446744073709551615");
+        assert_eq!(&*EntryId::ZERO.text(), b"0-0");
     }
 
     #[test]
