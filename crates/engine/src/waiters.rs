@@ -28,6 +28,8 @@ impl Waiting {
 pub(crate) struct Waiters {
     queues: HashMap<(DbIndex, Box<[u8]>), VecDeque<SessionId>>,
     deadlines: BTreeSet<(UnixMillis, SessionId)>,
+    /// Who is to be run again when, whatever happens until then.
+    again: BTreeSet<(UnixMillis, SessionId)>,
     /// Who waits for the disk to have what.
     syncs: Vec<(Position, SessionId)>,
     /// What waiters were refused with since somebody asked.
@@ -38,7 +40,7 @@ pub(crate) struct Waiters {
 
 impl Waiters {
     pub(crate) fn next_deadline(&self) -> Option<UnixMillis> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.deadlines.first().into_iter().chain(self.again.first()).map(|(at, _)| *at).min()
     }
 
     /// How many sessions are blocked with a deadline, and how many keys are waited for.
@@ -65,6 +67,9 @@ impl Engine {
         }
         if let Some(deadline) = block.deadline {
             self.waiters.deadlines.insert((deadline, id));
+        }
+        if let Some(at) = block.again_at {
+            self.waiters.again.insert((at, id));
         }
         let args = block.again.take().unwrap_or_else(|| args.into());
         session.waiting = Some(Waiting { db, run, args, block, timeout_reply: timeout_reply.to_vec() });
@@ -130,6 +135,9 @@ impl Engine {
         if let Some(deadline) = waiting.block.deadline {
             self.waiters.deadlines.remove(&(deadline, id));
         }
+        if let Some(at) = waiting.block.again_at {
+            self.waiters.again.remove(&(at, id));
+        }
         self.waiters.syncs.retain(|(_, other)| *other != id);
         Some(waiting)
     }
@@ -150,6 +158,26 @@ impl Engine {
                 Some(waiting) => self.answer(id, &waiting.timeout_reply),
                 None => drop(self.waiters.deadlines.remove(&(deadline, id))),
             }
+        }
+        while let Some(&(at, id)) = self.waiters.again.first()
+            && at <= self.now_ms()
+        {
+            self.run_again_at(id, Some(at), None);
+            self.serve(id);
+        }
+    }
+
+    /// Another time, or none, at which a session is run again.
+    fn run_again_at(&mut self, id: SessionId, before: Option<UnixMillis>, at: Option<UnixMillis>) {
+        if let Some(before) = before {
+            self.waiters.again.remove(&(before, id));
+        }
+        if let Some(at) = at {
+            self.waiters.again.insert((at, id));
+        }
+        let session = self.sessions.get_mut(&id);
+        if let Some(waiting) = session.and_then(|session| session.waiting.as_mut()) {
+            waiting.block.again_at = at;
         }
     }
 
@@ -204,8 +232,12 @@ impl Engine {
         let block = self.run(waiting.run, waiting.db, waiting.args.as_args(), &mut reply);
         // What has come may be of another type; then it is none of the waiter's business. (Redis: BLPOP)
         let served = block.is_none() && (may_refuse || !reply.since(0).starts_with(b"-WRONGTYPE"));
+        let before = waiting.block.again_at;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.waiting = Some(waiting);
+        }
+        if let Some(block) = block {
+            self.run_again_at(id, before, block.again_at);
         }
         if served {
             self.stop_waiting(id);

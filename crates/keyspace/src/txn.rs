@@ -31,6 +31,8 @@ pub struct Block {
     pub deadline: Option<UnixMillis>,
     /// It wants to be refused when what it waits at is gone. (Redis: XREADGROUP)
     pub or_lost: bool,
+    /// It wants to be run again at this time, whatever happens. (Redis: XREADGROUP with CLAIM)
+    pub again_at: Option<UnixMillis>,
     /// With which arguments it is run again, if not with its own. (Redis: XREAD with `$`)
     pub again: Option<ArgsBuf>,
 }
@@ -38,7 +40,7 @@ pub struct Block {
 impl Block {
     /// A wait for something of a type under one of these keys.
     pub fn new(keys: Vec<Box<[u8]>>, of_type: &'static str, deadline: Option<UnixMillis>) -> Self {
-        Self { keys, of_type, deadline, or_lost: false, again: None }
+        Self { keys, of_type, deadline, or_lost: false, again_at: None, again: None }
     }
 }
 

@@ -164,7 +164,10 @@ impl World {
             12 => format!("XGROUP|SETID . x{key} {group} 0"),
             13 if rng.u8(..4) == 0 => format!("XGROUP|DESTROY . x{key} {group}"),
             13 => format!("XGROUP|DELCONSUMER . x{key} {group} c{consumer}"),
-            14..=17 => format!("XREADGROUP GROUP {group} c{consumer} COUNT 3 STREAMS x{key} >"),
+            14..=17 if rng.u8(..4) > 0 => {
+                format!("XREADGROUP GROUP {group} c{consumer} COUNT 3 STREAMS x{key} >")
+            }
+            14..=17 => format!("XREADGROUP GROUP {group} c{consumer} CLAIM 30 STREAMS x{key} >"),
             18 => format!("XREADGROUP GROUP {group} c{consumer} NOACK STREAMS x{key} >"),
             19 => format!("XREADGROUP GROUP {group} c{consumer} STREAMS x{key} 0"),
             20 => format!("XAUTOCLAIM x{key} {group} c{consumer} {} 0 COUNT 2", rng.u8(..99)),

@@ -150,7 +150,7 @@ fn build(txn: &mut Txn<'_>, key: &[u8], loaded: &Loaded) {
 
 fn build_stream(txn: &mut Txn<'_>, key: &[u8], stream: &LoadedStream) {
     for (id, fields) in &stream.entries {
-        txn.stream_add(key, *id, fields.iter().map(Vec::as_slice));
+        txn.stream_add(key, *id, fields.iter().map(|field| field.as_slice()));
     }
     txn.stream_set_ids(key, stream.last, stream.added_count, stream.deleted_max);
     for group in &stream.groups {

@@ -9,6 +9,7 @@ use crate::number::IntegerText;
 use crate::values::{EntryId, Stream, StreamEntry};
 use crate::{UnixMillis, parse_integer};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// The entry is deleted, and its fields stand there all the same.
 const IS_DELETED: i64 = 1;
@@ -18,7 +19,10 @@ const HAS_SHARED_NAMES: i64 = 2;
 const UNKNOWN: u64 = u64::MAX;
 
 /// An entry as it was read: its name, then names and values of fields in turn.
-pub(crate) type LoadedEntry = (EntryId, Vec<Vec<u8>>);
+pub(crate) type LoadedEntry = (EntryId, Vec<Rc<Vec<u8>>>);
+
+/// Fields of more bytes are refused: names stand in a block once, and would stand in memory with every entry.
+const FIELD_BYTES_MAX: usize = 1 << 30;
 
 /// A stream as it was read.
 #[derive(Debug, PartialEq)]
@@ -257,7 +261,13 @@ impl LoadedStream {
             && self.entries.first().is_none_or(|(first, _)| *first > EntryId::ZERO)
             && self.entries.last().is_none_or(|(last, _)| *last <= self.last)
             && names.len() == self.groups.len()
+            && self.field_bytes() <= FIELD_BYTES_MAX
             && self.groups.iter().all(LoadedGroup::is_sound)
+    }
+
+    fn field_bytes(&self) -> usize {
+        let fields = self.entries.iter().flat_map(|(_, fields)| fields);
+        fields.fold(0, |sum, field| sum.saturating_add(field.len()))
     }
 
     /// How many entries a group has read whose snapshot does not tell. (Redis:
@@ -281,7 +291,7 @@ fn read_block(items: &[Vec<u8>], base: EntryId, entries: &mut Vec<LoadedEntry>) 
     let names_count = size(next()?)?;
     let mut names = Vec::new();
     for _ in 0..names_count {
-        names.push(next()?.clone());
+        names.push(Rc::new(next()?.clone()));
     }
     if number(next()?)? != 0 {
         return Err(BadFormat);
@@ -295,9 +305,11 @@ fn read_block(items: &[Vec<u8>], base: EntryId, entries: &mut Vec<LoadedEntry>) 
         let fields_count = if has_shared { names_count } else { size(next()?)? };
         let mut fields = Vec::new();
         for index in 0..fields_count {
-            let name = if has_shared { names.get(index) } else { Some(next()?) };
-            fields.push(name.ok_or(BadFormat)?.clone());
-            fields.push(next()?.clone());
+            fields.push(match names.get(index) {
+                Some(name) if has_shared => name.clone(),
+                Some(_) | None => Rc::new(next()?.clone()),
+            });
+            fields.push(Rc::new(next()?.clone()));
         }
         let parts = if has_shared { fields_count + 3 } else { fields_count * 2 + 4 };
         if size(next()?)? != parts {

@@ -90,8 +90,8 @@ impl Stream {
 
     /// What its blocks and groups take.
     pub(crate) fn bytes(&self) -> usize {
-        /// An entry that is pending stands in two trees.
-        const PENDING: usize = size_of::<(EntryId, Pending)>() + size_of::<EntryId>() + 16;
+        /// An entry that is pending stands in three trees.
+        const PENDING: usize = size_of::<(EntryId, Pending)>() + size_of::<EntryId>() * 2 + 32;
         let groups = self.groups.iter().map(|(name, group)| {
             let consumers = group.consumers().keys().map(|name| name.len() + size_of::<Consumer>() + 32);
             name.len() + size_of::<Group>() + group.pending().len() * PENDING + consumers.sum::<usize>()

@@ -163,6 +163,11 @@ fn limit_usual() -> u64 {
 pub(super) fn reply_entry(reply: &mut Reply<'_>, entry: &StreamEntry<'_>) {
     reply.array(2);
     reply_id(reply, entry.id);
+    reply_fields(reply, entry);
+}
+
+/// Answers with its fields only.
+pub(super) fn reply_fields(reply: &mut Reply<'_>, entry: &StreamEntry<'_>) {
     reply.array(entry.len * 2);
     for (name, value) in entry.fields() {
         reply.bulk(&name);

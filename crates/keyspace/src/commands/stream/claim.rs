@@ -132,6 +132,8 @@ impl Claimed {
             let deliveries: Vec<Delivery> = self.deliveries.into_values().collect();
             txn.stream_deliver(key, names, now_ms, !deliveries.is_empty(), &deliveries);
         }
+        // Who waits for what has been pending for long may have to wait less now.
+        txn.keyspace.watches.filled(txn.db, key);
         if is_new {
             txn.announce(event::CONSUMER_CREATE, key);
         } else {

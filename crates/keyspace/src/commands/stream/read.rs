@@ -1,11 +1,11 @@
 //! XREAD and XREADGROUP: what has come since, waiting for it if need be.
 
-use super::arguments::{entry_id, no_group, reply_entries, reply_entry, reply_id};
+use super::arguments::{entry_id, no_group, reply_entries, reply_entry, reply_fields, reply_id};
 use crate::command::{Group, Row, flag, halved_keys, wait, write};
 use crate::commands::integer;
 use crate::event;
 use crate::txn::{Block, Delivery};
-use crate::values::{EntryId, Group as ConsumerGroup, Stream, StreamEntry};
+use crate::values::{EntryId, Group as ConsumerGroup, Pending, Stream, StreamEntry};
 use crate::{Args, ArgsBuf, Error, Reply, Txn, UnixMillis, View};
 use leveret_resp::Version;
 use std::ops::Range;
@@ -43,14 +43,23 @@ struct Wanted<'a> {
     /// The group and the consumer.
     group: Option<(&'a [u8], &'a [u8])>,
     no_ack: bool,
+    /// Take over what has been pending for so long. (Redis 8.4: CLAIM)
+    claim_ms: Option<u64>,
     /// Where the keys stand; the names follow.
     keys: Range<usize>,
 }
 
 impl<'a> Wanted<'a> {
     fn parse(args: Args<'a>, now_ms: UnixMillis, of_group: bool) -> Result<Self, Error> {
-        let mut wanted =
-            Wanted { args, count: usize::MAX, block: None, group: None, no_ack: false, keys: 0..0 };
+        let mut wanted = Wanted {
+            args,
+            count: usize::MAX,
+            block: None,
+            group: None,
+            no_ack: false,
+            claim_ms: None,
+            keys: 0..0,
+        };
         let mut i = 1;
         while let Some(word) = args.get(i) {
             let left = args.len() - i - 1;
@@ -76,6 +85,11 @@ impl<'a> Wanted<'a> {
                     i += 2;
                 }
                 b"GROUP" if left > 1 => return Err(only_of_group("GROUP")),
+                b"CLAIM" if left > 0 && of_group => {
+                    wanted.claim_ms = Some(idle_min(&args[i + 1])?);
+                    i += 1;
+                }
+                b"CLAIM" if left > 0 => return Err(only_of_group("CLAIM")),
                 b"NOACK" if of_group => wanted.no_ack = true,
                 b"NOACK" => return Err(only_of_group("NOACK")),
                 _ => return Err(Error::Syntax),
@@ -93,6 +107,32 @@ impl<'a> Wanted<'a> {
     /// The name for the key with this index.
     fn id(&self, index: usize) -> &'a [u8] {
         self.args.get(self.keys.end + index).unwrap_or_default()
+    }
+
+    /// What is taken over: entries that are still there and have been pending for long enough, the longest first.
+    fn idle<'s>(
+        &self,
+        stream: &'s Stream,
+        group: &'s ConsumerGroup,
+        now_ms: UnixMillis,
+    ) -> impl Iterator<Item = (StreamEntry<'s>, &'s Pending)> {
+        let until = self.claim_ms.and_then(|ms| now_ms.checked_sub(ms));
+        let due = until.into_iter().flat_map(|until| group.delivered_until(until));
+        due.filter_map(|(id, pending)| Some((stream.get(id)?, pending)))
+    }
+
+    /// When the next entry will have been pending for long enough.
+    fn next_idle(&self, txn: &Txn<'_>, group: &[u8]) -> Result<Option<UnixMillis>, Error> {
+        let Some(claim_ms) = self.claim_ms else { return Ok(None) };
+        let mut first = None;
+        for key in self.keys() {
+            let Some((stream, group)) = find(txn, key, group)? else { continue };
+            let mut there =
+                group.delivered_until(UnixMillis::MAX).filter(|(id, _)| stream.get(*id).is_some());
+            let due = there.next().and_then(|(_, pending)| pending.delivered_ms.checked_add(claim_ms));
+            first = first.into_iter().chain(due).min();
+        }
+        Ok(first.map(|at| at.max(txn.now_ms + 1)))
     }
 
     fn block_on(&self) -> Option<Block> {
@@ -115,6 +155,11 @@ fn only_of_group(option: &str) -> Error {
     Error::Other(
         format!("ERR The {option} option is only supported by XREADGROUP. You called XREAD instead.").into(),
     )
+}
+
+fn idle_min(bytes: &[u8]) -> Result<u64, Error> {
+    let ms = integer(bytes).map_err(|_| Error::new("ERR min-idle-time is not an integer or out of range"))?;
+    u64::try_from(ms).map_err(|_| Error::new("ERR min-idle-time must be a positive integer"))
 }
 
 /// Milliseconds; 0 is for ever.
@@ -221,8 +266,11 @@ fn xreadgroup(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
         };
         // A key may be there twice: then the first one takes its share first.
         let before = wanted.keys().zip(&shares).filter(|(other, from)| *other == key && **from == Share::New);
-        let taken = before.count().saturating_mul(wanted.count);
-        served.push(from != Share::New || unread(stream, group).nth(taken).is_some());
+        let before_count = before.count();
+        let taken = before_count.saturating_mul(wanted.count);
+        let has_new = || unread(stream, group).nth(taken).is_some();
+        let has_idle = || before_count == 0 && wanted.idle(stream, group, txn.now_ms).next().is_some();
+        served.push(from != Share::New || has_new() || has_idle());
         shares.push(from);
     }
     let count = served.iter().filter(|served| **served).count();
@@ -249,7 +297,8 @@ fn xreadgroup(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Resul
     if count == 0 {
         reply.null_array();
         if let Some(block) = wanted.block_on() {
-            txn.block_on(Block { or_lost: true, ..block });
+            let again_at = wanted.next_idle(txn, names.0)?;
+            txn.block_on(Block { or_lost: true, again_at, ..block });
         }
     }
     Ok(())
@@ -278,8 +327,13 @@ fn read_new(
 ) -> Result<(), Error> {
     let now_ms = txn.now_ms;
     let Some((stream, group)) = find(txn, key, names.0)? else { return Ok(()) };
-    let entries: Vec<StreamEntry<'_>> = unread(stream, group).take(wanted.count).collect();
-    reply_entries(reply, &entries);
+    let idle: Vec<_> = wanted.idle(stream, group, now_ms).take(wanted.count).collect();
+    let entries: Vec<StreamEntry<'_>> = unread(stream, group).take(wanted.count - idle.len()).collect();
+    if wanted.claim_ms.is_some() {
+        reply_with_pending(reply, &idle, &entries, now_ms);
+    } else {
+        reply_entries(reply, &entries);
+    }
     let (mut last, mut read_count) = (group.last, group.read_count);
     for entry in &entries {
         if let Some(count) = read_count.filter(|_| !stream.has_gap_behind(last)) {
@@ -289,13 +343,40 @@ fn read_new(
         }
         last = entry.id;
     }
-    let given = |entry: &StreamEntry<'_>| Delivery { id: entry.id, at_ms: now_ms, count: 1 };
-    let deliveries: Vec<Delivery> = entries.iter().map(given).collect();
-    txn.stream_group(key, names.0, last, read_count);
+    let deliver = |id, count| Delivery { id, at_ms: now_ms, count };
+    let again =
+        |(entry, pending): &(StreamEntry<'_>, &Pending)| deliver(entry.id, pending.count.saturating_add(1));
+    let mut deliveries: Vec<Delivery> = idle.iter().map(again).collect();
     if !wanted.no_ack {
+        deliveries.extend(entries.iter().map(|entry| deliver(entry.id, 1)));
+    }
+    if !entries.is_empty() {
+        txn.stream_group(key, names.0, last, read_count);
+    }
+    if !deliveries.is_empty() {
         txn.stream_deliver(key, names, now_ms, true, &deliveries);
     }
     Ok(())
+}
+
+/// Entries that were pending and new ones, each with the time since its last delivery and how often it was delivered.
+fn reply_with_pending(
+    reply: &mut Reply<'_>,
+    idle: &[(StreamEntry<'_>, &Pending)],
+    new: &[StreamEntry<'_>],
+    now_ms: UnixMillis,
+) {
+    let idle = idle
+        .iter()
+        .map(|(entry, pending)| (entry, now_ms.saturating_sub(pending.delivered_ms), pending.count));
+    reply.array(idle.len() + new.len());
+    for (entry, idle_ms, count) in idle.chain(new.iter().map(|entry| (entry, 0, 0))) {
+        reply.array(4);
+        reply_id(reply, entry.id);
+        reply_fields(reply, entry);
+        reply.integer(idle_ms as i64);
+        reply.integer(count as i64);
+    }
 }
 
 fn read_own(

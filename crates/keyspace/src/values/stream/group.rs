@@ -41,6 +41,8 @@ pub(crate) struct Group {
     /// How many of all entries that ever were it has read, while that is known.
     pub(crate) read_count: Option<u64>,
     pending: BTreeMap<EntryId, Pending>,
+    /// The same by the time of delivery, so that what has been pending for long is found without a walk.
+    by_time: BTreeSet<(UnixMillis, EntryId)>,
     consumers: BTreeMap<Arc<[u8]>, Consumer>,
 }
 
@@ -48,6 +50,12 @@ impl Group {
     /// What nobody has acknowledged.
     pub(crate) fn pending(&self) -> &BTreeMap<EntryId, Pending> {
         &self.pending
+    }
+
+    /// What was delivered up to a time, the longest ago first.
+    pub(crate) fn delivered_until(&self, ms: UnixMillis) -> impl Iterator<Item = (EntryId, &Pending)> {
+        let due = self.by_time.range(..=(ms, EntryId::MAX));
+        due.filter_map(|(_, id)| Some((*id, self.pending.get(id)?)))
     }
 
     /// Its consumers.
@@ -72,12 +80,15 @@ impl Group {
     /// An entry is a consumer's from now on, whoever had it.
     pub(crate) fn deliver(&mut self, to: &Arc<[u8]>, id: EntryId, delivered_ms: UnixMillis, count: u64) {
         let pending = Pending { consumer: to.clone(), delivered_ms, count };
-        if let Some(before) = self.pending.insert(id, pending)
-            && before.consumer != *to
-            && let Some(consumer) = self.consumers.get_mut(&before.consumer)
-        {
-            consumer.pending.remove(&id);
+        if let Some(before) = self.pending.insert(id, pending) {
+            self.by_time.remove(&(before.delivered_ms, id));
+            if before.consumer != *to
+                && let Some(consumer) = self.consumers.get_mut(&before.consumer)
+            {
+                consumer.pending.remove(&id);
+            }
         }
+        self.by_time.insert((delivered_ms, id));
         if let Some(consumer) = self.consumers.get_mut(to) {
             consumer.pending.insert(id);
         }
@@ -86,6 +97,7 @@ impl Group {
     /// An entry is nobody's any more; gives whether it was somebody's.
     pub(crate) fn acknowledge(&mut self, id: EntryId) -> bool {
         let Some(pending) = self.pending.remove(&id) else { return false };
+        self.by_time.remove(&(pending.delivered_ms, id));
         if let Some(consumer) = self.consumers.get_mut(&pending.consumer) {
             consumer.pending.remove(&id);
         }
@@ -96,7 +108,9 @@ impl Group {
     pub(crate) fn remove_consumer(&mut self, name: &[u8]) {
         if let Some(consumer) = self.consumers.remove(name) {
             for id in consumer.pending {
-                self.pending.remove(&id);
+                if let Some(pending) = self.pending.remove(&id) {
+                    self.by_time.remove(&(pending.delivered_ms, id));
+                }
             }
         }
     }
