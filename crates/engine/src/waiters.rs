@@ -32,8 +32,8 @@ pub(crate) struct Waiters {
     again: BTreeSet<(UnixMillis, SessionId)>,
     /// Who waits for the disk to have what.
     syncs: Vec<(Position, SessionId)>,
-    /// What waiters were refused with since somebody asked.
-    refusals: Vec<Vec<u8>>,
+    /// Commands of waiters that were refused since somebody asked, and with what.
+    refusals: Vec<(Vec<u8>, Vec<u8>)>,
     /// Somebody is being served: what that fills waits for its turn, however long the chain is.
     serving: bool,
 }
@@ -112,9 +112,9 @@ impl Engine {
         self.keyspace.watches.loss_awaited_count()
     }
 
-    /// What waiters were refused with since this was asked last.
+    /// The names of waiters' commands that were refused since this was asked last, and the refusals.
     #[inline]
-    pub fn take_refusals(&mut self) -> Vec<Vec<u8>> {
+    pub fn take_refusals(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
         std::mem::take(&mut self.waiters.refusals)
     }
 
@@ -240,13 +240,15 @@ impl Engine {
             self.run_again_at(id, before, block.again_at);
         }
         if served {
-            self.stop_waiting(id);
+            let waiting = self.stop_waiting(id);
             // What its own command has caused comes behind its answer.
             let session = self.sessions.get_mut(&id);
             let caused = session.map(|session| session.pushed.split_off(said.min(session.pushed.len())));
             self.answer(id, &bytes);
-            if bytes.starts_with(b"-") {
-                self.waiters.refusals.push(bytes);
+            if bytes.starts_with(b"-")
+                && let Some(name) = waiting.and_then(|waiting| Some(waiting.args.as_args().get(0)?.to_vec()))
+            {
+                self.waiters.refusals.push((name, bytes));
             }
             self.answer(id, &caused.unwrap_or_default());
         }

@@ -431,7 +431,12 @@ impl RespSession {
         if failed {
             shared.observed.note_error(reply.since(mark));
         }
-        engine.take_refusals().iter().for_each(|refusal| shared.observed.note_error(refusal));
+        for (name, refusal) in engine.take_refusals() {
+            shared.observed.note_error(&refusal);
+            if let Some(command) = TABLE.get(&name) {
+                shared.observed.commands[command.index].fail();
+            }
+        }
         if engine.has_monitors() {
             self.show_to_monitors(engine, command, args);
         }
