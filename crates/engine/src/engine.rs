@@ -232,17 +232,11 @@ impl Engine {
         self.commands_count += 1;
         let mark = reply.mark();
         let (result, block) = match run {
-            Run::Read(read) => {
-                let seed = self.commands_count ^ self.now_ms.rotate_left(32);
-                let result = read(&View::new(&self.keyspace, db, self.now_ms, seed), args, reply);
-                if self.keyspace.has_overdue() {
-                    self.expire_read();
-                }
-                if self.depth == 0 && self.keyspace.watches.has_happened() {
-                    self.tell_happened();
-                }
-                (result, None)
-            }
+            Run::Read(read) => (self.on_view(db, |view| read(view, args, reply)), None),
+            Run::Wait(wait) => match self.on_view(db, |view| wait(view, args, reply)) {
+                Ok(block) => (Ok(()), block),
+                Err(error) => (Err(error), None),
+            },
             Run::Write(write) => {
                 self.begin();
                 let mut txn = Txn::new(&mut self.keyspace, db, self.now_ms, Changes::on(self.tail.changes()));
@@ -256,6 +250,19 @@ impl Engine {
             refuse(reply, mark, &error);
         }
         block
+    }
+
+    #[inline]
+    fn on_view<T>(&mut self, db: DbIndex, read: impl FnOnce(&View<'_>) -> T) -> T {
+        let seed = self.commands_count ^ self.now_ms.rotate_left(32);
+        let result = read(&View::new(&self.keyspace, db, self.now_ms, seed));
+        if self.keyspace.has_overdue() {
+            self.expire_read();
+        }
+        if self.depth == 0 && self.keyspace.watches.has_happened() {
+            self.tell_happened();
+        }
+        result
     }
 
     /// One commit on the broker.

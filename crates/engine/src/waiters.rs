@@ -28,15 +28,19 @@ impl Waiting {
 pub(crate) struct Waiters {
     queues: HashMap<(DbIndex, Box<[u8]>), VecDeque<SessionId>>,
     deadlines: BTreeSet<(UnixMillis, SessionId)>,
+    /// Who is to be run again when, whatever happens until then.
+    again: BTreeSet<(UnixMillis, SessionId)>,
     /// Who waits for the disk to have what.
     syncs: Vec<(Position, SessionId)>,
+    /// Commands of waiters that were refused since somebody asked, and with what.
+    refusals: Vec<(Vec<u8>, Vec<u8>)>,
     /// Somebody is being served: what that fills waits for its turn, however long the chain is.
     serving: bool,
 }
 
 impl Waiters {
     pub(crate) fn next_deadline(&self) -> Option<UnixMillis> {
-        self.deadlines.first().map(|(deadline, _)| *deadline)
+        self.deadlines.first().into_iter().chain(self.again.first()).map(|(at, _)| *at).min()
     }
 
     /// How many sessions are blocked with a deadline, and how many keys are waited for.
@@ -53,19 +57,22 @@ impl Engine {
         run: Run,
         db: DbIndex,
         args: Args<'_>,
-        block: Block,
+        mut block: Block,
         timeout_reply: &[u8],
     ) {
         let Some(session) = self.sessions.get_mut(&id) else { return };
         for key in &block.keys {
-            self.keyspace.watches.wait(db, key);
+            self.keyspace.watches.wait(db, key, block.or_lost);
             self.waiters.queues.entry((db, key.clone())).or_default().push_back(id);
         }
         if let Some(deadline) = block.deadline {
             self.waiters.deadlines.insert((deadline, id));
         }
-        session.waiting =
-            Some(Waiting { db, run, args: args.into(), block, timeout_reply: timeout_reply.to_vec() });
+        if let Some(at) = block.again_at {
+            self.waiters.again.insert((at, id));
+        }
+        let args = block.again.take().unwrap_or_else(|| args.into());
+        session.waiting = Some(Waiting { db, run, args, block, timeout_reply: timeout_reply.to_vec() });
     }
 
     /// Blocks the session until everything up to now is on disk: `run` answers it then.
@@ -77,7 +84,7 @@ impl Engine {
         deadline: Option<UnixMillis>,
         timeout_reply: &[u8],
     ) {
-        let block = Block { keys: Vec::new(), of_type: "", deadline };
+        let block = Block::new(Vec::new(), "", deadline);
         self.wait(id, run, 0, args, block, timeout_reply);
         self.waiters.syncs.push((self.position(), id));
     }
@@ -100,10 +107,21 @@ impl Engine {
         self.waiters.keys_count()
     }
 
+    /// Likewise, those whose waiters want to hear when they are gone.
+    pub fn loss_awaited_keys_count(&self) -> usize {
+        self.keyspace.watches.loss_awaited_count()
+    }
+
+    /// The names of waiters' commands that were refused since this was asked last, and the refusals.
+    #[inline]
+    pub fn take_refusals(&mut self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        std::mem::take(&mut self.waiters.refusals)
+    }
+
     pub(crate) fn stop_waiting(&mut self, id: SessionId) -> Option<Waiting> {
         let waiting = self.sessions.get_mut(&id)?.waiting.take()?;
         for key in &waiting.block.keys {
-            self.keyspace.watches.stop_waiting(waiting.db, key);
+            self.keyspace.watches.stop_waiting(waiting.db, key, waiting.block.or_lost);
             let place = (waiting.db, key.clone());
             if let Some(queue) = self.waiters.queues.get_mut(&place) {
                 if let Some(i) = queue.iter().position(|&other| other == id) {
@@ -116,6 +134,9 @@ impl Engine {
         }
         if let Some(deadline) = waiting.block.deadline {
             self.waiters.deadlines.remove(&(deadline, id));
+        }
+        if let Some(at) = waiting.block.again_at {
+            self.waiters.again.remove(&(at, id));
         }
         self.waiters.syncs.retain(|(_, other)| *other != id);
         Some(waiting)
@@ -138,6 +159,26 @@ impl Engine {
                 None => drop(self.waiters.deadlines.remove(&(deadline, id))),
             }
         }
+        while let Some(&(at, id)) = self.waiters.again.first()
+            && at <= self.now_ms()
+        {
+            self.run_again_at(id, Some(at), None);
+            self.serve(id);
+        }
+    }
+
+    /// Another time, or none, at which a session is run again.
+    fn run_again_at(&mut self, id: SessionId, before: Option<UnixMillis>, at: Option<UnixMillis>) {
+        if let Some(before) = before {
+            self.waiters.again.remove(&(before, id));
+        }
+        if let Some(at) = at {
+            self.waiters.again.insert((at, id));
+        }
+        let session = self.sessions.get_mut(&id);
+        if let Some(waiting) = session.and_then(|session| session.waiting.as_mut()) {
+            waiting.block.again_at = at;
+        }
     }
 
     /// Serves the waiters of all keys that were filled. Serving may fill further keys (LMOVE-like commands).
@@ -154,14 +195,23 @@ impl Engine {
     }
 
     fn serve_key(&mut self, place: &(DbIndex, Box<[u8]>)) {
+        let (db, key) = place;
         let mut next = 0;
-        while self.keyspace.is_live(place.0, &place.1, self.now_ms())
-            && let Some(&id) = self.waiters.queues.get(place).and_then(|queue| queue.get(next))
-        {
-            if !self.serve(id) {
+        while let Some(&id) = self.waiters.queues.get(place).and_then(|queue| queue.get(next)) {
+            let is_live = self.keyspace.is_live(*db, key, self.now_ms());
+            if !is_live && !self.keyspace.watches.is_loss_awaited(*db, key) {
+                break;
+            }
+            if !self.concerns(id, is_live) || !self.serve(id) {
                 next += 1;
             }
         }
+    }
+
+    /// A key that has gone concerns only who wants to hear of that.
+    fn concerns(&self, id: SessionId, is_live: bool) -> bool {
+        let waiting = self.sessions.get(&id).and_then(|session| session.waiting.as_ref());
+        is_live || waiting.is_some_and(|waiting| waiting.block.or_lost)
     }
 
     /// Runs a waiting command again; false when it goes on waiting.
@@ -172,23 +222,34 @@ impl Engine {
         let Some(waiting) = session.waiting.take() else { return false };
         // One key of the right type: then a refusal is about something else, and an answer. (Redis: BLMOVE)
         let may_refuse = match &*waiting.block.keys {
-            [key] => self.keyspace.type_of(waiting.db, key, self.now_ms()) == Some(waiting.block.of_type),
-            _ => false,
+            [key] if !waiting.block.or_lost => {
+                self.keyspace.type_of(waiting.db, key, self.now_ms()) == Some(waiting.block.of_type)
+            }
+            _ => waiting.block.or_lost,
         };
         let mut bytes = Vec::new();
         let mut reply = Reply::new(&mut bytes, version);
         let block = self.run(waiting.run, waiting.db, waiting.args.as_args(), &mut reply);
         // What has come may be of another type; then it is none of the waiter's business. (Redis: BLPOP)
         let served = block.is_none() && (may_refuse || !reply.since(0).starts_with(b"-WRONGTYPE"));
+        let before = waiting.block.again_at;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.waiting = Some(waiting);
         }
+        if let Some(block) = block {
+            self.run_again_at(id, before, block.again_at);
+        }
         if served {
-            self.stop_waiting(id);
+            let waiting = self.stop_waiting(id);
             // What its own command has caused comes behind its answer.
             let session = self.sessions.get_mut(&id);
             let caused = session.map(|session| session.pushed.split_off(said.min(session.pushed.len())));
             self.answer(id, &bytes);
+            if bytes.starts_with(b"-")
+                && let Some(name) = waiting.and_then(|waiting| Some(waiting.args.as_args().get(0)?.to_vec()))
+            {
+                self.waiters.refusals.push((name, bytes));
+            }
             self.answer(id, &caused.unwrap_or_default());
         }
         served

@@ -40,6 +40,14 @@ pub(crate) const SET_ADD: u8 = 0x20;
 pub(crate) const SET_REMOVE: u8 = 0x21;
 pub(crate) const SORTED_SET_PUT: u8 = 0x28;
 pub(crate) const SORTED_SET_REMOVE: u8 = 0x29;
+pub(crate) const STREAM_ADD: u8 = 0x30;
+pub(crate) const STREAM_DELETE: u8 = 0x31;
+pub(crate) const STREAM_TRIM: u8 = 0x32;
+pub(crate) const STREAM_SET_IDS: u8 = 0x33;
+pub(crate) const STREAM_GROUP: u8 = 0x34;
+pub(crate) const STREAM_FORGET: u8 = 0x35;
+pub(crate) const STREAM_DELIVER: u8 = 0x36;
+pub(crate) const STREAM_ACKNOWLEDGE: u8 = 0x37;
 
 /// Writes one change: tag, database, then numbers and strings in the order given.
 macro_rules! record {
@@ -156,6 +164,7 @@ impl Keyspace {
             0x18..=0x1f => return txn.apply_hash(tag, fields),
             0x20..=0x27 => return txn.apply_set(tag, fields),
             0x28..=0x2f => return txn.apply_sorted_set(tag, fields),
+            0x30..=0x37 => return txn.apply_stream(tag, fields),
             _ => return Err(Malformed),
         }
         Ok(())

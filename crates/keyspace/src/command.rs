@@ -2,18 +2,23 @@
 //! `COMMAND`, ACL categories and key extraction. A READONLY row gets a [`View`], a WRITE row a [`Txn`]: the flag
 //! cannot lie. Crates above declare rows of their own with another kind of function.
 
-use crate::{Args, Error, Reply, Txn, View};
+use crate::{Args, Block, Error, Reply, Txn, View};
 
 /// A read command's function.
 pub type Read = fn(&View<'_>, Args<'_>, &mut Reply<'_>) -> Result<(), Error>;
 /// A write command's function.
 pub type Write = fn(&mut Txn<'_>, Args<'_>, &mut Reply<'_>) -> Result<(), Error>;
 
+/// A read command's function that may have to wait. (Redis: XREAD)
+pub type Wait = fn(&View<'_>, Args<'_>, &mut Reply<'_>) -> Result<Option<Block>, Error>;
+
 /// What runs a command of the keyspace.
 #[derive(Clone, Copy)]
 pub enum Run {
     /// Shared access.
     Read(Read),
+    /// Shared access, and perhaps nothing there yet.
+    Wait(Wait),
     /// A transaction.
     Write(Write),
 }
@@ -62,6 +67,7 @@ pub enum Group {
     Hash,
     Set,
     SortedSet,
+    Stream,
     Generic,
     Connection,
     Server,
@@ -82,6 +88,7 @@ impl Group {
             Group::Hash => "hash",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
+            Group::Stream => "stream",
             Group::Generic => "generic",
             Group::Connection => "connection",
             Group::Server => "server",
@@ -100,6 +107,7 @@ impl Group {
             Group::Hash => category::HASH,
             Group::Set => category::SET,
             Group::SortedSet => category::SORTEDSET,
+            Group::Stream => category::STREAM,
             Group::Generic => category::KEYSPACE,
             Group::Connection => category::CONNECTION,
             Group::Server => 0,
@@ -174,6 +182,11 @@ pub enum FindKeys {
         /// Distance between two keys.
         step: usize,
     },
+    /// Half of the arguments behind a word, which is looked for from `first` on. (Redis: XREAD's STREAMS)
+    Halved {
+        /// The word.
+        keyword: &'static str,
+    },
     /// The arguments do not tell without being understood. (Redis: SORT's BY and GET)
     Unknown,
 }
@@ -191,6 +204,11 @@ pub const fn counted_keys(flags: &'static [&'static str], first: usize) -> KeySp
 /// A number of keys at `first`, then each key with its value.
 pub const fn counted_pairs(flags: &'static [&'static str], first: usize) -> KeySpec {
     KeySpec { flags, first, find: FindKeys::Counted { step: 2 } }
+}
+
+/// Half of the arguments behind a word, which is looked for from `first` on.
+pub const fn halved_keys(flags: &'static [&'static str], keyword: &'static str, first: usize) -> KeySpec {
+    KeySpec { flags, first, find: FindKeys::Halved { keyword } }
 }
 
 /// Keys that only the command itself finds.
@@ -259,6 +277,11 @@ impl Spec {
                 let count = args.get(keys.first).and_then(crate::parse_integer).unwrap_or(0);
                 let count = usize::try_from(count).unwrap_or(0);
                 (keys.first + 1..len).step_by(step).take(count).collect()
+            }
+            FindKeys::Halved { keyword } => {
+                let is_keyword = |i: &usize| args[*i].eq_ignore_ascii_case(keyword.as_bytes());
+                let behind = (keys.first..len).find(is_keyword).map_or(len, |i| i + 1);
+                (behind..behind + (len - behind) / 2).collect()
             }
             FindKeys::Unknown if self.name == "sort" && keys.flags.contains(&"OW") => {
                 stored_at(args).into_iter().collect()
@@ -332,6 +355,11 @@ impl<R: Copy> Row<R> {
 /// A READONLY row.
 pub const fn read(name: &'static str, arity: i16, group: Group, run: Read) -> Row {
     Row::new(name, arity, group, flag::READONLY, Run::Read(run))
+}
+
+/// A READONLY row that may block.
+pub const fn wait(name: &'static str, arity: i16, group: Group, run: Wait) -> Row {
+    Row::new(name, arity, group, flag::READONLY | flag::BLOCKING, Run::Wait(run))
 }
 
 /// A WRITE row.

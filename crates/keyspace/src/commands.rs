@@ -9,6 +9,7 @@ mod list;
 mod set;
 mod sort;
 mod sorted_set;
+mod stream;
 mod string;
 
 use crate::number::parse_wide_float;
@@ -32,6 +33,14 @@ pub const TABLES: &[&[Row]] = &[
     sorted_set::RANGE_ROWS,
     sorted_set::COMBINE_ROWS,
     sorted_set::POP_ROWS,
+    stream::ROWS,
+    stream::RANGE_ROWS,
+    stream::READ_ROWS,
+    stream::GROUP_ROWS,
+    stream::PENDING_ROWS,
+    stream::CLAIM_ROWS,
+    stream::REFERENCE_ROWS,
+    stream::INFO_ROWS,
     generic::ROWS,
     keys::ROWS,
     sort::ROWS,

@@ -125,6 +125,15 @@ events! {
     SORTED_INTERSECTION_STORE = SORTED_SET "zinterstore",
     SORTED_DIFFERENCE_STORE = SORTED_SET "zdiffstore",
     RANGE_STORE = SORTED_SET "zrangestore",
+    STREAM_ADD = STREAM "xadd",
+    STREAM_DELETE = STREAM "xdel",
+    STREAM_TRIM = STREAM "xtrim",
+    STREAM_SET_IDS = STREAM "xsetid",
+    GROUP_CREATE = STREAM "xgroup-create",
+    GROUP_SET_ID = STREAM "xgroup-setid",
+    GROUP_DESTROY = STREAM "xgroup-destroy",
+    CONSUMER_CREATE = STREAM "xgroup-createconsumer",
+    CONSUMER_DELETE = STREAM "xgroup-delconsumer",
 }
 
 /// Nothing that is announced.

@@ -5,6 +5,7 @@
 mod functions;
 mod packed;
 mod read;
+mod stream;
 
 use crate::UnixMillis;
 use crate::entry::{Entry, Value};
@@ -15,6 +16,7 @@ use crc::{CRC_64_REDIS, Crc};
 
 pub use functions::{dump_libraries, load_libraries};
 pub(crate) use read::load;
+pub(crate) use stream::LoadedStream;
 
 const STRING: u8 = 0;
 const LIST: u8 = 1;
@@ -28,10 +30,13 @@ const SET_INTSET: u8 = 11;
 const SORTED_SET_ZIPLIST: u8 = 12;
 const HASH_ZIPLIST: u8 = 13;
 const LIST_QUICKLIST: u8 = 14;
+const STREAM: u8 = 15;
 const HASH_LISTPACK: u8 = 16;
 const SORTED_SET_LISTPACK: u8 = 17;
 const LIST_QUICKLIST_2: u8 = 18;
+const STREAM_2: u8 = 19;
 const SET_LISTPACK: u8 = 20;
+const STREAM_3: u8 = 21;
 const HASH_METADATA: u8 = 24;
 const HASH_LISTPACK_EX: u8 = 25;
 
@@ -63,6 +68,8 @@ pub(crate) enum Loaded {
     SortedSet(Vec<(f64, Vec<u8>)>),
     /// Fields, each once, with values and deadlines; 0 is none.
     Hash(Vec<(Vec<u8>, Vec<u8>, UnixMillis)>),
+    /// A stream.
+    Stream(Box<LoadedStream>),
 }
 
 /// The payload of DUMP. (Redis: DUMP)
@@ -103,6 +110,10 @@ pub(crate) fn dump(entry: &Entry, now_ms: UnixMillis) -> Vec<u8> {
                 put_string(&mut out, &field.name);
                 put_string(&mut out, &field.value);
             }
+        }
+        Value::Object(Object::Stream(stream)) => {
+            out.push(STREAM_2);
+            stream::put(&mut out, stream);
         }
         Value::Bytes(_) | Value::Integer(_) | Value::Object(Object::Blob(_)) => {
             out.push(STRING);

@@ -6,6 +6,7 @@ mod keys;
 mod list;
 mod set;
 mod sorted_set;
+mod stream;
 mod string;
 
 use crate::change::{self, record};
@@ -14,8 +15,10 @@ use crate::entry::{Entry, Payload, Value};
 use crate::event::{self, Event};
 use crate::values::Collection;
 use crate::view::{Text, collection_of, text_of};
-use crate::{DbIndex, Error, Eviction, UnixMillis, View};
+use crate::{ArgsBuf, DbIndex, Error, Eviction, UnixMillis, View};
 use leveret_base::codec::Changes;
+
+pub(crate) use stream::Delivery;
 
 /// A command that found nothing to take wants to wait. (Redis: BLPOP)
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +29,19 @@ pub struct Block {
     pub of_type: &'static str,
     /// When to give up; `None` is never.
     pub deadline: Option<UnixMillis>,
+    /// It wants to be refused when what it waits at is gone. (Redis: XREADGROUP)
+    pub or_lost: bool,
+    /// It wants to be run again at this time, whatever happens. (Redis: XREADGROUP with CLAIM)
+    pub again_at: Option<UnixMillis>,
+    /// With which arguments it is run again, if not with its own. (Redis: XREAD with `$`)
+    pub again: Option<ArgsBuf>,
+}
+
+impl Block {
+    /// A wait for something of a type under one of these keys.
+    pub fn new(keys: Vec<Box<[u8]>>, of_type: &'static str, deadline: Option<UnixMillis>) -> Self {
+        Self { keys, of_type, deadline, or_lost: false, again_at: None, again: None }
+    }
 }
 
 /// Exclusive access for commands flagged WRITE: one database at one moment, inside one commit.
@@ -128,6 +144,7 @@ impl<'a> Txn<'a> {
         db.with_deadline -= usize::from(entry.deadline().is_some());
         if let Value::Object(object) = entry.value() {
             self.forget_fields(key, object);
+            self.lose_stream(key, object);
         }
         Some(entry)
     }

@@ -7,6 +7,7 @@ mod list;
 mod packed;
 mod set;
 mod sorted_set;
+mod stream;
 
 use leveret_base::blocks::Blocks;
 
@@ -15,6 +16,8 @@ pub(crate) use hash::Hash;
 pub(crate) use list::{End, List};
 pub(crate) use set::Set;
 pub(crate) use sorted_set::SortedSet;
+pub(crate) use stream::Entry as StreamEntry;
+pub(crate) use stream::{Consumer, EntryId, Group, Keep, Pending, Stream};
 
 /// A value of its own allocation.
 #[derive(Clone)]
@@ -29,12 +32,14 @@ pub(crate) enum Object {
     Set(Set),
     /// A sorted set, never empty.
     SortedSet(SortedSet),
+    /// A stream, which may be empty.
+    Stream(Box<Stream>),
 }
 
 // A small collection is this beside its one run of bytes.
 const _: () = assert!(size_of::<Object>() == 32, "every key that is no short string has one");
 
-/// What all collections have in common: a missing key is an empty one, and an emptied one goes with its key.
+/// What all collections have in common: a missing key is an empty one, and an emptied one goes with its key, but for streams.
 pub(crate) trait Collection: Default {
     /// The collection, if the object is one of this kind.
     fn of(object: &Object) -> Option<&Self>;
@@ -79,6 +84,7 @@ impl Object {
             Object::Hash(_) => "hash",
             Object::Set(_) => "set",
             Object::SortedSet(_) => "zset",
+            Object::Stream(_) => "stream",
         }
     }
 
@@ -90,6 +96,7 @@ impl Object {
             Object::Hash(hash) => hash.encoding(),
             Object::Set(set) => set.encoding(),
             Object::SortedSet(set) => set.encoding(),
+            Object::Stream(_) => "stream",
         }
     }
 
@@ -122,13 +129,14 @@ impl Object {
                 Object::SortedSet(set) => {
                     mean(&mut set.iter().map(|(_, member)| member.len() + 2 * NAMED), set.len())
                 }
+                Object::Stream(stream) => stream.bytes(),
             }
     }
 
     /// The bytes of a small collection, which is one run of them.
     fn packed_bytes(&self) -> Option<usize> {
         match self {
-            Object::Blob(_) => None,
+            Object::Blob(_) | Object::Stream(_) => None,
             Object::List(list) => list.packed_bytes(),
             Object::Hash(hash) => hash.packed_bytes(),
             Object::Set(set) => set.packed_bytes(),
@@ -148,6 +156,7 @@ impl Object {
             Object::Hash(hash) => hash.len(),
             Object::Set(set) => set.len(),
             Object::SortedSet(set) => set.len(),
+            Object::Stream(stream) => stream.allocations(),
         }
     }
 
@@ -159,6 +168,7 @@ impl Object {
             Object::Hash(hash) => hash.parts(part),
             Object::Set(set) => set.parts(part),
             Object::SortedSet(set) => set.parts(part),
+            Object::Stream(stream) => stream.parts(part),
         }
     }
 }

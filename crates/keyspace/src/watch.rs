@@ -25,7 +25,8 @@ pub enum Happening {
 #[derive(Default)]
 pub struct Watches {
     watched: HashMap<Place, Vec<SessionId>>,
-    awaited: HashMap<Place, usize>,
+    /// How many wait for a key to have something, and how many of those to be lost as well.
+    awaited: HashMap<Place, (usize, usize)>,
     /// Sessions whose watched key was touched.
     pub aborted: Vec<SessionId>,
     /// Awaited keys that have got something to take, in order.
@@ -85,16 +86,19 @@ impl Watches {
         self.listening = !self.watched.is_empty() || self.events != 0 || self.all_changes;
     }
 
-    /// One more session is blocked on the key.
-    pub fn wait(&mut self, db: DbIndex, key: &[u8]) {
-        *self.awaited.entry((db, key.into())).or_default() += 1;
+    /// One more session is blocked on the key, and perhaps wants to hear when it is gone.
+    pub fn wait(&mut self, db: DbIndex, key: &[u8], or_lost: bool) {
+        let (count, lost_count) = self.awaited.entry((db, key.into())).or_default();
+        *count += 1;
+        *lost_count += usize::from(or_lost);
     }
 
     /// One session less is blocked on the key.
-    pub fn stop_waiting(&mut self, db: DbIndex, key: &[u8]) {
+    pub fn stop_waiting(&mut self, db: DbIndex, key: &[u8], or_lost: bool) {
         let place = (db, key.into());
-        if let Some(count) = self.awaited.get_mut(&place) {
+        if let Some((count, lost_count)) = self.awaited.get_mut(&place) {
             *count -= 1;
+            *lost_count -= usize::from(or_lost);
             if *count == 0 {
                 self.awaited.remove(&place);
             }
@@ -159,6 +163,11 @@ impl Watches {
         if self.all_changes && self.happened.last() != Some(&Happening::Flush) {
             self.happened.push(Happening::Flush);
         }
+        for ((_, key), _) in self.awaited.iter().filter(|((of, _), (_, lost))| *of == db && *lost > 0) {
+            if existed(key) {
+                self.ready.push((db, key.clone()));
+            }
+        }
         for ((_, key), sessions) in self.watched.iter().filter(|((of, _), _)| *of == db) {
             if existed(key) {
                 self.aborted.extend(sessions);
@@ -180,5 +189,23 @@ impl Watches {
         if !self.awaited.is_empty() && self.awaited.contains_key(&(db, key.into())) {
             self.ready.push((db, key.into()));
         }
+    }
+
+    /// What was waited at under the key is gone.
+    #[inline]
+    pub(crate) fn lost(&mut self, db: DbIndex, key: &[u8]) {
+        if !self.awaited.is_empty() && self.is_loss_awaited(db, key) {
+            self.ready.push((db, key.into()));
+        }
+    }
+
+    /// Keys of which somebody wants to hear when they are gone.
+    pub fn loss_awaited_count(&self) -> usize {
+        self.awaited.values().filter(|(_, lost_count)| *lost_count > 0).count()
+    }
+
+    /// True when somebody wants to hear that a key is gone.
+    pub fn is_loss_awaited(&self, db: DbIndex, key: &[u8]) -> bool {
+        self.awaited.get(&(db, key.into())).is_some_and(|(_, lost_count)| *lost_count > 0)
     }
 }

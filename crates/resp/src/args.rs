@@ -98,7 +98,7 @@ impl Batch {
 }
 
 /// Commands that outlive their input: what `MULTI` queues and a blocked session keeps.
-#[derive(Default, Clone)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ArgsBuf {
     bytes: Vec<u8>,
     ranges: Vec<Range>,

@@ -52,6 +52,11 @@ impl Counters {
         }
     }
 
+    /// An execution that is counted has been answered with an error later on.
+    pub(crate) fn fail(&self) {
+        add(&self.failed, 1);
+    }
+
     /// One more refusal.
     pub(crate) fn reject(&self) {
         add(&self.rejected, 1);

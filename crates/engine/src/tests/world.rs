@@ -103,7 +103,8 @@ impl World {
     fn operation(&mut self, rng: &mut fastrand::Rng) {
         let key = rng.u8(..6);
         let engine = &mut self.engine;
-        match rng.u8(..25) {
+        match rng.u8(..28) {
+            25..=27 => self.stream(rng),
             20 => drop(run(engine, &format!("HSET h{key} f{} {}", rng.u8(..4), rng.u16(..)))),
             21 => drop(run(engine, &format!("HPEXPIRE h{key} {} FIELDS 1 f1", rng.u8(..)))),
             22 => drop(run(engine, &format!("SADD s{key} {} x", rng.u8(..)))),
@@ -146,6 +147,43 @@ impl World {
                 engine.tick();
             }
         }
+    }
+
+    /// Streams with two groups, which fall behind, are claimed from, and lose entries that are pending.
+    fn stream(&mut self, rng: &mut fastrand::Rng) {
+        let (key, group, consumer) = (rng.u8(..3), ["g", "h"][rng.usize(..2)], rng.u8(..3));
+        let id = |rng: &mut fastrand::Rng| format!("{}-{}", rng.u8(..40), rng.u8(..2));
+        let line = match rng.u8(..24) {
+            0..=5 => format!("XADD x{key} * field {} {} value", rng.i16(..), rng.u8(..3)),
+            6 => format!("XADD x{key} {} field value", id(rng)),
+            7 => format!("XADD x{key} MAXLEN {} * field value", rng.u8(..9)),
+            8 => format!("XTRIM x{key} MAXLEN ~ {}", rng.u8(..3)),
+            9 => format!("XTRIM x{key} MINID {} DELREF", id(rng)),
+            10 => format!("XDEL x{key} {} {}", id(rng), id(rng)),
+            11 => format!("XGROUP|CREATE . x{key} {group} {} MKSTREAM", id(rng)),
+            12 => format!("XGROUP|SETID . x{key} {group} 0"),
+            13 if rng.u8(..4) == 0 => format!("XGROUP|DESTROY . x{key} {group}"),
+            13 => format!("XGROUP|DELCONSUMER . x{key} {group} c{consumer}"),
+            14..=17 if rng.u8(..4) > 0 => {
+                format!("XREADGROUP GROUP {group} c{consumer} COUNT 3 STREAMS x{key} >")
+            }
+            14..=17 => format!("XREADGROUP GROUP {group} c{consumer} CLAIM 30 STREAMS x{key} >"),
+            18 => format!("XREADGROUP GROUP {group} c{consumer} NOACK STREAMS x{key} >"),
+            19 => format!("XREADGROUP GROUP {group} c{consumer} STREAMS x{key} 0"),
+            20 => format!("XAUTOCLAIM x{key} {group} c{consumer} {} 0 COUNT 2", rng.u8(..99)),
+            21 => format!("XCLAIM x{key} {group} c{consumer} 0 {} {} FORCE", id(rng), id(rng)),
+            22 => format!("XACK x{key} {group} {} {}", id(rng), id(rng)),
+            _ => [
+                format!("XSETID x{key} {}-0 ENTRIESADDED 50", 1_000_000 + self.engine.now_ms()),
+                format!("XDELEX x{key} ACKED IDS 2 {} {}", id(rng), id(rng)),
+                format!("COPY x{key} x0 REPLACE"),
+                format!("RENAME x{key} x1"),
+                format!("PEXPIRE x{key} 60"),
+                format!("XACKDEL x{key} {group} DELREF IDS 1 {}", id(rng)),
+            ][rng.usize(..6)]
+            .clone(),
+        };
+        run(&mut self.engine, &line);
     }
 
     fn queue(rng: &mut fastrand::Rng) -> &'static [u8] {

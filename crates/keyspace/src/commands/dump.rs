@@ -3,8 +3,9 @@
 use crate::command::{Group, Row, category, flag, keys, read, write};
 use crate::commands::integer;
 use crate::event;
-use crate::rdb::{self, Loaded};
-use crate::values::End;
+use crate::rdb::{self, Loaded, LoadedStream};
+use crate::txn::Delivery;
+use crate::values::{End, EntryId};
 use crate::{Args, By, Error, Reply, Txn, UnixMillis, View};
 use std::collections::BTreeMap;
 
@@ -132,6 +133,7 @@ fn build(txn: &mut Txn<'_>, key: &[u8], loaded: &Loaded) {
             let items: Vec<(f64, &[u8])> = items.iter().map(|(score, member)| (*score, &**member)).collect();
             txn.sorted_set_put(key, &items);
         }
+        Loaded::Stream(stream) => build_stream(txn, key, stream),
         Loaded::Hash(fields) => {
             let parts: Vec<&[u8]> = fields.iter().flat_map(|(name, value, _)| [&**name, &**value]).collect();
             txn.hash_set(key, false, parts.iter().copied());
@@ -142,6 +144,28 @@ fn build(txn: &mut Txn<'_>, key: &[u8], loaded: &Loaded) {
             for (deadline, names) in by_deadline {
                 txn.hash_deadline(key, deadline, names.iter().copied());
             }
+        }
+    }
+}
+
+fn build_stream(txn: &mut Txn<'_>, key: &[u8], stream: &LoadedStream) {
+    for (id, fields) in &stream.entries {
+        txn.stream_add(key, *id, fields.iter().map(|field| field.as_slice()));
+    }
+    txn.stream_set_ids(key, stream.last, stream.added_count, stream.deleted_max);
+    for group in &stream.groups {
+        txn.stream_group(key, &group.name, group.last, group.read_count);
+        for consumer in &group.consumers {
+            let delivery = |id: &EntryId| {
+                let (at_ms, count) = group.pending.get(id).copied().unwrap_or_default();
+                Delivery { id: *id, at_ms, count }
+            };
+            let (names, seen_ms) = ((&*group.name, &*consumer.name), consumer.seen_ms);
+            let pending: Vec<Delivery> = consumer.pending.iter().map(delivery).collect();
+            if let Some(active_ms) = consumer.active_ms {
+                txn.stream_deliver(key, names, active_ms, true, &[]);
+            }
+            txn.stream_deliver(key, names, seen_ms, false, &pending);
         }
     }
 }

@@ -127,6 +127,6 @@ fn blocking_pop(txn: &mut Txn<'_>, end: End, args: Args<'_>, reply: &mut Reply<'
         }
     }
     reply.null_array();
-    txn.block_on(Block { keys: (1..last).map(|i| args[i].into()).collect(), of_type: "list", deadline });
+    txn.block_on(Block::new((1..last).map(|i| args[i].into()).collect(), "list", deadline));
     Ok(())
 }

@@ -166,7 +166,11 @@ fn sorted<'a>(
             }
             members
         }
-        Some(Value::Bytes(_) | Value::Integer(_) | Value::Object(Object::Blob(_) | Object::Hash(_))) => {
+        Some(
+            Value::Bytes(_)
+            | Value::Integer(_)
+            | Value::Object(Object::Blob(_) | Object::Hash(_) | Object::Stream(_)),
+        ) => {
             return Err(Error::WrongType);
         }
     };

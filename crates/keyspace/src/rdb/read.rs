@@ -1,7 +1,7 @@
 //! Reading a value, in whichever of its encodings.
 
 use super::packed::{intset, listpack, ziplist, zipmap};
-use super::{BadFormat, Loaded};
+use super::{BadFormat, Loaded, LoadedStream};
 use crate::number::{IntegerText, parse_float};
 use crate::{STRING_MAX, UnixMillis};
 use std::collections::HashSet;
@@ -37,11 +37,11 @@ impl<'a> Input<'a> {
         })
     }
 
-    fn len(&mut self) -> Result<u64, BadFormat> {
+    pub(super) fn len(&mut self) -> Result<u64, BadFormat> {
         self.len_or_encoding()?.map_err(|_| BadFormat)
     }
 
-    fn size(&mut self) -> Result<usize, BadFormat> {
+    pub(super) fn size(&mut self) -> Result<usize, BadFormat> {
         usize::try_from(self.len()?).map_err(|_| BadFormat)
     }
 
@@ -122,6 +122,7 @@ pub(crate) fn load(body: &[u8]) -> Result<Loaded, BadFormat> {
         Loaded::Set(members) => are_different(members.iter()),
         Loaded::SortedSet(items) => are_different(items.iter().map(|(_, member)| member)),
         Loaded::Hash(fields) => are_different(fields.iter().map(|(name, ..)| name)),
+        Loaded::Stream(stream) => stream.is_sound(),
     };
     if is_sound && input.0.is_empty() { Ok(loaded) } else { Err(BadFormat) }
 }
@@ -174,6 +175,9 @@ fn value(kind: u8, input: &mut Input<'_>) -> Result<Loaded, BadFormat> {
             let deadline = |text: &[u8]| crate::parse_integer(text).and_then(|at| u64::try_from(at).ok());
             let field = |t: &[Vec<u8>]| Ok((t[0].clone(), t[1].clone(), deadline(&t[2]).ok_or(BadFormat)?));
             Loaded::Hash(triples.map(field).collect::<Result<_, _>>()?)
+        }
+        super::STREAM | super::STREAM_2 | super::STREAM_3 => {
+            Loaded::Stream(Box::new(LoadedStream::read(kind, input)?))
         }
         super::HASH_ZIPMAP => hash(zipmap(&input.string()?)?)?,
         super::HASH_ZIPLIST => hash(ziplist(&input.string()?)?)?,

@@ -36,6 +36,7 @@ impl Txn<'_> {
         }
         if let Some(old) = old {
             self.forget_fields(key, &old);
+            self.lose_stream(key, &old);
             let allocations = old.allocations();
             self.keyspace.garbage.put(old, allocations);
         }

@@ -43,6 +43,9 @@ pub(crate) static SET_ENTRIES: Limit = Limit::new("set-max-listpack-entries", 12
 pub(crate) static SET_VALUE: Limit = Limit::new("set-max-listpack-value", 64);
 pub(crate) static SORTED_SET_ENTRIES: Limit = Limit::new("zset-max-listpack-entries", 128);
 pub(crate) static SORTED_SET_VALUE: Limit = Limit::new("zset-max-listpack-value", 64);
+/// Of a stream's block; 0 is no limit of its own.
+pub(crate) static STREAM_BYTES: Limit = Limit::new("stream-node-max-bytes", 4096);
+pub(crate) static STREAM_ENTRIES: Limit = Limit::new("stream-node-max-entries", 100);
 /// Elements of a chunk, or -1 to -5 for 4 to 64 KiB.
 pub(crate) static LIST_CHUNK: Limit =
     Limit { name: "list-max-listpack-size", value: AtomicI64::new(-2), least: -5 };
@@ -51,7 +54,7 @@ pub(crate) static LIST_CHUNK: Limit =
 static LIST_COMPRESSED: Limit = Limit::new("list-compress-depth", 0);
 
 /// All of them.
-pub static LIMITS: [&Limit; 9] = [
+pub static LIMITS: [&Limit; 11] = [
     &HASH_ENTRIES,
     &HASH_VALUE,
     &LIST_CHUNK,
@@ -61,6 +64,8 @@ pub static LIMITS: [&Limit; 9] = [
     &SET_VALUE,
     &SORTED_SET_ENTRIES,
     &SORTED_SET_VALUE,
+    &STREAM_BYTES,
+    &STREAM_ENTRIES,
 ];
 
 /// How many elements and bytes a chunk of a list may have.

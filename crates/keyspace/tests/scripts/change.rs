@@ -32,6 +32,11 @@ const CHANGES: &[(u8, &str, usize, i32)] = &[
     (0x20, "set_add", 0, -1),
     (0x21, "set_remove", 0, -1),
     (0x29, "sorted_set_remove", 0, -1),
+    (0x30, "stream_add", 2, -1),
+    (0x32, "stream_trim", 2, 1),
+    (0x33, "stream_set_ids", 5, 1),
+    (0x34, "stream_group", 3, 2),
+    (0x35, "stream_forget", 0, -1),
 ];
 
 /// One line for each change; a database other than 0 is named.
@@ -47,6 +52,13 @@ fn line(fields: &mut Reader<'_>) -> Result<String, Malformed> {
     let (tag, db) = (fields.byte()?, fields.byte()?);
     if tag == 0x28 {
         return scores(fields);
+    }
+    // Strings, then numbers: so many before the count, and for each.
+    match tag {
+        0x31 => return numbers(fields, "stream_delete", 1, 1, 2),
+        0x36 => return numbers(fields, "stream_deliver", 2, 3, 4),
+        0x37 => return numbers(fields, "stream_acknowledge", 0, 2, 2),
+        _ => {}
     }
     let (_, name, numbers, strings) =
         CHANGES.iter().find(|(known, ..)| *known == tag).unwrap_or_else(|| panic!("change {tag:#04x}"));
@@ -75,6 +87,29 @@ fn scores(fields: &mut Reader<'_>) -> Result<String, Malformed> {
     for _ in 0..fields.varint()? {
         let score = f64::from_bits(fields.varint()?.reverse_bits());
         line += &format!(" {score} {}", quoted(fields.bytes()?));
+    }
+    line.push('\n');
+    Ok(line)
+}
+
+/// Changes that name entries of streams.
+fn numbers(
+    fields: &mut Reader<'_>,
+    name: &str,
+    before: usize,
+    strings: usize,
+    each: usize,
+) -> Result<String, Malformed> {
+    let mut line = format!("= {name}");
+    for _ in 0..before {
+        line += &format!(" {}", fields.varint()?);
+    }
+    for _ in 0..strings {
+        line += &format!(" {}", quoted(fields.bytes()?));
+    }
+    for _ in 0..fields.varint()? {
+        let numbers = (0..each).map(|_| fields.varint()).collect::<Result<Vec<_>, _>>()?;
+        line += &format!(" {}", numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(":"));
     }
     line.push('\n');
     Ok(line)

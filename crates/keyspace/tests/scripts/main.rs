@@ -21,6 +21,7 @@ mod answer;
 mod change;
 mod model;
 mod session;
+mod stream_model;
 
 use session::Session;
 use std::collections::BTreeMap;

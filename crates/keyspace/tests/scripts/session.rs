@@ -86,6 +86,10 @@ impl Session {
                 Run::Read(read) => {
                     read(&View::new(&self.keyspace, self.db, self.now_ms, self.requests), args, &mut reply)
                 }
+                Run::Wait(wait) => {
+                    let view = View::new(&self.keyspace, self.db, self.now_ms, self.requests);
+                    wait(&view, args, &mut reply).map(|block| waits = block)
+                }
                 Run::Write(write) => {
                     let changes = Changes::on(&mut changes);
                     let mut txn = Txn::new(&mut self.keyspace, self.db, self.now_ms, changes);

@@ -467,6 +467,12 @@ impl RespSession {
         if failed && !std::mem::take(&mut self.error_noted) {
             shared.observed.note_error(reply.since(mark));
         }
+        for (name, refusal) in engine.take_refusals() {
+            shared.observed.note_error(&refusal);
+            if let Some(command) = TABLE.get(&name) {
+                shared.observed.commands[command.index].fail();
+            }
+        }
         if engine.has_monitors() {
             self.show_to_monitors(engine, command, args);
         }

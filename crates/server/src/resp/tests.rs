@@ -30,6 +30,11 @@ fn shown(keys: &KeySpec) -> Value {
         FindKeys::Counted { step } => {
             json!([index, { "keynum": { "keynumidx": 0, "firstkey": 1, "step": step } }, flags])
         }
+        FindKeys::Halved { keyword } => json!([
+            { "keyword": { "keyword": keyword, "startfrom": keys.first } },
+            { "range": { "lastkey": -1, "step": 1, "limit": 2 } },
+            flags
+        ]),
         FindKeys::Unknown => json!([{ "unknown": null }, { "unknown": null }, flags]),
     }
 }

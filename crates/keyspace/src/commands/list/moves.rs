@@ -68,11 +68,7 @@ pub(in crate::commands) const ROWS: &[Row] = &[
         let wanted = Wanted::parse(args, 2)?;
         if !pop_first(txn, &wanted, reply)? {
             reply.null_array();
-            txn.block_on(Block {
-                keys: wanted.keys.iter().map(|key| (*key).into()).collect(),
-                of_type: "list",
-                deadline,
-            });
+            txn.block_on(Block::new(wanted.keys.iter().map(|key| (*key).into()).collect(), "list", deadline));
         }
         Ok(())
     })
@@ -122,7 +118,7 @@ fn move_or_wait(
     if !move_now(txn, args, from, to, reply)? {
         // After the timeout; in a transaction, where nothing waits, Redis answers with a null string.
         reply.null_array();
-        txn.block_on(Block { keys: vec![args[1].into()], of_type: "list", deadline });
+        txn.block_on(Block::new(vec![args[1].into()], "list", deadline));
     }
     Ok(())
 }

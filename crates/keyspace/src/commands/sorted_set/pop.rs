@@ -61,11 +61,7 @@ pub(in crate::commands) const ROWS: &[Row] = &[
         let wanted = Wanted::parse(args, 2)?;
         if !pop_first(txn, &wanted, reply)? {
             reply.null_array();
-            txn.block_on(Block {
-                keys: wanted.keys.iter().map(|key| (*key).into()).collect(),
-                of_type: "zset",
-                deadline,
-            });
+            txn.block_on(Block::new(wanted.keys.iter().map(|key| (*key).into()).collect(), "zset", deadline));
         }
         Ok(())
     })
@@ -132,7 +128,7 @@ fn pop_or_wait(txn: &mut Txn<'_>, args: Args<'_>, highest: bool, reply: &mut Rep
         }
     }
     reply.null_array();
-    txn.block_on(Block { keys: (1..last).map(|i| args[i].into()).collect(), of_type: "zset", deadline });
+    txn.block_on(Block::new((1..last).map(|i| args[i].into()).collect(), "zset", deadline));
     Ok(())
 }
 

@@ -108,6 +108,7 @@ fn clients(call: &mut Call<'_, '_>, lines: &mut Lines) {
     let watched: usize = cards().map(|(_, session)| session.watched_count()).sum();
     lines.add("total_watched_keys", watched);
     lines.add("total_blocking_keys", engine.awaited_keys_count());
+    lines.add("total_blocking_keys_on_nokey", engine.loss_awaited_keys_count());
 }
 
 fn memory(call: &mut Call<'_, '_>, lines: &mut Lines) {

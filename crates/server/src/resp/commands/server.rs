@@ -22,6 +22,14 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
     session("object|help", 2, Group::Generic, LOADING_STALE, |call| help(call, "OBJECT"))
         .since("6.2.0")
         .says("Lists the subcommands."),
+    container("xgroup", Group::Stream, 0).since("5.0.0").cost("Depends on subcommand."),
+    session("xgroup|help", 2, Group::Stream, LOADING_STALE, |call| help(call, "XGROUP"))
+        .since("5.0.0")
+        .says("Lists the subcommands."),
+    container("xinfo", Group::Stream, 0).since("5.0.0").cost("Depends on subcommand."),
+    session("xinfo|help", 2, Group::Stream, LOADING_STALE, |call| help(call, "XINFO"))
+        .since("5.0.0")
+        .says("Lists the subcommands."),
     session("time", 1, Group::Server, LOADING_STALE | flag::FAST, time)
         .since("2.6.0")
         .tips(&["NONDETERMINISTIC_OUTPUT"])
