@@ -1,6 +1,6 @@
 //! How a command is declared: one row of facts, built by const functions, and one function. The row feeds dispatch,
 //! `COMMAND`, ACL categories and key extraction. A READONLY row gets a [`View`], a WRITE row a [`Txn`]: the flag
-//! cannot lie. Crates above declare rows of their own with another kind of function.
+//! cannot lie, but where Redis itself says that a reader may write ([`noting`]). Crates above declare rows of their own with another kind of function.
 
 use crate::{Args, Error, Reply, Txn, View};
 
@@ -58,6 +58,7 @@ pub struct Spec {
 pub enum Group {
     String,
     Bitmap,
+    HyperLogLog,
     List,
     Hash,
     Set,
@@ -78,6 +79,7 @@ impl Group {
         match self {
             Group::String => "string",
             Group::Bitmap => "bitmap",
+            Group::HyperLogLog => "hyperloglog",
             Group::List => "list",
             Group::Hash => "hash",
             Group::Set => "set",
@@ -96,6 +98,7 @@ impl Group {
         match self {
             Group::String => category::STRING,
             Group::Bitmap => category::BITMAP,
+            Group::HyperLogLog => category::HYPERLOGLOG,
             Group::List => category::LIST,
             Group::Hash => category::HASH,
             Group::Set => category::SET,
@@ -332,6 +335,11 @@ impl<R: Copy> Row<R> {
 /// A READONLY row.
 pub const fn read(name: &'static str, arity: i16, group: Group, run: Read) -> Row {
     Row::new(name, arity, group, flag::READONLY, Run::Read(run))
+}
+
+/// A READONLY row that may keep what it has found in the value, which then has to be replicated. (Redis: PFCOUNT)
+pub const fn noting(name: &'static str, arity: i16, group: Group, run: Write) -> Row {
+    Row::new(name, arity, group, flag::READONLY | flag::MAY_REPLICATE, Run::Write(run))
 }
 
 /// A WRITE row.

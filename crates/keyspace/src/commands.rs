@@ -4,6 +4,7 @@ mod bitmap;
 mod dump;
 mod generic;
 mod hash;
+mod hyperloglog;
 mod keys;
 mod list;
 mod set;
@@ -21,6 +22,8 @@ pub const TABLES: &[&[Row]] = &[
     string::RANGE_ROWS,
     bitmap::ROWS,
     bitmap::FIELD_ROWS,
+    hyperloglog::ROWS,
+    hyperloglog::DEBUG_ROWS,
     list::ROWS,
     list::EDIT_ROWS,
     list::MOVE_ROWS,

@@ -91,6 +91,7 @@ events! {
     APPEND = STRING "append",
     SET_RANGE = STRING "setrange",
     SET_BIT = STRING "setbit",
+    HYPERLOGLOG_ADD = STRING "pfadd",
     PUSH_LEFT = LIST "lpush",
     PUSH_RIGHT = LIST "rpush",
     POP_LEFT = LIST "lpop",

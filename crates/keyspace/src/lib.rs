@@ -18,6 +18,7 @@ mod expire;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 pub mod glob;
+mod hyperloglog;
 mod number;
 mod rdb;
 mod txn;
