@@ -80,7 +80,7 @@ fn what_is_no_whole_value_is_refused() {
             refused += 1;
             continue;
         }
-        // None of these may panic, and they agree on what is whole as long as the runs are counted.
+        // None of these may panic, and both ways of reading it agree.
         let counted = count(&bytes);
         assert_eq!(counted.is_err(), merge(&mut [0; REGISTERS], &bytes).is_err());
         refused += usize::from(counted.is_err());
