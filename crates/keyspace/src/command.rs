@@ -63,6 +63,7 @@ pub enum Group {
     Hash,
     Set,
     SortedSet,
+    Geo,
     Generic,
     Connection,
     Server,
@@ -84,6 +85,7 @@ impl Group {
             Group::Hash => "hash",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
+            Group::Geo => "geo",
             Group::Generic => "generic",
             Group::Connection => "connection",
             Group::Server => "server",
@@ -103,6 +105,7 @@ impl Group {
             Group::Hash => category::HASH,
             Group::Set => category::SET,
             Group::SortedSet => category::SORTEDSET,
+            Group::Geo => category::GEO,
             Group::Generic => category::KEYSPACE,
             Group::Connection => category::CONNECTION,
             Group::Server => 0,
@@ -177,6 +180,11 @@ pub enum FindKeys {
         /// Distance between two keys.
         step: usize,
     },
+    /// The argument behind a word, which is looked for from `first` on. (Redis: GEORADIUS' STORE)
+    Behind {
+        /// The word.
+        keyword: &'static str,
+    },
     /// The arguments do not tell without being understood. (Redis: SORT's BY and GET)
     Unknown,
 }
@@ -194,6 +202,11 @@ pub const fn counted_keys(flags: &'static [&'static str], first: usize) -> KeySp
 /// A number of keys at `first`, then each key with its value.
 pub const fn counted_pairs(flags: &'static [&'static str], first: usize) -> KeySpec {
     KeySpec { flags, first, find: FindKeys::Counted { step: 2 } }
+}
+
+/// A key behind a word, which is looked for from `first` on.
+pub const fn key_behind(flags: &'static [&'static str], keyword: &'static str, first: usize) -> KeySpec {
+    KeySpec { flags, first, find: FindKeys::Behind { keyword } }
 }
 
 /// Keys that only the command itself finds.
@@ -263,12 +276,26 @@ impl Spec {
                 let count = usize::try_from(count).unwrap_or(0);
                 (keys.first + 1..len).step_by(step).take(count).collect()
             }
+            FindKeys::Behind { keyword } => behind(args, keyword, keys.first),
             FindKeys::Unknown if self.name == "sort" && keys.flags.contains(&"OW") => {
                 stored_at(args).into_iter().collect()
             }
             FindKeys::Unknown => Vec::new(),
         }
     }
+}
+
+/// The arguments behind every such word: a command takes the last one, and none may be overlooked.
+fn behind(args: Args<'_>, keyword: &str, first: usize) -> Vec<usize> {
+    let (mut found, mut i) = (Vec::new(), first);
+    while i + 1 < args.len() {
+        if args[i].eq_ignore_ascii_case(keyword.as_bytes()) {
+            i += 1;
+            found.push(i);
+        }
+        i += 1;
+    }
+    found
 }
 
 /// Where the last STORE of SORT names its key.

@@ -3,6 +3,7 @@
 mod bitmap;
 mod dump;
 mod generic;
+mod geo;
 mod hash;
 mod hyperloglog;
 mod keys;
@@ -35,6 +36,8 @@ pub const TABLES: &[&[Row]] = &[
     sorted_set::RANGE_ROWS,
     sorted_set::COMBINE_ROWS,
     sorted_set::POP_ROWS,
+    geo::ROWS,
+    geo::SEARCH_ROWS,
     generic::ROWS,
     keys::ROWS,
     sort::ROWS,

@@ -125,6 +125,8 @@ events! {
     SORTED_UNION_STORE = SORTED_SET "zunionstore",
     SORTED_INTERSECTION_STORE = SORTED_SET "zinterstore",
     SORTED_DIFFERENCE_STORE = SORTED_SET "zdiffstore",
+    GEO_SEARCH_STORE = SORTED_SET "geosearchstore",
+    GEO_RADIUS_STORE = SORTED_SET "georadiusstore",
     RANGE_STORE = SORTED_SET "zrangestore",
 }
 

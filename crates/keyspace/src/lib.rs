@@ -17,6 +17,7 @@ mod eviction;
 mod expire;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod geohash;
 pub mod glob;
 mod hyperloglog;
 mod number;

@@ -30,6 +30,10 @@ fn shown(keys: &KeySpec) -> Value {
         FindKeys::Counted { step } => {
             json!([index, { "keynum": { "keynumidx": 0, "firstkey": 1, "step": step } }, flags])
         }
+        FindKeys::Behind { keyword } => {
+            let keyword = json!({ "keyword": { "keyword": keyword, "startfrom": keys.first } });
+            json!([keyword, { "range": { "lastkey": 0, "step": 1, "limit": 0 } }, flags])
+        }
         FindKeys::Unknown => json!([{ "unknown": null }, { "unknown": null }, flags]),
     }
 }

@@ -123,7 +123,7 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     // Only ranges have a place in these three.
     let ranges = spec.keys.iter().filter_map(|keys| match keys.find {
         FindKeys::Range { last, step } => Some((keys.first, i64::from(last), step as i64)),
-        FindKeys::Counted { .. } | FindKeys::Unknown => None,
+        FindKeys::Counted { .. } | FindKeys::Behind { .. } | FindKeys::Unknown => None,
     });
     reply.integer(ranges.clone().next().map_or(0, |(first, ..)| first as i64));
     let last = ranges.clone().map(|(first, last, _)| if last < 0 { last } else { first as i64 + last });
@@ -148,6 +148,16 @@ fn key_flags(reply: &mut Reply<'_>, keys: &KeySpec) {
     }
 }
 
+fn range_of_keys(reply: &mut Reply<'_>, last: i64, step: i64) {
+    reply.bulk(b"range");
+    reply.bulk(b"spec");
+    reply.map(3);
+    for (name, value) in [("lastkey", last), ("keystep", step), ("limit", 0)] {
+        reply.bulk(name.as_bytes());
+        reply.integer(value);
+    }
+}
+
 fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
     let pair = |reply: &mut Reply<'_>, name: &str, value: i64| {
         reply.bulk(name.as_bytes());
@@ -159,25 +169,33 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");
-    let known = keys.find != FindKeys::Unknown;
-    reply.bulk(if known { b"index" } else { b"unknown" });
-    reply.bulk(b"spec");
-    reply.map(usize::from(known));
-    if known {
-        pair(reply, "index", keys.first as i64);
+    match keys.find {
+        FindKeys::Range { .. } | FindKeys::Counted { .. } => {
+            reply.bulk(b"index");
+            reply.bulk(b"spec");
+            reply.map(1);
+            pair(reply, "index", keys.first as i64);
+        }
+        FindKeys::Behind { keyword } => {
+            reply.bulk(b"keyword");
+            reply.bulk(b"spec");
+            reply.map(2);
+            reply.bulk(b"keyword");
+            reply.bulk(keyword.as_bytes());
+            pair(reply, "startfrom", keys.first as i64);
+        }
+        FindKeys::Unknown => {
+            reply.bulk(b"unknown");
+            reply.bulk(b"spec");
+            reply.map(0);
+        }
     }
     reply.bulk(b"find_keys");
     reply.map(2);
     reply.bulk(b"type");
     match keys.find {
-        FindKeys::Range { last, step } => {
-            reply.bulk(b"range");
-            reply.bulk(b"spec");
-            reply.map(3);
-            pair(reply, "lastkey", i64::from(last));
-            pair(reply, "keystep", step as i64);
-            pair(reply, "limit", 0);
-        }
+        FindKeys::Range { last, step } => range_of_keys(reply, i64::from(last), step as i64),
+        FindKeys::Behind { .. } => range_of_keys(reply, 0, 1),
         FindKeys::Counted { step } => {
             reply.bulk(b"keynum");
             reply.bulk(b"spec");
