@@ -42,7 +42,7 @@ impl Place {
 
     /// The middle of a score's cell.
     pub(crate) fn of_score(score: f64) -> Self {
-        let area = Cell::of_bits(score as i64 as u64).area();
+        let area = Cell::of_bits(bits_of(score)).area();
         let middle = |(least, most): (f64, f64), end: f64| ((least + most) / 2.0).clamp(-end, end);
         Self {
             longitude: middle(area.longitude, LONGITUDE_MAX),
@@ -126,6 +126,13 @@ impl Cell {
         let (bits, shift) = (self.bits(), 2 * (STEP_MAX - self.step));
         ((bits << shift) as f64, ((bits + 1) << shift) as f64)
     }
+}
+
+/// The score as a number, also where it is none that GEOADD gives: then as Redis' cast does on the usual machines.
+fn bits_of(score: f64) -> u64 {
+    const HALF: f64 = (1u64 << 63) as f64;
+    let word = |value: f64| if (-HALF..HALF).contains(&value) { value as i64 } else { i64::MIN } as u64;
+    if score < HALF { word(score) } else { word(score - HALF) ^ 1 << 63 }
 }
 
 /// Puts a zero in front of each bit.

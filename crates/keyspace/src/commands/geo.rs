@@ -62,8 +62,11 @@ fn place_of(set: &SortedSet, member: &[u8]) -> Option<Place> {
     set.score(member).map(Place::of_score)
 }
 
+/// Four digits behind the point, rounded after scaling as Redis does, which is not always what printing would round to.
 fn reply_distance(reply: &mut Reply<'_>, distance: f64) {
-    reply.bulk(format!("{distance:.4}").as_bytes());
+    const SCALE: i64 = 10_000;
+    let scaled = (distance * SCALE as f64).round_ties_even() as i64;
+    reply.bulk(format!("{}.{:04}", scaled / SCALE, scaled % SCALE).as_bytes());
 }
 
 /// With as many digits as 17 behind the point show. (Redis: `addReplyHumanLongDouble`)

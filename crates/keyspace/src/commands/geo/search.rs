@@ -114,7 +114,11 @@ impl<'a> Wanted<'a> {
             }
             Centre::Member => {
                 wanted.centre = Some(centre_of(set, &args[2])?);
-                wanted.circle(&args[3], &args[4])?;
+                wanted.extent = Some(Extent::Circle { radius: 0.0 });
+                // Like Redis it looks at the radius only if there is a key.
+                if set.is_some() {
+                    wanted.circle(&args[3], &args[4])?;
+                }
                 5
             }
             Centre::Options => kind.key_at + 1,
