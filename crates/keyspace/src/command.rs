@@ -70,6 +70,7 @@ pub enum Group {
     Transactions,
     Pubsub,
     Scripting,
+    Cluster,
     /// The bridge to AMQP.
     Amqp,
 }
@@ -92,6 +93,7 @@ impl Group {
             Group::Transactions => "transactions",
             Group::Pubsub => "pubsub",
             Group::Scripting => "scripting",
+            Group::Cluster => "cluster",
             Group::Amqp => "amqp",
         }
     }
@@ -108,7 +110,7 @@ impl Group {
             Group::Geo => category::GEO,
             Group::Generic => category::KEYSPACE,
             Group::Connection => category::CONNECTION,
-            Group::Server => 0,
+            Group::Server | Group::Cluster => 0,
             Group::Transactions => category::TRANSACTION,
             Group::Pubsub => category::PUBSUB,
             Group::Scripting => category::SCRIPTING,
