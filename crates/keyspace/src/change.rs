@@ -6,6 +6,7 @@ use crate::STRING_MAX;
 use crate::db::Keyspace;
 use crate::txn::Txn;
 use crate::values::{End, List};
+use crate::view::Text;
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
 
 /// The tags that belong to the keyspace.
@@ -23,6 +24,7 @@ pub(crate) const LIST_PUSH_LEFT: u8 = 0x09;
 pub(crate) const LIST_PUSH_RIGHT: u8 = 0x0a;
 pub(crate) const LIST_POP_LEFT: u8 = 0x0b;
 pub(crate) const LIST_POP_RIGHT: u8 = 0x0c;
+pub(crate) const SPLICE: u8 = 0x0d;
 
 pub(crate) const LIST_SET: u8 = 0x10;
 pub(crate) const LIST_INSERT: u8 = 0x11;
@@ -158,6 +160,15 @@ impl Keyspace {
                     return Err(Malformed);
                 }
                 txn.set_range(key, offset as usize, bytes);
+            }
+            SPLICE => {
+                let (start, removed) = (fields.varint()?, fields.varint()?);
+                let (key, bytes) = (fields.bytes()?, fields.bytes()?);
+                let len = txn.string(key).map_err(|_| Malformed)?.map_or(0, Text::len) as u64;
+                if start.checked_add(removed).is_none_or(|end| end > len) {
+                    return Err(Malformed);
+                }
+                txn.splice(key, start as usize, removed as usize, bytes);
             }
             LIST_SET..=LIST_TRIM => return txn.apply_list(tag, fields),
             COPY..=SWAP => return txn.apply_keys(tag, fields),

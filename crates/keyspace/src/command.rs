@@ -1,6 +1,6 @@
 //! How a command is declared: one row of facts, built by const functions, and one function. The row feeds dispatch,
 //! `COMMAND`, ACL categories and key extraction. A READONLY row gets a [`View`], a WRITE row a [`Txn`]: the flag
-//! cannot lie. Crates above declare rows of their own with another kind of function.
+//! cannot lie, but where Redis itself says that a reader may write ([`noting`]). Crates above declare rows of their own with another kind of function.
 
 use crate::{Args, Block, Error, Reply, Txn, View};
 
@@ -63,17 +63,20 @@ pub struct Spec {
 pub enum Group {
     String,
     Bitmap,
+    HyperLogLog,
     List,
     Hash,
     Set,
     SortedSet,
     Stream,
+    Geo,
     Generic,
     Connection,
     Server,
     Transactions,
     Pubsub,
     Scripting,
+    Cluster,
     /// The bridge to AMQP.
     Amqp,
 }
@@ -84,17 +87,20 @@ impl Group {
         match self {
             Group::String => "string",
             Group::Bitmap => "bitmap",
+            Group::HyperLogLog => "hyperloglog",
             Group::List => "list",
             Group::Hash => "hash",
             Group::Set => "set",
             Group::SortedSet => "sorted-set",
             Group::Stream => "stream",
+            Group::Geo => "geo",
             Group::Generic => "generic",
             Group::Connection => "connection",
             Group::Server => "server",
             Group::Transactions => "transactions",
             Group::Pubsub => "pubsub",
             Group::Scripting => "scripting",
+            Group::Cluster => "cluster",
             Group::Amqp => "amqp",
         }
     }
@@ -103,14 +109,16 @@ impl Group {
         match self {
             Group::String => category::STRING,
             Group::Bitmap => category::BITMAP,
+            Group::HyperLogLog => category::HYPERLOGLOG,
             Group::List => category::LIST,
             Group::Hash => category::HASH,
             Group::Set => category::SET,
             Group::SortedSet => category::SORTEDSET,
             Group::Stream => category::STREAM,
+            Group::Geo => category::GEO,
             Group::Generic => category::KEYSPACE,
             Group::Connection => category::CONNECTION,
-            Group::Server => 0,
+            Group::Server | Group::Cluster => 0,
             Group::Transactions => category::TRANSACTION,
             Group::Pubsub => category::PUBSUB,
             Group::Scripting => category::SCRIPTING,
@@ -187,6 +195,11 @@ pub enum FindKeys {
         /// The word.
         keyword: &'static str,
     },
+    /// The argument behind a word, which is looked for from `first` on. (Redis: GEORADIUS' STORE)
+    Behind {
+        /// The word.
+        keyword: &'static str,
+    },
     /// The arguments do not tell without being understood. (Redis: SORT's BY and GET)
     Unknown,
 }
@@ -209,6 +222,11 @@ pub const fn counted_pairs(flags: &'static [&'static str], first: usize) -> KeyS
 /// Half of the arguments behind a word, which is looked for from `first` on.
 pub const fn halved_keys(flags: &'static [&'static str], keyword: &'static str, first: usize) -> KeySpec {
     KeySpec { flags, first, find: FindKeys::Halved { keyword } }
+}
+
+/// A key behind a word, which is looked for from `first` on.
+pub const fn key_behind(flags: &'static [&'static str], keyword: &'static str, first: usize) -> KeySpec {
+    KeySpec { flags, first, find: FindKeys::Behind { keyword } }
 }
 
 /// Keys that only the command itself finds.
@@ -283,12 +301,26 @@ impl Spec {
                 let behind = (keys.first..len).find(is_keyword).map_or(len, |i| i + 1);
                 (behind..behind + (len - behind) / 2).collect()
             }
+            FindKeys::Behind { keyword } => behind(args, keyword, keys.first),
             FindKeys::Unknown if self.name == "sort" && keys.flags.contains(&"OW") => {
                 stored_at(args).into_iter().collect()
             }
             FindKeys::Unknown => Vec::new(),
         }
     }
+}
+
+/// The arguments behind every such word: a command takes the last one, and none may be overlooked.
+fn behind(args: Args<'_>, keyword: &str, first: usize) -> Vec<usize> {
+    let (mut found, mut i) = (Vec::new(), first);
+    while i + 1 < args.len() {
+        if args[i].eq_ignore_ascii_case(keyword.as_bytes()) {
+            i += 1;
+            found.push(i);
+        }
+        i += 1;
+    }
+    found
 }
 
 /// Where the last STORE of SORT names its key.
@@ -360,6 +392,11 @@ pub const fn read(name: &'static str, arity: i16, group: Group, run: Read) -> Ro
 /// A READONLY row that may block.
 pub const fn wait(name: &'static str, arity: i16, group: Group, run: Wait) -> Row {
     Row::new(name, arity, group, flag::READONLY | flag::BLOCKING, Run::Wait(run))
+}
+
+/// A READONLY row that may keep what it has found in the value, which then has to be replicated. (Redis: PFCOUNT)
+pub const fn noting(name: &'static str, arity: i16, group: Group, run: Write) -> Row {
+    Row::new(name, arity, group, flag::READONLY | flag::MAY_REPLICATE, Run::Write(run))
 }
 
 /// A WRITE row.

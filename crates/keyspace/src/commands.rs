@@ -3,7 +3,9 @@
 mod bitmap;
 mod dump;
 mod generic;
+mod geo;
 mod hash;
+mod hyperloglog;
 mod keys;
 mod list;
 mod set;
@@ -22,6 +24,8 @@ pub const TABLES: &[&[Row]] = &[
     string::RANGE_ROWS,
     bitmap::ROWS,
     bitmap::FIELD_ROWS,
+    hyperloglog::ROWS,
+    hyperloglog::DEBUG_ROWS,
     list::ROWS,
     list::EDIT_ROWS,
     list::MOVE_ROWS,
@@ -41,6 +45,8 @@ pub const TABLES: &[&[Row]] = &[
     stream::CLAIM_ROWS,
     stream::REFERENCE_ROWS,
     stream::INFO_ROWS,
+    geo::ROWS,
+    geo::SEARCH_ROWS,
     generic::ROWS,
     keys::ROWS,
     sort::ROWS,

@@ -222,6 +222,15 @@ impl Entry {
         })
     }
 
+    /// The bytes of a short string, to be overwritten.
+    pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        // SAFETY: as in `value`; `&mut self` makes the borrow unique.
+        (self.head().kind() == Kind::Bytes).then(|| unsafe {
+            let len = self.head().value_len as usize;
+            std::slice::from_raw_parts_mut(self.start().add(self.value_offset()), len)
+        })
+    }
+
     /// Replaces the value; in place when its size stays the same.
     #[inline]
     pub(crate) fn set_value(&mut self, value: Payload<'_>) {

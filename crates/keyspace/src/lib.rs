@@ -17,7 +17,9 @@ mod eviction;
 mod expire;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod geohash;
 pub mod glob;
+mod hyperloglog;
 mod number;
 pub mod rdb;
 mod txn;

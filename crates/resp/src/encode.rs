@@ -195,6 +195,14 @@ impl<'a> Reply<'a> {
         }
     }
 
+    /// A float whose digits are chosen by whoever calls.
+    pub fn double_text(&mut self, digits: &str) {
+        match self.version {
+            Version::Resp2 => self.bulk(digits.as_bytes()),
+            Version::Resp3 => self.line(b',', digits.as_bytes()),
+        }
+    }
+
     /// A truth value.
     pub fn boolean(&mut self, value: bool) {
         match self.version {

@@ -17,6 +17,7 @@ use leveret_resp::Version;
 use std::collections::HashMap;
 
 pub(super) use combine::ROWS as COMBINE_ROWS;
+pub(super) use combine::replace;
 pub(super) use pop::ROWS as POP_ROWS;
 pub(super) use range::ROWS as RANGE_ROWS;
 
@@ -104,13 +105,14 @@ fn reply_items<M: std::ops::Deref<Target = [u8]>>(
     }
 }
 
+/// What ZADD is told.
 #[derive(Default)]
-struct Options {
-    nx: bool,
-    xx: bool,
+pub(super) struct Options {
+    pub(super) nx: bool,
+    pub(super) xx: bool,
     gt: bool,
     lt: bool,
-    ch: bool,
+    pub(super) ch: bool,
     incr: bool,
 }
 
@@ -147,7 +149,18 @@ fn zadd(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
             Ok((parse_float(&args[i]).ok_or(Error::NotFloat)? + 0.0, args.get(i + 1).unwrap_or_default()))
         })
         .collect::<Result<Vec<(f64, &[u8])>, Error>>()?;
-    let set = txn.collection::<SortedSet>(&args[1])?;
+    add(txn, &args[1], &options, items, reply)
+}
+
+/// Gives members scores as the options say, and answers as ZADD.
+pub(super) fn add(
+    txn: &mut Txn<'_>,
+    key: &[u8],
+    options: &Options,
+    items: Vec<(f64, &[u8])>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Error> {
+    let set = txn.collection::<SortedSet>(key)?;
     // What the earlier pairs of this very command have made of a member counts.
     let mut decided: Vec<(f64, &[u8])> = Vec::new();
     // Of a few pairs the list itself is searched.
@@ -186,7 +199,7 @@ fn zadd(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
         if options.incr {
             txn.announced_as(event::SORTED_SET_ADD);
         }
-        txn.sorted_set_put(&args[1], &decided);
+        txn.sorted_set_put(key, &decided);
     }
     match (options.incr, last) {
         (true, Some(score)) => reply.double(score),

@@ -86,6 +86,9 @@ impl Txn<'_> {
     pub(crate) fn set_range(&mut self, key: &[u8], offset: usize, bytes: &[u8]) {
         self.reap(key);
         record!(self, change::SET_RANGE, number offset as u64, bytes key, bytes bytes);
+        if self.overwrite(key, offset, bytes) {
+            return self.touched(event::SET_RANGE, key);
+        }
         match self.find_mut(key).map(Entry::object_mut) {
             Some(Some(Object::Blob(blob))) => blob.write_at(offset, bytes),
             Some(_) | None => {
@@ -105,6 +108,33 @@ impl Txn<'_> {
                     self.put_payload(key, Payload::Bytes(&whole));
                 }
             }
+        }
+        self.touched(event::SET_RANGE, key);
+    }
+
+    /// Overwrites bytes where they are, if the string has them.
+    fn overwrite(&mut self, key: &[u8], offset: usize, bytes: &[u8]) -> bool {
+        let there = self.find_mut(key).and_then(Entry::bytes_mut);
+        match there.and_then(|there| there.get_mut(offset..offset + bytes.len())) {
+            Some(there) => {
+                there.copy_from_slice(bytes);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Primitive: replaces bytes of a string by others, perhaps by more or fewer. The string has those that are replaced.
+    pub(crate) fn splice(&mut self, key: &[u8], start: usize, removed: usize, bytes: &[u8]) {
+        self.reap(key);
+        record!(self, change::SPLICE, number start as u64, number removed as u64, bytes key, bytes bytes);
+        let before = self.find_mut(key).and_then(|entry| text_of(entry).ok()).map(Text::to_bytes);
+        let mut whole = before.unwrap_or_default().into_owned();
+        whole.splice(start..start + removed, bytes.iter().copied());
+        if whole.len() > INLINE_MAX {
+            self.put_payload(key, Payload::Object(Box::new(Object::Blob(Blocks::from(&*whole)))));
+        } else {
+            self.put_payload(key, Payload::Bytes(&whole));
         }
         self.touched(event::SET_RANGE, key);
     }

@@ -49,14 +49,17 @@ pub(crate) static STREAM_ENTRIES: Limit = Limit::new("stream-node-max-entries", 
 /// Elements of a chunk, or -1 to -5 for 4 to 64 KiB.
 pub(crate) static LIST_CHUNK: Limit =
     Limit { name: "list-max-listpack-size", value: AtomicI64::new(-2), least: -5 };
+/// Bytes of a sparse HyperLogLog; the one setting here that decides what is stored, not only how.
+pub(crate) static HLL_SPARSE: Limit = Limit::new("hll-sparse-max-bytes", 3000);
 
 /// DEVIATION: chunks are never compressed, whatever it says.
 static LIST_COMPRESSED: Limit = Limit::new("list-compress-depth", 0);
 
 /// All of them.
-pub static LIMITS: [&Limit; 11] = [
+pub static LIMITS: [&Limit; 12] = [
     &HASH_ENTRIES,
     &HASH_VALUE,
+    &HLL_SPARSE,
     &LIST_CHUNK,
     &LIST_COMPRESSED,
     &SET_ENTRIES,

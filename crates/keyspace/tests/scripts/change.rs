@@ -18,6 +18,7 @@ const CHANGES: &[(u8, &str, usize, i32)] = &[
     (0x0a, "list_push_right", 0, -1),
     (0x0b, "list_pop_left", 1, 1),
     (0x0c, "list_pop_right", 1, 1),
+    (0x0d, "splice", 2, 2),
     (0x10, "list_set", 1, 2),
     (0x11, "list_insert", 1, 2),
     (0x13, "list_trim", 2, 1),

@@ -2,6 +2,7 @@
 
 mod acl;
 mod client;
+mod cluster;
 mod config;
 mod connection;
 mod debug;
@@ -33,6 +34,7 @@ pub(super) type Function = fn(&mut Call<'_, '_>) -> Result<(), Error>;
 pub(super) const TABLES: &[&[Row<Option<Function>>]] = &[
     acl::ROWS,
     client::ROWS,
+    cluster::ROWS,
     config::ROWS,
     connection::ROWS,
     debug::ROWS,

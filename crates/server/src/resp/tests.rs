@@ -35,6 +35,10 @@ fn shown(keys: &KeySpec) -> Value {
             { "range": { "lastkey": -1, "step": 1, "limit": 2 } },
             flags
         ]),
+        FindKeys::Behind { keyword } => {
+            let keyword = json!({ "keyword": { "keyword": keyword, "startfrom": keys.first } });
+            json!([keyword, { "range": { "lastkey": 0, "step": 1, "limit": 0 } }, flags])
+        }
         FindKeys::Unknown => json!([{ "unknown": null }, { "unknown": null }, flags]),
     }
 }

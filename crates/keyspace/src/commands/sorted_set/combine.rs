@@ -72,7 +72,7 @@ enum How {
 }
 
 /// Sets the key to these items, whatever it held; no items remove it.
-pub(super) fn replace(
+pub(in crate::commands) fn replace(
     txn: &mut Txn<'_>,
     key: &[u8],
     items: &[(f64, Vec<u8>)],

@@ -123,7 +123,9 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     // Only ranges have a place in these three.
     let ranges = spec.keys.iter().filter_map(|keys| match keys.find {
         FindKeys::Range { last, step } => Some((keys.first, i64::from(last), step as i64)),
-        FindKeys::Counted { .. } | FindKeys::Halved { .. } | FindKeys::Unknown => None,
+        FindKeys::Counted { .. } | FindKeys::Halved { .. } | FindKeys::Behind { .. } | FindKeys::Unknown => {
+            None
+        }
     });
     reply.integer(ranges.clone().next().map_or(0, |(first, ..)| first as i64));
     let last = ranges.clone().map(|(first, last, _)| if last < 0 { last } else { first as i64 + last });
@@ -166,7 +168,7 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
             reply.map(1);
             pair(reply, "index", keys.first as i64);
         }
-        FindKeys::Halved { keyword } => {
+        FindKeys::Halved { keyword } | FindKeys::Behind { keyword } => {
             reply.bulk(b"keyword");
             reply.bulk(b"spec");
             reply.map(2);
@@ -194,6 +196,7 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
     match keys.find {
         FindKeys::Range { last, step } => range(reply, last, step, 0),
         FindKeys::Halved { .. } => range(reply, -1, 1, 2),
+        FindKeys::Behind { .. } => range(reply, 0, 1, 0),
         FindKeys::Counted { step } => {
             reply.bulk(b"keynum");
             reply.bulk(b"spec");
