@@ -21,6 +21,7 @@
 //! ---                                a fresh server; each file begins with one
 //! ```
 
+mod conversations;
 mod world;
 
 use std::path::{Path, PathBuf};

@@ -116,6 +116,28 @@ impl World {
         Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
     }
 
+    /// The last commit.
+    pub(super) fn position(&self) -> u64 {
+        self.shared.engine.lock().position()
+    }
+
+    /// The last commit that the disk has for certain.
+    pub(super) fn synced(&self) -> u64 {
+        self.shared.levels.level(Level::Synced)
+    }
+
+    /// True if a client has ever used the channel.
+    pub(super) fn has_channel(&self, who: &str, number: u16) -> bool {
+        self.clients.get(who).is_some_and(|client| client.channels.contains(&number))
+    }
+
+    /// The server is started again after it was killed, or after the power went, when the disk forgets what it likes of
+    /// what was not synced.
+    pub(super) fn crash(&mut self, power: bool, syncing: bool) {
+        let disk = if power { self.disk.crash() } else { self.disk.clone() };
+        *self = Self { syncing, ..Self::on(disk, self.now_ms, self.pieces) };
+    }
+
     /// What is on the disk gives the state that is in memory.
     pub(super) fn check_replay(&mut self, place: &str) {
         self.run();
