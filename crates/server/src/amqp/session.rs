@@ -435,8 +435,9 @@ impl AmqpSession {
 
     /// Returns what the channels hold. Their replies that wait for the disk still leave.
     pub(crate) fn give_back(&mut self, engine: &mut Engine) {
+        // All at once, or what one of them held would go to the next.
+        engine.on_broker(|txn| txn.session_closed(self.id));
         for (number, channel) in std::mem::take(&mut self.channels) {
-            engine.on_broker(|txn| txn.channel_closed(self.id, number));
             if channel.waits() {
                 self.leaving.push(Leaving { number, channel, farewell: Vec::new() });
             }
