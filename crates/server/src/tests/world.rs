@@ -34,6 +34,9 @@ const START_MS: u64 = 2_000_000_000_000;
 /// Small, so that a script can show what is too large.
 const MESSAGE_BYTES_MAX: u64 = 100;
 
+/// Small, so that a long conversation crosses many segments.
+const OPTIONS: Options = Options { segment_bytes: 16 * 1024 };
+
 struct Client {
     session: Session,
     out: Output,
@@ -71,7 +74,7 @@ const TURNS_MAX: usize = 10_000;
 
 fn recover(disk: &FaultyDisk, now_ms: u64) -> (Engine, Log, u64) {
     let mut engine = Engine::new(1, 1);
-    let mut log = Log::open(Arc::new(disk.clone()), Options::default()).unwrap();
+    let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).unwrap();
     let last = log.replay(&mut |record| engine.apply(&record)).unwrap().last_position;
     engine.after_replay(now_ms);
     (engine, log, last)

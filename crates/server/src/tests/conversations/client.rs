@@ -53,13 +53,13 @@ impl Told {
 #[derive(Default)]
 pub(super) struct Confirms {
     heard: u64,
-    waiting: VecDeque<(String, u64, Vec<&'static str>)>,
+    waiting: VecDeque<(String, u64)>,
 }
 
 impl Confirms {
-    /// A message, the commit it is in, and the queues that keep it.
-    pub(super) fn published(&mut self, body: String, position: u64, kept_in: Vec<&'static str>) {
-        self.waiting.push_back((body, position, kept_in));
+    /// A message, and the commit it is in if a durable queue keeps it.
+    pub(super) fn published(&mut self, body: String, position: u64) {
+        self.waiting.push_back((body, position));
     }
 }
 
@@ -180,12 +180,12 @@ impl Conversation {
         let (mut early, out_of_turn) = (None, first != confirms.heard + 1);
         for _ in first..=tag {
             confirms.heard += 1;
-            let Some((body, position, kept_in)) = confirms.waiting.pop_front() else { break };
+            let Some((body, position)) = confirms.waiting.pop_front() else { break };
             if position > synced {
                 early = Some(format!("{body:?} is confirmed before the disk has it"));
             }
             self.seen.confirmed += 1;
-            self.confirmed.extend(kept_in.into_iter().map(|queue| (queue, body.clone())));
+            self.confirmed.insert(body);
         }
         let too_many = confirms.heard != tag;
         if out_of_turn || too_many {
@@ -300,16 +300,10 @@ impl Conversation {
 
     /// With a word or without one.
     pub(super) fn close_connection(&mut self, connection: u8) {
-        let ids: Vec<ChannelId> = self.channels.keys().copied().filter(|id| id.0 == connection).collect();
-        if ids.is_empty() {
-            return;
-        }
         if self.random.bool() {
-            self.turn(&format!("close {connection}"));
-            self.channels.retain(|id, _| id.0 != connection);
-            self.model.disconnect(connection, &ids);
-            return self.end_step(&[]);
+            return self.vanish(connection);
         }
+        let ids = self.ids_of(connection);
         let change = |model: &mut Model| model.disconnect(connection, &ids);
         let told =
             self.ask((connection, 0), "connection.close reply_code=200", change, "connection.close-ok");
@@ -318,6 +312,19 @@ impl Conversation {
             self.turn(&format!("close {connection}"));
             self.end_step(&[]);
         }
+    }
+
+    fn ids_of(&self, connection: u8) -> Vec<ChannelId> {
+        self.channels.keys().copied().filter(|id| id.0 == connection).collect()
+    }
+
+    /// A connection is gone without a word.
+    fn vanish(&mut self, connection: u8) {
+        let ids = self.ids_of(connection);
+        self.turn(&format!("close {connection}"));
+        self.channels.retain(|id, _| id.0 != connection);
+        self.model.disconnect(connection, &ids);
+        self.end_step(&[]);
     }
 
     /// The process is killed, or the power goes.
@@ -332,7 +339,7 @@ impl Conversation {
         if recovered > position || recovered < if power { synced } else { position } {
             self.fail("a promised commit is lost");
         }
-        let confirmed: Vec<_> = self.confirmed.iter().filter(|(queue, body)| self.model.kept(queue).contains(&&**body)).cloned().collect();
+        let kept_before = self.model.kept();
         while self.past.back().is_some_and(|(position, _)| *position > recovered) {
             self.past.pop_back();
         }
@@ -342,8 +349,11 @@ impl Conversation {
         self.model = model;
         self.model.crash();
         self.past = VecDeque::from([(last, self.model.clone())]);
-        if let Some((queue, body)) = confirmed.iter().find(|(queue, body)| !self.model.kept(queue).contains(&&**body)) {
-            self.fail(&format!("{body:?} was confirmed, and {queue} does not have it"));
+        // A letter may be in the queue that it came from, again.
+        let kept = self.model.kept();
+        let is_lost = |body: &&String| kept_before.contains(*body) && !kept.contains(*body);
+        if let Some(lost) = self.confirmed.iter().find(is_lost) {
+            self.fail(&format!("{lost:?} was confirmed, and no queue has it"));
         }
         if power {
             self.seen.power_cuts += 1;
@@ -381,12 +391,8 @@ impl Conversation {
     pub(super) fn empty_all(&mut self) {
         self.sync(true);
         for connection in 1..=3 {
-            let ids: Vec<ChannelId> = self.channels.keys().copied().filter(|id| id.0 == connection).collect();
-            if !ids.is_empty() {
-                self.turn(&format!("close {connection}"));
-                self.channels.retain(|id, _| id.0 != connection);
-                self.model.disconnect(connection, &ids);
-                self.end_step(&[]);
+            if (1..=2).any(|number| self.world.has_channel(&connection.to_string(), number)) {
+                self.vanish(connection);
             }
         }
         self.look_at_all();

@@ -140,9 +140,9 @@ fn matches(pattern: &[&str], key: &[&str]) -> bool {
     match pattern.split_first() {
         None => key.is_empty(),
         Some((&"#", rest)) => (0..=key.len()).any(|skipped| matches(rest, &key[skipped..])),
-        Some((word, rest)) => {
-            key.split_first().is_some_and(|(first, key)| (*word == "*" || word == first) && matches(rest, key))
-        }
+        Some((word, rest)) => key
+            .split_first()
+            .is_some_and(|(first, key)| (*word == "*" || word == first) && matches(rest, key)),
     }
 }
 
@@ -156,11 +156,12 @@ impl Model {
         self.queues.get(queue).map(|queue| (queue.ready_count(), queue.consumers.len()))
     }
 
-    /// What a power cut would leave of a queue: the bodies in order.
-    pub(super) fn kept(&self, queue: &str) -> Vec<&str> {
-        let Some(queue) = self.queues.get(queue) else { return Vec::new() };
-        let kept = queue.entries.iter().filter(|entry| queue.keeps(&entry.message));
-        kept.map(|entry| entry.message.body.as_str()).collect()
+    /// Bodies of all messages that a restart would leave.
+    pub(super) fn kept(&self) -> BTreeSet<String> {
+        let all =
+            self.queues.values().flat_map(|queue| queue.entries.iter().map(move |entry| (queue, entry)));
+        let kept = all.filter(|(queue, entry)| queue.keeps(&entry.message));
+        kept.map(|(_, entry)| entry.message.body.clone()).collect()
     }
 
     pub(super) fn declare(&mut self, kind: Kind) {
