@@ -61,10 +61,12 @@ pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<Ran
     compare(suite, &outcomes)
 }
 
-/// Tests that ran, from the summary that `-rA` prints. Skipped tests are not among them.
+/// Tests that ran, from the summary that `-rA` prints last: what tests have logged may look like it. Skipped tests are not
+/// among them.
 fn outcomes(text: &str) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::new();
-    for line in text.lines() {
+    let Some((_, summary)) = text.rsplit_once(" short test summary info ") else { return outcomes };
+    for line in summary.lines() {
         let Some((kind, rest)) = line.split_once(' ') else { continue };
         let (test, why) = rest.split_once(" - ").unwrap_or((rest, ""));
         let failure = match kind {
@@ -117,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_summary_is_read() {
-        let text = "..F\nPASSED t/a.py::b\nFAILED t/a.py::c - assert 1 == 2\nSKIPPED [1] t/a.py:3: no\nERROR t/a.py::d - boom\n3 passed\n";
+        let text = "..F\nERROR    client:a.py:3 lost t/a.py::b\n== short test summary info ==\nPASSED t/a.py::b\nFAILED t/a.py::c - assert 1 == 2\nSKIPPED [1] t/a.py:3: no\nERROR t/a.py::d - boom\n3 passed\n";
         let read: Vec<(String, bool)> =
             outcomes(text).into_iter().map(|o| (o.test, o.failure.is_some())).collect();
         let want = [("t/a.py::b", false), ("t/a.py::c", true), ("t/a.py::d", true)];
