@@ -405,7 +405,7 @@ fn execute(connection: &mut Connection, engine: &mut MutexGuard<'_, Engine>, sha
     if !connection.session.execute(engine, shared, &mut connection.out) {
         connection.closing = true;
     }
-    if engine.commands_count - before >= BUMP_EVERY {
+    if engine.commands_count - before + connection.session.work() as u64 >= BUMP_EVERY {
         MutexGuard::bump(engine);
     }
 }

@@ -155,6 +155,7 @@ impl World {
             ("synced", _) => self.syncing = true,
             ("debug", _) => self.shared.settings.enable_debug_command.store(true, Ordering::Relaxed),
             ("memory", bytes) => IN_USE.set(bytes.parse().ok()?),
+            ("credit", bytes) => self.shared.settings.publisher_bytes_max = bytes.parse().ok()?,
             ("close", who) => {
                 let id = self.clients.remove(who)?.session.id();
                 self.shared.engine.lock().close_session(id);
@@ -386,14 +387,20 @@ impl World {
             }
         }
         let synced = self.shared.levels.level(Level::Synced);
-        for client in self.clients.values_mut() {
+        let mut goes_on = false;
+        for (who, client) in &mut self.clients {
             client.session.encode(synced, &mut client.out.bytes);
+            let Session::Amqp(session) = &client.session else { continue };
+            goes_on |= !client.gone && !gone.contains(who) && session.may_execute();
         }
         for who in gone {
             if let Some(client) = self.clients.get_mut(&who) {
                 self.shared.engine.lock().close_session(client.session.id());
                 client.gone = true;
             }
+        }
+        if goes_on {
+            self.run();
         }
     }
 
