@@ -8,6 +8,7 @@ mod expected;
 mod hiredis;
 mod probe;
 mod pytest;
+mod rabbitmq_tools;
 mod redis_tcl;
 mod redis_tools;
 mod results;
@@ -76,6 +77,7 @@ pub(crate) fn run(name: &str, reference: bool) -> Steps {
 fn missing(suite: &Suite) -> Result<()> {
     match suite.kind {
         Kind::RedisTools => crate::install::program("redis-benchmark", "redis-tools"),
+        Kind::RabbitmqTools => crate::install::program("amqp-publish", "amqp-tools"),
         Kind::RedisTcl => crate::install::program("tclsh", "tcl"),
         Kind::CrateTests(_) => Ok(()),
         Kind::Hiredis => hiredis::install(),
@@ -104,6 +106,9 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
             Kind::RedisTcl => redis_tcl::run(suite.name, reference),
             Kind::Hiredis => hiredis::run(suite.name, reference),
             Kind::RedisTools => redis_tools::run(server.context("the tools need a server")?).map(Ran::whole),
+            Kind::RabbitmqTools => {
+                rabbitmq_tools::run(server.context("the tools need a server")?).map(Ran::whole)
+            }
         }
     };
     let ran = match (&suite.kind, reference) {
@@ -112,7 +117,12 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
         }
         (Kind::Killer | Kind::BesideRedis, false) | (Kind::RedisTcl | Kind::Hiredis, _) => run(None)?,
         (
-            Kind::Program | Kind::Probe { .. } | Kind::Pytest(_) | Kind::CrateTests(_) | Kind::RedisTools,
+            Kind::Program
+            | Kind::Probe { .. }
+            | Kind::Pytest(_)
+            | Kind::CrateTests(_)
+            | Kind::RedisTools
+            | Kind::RabbitmqTools,
             _,
         ) => {
             let mut server =

@@ -8,9 +8,20 @@ use std::process::Command;
 
 /// The interpreter of the virtual environment with the pinned clients; made when it is missing or its list has changed.
 pub(crate) fn python() -> Result<PathBuf> {
-    let (venv, list) = (target().join("venv"), root().join("conformance/requirements.txt"));
+    python_in("venv", &["requirements.txt"])
+}
+
+/// Likewise, of an environment of its own for a suite that wants more: `conformance/requirements-SUITE.txt`.
+pub(crate) fn python_for(suite: &str) -> Result<PathBuf> {
+    python_in(&format!("venv-{suite}"), &["requirements.txt", &format!("requirements-{suite}.txt")])
+}
+
+fn python_in(venv: &str, lists: &[&str]) -> Result<PathBuf> {
+    let (venv, dir) = (target().join(venv), root().join("conformance"));
     let (python, stamp) = (venv.join("bin/python"), venv.join("requirements.stamp"));
-    let wanted = std::fs::read_to_string(&list)?;
+    let texts: std::io::Result<Vec<String>> =
+        lists.iter().map(|list| std::fs::read_to_string(dir.join(list))).collect();
+    let wanted = texts?.concat();
     if std::fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return Ok(python);
     }
@@ -18,7 +29,10 @@ pub(crate) fn python() -> Result<PathBuf> {
     make.args(["-m", "venv"]).arg(&venv);
     output(make).context("a Python 3 with venv is needed (Debian: python3-venv)")?;
     let mut install = Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&list);
+    install.args(["-m", "pip", "install", "--quiet"]);
+    for list in lists {
+        install.arg("--requirement").arg(dir.join(list));
+    }
     output(install)?;
     std::fs::write(stamp, wanted)?;
     Ok(python)

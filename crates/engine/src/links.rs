@@ -23,6 +23,12 @@ pub struct Link {
     pub heartbeat: u16,
     pub since_ms: u64,
     pub channels: BTreeMap<u16, LinkChannel>,
+    /// Nothing is read from it until others have caught up with what it has published.
+    pub flows: bool,
+    /// When that began or ended last.
+    pub flowed_ms: u64,
+    /// It has something to publish while memory or disk space is short.
+    pub blocked: bool,
 }
 
 /// One of its channels.

@@ -2,6 +2,7 @@
 
 mod channel;
 mod content;
+mod credit;
 mod declare;
 mod handshake;
 mod incoming;

@@ -129,7 +129,7 @@ impl Connection {
     pub(crate) fn may_read(&self) -> bool {
         let has_room = self.waiting_bytes() <= OUT_MAX;
         let reads = if has_room { !self.session.has_work() } else { self.session.keeps_input() };
-        reads && !self.closing && !self.ended
+        reads && !self.closing && !self.ended && !self.session.is_in_flow()
     }
 
     /// True when something has arrived that can be looked at now.

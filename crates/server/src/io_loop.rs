@@ -400,7 +400,7 @@ fn execute(
     if !connection.session.execute(engine, &Around::new(shared, meanwhile), &mut connection.out) {
         connection.closing = true;
     }
-    if engine.commands_count - before >= BUMP_EVERY {
+    if engine.commands_count - before + connection.session.work() as u64 >= BUMP_EVERY {
         MutexGuard::bump(engine);
     }
 }

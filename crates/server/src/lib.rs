@@ -35,4 +35,4 @@ pub use placement::By as PlacementBy;
 pub use resp::is_setting;
 pub use serve::{Addresses, Server, StartError, start};
 pub use settings::{Change, Fsync, Settings, SettingsFile};
-pub use shared::{Ports, Shared, Stats, resident_bytes};
+pub use shared::{Ports, Shared, Stats, now_ms, resident_bytes};

@@ -48,6 +48,22 @@ impl Session {
         }
     }
 
+    /// True while nothing is read from it, because others have to catch up with what it has published.
+    pub(crate) fn is_in_flow(&self) -> bool {
+        match self {
+            Session::Resp(_) => false,
+            Session::Amqp(session) => session.credit.is_used_up(),
+        }
+    }
+
+    /// Work that it did in the engine beside Redis commands, in its last turn.
+    pub(crate) fn work(&self) -> usize {
+        match self {
+            Session::Resp(_) => 0,
+            Session::Amqp(session) => session.credit.work(),
+        }
+    }
+
     /// True when something that has arrived must be answered even if the peer will send nothing more.
     pub(crate) fn is_unfinished(&self) -> bool {
         match self {
@@ -117,6 +133,7 @@ impl Session {
             Session::Resp(session) => session.execute(engine, shared, out) != Turn::Closing,
             Session::Amqp(session) => {
                 session.alarm = shared.settings.alarms.reason();
+                session.credit.bytes_max = shared.settings.publisher_bytes_max;
                 session.execute(engine, &mut out.bytes)
             }
         }

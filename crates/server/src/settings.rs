@@ -123,6 +123,8 @@ pub struct Settings {
     pub tracked_keys_max: AtomicUsize,
     /// Largest AMQP message body. (RabbitMQ: `max_message_size`)
     pub message_bytes_max: u64,
+    /// What one AMQP connection may publish for good before the disk has it; then it waits for the disk.
+    pub publisher_bytes_max: usize,
     /// Settings without a field here, by the names that CONFIG SET takes; taken when the server starts.
     pub more: Vec<(String, String)>,
     /// None when there is no file.
@@ -167,6 +169,7 @@ impl Settings {
             replicas_to_write: AtomicUsize::new(0),
             tracked_keys_max: AtomicUsize::new(1_000_000),
             message_bytes_max: 128 * 1024 * 1024,
+            publisher_bytes_max: 16 * 1024 * 1024,
             more: Vec::new(),
             file: None,
             changed: parking_lot::Mutex::default(),

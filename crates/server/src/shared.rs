@@ -107,7 +107,7 @@ impl Shared {
 }
 
 /// Milliseconds since the Unix epoch, by the wall clock.
-pub(crate) fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 

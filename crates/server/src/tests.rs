@@ -16,11 +16,13 @@
 //! @ user ann pw / c.* w.* r.*        a user with a password and permissions in a vhost, and tags
 //! @ topics ann / amq.topic w.* r.*   its topic permissions; also `@ vhost`, `@ delete-user`, `@ delete-vhost`
 //! @ alarm memory disk                what is short; `@ alarm none` ends it
+//! @ credit 100                       what a publisher may publish before the disk has it
 //! @ close 1                          a client is gone without a word
 //! @ restart                          the server is killed and started again; all clients are gone
 //! ---                                a fresh server; each file begins with one
 //! ```
 
+mod conversations;
 mod world;
 
 use std::path::{Path, PathBuf};

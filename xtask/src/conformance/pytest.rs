@@ -4,7 +4,7 @@
 use super::Ran;
 use super::expected::{Outcome, compare};
 use super::server::{Server, binary};
-use crate::install::python;
+use crate::install::{python, python_for};
 use crate::step::{output, root, target};
 use anyhow::{Context, Result, bail};
 use std::path::PathBuf;
@@ -20,12 +20,15 @@ pub(super) struct Package {
     pub(super) env: &'static [(&'static str, &'static str)],
     /// With the standard library patched by gevent.
     pub(super) gevent: bool,
+    /// In an environment of its own, with what `conformance/requirements-SUITE.txt` lists as well.
+    pub(super) wants_more: bool,
 }
 
 /// Runs the tests.
 pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<Ran> {
     let dir = unpacked(package.requirement)?;
-    let mut command = Command::new(python()?);
+    let python = if package.wants_more { python_for(suite)? } else { python()? };
+    let mut command = Command::new(&python);
     // The folder with the tests only, or the unpacked package would be imported instead of the installed one.
     command.current_dir(&dir).arg("-P");
     if package.gevent {
@@ -40,6 +43,10 @@ pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<Ran
     command.envs(package.env.iter().map(|(name, value)| (name, filled_in(value))));
     let ours = root().join("conformance/python");
     command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", std::env::join_paths([&dir, &ours])?);
+    // For tests that start the programs of a package.
+    let bin = python.parent().context("an interpreter is in a folder")?.to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env("PATH", std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))?);
     // For tests that start and stop brokers themselves.
     command.env("LEVERET_BINARY", binary()?);
     // Wide enough for the summary to say why a test failed.
@@ -54,10 +61,12 @@ pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<Ran
     compare(suite, &outcomes)
 }
 
-/// Tests that ran, from the summary that `-rA` prints. Skipped tests are not among them.
+/// Tests that ran, from the summary that `-rA` prints last: what tests have logged may look like it. Skipped tests are not
+/// among them.
 fn outcomes(text: &str) -> Vec<Outcome> {
     let mut outcomes: Vec<Outcome> = Vec::new();
-    for line in text.lines() {
+    let Some((_, summary)) = text.rsplit_once(" short test summary info ") else { return outcomes };
+    for line in summary.lines() {
         let Some((kind, rest)) = line.split_once(' ') else { continue };
         let (test, why) = rest.split_once(" - ").unwrap_or((rest, ""));
         let failure = match kind {
@@ -110,7 +119,7 @@ mod tests {
 
     #[test]
     fn the_summary_is_read() {
-        let text = "..F\nPASSED t/a.py::b\nFAILED t/a.py::c - assert 1 == 2\nSKIPPED [1] t/a.py:3: no\nERROR t/a.py::d - boom\n3 passed\n";
+        let text = "..F\nERROR    client:a.py:3 lost t/a.py::b\n== short test summary info ==\nPASSED t/a.py::b\nFAILED t/a.py::c - assert 1 == 2\nSKIPPED [1] t/a.py:3: no\nERROR t/a.py::d - boom\n3 passed\n";
         let read: Vec<(String, bool)> =
             outcomes(text).into_iter().map(|o| (o.test, o.failure.is_some())).collect();
         let want = [("t/a.py::b", false), ("t/a.py::c", true), ("t/a.py::d", true)];

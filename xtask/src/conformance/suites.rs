@@ -33,6 +33,8 @@ pub(super) enum Kind {
     Hiredis,
     /// Debian's redis-cli and redis-benchmark.
     RedisTools,
+    /// Debian's amqp-tools, which come with rabbitmq-c.
+    RabbitmqTools,
 }
 
 pub(super) const SUITES: &[Suite] = &[
@@ -55,6 +57,8 @@ pub(super) const SUITES: &[Suite] = &[
         checks_min: 20,
         on_demand: true,
     },
+    Suite { name: "tutorials", kind: Kind::Program, checks_min: 45, on_demand: false },
+    Suite { name: "rabbitmq-c", kind: Kind::RabbitmqTools, checks_min: 19, on_demand: false },
     Suite {
         name: "http-client",
         kind: Kind::CrateTests(crate_tests::Package {
@@ -114,6 +118,7 @@ pub(super) const SUITES: &[Suite] = &[
             args: &["t/integration", "-k", "not default_certs and not tls"],
             env: &[("RABBITMQ_HOST", "127.0.0.1"), ("RABBITMQ_5672_TCP", "{amqp}")],
             gevent: false,
+            wants_more: false,
         }),
         checks_min: 48,
         on_demand: false,
@@ -134,6 +139,7 @@ pub(super) const SUITES: &[Suite] = &[
                 ("REDIS_6379_TCP", "{resp}"),
             ],
             gevent: false,
+            wants_more: false,
         }),
         checks_min: 180,
         on_demand: true,
@@ -145,8 +151,9 @@ pub(super) const SUITES: &[Suite] = &[
             args: &["tests", "-p", "containers", "-k", NOT_AIORMQ],
             env: &[],
             gevent: false,
+            wants_more: false,
         }),
-        checks_min: 555,
+        checks_min: 540,
         on_demand: true,
     },
     Suite {
@@ -156,8 +163,32 @@ pub(super) const SUITES: &[Suite] = &[
             args: &["tests", "-p", "containers", "-o", "log_cli=false", "-k", NOT_AIO_PIKA],
             env: &[],
             gevent: false,
+            wants_more: false,
         }),
         checks_min: 945,
+        on_demand: true,
+    },
+    Suite {
+        name: "celery",
+        kind: Kind::Pytest(Package {
+            requirement: "celery==5.7.0",
+            args: &[
+                "t/integration",
+                "--ignore",
+                "t/integration/test_backend.py",
+                "-p",
+                "celery.contrib.pytest",
+            ],
+            env: &[
+                ("TEST_BROKER", "pyamqp://guest:guest@127.0.0.1:{amqp}//"),
+                ("TEST_BACKEND", "redis://127.0.0.1:{resp}/0"),
+                ("REDIS_HOST", "127.0.0.1"),
+                ("REDIS_PORT", "{resp}"),
+            ],
+            gevent: false,
+            wants_more: true,
+        }),
+        checks_min: 350,
         on_demand: true,
     },
     Suite {
@@ -194,7 +225,7 @@ const NOT_AIO_PIKA: &str =
 
 /// The tests of redis-py, the client that is in the virtual environment.
 const fn redis_py(args: &'static [&'static str], gevent: bool) -> Package {
-    Package { requirement: "redis==8.1.0", args, env: REDIS_PY_OPTIONS, gevent }
+    Package { requirement: "redis==8.1.0", args, env: REDIS_PY_OPTIONS, gevent, wants_more: false }
 }
 
 const REDIS_PY_OPTIONS: &[(&str, &str)] =

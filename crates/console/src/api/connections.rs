@@ -5,6 +5,7 @@ use super::{Asked, NODE, Refusal, Told, text};
 use leveret_amqp::Table;
 use leveret_engine::broker::ConsumerReport;
 use leveret_engine::{Engine, Link, LinkChannel, SessionId};
+use leveret_server::now_ms;
 use serde_json::{Value, json};
 
 /// `127.0.0.1:40000 -> 127.0.0.1:5672`
@@ -21,7 +22,25 @@ fn vhost_of(engine: &Engine, link: &Link) -> String {
     link.vhost.map(|vhost| text(engine.broker.vhost_name(vhost))).unwrap_or_default()
 }
 
-fn connection_to_json(engine: &Engine, link: &Link) -> Value {
+/// For so long a connection counts as slowed after it was. (RabbitMQ: credit_flow)
+const FLOW_MS: u64 = 5_000;
+
+fn is_slowed(link: &Link, now_ms: u64) -> bool {
+    link.flows || (link.flowed_ms > 0 && now_ms.saturating_sub(link.flowed_ms) < FLOW_MS)
+}
+
+/// How a connection stands; `short` while memory or disk space is.
+fn state_of(link: &Link, short: bool, now_ms: u64) -> &'static str {
+    match (link.blocked, short) {
+        (true, true) => "blocked",
+        // It would be if it published.
+        (false, true) => "blocking",
+        (_, false) if is_slowed(link, now_ms) => "flow",
+        (_, false) => "running",
+    }
+}
+
+fn connection_to_json(engine: &Engine, link: &Link, state: &str) -> Value {
     let ((host, port), (peer_host, peer_port)) =
         (host_and_port(&link.local_address), host_and_port(&link.address));
     let client_properties = to_json(Table::from_validated(&link.client_properties));
@@ -41,7 +60,7 @@ fn connection_to_json(engine: &Engine, link: &Link) -> Value {
         "port": port,
         "protocol": "AMQP 0-9-1",
         "ssl": false,
-        "state": "running",
+        "state": state,
         "timeout": link.heartbeat,
         "type": "network",
         "user": link.user,
@@ -66,7 +85,7 @@ fn channel_to_json(engine: &Engine, id: SessionId, link: &Link, number: u16, cha
         "node": NODE,
         "number": number,
         "prefetch_count": channel.prefetch_count,
-        "state": "running",
+        "state": if is_slowed(link, now_ms()) { "flow" } else { "running" },
         "transactional": channel.transactional,
         "user": link.user,
         "user_who_performed_action": link.user,
@@ -113,13 +132,19 @@ impl Asked {
         links
     }
 
+    fn state(&self, link: &Link) -> &'static str {
+        let alarms = &self.shared.settings.alarms;
+        state_of(link, alarms.has_memory() || alarms.has_disk(), now_ms())
+    }
+
     pub(super) fn connections(&self, vhost: Option<&str>, user: Option<&str>) -> Result<Told, Refusal> {
         let engine = self.shared.engine.lock();
         let vhost = vhost.map(|vhost| self.seen_vhost(&engine, vhost)).transpose()?;
         let mut links = self.links(&engine);
         links.retain(|(_, link)| vhost.is_none() || link.vhost == vhost);
         links.retain(|(_, link)| user.is_none_or(|user| link.user == user));
-        let rows = links.iter().map(|(_, link)| connection_to_json(&engine, link)).collect();
+        let rows =
+            links.iter().map(|(_, link)| connection_to_json(&engine, link, self.state(link))).collect();
         drop(engine);
         self.list(rows)
     }
@@ -129,7 +154,7 @@ impl Asked {
         let links = self.links(&engine);
         let (_, link) =
             links.iter().find(|(_, link)| name_of(link) == name).ok_or_else(Refusal::not_found)?;
-        Ok(self.one(connection_to_json(&engine, link)))
+        Ok(self.one(connection_to_json(&engine, link, self.state(link))))
     }
 
     fn reason(&self) -> String {
@@ -208,5 +233,24 @@ impl Asked {
             }
         }
         self.list(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What holds a publisher up is what its connection's state says.
+    use super::state_of;
+    use leveret_engine::Link;
+
+    #[test]
+    fn a_state_says_what_a_publisher_waits_for() {
+        let at = |flows, flowed_ms, blocked| Link { flows, flowed_ms, blocked, ..Link::default() };
+        assert_eq!(state_of(&at(false, 0, false), false, 9_000), "running");
+        assert_eq!(state_of(&at(true, 1_000, false), false, 99_000), "flow");
+        assert_eq!(state_of(&at(false, 1_000, false), false, 5_999), "flow");
+        assert_eq!(state_of(&at(false, 1_000, false), false, 6_000), "running");
+        assert_eq!(state_of(&at(true, 1_000, false), true, 1_000), "blocking");
+        assert_eq!(state_of(&at(true, 1_000, true), true, 1_000), "blocked");
+        assert_eq!(state_of(&at(false, 0, true), false, 1_000), "running");
     }
 }

@@ -40,6 +40,7 @@ impl AmqpSession {
             self.return_message(number, message, out);
         }
         let position: Position = if published.durable { engine.position() } else { 0 };
+        self.credit.published(published.queues, if published.durable { message.size() } else { 0 });
         if let Some(confirms) = self.channels.get_mut(&number).and_then(|channel| channel.confirms.as_mut()) {
             confirms.push(position, published.rejected);
         }

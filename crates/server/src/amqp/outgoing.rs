@@ -71,6 +71,7 @@ impl AmqpSession {
     /// Lets out what waited for the disk. True while something still waits.
     pub(crate) fn release(&mut self, synced: Position, out: &mut Vec<u8>) -> bool {
         self.synced = synced;
+        self.credit.release(synced);
         let (mut waits, mut released) = (false, 0);
         for (&number, channel) in &mut self.channels {
             released += channel.release(number, synced, out);
@@ -88,7 +89,7 @@ impl AmqpSession {
         if self.leaving.is_empty() {
             out.append(&mut self.last_words);
         }
-        waits || self.is_leaving()
+        waits || self.is_leaving() || self.credit.is_used_up()
     }
 
     /// A publisher has to wait, and hears why if it wants to. (RabbitMQ: connection.blocked)
@@ -125,7 +126,9 @@ impl AmqpSession {
             self.sent_ms = now_ms;
         }
         // What a blocked client has sent is not read.
-        self.blocked || now_ms.saturating_sub(self.received_ms) < 2 * interval_ms + 1000
+        self.blocked
+            || self.credit.is_used_up()
+            || now_ms.saturating_sub(self.received_ms) < 2 * interval_ms + 1000
     }
 }
 

@@ -2,6 +2,7 @@
 //! what is durable leaves when the disk has it, confirms in a stream of their own.
 
 use crate::amqp::channel::{Channel, Leaving};
+use crate::amqp::credit::Credit;
 use crate::amqp::handshake::Phase;
 use crate::amqp::incoming::{Incoming, Limits, Step};
 use crate::amqp::permissions::Rights;
@@ -53,6 +54,8 @@ pub(crate) struct AmqpSession {
     pub(crate) alarm: Option<&'static str>,
     /// It has something to publish, which has to wait.
     pub(super) blocked: bool,
+    /// What it may publish before others have caught up.
+    pub(crate) credit: Credit,
     /// What came out of a check of its password.
     pub(crate) finding: Option<Finding>,
     /// Why somebody wants the connection closed.
@@ -111,6 +114,7 @@ impl AmqpSession {
             wants_blocked: false,
             alarm: None,
             blocked: false,
+            credit: Credit::new(usize::MAX),
             finding: None,
             forced: None,
             frame_max: 131_072,
@@ -195,7 +199,8 @@ impl AmqpSession {
 
     /// True when something can be executed now.
     pub(crate) fn may_execute(&self) -> bool {
-        self.has_work() && !(self.blocked && self.alarm.is_some() && self.forced.is_none())
+        let waits = self.blocked && self.alarm.is_some() || self.credit.is_used_up();
+        self.has_work() && (!waits || self.forced.is_some())
     }
 
     /// Executes what has arrived, under the lock. False when the connection is over.
@@ -204,6 +209,7 @@ impl AmqpSession {
             self.fail(engine, 0, Failure::connection(ReplyCode::ConnectionForced, why), 0, 0, out);
         }
         self.unblock(out);
+        self.credit.begin_turn();
         if self.phase == Phase::Checking && !self.go_on(engine, out) {
             return true;
         }
@@ -256,6 +262,7 @@ impl AmqpSession {
         let (mut left, start) = (steps.drain(..), out.len());
         let mut waits: Vec<Step> = Vec::new();
         for step in left.by_ref() {
+            self.credit.worked();
             match step {
                 Step::Method { channel, payload, interrupts } => {
                     let payload = input.get(payload).unwrap_or_default();
@@ -278,12 +285,15 @@ impl AmqpSession {
                     }
                 }
             }
-            // The rest waits until the client has read.
-            if self.phase == Phase::Over || out.len() - start + self.held_bytes > OUT_MAX {
+            // The rest waits until the client has read, or others have caught up.
+            let has_room = out.len() - start + self.held_bytes <= OUT_MAX;
+            if self.phase == Phase::Over || !has_room || self.credit.ends_turn() {
                 break;
             }
         }
         waits.extend(left);
+        self.credit.end_turn(engine.position());
+        self.show_waits(engine);
         self.incoming.steps = if waits.is_empty() { steps } else { waits };
         self.input = input;
     }
@@ -435,8 +445,9 @@ impl AmqpSession {
 
     /// Returns what the channels hold. Their replies that wait for the disk still leave.
     pub(crate) fn give_back(&mut self, engine: &mut Engine) {
+        // All at once, or what one of them held would go to the next.
+        engine.on_broker(|txn| txn.session_closed(self.id));
         for (number, channel) in std::mem::take(&mut self.channels) {
-            engine.on_broker(|txn| txn.channel_closed(self.id, number));
             if channel.waits() {
                 self.leaving.push(Leaving { number, channel, farewell: Vec::new() });
             }

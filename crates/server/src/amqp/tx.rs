@@ -87,6 +87,8 @@ impl AmqpSession {
             for (mandatory, message) in &tx.publishes {
                 // An exchange that has gone since routes nowhere.
                 let published = txn.publish(vhost, message).ok();
+                let (queues, durable) = published.map_or((0, false), |p| (p.queues, p.durable));
+                self.credit.published(queues, if durable { message.size() } else { 0 });
                 if *mandatory && published.is_none_or(|published| published.queues == 0) {
                     unroutable.push(message);
                 }

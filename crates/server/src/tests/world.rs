@@ -35,6 +35,9 @@ const START_MS: u64 = 2_000_000_000_000;
 /// Small, so that a script can show what is too large.
 const MESSAGE_BYTES_MAX: u64 = 100;
 
+/// Small, so that a long conversation crosses many segments.
+const OPTIONS: Options = Options { segment_bytes: 16 * 1024 };
+
 struct Client {
     session: Session,
     out: Output,
@@ -72,7 +75,7 @@ const TURNS_MAX: usize = 10_000;
 
 fn recover(disk: &FaultyDisk, now_ms: u64) -> (Engine, Log, u64) {
     let mut engine = Engine::new(1, 1);
-    let mut log = Log::open(Arc::new(disk.clone()), Options::default()).unwrap();
+    let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).unwrap();
     let last = log.replay(&mut |record| engine.apply(&record)).unwrap().last_position;
     engine.after_replay(now_ms);
     (engine, log, last)
@@ -118,6 +121,28 @@ impl World {
         Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
     }
 
+    /// The last commit.
+    pub(super) fn position(&self) -> u64 {
+        self.shared.engine.lock().position()
+    }
+
+    /// The last commit that the disk has for certain.
+    pub(super) fn synced(&self) -> u64 {
+        self.shared.levels.level(Level::Synced)
+    }
+
+    /// True if a client has ever used the channel.
+    pub(super) fn has_channel(&self, who: &str, number: u16) -> bool {
+        self.clients.get(who).is_some_and(|client| client.channels.contains(&number))
+    }
+
+    /// The server is started again after it was killed, or after the power went, when the disk forgets what it likes of
+    /// what was not synced.
+    pub(super) fn crash(&mut self, power: bool, syncing: bool) {
+        let disk = if power { self.disk.crash() } else { self.disk.clone() };
+        *self = Self { syncing, ..Self::on(disk, self.now_ms, self.pieces) };
+    }
+
     /// What is on the disk gives the state that is in memory.
     pub(super) fn check_replay(&mut self, place: &str) {
         self.run();
@@ -132,6 +157,7 @@ impl World {
             ("synced", _) => self.syncing = true,
             ("debug", _) => self.shared.settings.enable_debug_command.store(true, Ordering::Relaxed),
             ("memory", bytes) => IN_USE.set(bytes.parse().ok()?),
+            ("credit", bytes) => self.shared.settings.publisher_bytes_max = bytes.parse().ok()?,
             ("close", who) => {
                 let id = self.clients.remove(who)?.session.id();
                 self.shared.engine.lock().close_session(id);
@@ -363,14 +389,20 @@ impl World {
             }
         }
         let synced = self.shared.levels.level(Level::Synced);
-        for client in self.clients.values_mut() {
+        let mut goes_on = false;
+        for (who, client) in &mut self.clients {
             client.session.encode(synced, &mut client.out.bytes);
+            let Session::Amqp(session) = &client.session else { continue };
+            goes_on |= !client.gone && !gone.contains(who) && session.may_execute();
         }
         for who in gone {
             if let Some(client) = self.clients.get_mut(&who) {
                 self.shared.engine.lock().close_session(client.session.id());
                 client.gone = true;
             }
+        }
+        if goes_on {
+            self.run();
         }
     }
 
