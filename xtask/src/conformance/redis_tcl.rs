@@ -46,6 +46,8 @@ const UNITS: &[&str] = &[
     "limits",
     "scripting",
     "functions",
+    "hyperloglog",
+    "geo",
 ];
 /// A unit that takes longer hangs.
 const UNIT_SECONDS: &str = "120";

@@ -6,7 +6,6 @@ mod input;
 mod login;
 mod shown;
 
-pub(crate) use admission::REFUSED_BEFORE;
 pub(crate) use login::Entered;
 
 use crate::around::Around;

@@ -2,7 +2,7 @@
 
 use super::{Function, LOADING_STALE, session};
 use crate::resp::acl::{Where, Why};
-use crate::resp::session::{Call, Multi, REFUSED_BEFORE};
+use crate::resp::session::{Call, Multi};
 use leveret_engine::keyspace::command::{Group, Row, keys};
 use leveret_engine::keyspace::{Error, flag};
 
@@ -43,7 +43,7 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let multi = call.session.multi.take().ok_or(Error::new("ERR EXEC without MULTI"))?;
     let touched = call.engine.unwatch(call.session.id);
     if multi.refused {
-        return Err(Error::new(REFUSED_BEFORE));
+        return Err(Error::new("EXECABORT Transaction discarded because of previous errors."));
     }
     if touched {
         call.reply.null_array();

@@ -8,7 +8,7 @@ use crate::resp::acl::Where;
 use crate::resp::session::RespSession;
 use crate::resp::table::{Command, find, named};
 use leveret_engine::Engine;
-use leveret_engine::keyspace::{ArgsBuf, Error, Reply, flag};
+use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
 use leveret_resp::{DoubleText, Version};
 use mlua::{Lua, MultiValue, Value};
 use std::sync::atomic::Ordering::Relaxed;
@@ -128,13 +128,9 @@ impl<'a> Caller<'a> {
             Error::WrongArity(_) => Error::new("ERR Wrong number of args calling Redis command from script"),
             _ => Error::new("ERR Unknown Redis command called from script"),
         })?;
-        self.check(command)?;
-        if let Err(denied) = self.session.permit(self.engine, self.shared, command, args) {
-            let refusal =
-                self.session.refused(self.engine, self.shared, (command, args), denied, Where::Script);
-            let text = refusal.to_string();
-            let why = text.strip_prefix("NOPERM ").unwrap_or(&text);
-            return Err(Error::Other(format!("NOPERM ACL failure in script: {why}").into()));
+        if let Err(refusal) = self.admit(command, args) {
+            self.shared.observed.commands[command.index].reject();
+            return Err(refusal);
         }
         self.wrote |= command.spec.flags & flag::WRITE != 0;
         self.shared.scripts.running.wrote.store(self.wrote, Relaxed);
@@ -144,10 +140,24 @@ impl<'a> Caller<'a> {
         Ok(())
     }
 
-    fn check(&mut self, command: &Command) -> Result<(), Error> {
+    fn admit(&mut self, command: &Command, args: Args<'_>) -> Result<(), Error> {
+        self.check(command, args)?;
+        let Err(denied) = self.session.permit(self.engine, self.shared, command, args) else { return Ok(()) };
+        let refusal = self.session.refused(self.engine, self.shared, (command, args), denied, Where::Script);
+        let text = refusal.to_string();
+        let why = text.strip_prefix("NOPERM ").unwrap_or(&text);
+        Err(Error::Other(format!("NOPERM ACL failure in script: {why}").into()))
+    }
+
+    fn check(&mut self, command: &Command, args: Args<'_>) -> Result<(), Error> {
         let flags = command.spec.flags;
         if flags & flag::NOSCRIPT != 0 && !self.shared.scripts.may_all.load(Relaxed) {
             return Err(Error::new("ERR This Redis command is not allowed from script"));
+        }
+        if matches!(command.spec.name, "xread" | "xreadgroup") && waits(args) {
+            let name = command.spec.name;
+            let text = format!("ERR {name} command is not allowed with BLOCK option from scripts");
+            return Err(Error::Other(text.into()));
         }
         if !self.rights.may_write && flags & (flag::WRITE | flag::MAY_REPLICATE) != 0 {
             return Err(Error::new("ERR Write commands are not allowed from read-only scripts."));
@@ -166,4 +176,10 @@ impl<'a> Caller<'a> {
         }
         Ok(())
     }
+}
+
+/// True when there is BLOCK among the options of XREAD or XREADGROUP, which end with STREAMS.
+fn waits(args: Args<'_>) -> bool {
+    let options = args.iter().take_while(|word| !word.eq_ignore_ascii_case(b"streams"));
+    options.clone().any(|word| word.eq_ignore_ascii_case(b"block"))
 }

@@ -13,9 +13,6 @@ use leveret_engine::keyspace::{Args, Error, Reply, flag};
 use leveret_resp::Version;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// What EXEC is told when a command was refused before it.
-pub(crate) const REFUSED_BEFORE: &str = "EXECABORT Transaction discarded because of previous errors.";
-
 const BUSY: &str = "BUSY Leveret is busy with another command; try again later";
 
 impl RespSession {
@@ -100,18 +97,14 @@ impl RespSession {
             let is = |name: &[u8]| {
                 args.len() == 1 && args.get(0).is_some_and(|word| word.eq_ignore_ascii_case(name))
             };
-            let multi = self.multi.as_ref().map(|multi| multi.refused);
             if is_exec(args) {
                 (self.multi, self.discarded) = (None, true);
-                match multi {
-                    Some(true) => reply.error(REFUSED_BEFORE),
-                    Some(false) | None => reply.error(&exec_abort(&busy)),
-                }
-            } else if is(b"multi") && multi.is_none() && self.authenticated {
+                reply.error(&exec_abort(&busy));
+            } else if is(b"multi") && self.multi.is_none() && self.authenticated {
                 // A transaction may begin: it is executed later, if nothing in it is refused. (Redis: CMD_ALLOW_BUSY)
                 self.multi = Some(Multi::default());
                 reply.ok();
-            } else if is(b"discard") && multi.is_some() {
+            } else if is(b"discard") && self.multi.is_some() {
                 (self.multi, self.discarded) = (None, true);
                 reply.ok();
             } else {
