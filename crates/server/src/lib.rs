@@ -3,6 +3,7 @@
 
 mod alarms;
 mod amqp;
+mod command_log;
 mod connection;
 mod doorkeeper;
 mod io_loop;

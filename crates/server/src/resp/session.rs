@@ -389,7 +389,7 @@ impl RespSession {
         may_block: bool,
     ) {
         self.last_command = command.spec.name;
-        let mark = reply.mark();
+        let (mark, len) = (reply.mark(), reply.written());
         // Where the one before ended.
         let started = self.clock;
         let result = match command.run {
@@ -439,6 +439,13 @@ impl RespSession {
         shared.observed.commands[command.index].count(taken, failed);
         if shared.observed.may_be_slow(taken) {
             self.note_slow(engine, shared, command, args, taken);
+        }
+        if shared.observed.large_requests.concerns(args.encoded_len_max() as u64) {
+            self.note_request(engine, shared, command, args);
+        }
+        let written = reply.written().saturating_sub(len) as u64;
+        if shared.observed.large_replies.concerns(written) {
+            self.note_reply(engine, shared, command, args, written);
         }
     }
 }

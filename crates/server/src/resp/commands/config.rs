@@ -1,5 +1,7 @@
 //! CONFIG: settings that clients see and change.
 
+mod command_log;
+
 use super::{Function, LOADING_STALE, container, help, session};
 use crate::output_limits::bytes;
 use crate::resp::session::Call;
@@ -56,7 +58,8 @@ enum Setting {
 /// All names, old ones too.
 fn settings() -> impl Iterator<Item = (&'static str, Setting)> {
     let limits = LIMITS.iter().map(|limit| (limit.name, Setting::Limit(limit)));
-    let parameters = PARAMETERS.iter().map(|parameter| (parameter.name, Setting::Parameter(parameter)));
+    let parameters = PARAMETERS.iter().chain(command_log::PARAMETERS);
+    let parameters = parameters.map(|parameter| (parameter.name, Setting::Parameter(parameter)));
     limits.chain(parameters).flat_map(|(name, setting)| {
         let old_names = OLD_NAMES.iter().filter(move |(_, new)| *new == name).map(|(old, _)| *old);
         old_names.chain([name]).map(move |name| (name, setting))
@@ -103,7 +106,7 @@ pub(crate) fn configure(shared: &Shared, name: &str, value: &str) -> Result<(), 
     setting.set(shared, &mut shared.engine.lock(), value)
 }
 
-/// Names that Redis still takes.
+/// Names that Redis and Valkey still take.
 const OLD_NAMES: &[(&str, &str)] = &[
     ("hash-max-ziplist-entries", "hash-max-listpack-entries"),
     ("hash-max-ziplist-value", "hash-max-listpack-value"),
@@ -111,6 +114,8 @@ const OLD_NAMES: &[(&str, &str)] = &[
     ("lua-time-limit", "busy-reply-threshold"),
     ("min-slaves-to-write", "min-replicas-to-write"),
     ("slaveof", "replicaof"),
+    ("slowlog-log-slower-than", "commandlog-execution-slower-than"),
+    ("slowlog-max-len", "commandlog-slow-execution-max-len"),
     ("zset-max-ziplist-entries", "zset-max-listpack-entries"),
     ("zset-max-ziplist-value", "zset-max-listpack-value"),
 ];
@@ -325,24 +330,6 @@ const PARAMETERS: &[Parameter] = &[
         }),
     },
     Parameter { name: "save", get: |_, _| String::new(), set: None },
-    Parameter {
-        name: "slowlog-log-slower-than",
-        get: |shared, _| shared.observed.slow_after.load(Relaxed).to_string(),
-        set: Some(|shared, _, value| {
-            shared.observed.slow_after.store(number(value, -1, i64::MAX)?, Relaxed);
-            shared.observed.settle();
-            Ok(())
-        }),
-    },
-    Parameter {
-        name: "slowlog-max-len",
-        get: |shared, _| shared.observed.slow_max.load(Relaxed).to_string(),
-        set: Some(|shared, _, value| {
-            shared.observed.slow_max.store(number(value, 0, i64::MAX)?, Relaxed);
-            shared.observed.trim_slow();
-            Ok(())
-        }),
-    },
     Parameter {
         name: "timeout",
         get: |shared, _| shared.settings.idle_seconds_max.load(Relaxed).to_string(),
