@@ -12,7 +12,7 @@ import redis
 
 from server import Server, free_port
 
-COMMANDS = 20_000
+COMMANDS = 25_000
 REDIS = "/usr/bin/redis-server"
 SEED = random.randrange(1 << 30) if os.environ.get("SEED") == "random" else int(os.environ.get("SEED", 1))
 RNG = random.Random(SEED)
@@ -26,9 +26,15 @@ KEY, VALUE = pick("a", "b", "c", "d"), pick("1", "x", "-5", "", "hello world", "
 NUMBER, SCORE = pick(*"-100 -3 -2 -1 0 1 2 3 10".split()), pick(*"1 2.5 -1 inf -inf 0 (1".split())
 END, BIT, JOIN = pick("LEFT", "RIGHT"), pick("0", "1"), pick("MIN", "MAX", "SUM")
 CONDITION, SECONDS = pick("NX", "XX", "GT", "LT", "CH", "INCR"), pick("100", "-1", "x")
+LOG, PLACE, ELEMENT = pick("log1", "log2", "log1", "geo1"), pick("geo1", "geo2", "geo1", "log2"), lambda: str(RNG.randrange(3000))
+LONGITUDE, LATITUDE = (lambda: str(RNG.uniform(-181, 180))), (lambda: str(RNG.uniform(-85, 85)))
+MEMBER, DISTANCE, UNIT = (lambda: f"m{RNG.randrange(40)}"), pick("0", "7.5", "900", "20000", "-1", "x"), pick(*"m km ft mi ly".split())
+OPTION = pick("WITHDIST", "WITHCOORD", "WITHHASH", "ASC", "DESC", "ANY", "XX")
 
-# k: key, v: value, n: number, s: score, e: end, b: bit, j: aggregate, c: condition, t: seconds; everything else is said.
+# k: key, v: value, n: number, s: score, e: end, b: bit, j: aggregate, c: condition, t: seconds, h: a HyperLogLog,
+# f: an element of it, g: places, x and y: longitude and latitude, m: a member there, d: distance, u: unit, o: option; everything else is said.
 PLACES = {"k": KEY, "v": VALUE, "n": NUMBER, "s": SCORE, "e": END, "b": BIT, "j": JOIN, "c": CONDITION, "t": SECONDS}
+PLACES |= {"h": LOG, "f": ELEMENT, "g": PLACE, "x": LONGITUDE, "y": LATITUDE, "m": MEMBER, "d": DISTANCE, "u": UNIT, "o": OPTION}
 LINES = """
 SET k v|GET k|APPEND k v|INCR k|INCRBY k n|SETRANGE k n v|GETRANGE k n n|SETBIT k n b|GETBIT k n|BITCOUNT k n n
 BITPOS k b n|STRLEN k|GETSET k v|GETDEL k|SETNX k v|MSETNX k v k v|BITOP AND k k k|BITFIELD k INCRBY u3 n n GET i5 2
@@ -40,6 +46,10 @@ SADD k v n|SREM k v|SCARD k|SMOVE k k v|SINTERSTORE k k k|SDIFFSTORE k k k|SUNIO
 ZADD k s v|ZADD k c s v|ZRANGE k n n WITHSCORES|ZRANGE k s s BYSCORE|ZRANGE k s s BYSCORE REV LIMIT n n|ZRANK k v|ZREVRANK k v
 ZINCRBY k n v|ZREM k v|ZCOUNT k s s|ZPOPMIN k n|ZPOPMAX k|ZUNIONSTORE k 2 k k WEIGHTS n n|ZINTERSTORE k 2 k k AGGREGATE j
 SORT k ALPHA|SORT k DESC LIMIT n n|SORT k ALPHA BY nosort GET # STORE k|SORT k ALPHA STORE k
+PFADD h f f f|PFADD h f f f f f f f f f f f f|PFADD h|PFCOUNT h|PFCOUNT h h|PFMERGE h h h|PFMERGE h|GET h|PFDEBUG DECODE h|PFDEBUG ENCODING h
+GEOADD g x y m x y m x y m|GEOADD g c x y m|GEODIST g m m u|GEOHASH g m m|GEOPOS g m m|ZRANGE g n n WITHSCORES|ZREM g m
+GEOSEARCH g FROMMEMBER m BYRADIUS d u o|GEOSEARCH g FROMLONLAT x y BYBOX d d u o o|GEOSEARCH g FROMLONLAT x y BYRADIUS d u COUNT 3 o
+GEOSEARCHSTORE g g FROMMEMBER m BYBOX d d u COUNT 30|GEORADIUS g x y d u o o|GEORADIUS g x y d u STORE g|GEORADIUSBYMEMBER_RO g m d u o
 ZREMRANGEBYRANK k n n|ZREMRANGEBYSCORE k s s|ZDIFF 2 k k WITHSCORES|ZSCORE k v|ZMPOP 2 k k MIN COUNT n|ZRANGESTORE k k n n
 """
 COMMAND_LINES = [line.split() for line in LINES.replace("\n", "|").split("|") if line]
@@ -87,7 +97,7 @@ def main():
                 assert left == right, f"SEED={SEED}: {command}: {left!r} instead of {right!r}"
                 checks += 1
                 if checks % 20 == 0:
-                    exchange(ours, theirs, KEY())
+                    exchange(ours, theirs, RNG.choice([KEY, LOG, PLACE])())
     finally:
         reference.kill()
         reference.wait()

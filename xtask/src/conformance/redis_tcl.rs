@@ -27,6 +27,8 @@ const UNITS: &[&str] = &[
     "sort",
     "bitops",
     "bitfield",
+    "hyperloglog",
+    "geo",
     "dump",
     "multi",
     "pubsub",
