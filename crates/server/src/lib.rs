@@ -7,6 +7,7 @@ mod command_log;
 mod connection;
 mod doorkeeper;
 mod io_loop;
+mod listeners;
 mod log;
 mod memory;
 mod observed;

@@ -120,6 +120,9 @@ const OLD_NAMES: &[(&str, &str)] = &[
     ("zset-max-ziplist-value", "zset-max-listpack-value"),
 ];
 
+/// Found by their whole names only. (Redis: HIDDEN_CONFIG)
+const HIDDEN: &[&str] = &["key-load-delay", "rdb-key-save-delay"];
+
 const PARAMETERS: &[Parameter] = &[
     Parameter {
         name: "acl-pubsub-default",
@@ -204,6 +207,8 @@ const PARAMETERS: &[Parameter] = &[
         get: |shared, _| if shared.settings.enable_debug_command.load(Relaxed) { "yes" } else { "no" }.into(),
         set: None,
     },
+    Parameter { name: "key-load-delay", get: |_, _| "0".into(), set: None },
+    Parameter { name: "rdb-key-save-delay", get: |_, _| "0".into(), set: None },
     Parameter { name: "io-threads", get: |shared, _| shared.settings.io_threads.to_string(), set: None },
     Parameter {
         name: "maxclients",
@@ -310,7 +315,16 @@ const PARAMETERS: &[Parameter] = &[
             Ok(())
         }),
     },
-    Parameter { name: "port", get: |shared, _| shared.settings.resp_port.to_string(), set: None },
+    Parameter {
+        name: "port",
+        get: |shared, _| shared.ports().resp.to_string(),
+        set: Some(|shared, _, value| {
+            shared.set_resp_port(number(value, 0, u16::MAX.into())?).map_err(|error| {
+                tracing::warn!("the port stays as it is: {error}");
+                "Unable to listen on this port. Check server logs.".into()
+            })
+        }),
+    },
     Parameter {
         name: "proto-max-bulk-len",
         get: |shared, _| shared.settings.bulk_bytes_max.load(Relaxed).to_string(),
@@ -369,8 +383,11 @@ const PARAMETERS: &[Parameter] = &[
 
 fn config_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let is_wanted = |name: &str| {
-        let mut patterns = call.args.iter().skip(2);
-        patterns.any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
+        let is_hidden = HIDDEN.contains(&name);
+        call.args.iter().skip(2).any(|pattern| match is_hidden {
+            true => pattern.eq_ignore_ascii_case(name.as_bytes()),
+            false => glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()),
+        })
     };
     let wanted: Vec<_> = settings().filter(|(name, _)| is_wanted(name)).collect();
     call.reply.map(wanted.len());
@@ -400,7 +417,8 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
         }
         changes.push((name, setting, value));
     }
-    // All or nothing.
+    // All or nothing. A port that was left may be somebody else's at once: it is changed when nothing else can fail.
+    changes.sort_by_key(|(name, ..)| *name == "port");
     let before: Vec<String> =
         changes.iter().map(|(_, setting, _)| setting.get(call.shared, call.engine)).collect();
     for (i, (name, setting, value)) in changes.iter().enumerate() {
@@ -428,7 +446,10 @@ fn rewrite(call: &mut Call<'_, '_>) -> Result<(), Error> {
         .filter(|(name, setting)| *name == setting.name() && changed.contains(name))
         .map(|(name, setting)| Change {
             name,
-            old_name: OLD_NAMES.iter().find(|(_, new)| *new == name).map(|(old, _)| *old),
+            old_name: match name {
+                "port" => Some("resp-port"),
+                _ => OLD_NAMES.iter().find(|(_, new)| *new == name).map(|(old, _)| *old),
+            },
             value: setting.get(shared, call.engine),
         })
         .collect();

@@ -1,0 +1,79 @@
+//! A whole server with sockets: somebody holds its engine for too long, or it moves to another port.
+
+use leveret_server::Settings;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
+
+fn ask(stream: &mut TcpStream, command: &[u8]) -> String {
+    stream.write_all(command).unwrap();
+    let mut answer = [0; 512];
+    let len = stream.read(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[..len]).into_owned()
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(name: &str, port: u16) -> (leveret_server::Server, std::path::PathBuf) {
+    let directory = std::env::temp_dir().join(format!("leveret-{name}-{}", std::process::id()));
+    let mut settings = Settings::new(directory.clone());
+    settings.bind = vec!["127.0.0.1".into()];
+    (settings.resp_port, settings.amqp_port) = (port, 0);
+    settings.busy_after_ms.store(50, Ordering::Relaxed);
+    (leveret_server::start(settings).unwrap(), directory)
+}
+
+#[test]
+fn another_port_is_listened_on_before_the_old_one_is_left() {
+    let (first, second) = (free_port(), free_port());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken_port = taken.local_addr().unwrap().port();
+    let (server, directory) = start("port", first);
+    let mut client = TcpStream::connect(("127.0.0.1", first)).unwrap();
+    let refused = ask(&mut client, format!("CONFIG SET maxclients 77 port {taken_port}\r\n").as_bytes());
+    assert!(
+        refused
+            .starts_with("-ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen"),
+        "{refused}"
+    );
+    let kept = format!("*2\r\n$4\r\nport\r\n${}\r\n{first}\r\n", first.to_string().len());
+    assert_eq!(ask(&mut client, b"CONFIG GET port\r\n"), kept);
+    assert!(ask(&mut client, b"CONFIG GET maxclients\r\n").contains("10000"));
+    TcpStream::connect(("127.0.0.1", first)).unwrap();
+    // Away and back within one turn, then away.
+    let there_and_back = format!("CONFIG SET port {second}\r\nCONFIG SET port {first}\r\nPING\r\n");
+    let mut answer = ask(&mut client, there_and_back.as_bytes());
+    while !answer.ends_with("+PONG\r\n") {
+        answer += &ask(&mut client, b"");
+    }
+    assert_eq!(answer, "+OK\r\n+OK\r\n+PONG\r\n");
+    let mut other = TcpStream::connect(("127.0.0.1", first)).unwrap();
+    assert_eq!(ask(&mut other, format!("CONFIG SET port {second}\r\n").as_bytes()), "+OK\r\n");
+    assert!(TcpStream::connect(("127.0.0.1", first)).is_err(), "nobody listens there any more");
+    let mut moved = TcpStream::connect(("127.0.0.1", second)).unwrap();
+    assert_eq!(ask(&mut moved, b"PING\r\n"), "+PONG\r\n");
+    // Who was there stays.
+    assert_eq!(ask(&mut client, b"CONFIG SET port 0\r\n"), "+OK\r\n");
+    assert!(TcpStream::connect(("127.0.0.1", second)).is_err());
+    assert_eq!(ask(&mut client, b"PING\r\n"), "+PONG\r\n");
+    server.stop();
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn a_held_engine_makes_commands_busy_and_nothing_else() {
+    let port = free_port();
+    let (server, directory) = start("busy", port);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    assert_eq!(ask(&mut stream, b"SET k v\r\n"), "+OK\r\n");
+    let held = server.shared.engine.lock();
+    let busy = ask(&mut stream, b"SET k other\r\n");
+    assert!(busy.starts_with("-BUSY "), "{busy}");
+    drop(held);
+    // It was refused, not put off.
+    assert_eq!(ask(&mut stream, b"GET k\r\n"), "$1\r\nv\r\n");
+    server.stop();
+    std::fs::remove_dir_all(directory).unwrap();
+}
