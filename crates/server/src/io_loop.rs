@@ -308,7 +308,7 @@ impl IoLoop {
         for id in dirty.drain(..) {
             let Some(&token) = self.by_session.get(&id) else { continue };
             if let (Some(connection), Some(session)) = (self.connections.get_mut(token), engine.session(id)) {
-                connection.session.collect(session, &mut connection.out);
+                connection.session.collect(&self.shared, session, &mut connection.out);
                 if session.killed {
                     self.close(token);
                     continue;

@@ -135,9 +135,9 @@ impl Observed {
 
     /// A command took long, perhaps too long.
     #[cold]
-    pub(crate) fn note_slow(&self, kind: &'static str, ticks: u64, noted: impl FnOnce() -> Option<Noted>) {
+    pub(crate) fn note_slow(&self, kind: &'static str, ticks: u64, noted: impl FnOnce(u64) -> Option<Noted>) {
         let micros = self.micros(ticks) as u64;
-        self.slow.note(micros, noted);
+        self.slow.note(micros, || noted(micros));
         self.note_latency(kind, micros / 1000);
     }
 

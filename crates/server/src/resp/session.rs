@@ -8,6 +8,7 @@ mod shown;
 
 pub(crate) use login::Entered;
 
+use crate::command_log::Noted;
 use crate::connection::OUT_MAX;
 use crate::io_loop::PENDING_MAX;
 use crate::memory::Room;
@@ -70,6 +71,8 @@ pub(crate) struct RespSession {
     /// It hears of changes to what it reads.
     pub(crate) tracks: bool,
     last_command: &'static str,
+    /// A slow command that waits: it is noted when it has its answer.
+    waiting: Option<Box<Noted>>,
     /// When the last command ended, in ticks.
     clock: u64,
     pub(crate) quitting: bool,
@@ -145,6 +148,7 @@ impl RespSession {
             seen_ms: now_ms(),
             tracks: false,
             last_command: "",
+            waiting: None,
             clock: 0,
             quitting: false,
             discarded: false,
@@ -184,8 +188,11 @@ impl RespSession {
     }
 
     /// The engine has answered the blocking command, or not yet.
-    pub(crate) fn set_blocked(&mut self, blocked: bool) {
+    pub(crate) fn set_blocked(&mut self, blocked: bool, shared: &Shared) {
         self.blocked = blocked;
+        if !blocked && let Some(noted) = self.waiting.take() {
+            shared.observed.slow.note(noted.amount, || Some(*noted));
+        }
     }
 
     /// True when others' messages reach it, as far as the loop has seen.

@@ -323,7 +323,7 @@ impl World {
             for (who, client) in &mut self.clients {
                 let Client { session, out, .. } = client;
                 if let Some(from) = engine.session(session.id()) {
-                    session.collect(from, out);
+                    session.collect(&self.shared, from, out);
                     if from.killed && !gone.contains(who) {
                         gone.push(who.clone());
                     }
@@ -338,7 +338,7 @@ impl World {
                         gone.push(who.clone());
                     }
                     if let Some(from) = engine.session(session.id()) {
-                        session.collect(from, out);
+                        session.collect(&self.shared, from, out);
                     }
                 }
             }

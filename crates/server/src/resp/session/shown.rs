@@ -10,7 +10,7 @@ use leveret_engine::keyspace::{Args, flag};
 impl RespSession {
     #[cold]
     pub(super) fn note_slow(
-        &self,
+        &mut self,
         engine: &mut Engine,
         shared: &Shared,
         command: &Command,
@@ -18,7 +18,16 @@ impl RespSession {
         taken: u64,
     ) {
         let kind = if command.spec.flags & flag::FAST != 0 { "fast-command" } else { "command" };
-        shared.observed.note_slow(kind, taken, || self.noted(engine, command, args));
+        let mut waiting = None;
+        shared.observed.note_slow(kind, taken, |micros| {
+            let noted = self.noted(engine, command, args)?;
+            if engine.session(self.id).is_some_and(|session| session.is_blocked()) {
+                waiting = Some(Box::new(Noted { amount: micros, ..noted }));
+                return None;
+            }
+            Some(noted)
+        });
+        self.waiting = waiting.or(self.waiting.take());
     }
 
     #[cold]
