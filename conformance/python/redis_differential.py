@@ -12,7 +12,7 @@ import redis
 
 from server import Server, free_port
 
-COMMANDS = 20_000
+COMMANDS = 25_000
 REDIS = "/usr/bin/redis-server"
 SEED = random.randrange(1 << 30) if os.environ.get("SEED") == "random" else int(os.environ.get("SEED", 1))
 RNG = random.Random(SEED)
@@ -28,6 +28,10 @@ END, BIT, JOIN = pick("LEFT", "RIGHT"), pick("0", "1"), pick("MIN", "MAX", "SUM"
 STREAM, GROUP, CONSUMER = pick("S", "S", "S", "T", "T", "a", "none"), pick("g", "h"), pick("x", "y")
 BOUND = pick(*"- - - + + + 2 (3 5-1 (1-1 0 (7-3 ( 99999".split())
 CONDITION, SECONDS = pick("NX", "XX", "GT", "LT", "CH", "INCR"), pick("100", "-1", "x")
+LOG, PLACE, ELEMENT = pick("log1", "log2", "log1", "geo1"), pick("geo1", "geo2", "geo1", "log2"), lambda: str(RNG.randrange(3000))
+LONGITUDE, LATITUDE = (lambda: str(RNG.uniform(-181, 180))), (lambda: str(RNG.uniform(-85, 85)))
+MEMBER, DISTANCE, UNIT = (lambda: f"m{RNG.randrange(40)}"), pick("0", "7.5", "900", "20000", "-1", "x"), pick(*"m km ft mi ly".split())
+OPTION = pick("WITHDIST", "WITHCOORD", "WITHHASH", "ASC", "DESC", "ANY", "XX")
 
 RECENT = []
 
@@ -45,9 +49,11 @@ def entry():
 
 
 # q: stream, i: entry, f: new entry, r: bound of a range, g: group, o: consumer;
+# h: a HyperLogLog, F: an element of it, G: places, X and Y: longitude and latitude, m: a member there, d: distance, u: unit, O: option;
 # k: key, v: value, n: number, s: score, e: end, b: bit, j: aggregate, c: condition, t: seconds; everything else is said.
 PLACES = {"k": KEY, "v": VALUE, "n": NUMBER, "s": SCORE, "e": END, "b": BIT, "j": JOIN, "c": CONDITION, "t": SECONDS}
 PLACES |= {"q": STREAM, "i": entry, "f": fresh, "r": BOUND, "g": GROUP, "o": CONSUMER}
+PLACES |= {"h": LOG, "F": ELEMENT, "G": PLACE, "X": LONGITUDE, "Y": LATITUDE, "m": MEMBER, "d": DISTANCE, "u": UNIT, "O": OPTION}
 LINES = """
 SET k v|GET k|APPEND k v|INCR k|INCRBY k n|SETRANGE k n v|GETRANGE k n n|SETBIT k n b|GETBIT k n|BITCOUNT k n n
 BITPOS k b n|STRLEN k|GETSET k v|GETDEL k|SETNX k v|MSETNX k v k v|BITOP AND k k k|BITFIELD k INCRBY u3 n n GET i5 2
@@ -68,6 +74,10 @@ XGROUP SETID q g i|XGROUP SETID q g $|XGROUP DESTROY q g|XGROUP DELCONSUMER q g 
 XPENDING q g - + 10 o|XPENDING q g IDLE 999999 r r n|XCLAIM q g o 0 i i|XCLAIM q g o 0 i JUSTID|XCLAIM q g o 0 i FORCE RETRYCOUNT 3
 XCLAIM q g o 99999 i i FORCE|XCLAIM q g o 0 i LASTID i|XAUTOCLAIM q g o 0 r COUNT n|XAUTOCLAIM q g o 0 r JUSTID|XINFO STREAM q
 COPY S S2 REPLACE|XRANGE S2 - +|XPENDING S2 g|DEL S2|XSETID q f ENTRIESADDED n MAXDELETEDID i|XSETID q f ENTRIESADDED 9999|SORT q
+PFADD h F F F|PFADD h F F F F F F F F F F F F|PFADD h|PFCOUNT h|PFCOUNT h h|PFMERGE h h h|PFMERGE h|GET h|PFDEBUG DECODE h|PFDEBUG ENCODING h
+GEOADD G X Y m X Y m X Y m|GEOADD G c X Y m|GEODIST G m m u|GEOHASH G m m|GEOPOS G m m|ZRANGE G n n WITHSCORES|ZREM G m
+GEOSEARCH G FROMMEMBER m BYRADIUS d u O|GEOSEARCH G FROMLONLAT X Y BYBOX d d u O O|GEOSEARCH G FROMLONLAT X Y BYRADIUS d u COUNT 3 O
+GEOSEARCHSTORE G G FROMMEMBER m BYBOX d d u COUNT 30|GEORADIUS G X Y d u O O|GEORADIUS G X Y d u STORE G|GEORADIUSBYMEMBER_RO G m d u O
 ZREMRANGEBYRANK k n n|ZREMRANGEBYSCORE k s s|ZDIFF 2 k k WITHSCORES|ZSCORE k v|ZMPOP 2 k k MIN COUNT n|ZRANGESTORE k k n n
 """
 COMMAND_LINES = [line.split() for line in LINES.replace("\n", "|").split("|") if line]
@@ -121,7 +131,7 @@ def main():
                 assert left == right, f"SEED={SEED}: {command}: {left!r} instead of {right!r}"
                 checks += 1
                 if checks % 20 == 0:
-                    exchange(ours, theirs, RNG.choice((KEY(), "S")))
+                    exchange(ours, theirs, RNG.choice([KEY, LOG, PLACE, lambda: "S"])())
     finally:
         reference.kill()
         reference.wait()

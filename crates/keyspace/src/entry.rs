@@ -15,7 +15,7 @@ pub(crate) const INLINE_MAX: usize = 16 * 1024;
 struct Head {
     key_len: u32,
     value_len: u32,
-    /// Bits 0 and 1: the kind; bit 2: there is a deadline; from bit 8 on: the clock, which readers write as well.
+    /// Bits 0 and 1: the kind; bit 2: there is a deadline; bit 3: the string is a piece of work; from bit 8 on: the clock, which readers write as well.
     bits: Cell<u32>,
 }
 
@@ -28,6 +28,8 @@ enum Kind {
 
 const KIND: u32 = 0b11;
 const HAS_DEADLINE: u32 = 0b100;
+/// Of a string that was appended to or written into: Redis keeps such a one in another way, and says so.
+const RAW: u32 = 0b1000;
 const CLOCK_SHIFT: u32 = 8;
 
 impl Head {
@@ -41,7 +43,7 @@ impl Head {
     }
 
     fn set_kind(&self, kind: Kind) {
-        self.bits.set(self.bits.get() & !KIND | kind as u32);
+        self.bits.set(self.bits.get() & !(KIND | RAW) | kind as u32);
     }
 
     #[inline]
@@ -195,7 +197,7 @@ impl Entry {
     pub(crate) fn set_clock(&self, clock: u32) {
         if clock != self.clock() {
             let bits = &self.head().bits;
-            bits.set(bits.get() & (KIND | HAS_DEADLINE) | clock << CLOCK_SHIFT);
+            bits.set(bits.get() & ((1 << CLOCK_SHIFT) - 1) | clock << CLOCK_SHIFT);
         }
     }
 
@@ -220,6 +222,17 @@ impl Entry {
         (self.head().kind() == Kind::Object).then(|| unsafe {
             &mut *self.start().add(self.value_offset()).cast::<*mut Object>().read_unaligned()
         })
+    }
+
+    /// True for a string that was appended to or written into since it was set.
+    pub(crate) fn is_raw(&self) -> bool {
+        self.head().bits.get() & RAW != 0
+    }
+
+    /// Says that it was.
+    pub(crate) fn set_raw(&mut self) {
+        let bits = &self.head().bits;
+        bits.set(bits.get() | RAW);
     }
 
     /// The bytes of a short string, to be overwritten.
@@ -264,6 +277,7 @@ impl Entry {
 
     /// A new allocation that takes the value; what is left here is an integer nobody reads.
     fn rebuilt(&mut self, key: Option<&[u8]>, deadline: Option<UnixMillis>) -> Entry {
+        let is_raw = self.is_raw();
         let object = self.take_object();
         let key = key.unwrap_or(self.key());
         let payload = match (object, self.value()) {
@@ -272,8 +286,11 @@ impl Entry {
             (None, Value::Integer(integer)) => Payload::Integer(integer),
             (None, Value::Object(_)) => unreachable!("take_object has just taken the object"),
         };
-        let entry = Entry::new(key, payload, deadline);
+        let mut entry = Entry::new(key, payload, deadline);
         entry.set_clock(self.clock());
+        if is_raw {
+            entry.set_raw();
+        }
         entry
     }
 
@@ -345,10 +362,13 @@ mod tests {
     fn a_value_changes_size_kind_deadline_and_key() {
         let mut entry = Entry::new(b"key", Payload::Bytes(b"value"), None);
         assert_eq!((entry.key(), bytes(&entry), entry.deadline()), (&b"key"[..], &b"value"[..], None));
+        entry.set_raw();
         entry.set_clock(0xFF_FFFE);
         entry.set_deadline(Some(77));
         assert_eq!((entry.key(), bytes(&entry), entry.deadline()), (&b"key"[..], &b"value"[..], Some(77)));
+        assert!(entry.is_raw());
         entry.set_value(Payload::Bytes(&[b'x'; 1000]));
+        assert!(!entry.is_raw(), "it is another string");
         assert_eq!((entry.key(), bytes(&entry).len(), entry.deadline()), (&b"key"[..], 1000, Some(77)));
         entry.set_value(Payload::Integer(-5));
         assert!(matches!(entry.value(), Value::Integer(-5)));

@@ -36,6 +36,25 @@ impl<'a> Args<'a> {
         self.bytes.get(range.start..range.start + range.len)
     }
 
+    /// At least [`Args::encoded_len`] and not much more, without a look at each of them.
+    #[inline]
+    pub fn encoded_len_max(&self) -> usize {
+        /// A line with a number, and an end of line.
+        const AROUND: usize = 24;
+        match (self.ranges.first(), self.ranges.last()) {
+            (Some(first), Some(last)) => {
+                (last.start + last.len).saturating_sub(first.start) + (self.ranges.len() + 1) * AROUND
+            }
+            (None, _) | (_, None) => 0,
+        }
+    }
+
+    /// How many bytes they are as an array of bulk strings.
+    pub fn encoded_len(&self) -> usize {
+        let line = |number: usize| number.checked_ilog10().unwrap_or(0) as usize + 4;
+        line(self.len()) + self.iter().map(|arg| line(arg.len()) + arg.len() + 2).sum::<usize>()
+    }
+
     /// Without the first `count`; nothing when there are no more.
     pub fn from(self, count: usize) -> Self {
         Self { bytes: self.bytes, ranges: self.ranges.get(count..).unwrap_or_default() }
@@ -141,5 +160,25 @@ impl ArgsBuf {
     /// Bytes held.
     pub fn memory(&self) -> usize {
         self.bytes.capacity() + self.ranges.capacity() * size_of::<Range>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ArgsBuf;
+    use crate::encode_command;
+
+    #[test]
+    fn the_encoded_length_is_that_of_an_encoded_command() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for _ in 0..200 {
+            let args: Vec<Vec<u8>> =
+                (0..rng.usize(1..120)).map(|_| vec![b'x'; rng.usize(..1200) >> rng.u32(..12)]).collect();
+            let mut out = Vec::new();
+            encode_command(&mut out, &args.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            let args: ArgsBuf = args.iter().map(Vec::as_slice).collect();
+            assert_eq!(args.as_args().encoded_len(), out.len());
+            assert!(args.as_args().encoded_len_max() >= out.len());
+        }
     }
 }

@@ -27,18 +27,20 @@ pub struct Shared {
 pub struct Reply<'a> {
     out: &'a mut Vec<u8>,
     shared: Option<&'a mut Vec<Shared>>,
+    /// Bytes noted in `shared` by this writer.
+    shared_bytes: usize,
     version: Version,
 }
 
 impl<'a> Reply<'a> {
     /// Appends to `out`.
     pub fn new(out: &'a mut Vec<u8>, version: Version) -> Self {
-        Self { out, shared: None, version }
+        Self { out, shared: None, shared_bytes: 0, version }
     }
 
     /// Appends to `out`; long strings are not copied but noted in `shared`.
     pub fn sharing(out: &'a mut Vec<u8>, shared: &'a mut Vec<Shared>, version: Version) -> Self {
-        Self { out, shared: Some(shared), version }
+        Self { out, shared: Some(shared), shared_bytes: 0, version }
     }
 
     /// The version being written.
@@ -61,13 +63,20 @@ impl<'a> Reply<'a> {
         self.out.len()
     }
 
+    /// Bytes written so far, with those that are not copied: the difference of two is the length of a reply.
+    #[inline]
+    pub fn written(&self) -> usize {
+        self.out.len() + self.shared_bytes
+    }
+
     /// Takes back what was written since the mark: a refusal replaces half a reply.
     pub fn truncate(&mut self, mark: usize) {
         self.out.truncate(mark);
         if let Some(shared) = &mut self.shared {
             // One that was written since stands behind its own length.
             while shared.last().is_some_and(|last| last.at > mark) {
-                shared.pop();
+                let popped = shared.pop().map_or(0, |last| last.bytes.len());
+                self.shared_bytes = self.shared_bytes.saturating_sub(popped);
             }
         }
     }
@@ -132,6 +141,7 @@ impl<'a> Reply<'a> {
         match &mut self.shared {
             Some(shared) => {
                 let at = self.out.len();
+                self.shared_bytes += len;
                 shared.extend(blocks.iter().map(|bytes| Shared { at, bytes: bytes.clone() }));
             }
             None => blocks.iter().for_each(|bytes| self.out.extend_from_slice(bytes)),

@@ -9,13 +9,13 @@ mod connections;
 
 use crate::around::Around;
 use crate::connection::{Connection, Reading, Stream};
+use crate::listeners::{Listeners, Protocol};
 use crate::prefetch::Window;
 use crate::session::Session;
 use crate::shared::{Shared, now_ms};
 use connections::Connections;
 use leveret_engine::{Engine, SessionId};
-use mio::net::{TcpListener, UnixListener};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -26,7 +26,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 const WAKER: Token = Token(usize::MAX);
-const LISTENERS: usize = usize::MAX / 2;
 /// Commands of one connection between two looks at who else wants the engine.
 const BUMP_EVERY: u64 = 128;
 
@@ -75,24 +74,10 @@ impl Mailbox {
     }
 }
 
-/// What is spoken on a listener's connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protocol {
-    Resp,
-    Amqp,
-}
-
-/// A socket that gives connections.
-pub(crate) enum Listener {
-    Tcp(TcpListener, Protocol),
-    Unix(UnixListener),
-}
-
 pub(crate) struct IoLoop {
     shared: Arc<Shared>,
     index: usize,
     poll: Poll,
-    listeners: Vec<Listener>,
     connections: Connections,
     by_session: HashMap<SessionId, usize>,
     /// Connections to be visited this turn.
@@ -114,26 +99,11 @@ pub(crate) struct IoLoop {
 }
 
 impl IoLoop {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        index: usize,
-        poll: Poll,
-        mut listeners: Vec<Listener>,
-    ) -> io::Result<Self> {
-        for (i, listener) in listeners.iter_mut().enumerate() {
-            let token = Token(LISTENERS + i);
-            match listener {
-                Listener::Tcp(listener, _) => {
-                    poll.registry().register(listener, token, Interest::READABLE)?;
-                }
-                Listener::Unix(listener) => poll.registry().register(listener, token, Interest::READABLE)?,
-            }
-        }
-        Ok(Self {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, poll: Poll) -> Self {
+        Self {
             shared,
             index,
             poll,
-            listeners,
             connections: Connections::default(),
             by_session: HashMap::new(),
             turn: Vec::new(),
@@ -147,7 +117,7 @@ impl IoLoop {
             amqp_count: 0,
             heartbeat_ms: 0,
             alarmed: false,
-        })
+        }
     }
 
     /// Turns until the server stops; then one last turn for what has been taken, and one to take leave.
@@ -165,12 +135,11 @@ impl IoLoop {
             for event in &events {
                 match event.token() {
                     WAKER => {}
-                    Token(token) if token >= LISTENERS => {
-                        if !stopping {
-                            self.accept(token - LISTENERS);
-                        }
-                    }
-                    Token(token) => self.notice(token, event),
+                    Token(token) => match Listeners::index(token) {
+                        Some(_) if stopping => {}
+                        Some(listener) => self.accept(listener),
+                        None => self.notice(token, event),
+                    },
                 }
             }
             if !stopping {
@@ -329,7 +298,7 @@ impl IoLoop {
         for id in dirty.drain(..) {
             let Some(&token) = self.by_session.get(&id) else { continue };
             if let (Some(connection), Some(session)) = (self.connections.get_mut(token), engine.session(id)) {
-                connection.session.collect(session, &mut connection.out);
+                connection.session.collect(&self.shared, session, &mut connection.out);
                 if session.killed {
                     self.close(token);
                     continue;

@@ -4,9 +4,11 @@
 mod alarms;
 mod amqp;
 mod around;
+mod command_log;
 mod connection;
 mod doorkeeper;
 mod io_loop;
+mod listeners;
 mod log;
 mod memory;
 mod observed;

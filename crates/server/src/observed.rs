@@ -1,10 +1,11 @@
 //! What commands have taken, for INFO, SLOWLOG and LATENCY. Counters are written by whoever holds the engine, one at a time,
 //! and read at any time; a command that was not slow pays two readings of the tick clock and a few additions.
 
+use crate::command_log::{CommandLog, Noted};
 use crate::ticks;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Powers of two of ticks.
 pub(crate) const BUCKETS: usize = 64;
@@ -70,17 +71,6 @@ impl Counters {
     }
 }
 
-/// A command that took long. (Redis: SLOWLOG)
-#[derive(Debug, Clone)]
-pub(crate) struct Slow {
-    pub(crate) id: u64,
-    pub(crate) at_ms: u64,
-    pub(crate) micros: u64,
-    pub(crate) args: Vec<Vec<u8>>,
-    pub(crate) address: String,
-    pub(crate) name: String,
-}
-
 /// One kind of latency. (Redis: LATENCY)
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Samples {
@@ -95,15 +85,16 @@ pub(crate) struct Observed {
     start: ticks::Start,
     pub(crate) commands: Box<[Counters]>,
     pub(crate) errors: Mutex<BTreeMap<String, u64>>,
-    /// Microseconds; negative is never. (Redis: `slowlog-log-slower-than`)
-    pub(crate) slow_after: AtomicI64,
-    /// Redis: `slowlog-max-len`.
-    pub(crate) slow_max: AtomicUsize,
+    /// By microseconds.
+    pub(crate) slow: CommandLog,
+    /// By bytes.
+    pub(crate) large_requests: CommandLog,
+    /// Likewise.
+    pub(crate) large_replies: CommandLog,
     /// Milliseconds; 0 is never. (Redis: `latency-monitor-threshold`)
     pub(crate) latency_after: AtomicU64,
     /// With fewer ticks nothing is slow.
     fast_ticks: AtomicU64,
-    slow: Mutex<(u64, VecDeque<Slow>)>,
     latencies: Mutex<BTreeMap<&'static str, Samples>>,
 }
 
@@ -114,11 +105,11 @@ impl Observed {
             start: ticks::Start::new(),
             commands: (0..commands).map(|_| Counters::default()).collect(),
             errors: Mutex::default(),
-            slow_after: AtomicI64::new(10_000),
-            slow_max: AtomicUsize::new(128),
+            slow: CommandLog::new(10_000),
+            large_requests: CommandLog::new(1024 * 1024),
+            large_replies: CommandLog::new(1024 * 1024),
             latency_after: AtomicU64::new(0),
             fast_ticks: AtomicU64::new(0),
-            slow: Mutex::default(),
             latencies: Mutex::default(),
         };
         observed.settle();
@@ -127,7 +118,7 @@ impl Observed {
 
     /// After a threshold has changed.
     pub(crate) fn settle(&self) {
-        let slow = u64::try_from(self.slow_after.load(Relaxed)).ok();
+        let slow = self.slow.least();
         let latency = Some(self.latency_after.load(Relaxed)).filter(|ms| *ms > 0).map(|ms| ms * 1000);
         let least = slow.into_iter().chain(latency).min();
         // With room for what the rate of ticks is not known exactly.
@@ -149,18 +140,9 @@ impl Observed {
 
     /// A command took long, perhaps too long.
     #[cold]
-    pub(crate) fn note_slow(&self, kind: &'static str, ticks: u64, slow: impl FnOnce() -> Option<Slow>) {
+    pub(crate) fn note_slow(&self, kind: &'static str, ticks: u64, noted: impl FnOnce(u64) -> Option<Noted>) {
         let micros = self.micros(ticks) as u64;
-        let after = self.slow_after.load(Relaxed);
-        if u64::try_from(after).is_ok_and(|after| micros >= after)
-            && let Some(mut slow) = slow()
-        {
-            let (next, entries) = &mut *self.slow.lock();
-            (slow.id, slow.micros) = (*next, micros);
-            *next += 1;
-            entries.push_front(slow);
-            entries.truncate(self.slow_max.load(Relaxed));
-        }
+        self.slow.note(micros, || noted(micros));
         self.note_latency(kind, micros / 1000);
     }
 
@@ -181,26 +163,6 @@ impl Observed {
         if samples.recent.len() > SAMPLES_MAX {
             samples.recent.pop_front();
         }
-    }
-
-    /// The slow commands, newest first.
-    pub(crate) fn slow(&self) -> VecDeque<Slow> {
-        self.slow.lock().1.clone()
-    }
-
-    /// Forgets them.
-    pub(crate) fn forget_slow(&self) {
-        self.slow.lock().1.clear();
-    }
-
-    /// How many there are.
-    pub(crate) fn slow_count(&self) -> usize {
-        self.slow.lock().1.len()
-    }
-
-    /// Keeps no more than the setting says.
-    pub(crate) fn trim_slow(&self) {
-        self.slow.lock().1.truncate(self.slow_max.load(Relaxed));
     }
 
     /// All kinds of latency that were met.

@@ -2,7 +2,8 @@
 
 use crate::Settings;
 use crate::doorkeeper::Doorkeeper;
-use crate::io_loop::{IoLoop, Listener, Mailbox, Protocol};
+use crate::io_loop::{IoLoop, Mailbox};
+use crate::listeners::{Listener, Listeners, Protocol, bind};
 use crate::log::{LogWriter, run_flusher, run_preparer};
 use crate::memory::Gauge;
 use crate::observed::Observed;
@@ -15,11 +16,11 @@ use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use leveret_wal::{Disk, Log, Options, Summary, Syncer};
 use mio::Poll;
-use mio::net::{TcpListener, UnixListener};
+use mio::net::UnixListener;
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -70,30 +71,6 @@ pub struct Server {
     helpers: Vec<JoinHandle<()>>,
 }
 
-fn listen(
-    settings: &Settings,
-    port: u16,
-    protocol: Protocol,
-    listeners: &mut Vec<Listener>,
-) -> Result<Vec<SocketAddr>, StartError> {
-    let mut bound = Vec::new();
-    for host in settings.bind.iter().filter(|_| port != 0) {
-        let failed = |error| StartError::Io(format!("cannot listen on {host} port {port}"), error);
-        for address in (host.as_str(), port).to_socket_addrs().map_err(failed)? {
-            match TcpListener::bind(address) {
-                Ok(listener) => {
-                    bound.push(address);
-                    listeners.push(Listener::Tcp(listener, protocol));
-                }
-                // A machine without IPv6 is no reason not to start.
-                Err(error) if address.is_ipv6() && error.kind() == std::io::ErrorKind::AddrNotAvailable => {}
-                Err(error) => return Err(failed(error)),
-            }
-        }
-    }
-    Ok(bound)
-}
-
 /// Recovers the state from the data directory, listens, and starts all threads.
 pub fn start(settings: Settings) -> Result<Server, StartError> {
     let what = format!("cannot use the data directory {}", settings.data_dir.display());
@@ -114,22 +91,24 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     engine.accounts.local_only.clone_from(&settings.loopback_users);
     drop(engine.take_garbage());
 
-    let mut listeners = Vec::new();
-    let addresses = Addresses {
-        resp: listen(&settings, settings.resp_port, Protocol::Resp, &mut listeners)?,
-        amqp: listen(&settings, settings.amqp_port, Protocol::Amqp, &mut listeners)?,
-    };
+    let (resp, mut sockets) = bind(&settings, settings.resp_port, Protocol::Resp)?;
+    let (amqp, more) = bind(&settings, settings.amqp_port, Protocol::Amqp)?;
+    sockets.extend(more);
+    let addresses = Addresses { resp, amqp };
     if let Some(path) = &settings.unix_socket {
         let failed = |error| StartError::Io(format!("cannot listen on {}", path.display()), error);
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
             Ok(()) | Err(_) => {}
         }
-        listeners.push(Listener::Unix(UnixListener::bind(path).map_err(failed)?));
+        sockets.push(Listener::Unix(UnixListener::bind(path).map_err(failed)?));
     }
     let failed = |error| StartError::Io("cannot make an event loop".into(), error);
     let polls = (0..threads_count).map(|_| Poll::new()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let mailboxes = polls.iter().map(Mailbox::new).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let registry = polls[0].registry().try_clone().map_err(failed)?;
+    let listeners = Listeners::new(registry);
+    listeners.add(sockets).map_err(failed)?;
     let (syncer, preparer) = (log.syncer(), log.preparer());
     engine.keyspace.set_policy(settings.policy);
     let memory = Gauge::new(&settings.allocator);
@@ -142,6 +121,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         reaper: Reaper::default(),
         doorkeeper: Doorkeeper::default(),
         mailboxes,
+        listeners,
         stopping: AtomicBool::new(false),
         sync_wanted: Mutex::new(false),
         sync_signal: Condvar::new(),
@@ -165,8 +145,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     }
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
-        let listeners = if index == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
-        let io_loop = IoLoop::new(shared.clone(), index, poll, listeners).map_err(failed)?;
+        let io_loop = IoLoop::new(shared.clone(), index, poll);
         threads.push(spawn(format!("io-{index}"), move || io_loop.run()).map_err(failed)?);
     }
     let (for_flusher, its_syncer) = (shared.clone(), syncer.clone());
@@ -190,6 +169,7 @@ impl Server {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.mailboxes.iter().for_each(Mailbox::wake);
         join(&mut self.threads);
+        self.shared.listeners.close();
         self.shared.flush(&self.syncer);
         self.shared.want_sync();
         self.shared.reaper.stop();

@@ -5,6 +5,7 @@ use crate::around::Around;
 use crate::output::Output;
 use crate::resp::{RespSession, Turn};
 use crate::settings::Settings;
+use crate::shared::Shared;
 use leveret_engine::{Engine, Position, SessionId};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -140,11 +141,11 @@ impl Session {
     }
 
     /// Takes what the engine has put out for this session, under the lock.
-    pub(crate) fn collect(&mut self, from: &mut leveret_engine::Session, out: &mut Output) {
+    pub(crate) fn collect(&mut self, shared: &Shared, from: &mut leveret_engine::Session, out: &mut Output) {
         match self {
             Session::Resp(session) => {
                 from.collect(&mut out.bytes, &mut Vec::new());
-                session.set_blocked(from.is_blocked());
+                session.set_blocked(from.is_blocked(), shared);
                 session.set_subscribed(from.is_subscribed());
                 session.set_monitors(from.monitors);
             }

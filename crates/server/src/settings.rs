@@ -67,7 +67,7 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Addresses to listen on, names or numbers.
     pub bind: Vec<String>,
-    /// 0 turns a listener off.
+    /// 0 turns a listener off. CONFIG SET may have changed it since; `Shared::ports` knows.
     pub resp_port: u16,
     /// See `resp_port`.
     pub amqp_port: u16,

@@ -1,14 +1,15 @@
 //! What all threads of a server share: the engine behind its one lock, the log behind another, and the levels.
 
-use crate::Settings;
 use crate::doorkeeper::Doorkeeper;
 use crate::io_loop::Mailbox;
+use crate::listeners::Listeners;
 use crate::log::LogWriter;
 use crate::memory::Gauge;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
 use crate::resp::{Compiled, History, Scripts};
+use crate::{Settings, StartError};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use parking_lot::{Condvar, Mutex};
@@ -30,6 +31,7 @@ pub struct Shared {
     pub(crate) doorkeeper: Doorkeeper,
     /// How to reach the I/O threads.
     pub(crate) mailboxes: Vec<Mailbox>,
+    pub(crate) listeners: Listeners,
     /// Set once: stop.
     pub(crate) stopping: AtomicBool,
     /// True when somebody waits for a sync.
@@ -88,6 +90,15 @@ impl Shared {
     pub fn ports(&self) -> Ports {
         let [resp, amqp, http] = self.ports.each_ref().map(|port| port.load(Ordering::Relaxed));
         Ports { resp, amqp, http }
+    }
+
+    /// Redis clients find the server at another port from now on.
+    pub(crate) fn set_resp_port(&self, port: u16) -> Result<(), StartError> {
+        if port != self.ports().resp {
+            self.listeners.move_resp(&self.settings, port)?;
+            self.ports[0].store(port, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
     /// HTTP has its port.

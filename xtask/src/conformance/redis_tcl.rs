@@ -29,6 +29,8 @@ const UNITS: &[&str] = &[
     "sort",
     "bitops",
     "bitfield",
+    "hyperloglog",
+    "geo",
     "dump",
     "multi",
     "pubsub",

@@ -108,7 +108,9 @@ fn store(txn: &mut Txn<'_>, key: &[u8], mut after: Vec<u8>) -> Result<(), Error>
             let piece = after.get(start..after.len() - behind).unwrap_or_default();
             txn.splice(key, start, removed, piece);
         }
-        Some(_) | None => txn.put(key, &after, deadline),
+        // A new string is written into, not set: Redis tells the difference. (OBJECT ENCODING)
+        None => txn.set_range(key, 0, &after),
+        Some(_) => txn.put(key, &after, deadline),
     }
     txn.announce(event::HYPERLOGLOG_ADD, key);
     Ok(())

@@ -181,7 +181,7 @@ fn encoding(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
 pub(crate) fn encoding_of(entry: &Entry) -> &'static str {
     match entry.value() {
         Value::Integer(_) => "int",
-        Value::Bytes(bytes) if bytes.len() <= EMBEDDED_BYTES_MAX => "embstr",
+        Value::Bytes(bytes) if bytes.len() <= EMBEDDED_BYTES_MAX && !entry.is_raw() => "embstr",
         Value::Bytes(_) => "raw",
         Value::Object(object) => object.encoding(),
     }

@@ -11,15 +11,19 @@ impl Txn<'_> {
     /// Primitive: sets a key, perhaps of another database, to the value of this one with its deadline.
     pub(crate) fn copy(&mut self, from: &[u8], to_db: DbIndex, to: &[u8]) {
         let Some(entry) = self.find_mut(from) else { return };
-        let (deadline, payload) = (
+        let (deadline, is_raw, payload) = (
             entry.deadline(),
+            entry.is_raw(),
             match entry.value() {
                 Value::Bytes(bytes) => Payload::Bytes(bytes),
                 Value::Integer(integer) => Payload::Integer(integer),
                 Value::Object(object) => Payload::Object(Box::new(object.clone())),
             },
         );
-        let copied = Entry::new(to, payload, deadline);
+        let mut copied = Entry::new(to, payload, deadline);
+        if is_raw {
+            copied.set_raw();
+        }
         copied.set_clock(self.keyspace.eviction.at_first(self.now_ms));
         record!(self, change::COPY, number to_db.into(), bytes from, bytes to);
         self.arrive(to_db, to, copied, event::COPY_TO);

@@ -114,14 +114,12 @@ impl Txn<'_> {
 
     /// Overwrites bytes where they are, if the string has them.
     fn overwrite(&mut self, key: &[u8], offset: usize, bytes: &[u8]) -> bool {
-        let there = self.find_mut(key).and_then(Entry::bytes_mut);
-        match there.and_then(|there| there.get_mut(offset..offset + bytes.len())) {
-            Some(there) => {
-                there.copy_from_slice(bytes);
-                true
-            }
-            None => false,
-        }
+        let Some(entry) = self.find_mut(key) else { return false };
+        let there = entry.bytes_mut().and_then(|there| there.get_mut(offset..offset + bytes.len()));
+        let Some(there) = there else { return false };
+        there.copy_from_slice(bytes);
+        entry.set_raw();
+        true
     }
 
     /// Primitive: replaces bytes of a string by others, perhaps by more or fewer. The string has those that are replaced.
@@ -139,17 +137,21 @@ impl Txn<'_> {
         self.touched(event::SET_RANGE, key);
     }
 
-    /// The value alone, whatever it spells.
+    /// The value alone, whatever it spells: a piece of work.
     fn put_payload(&mut self, key: &[u8], payload: Payload<'_>) {
         match self.find_mut(key) {
             Some(entry) => entry.set_value(payload),
             None => self.insert(key, payload, None),
+        }
+        if let Some(entry) = self.find_mut(key) {
+            entry.set_raw();
         }
     }
 
     fn finish_append(&mut self, key: &[u8], bytes: &[u8]) {
         if let Some(entry) = self.find_mut(key) {
             entry.set_value(Payload::Bytes(bytes));
+            entry.set_raw();
         }
         self.touched(event::APPEND, key);
     }

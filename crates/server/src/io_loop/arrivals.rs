@@ -1,15 +1,15 @@
 //! New connections: accepted here, and given to the thread that is to serve them.
 
-use super::{Arrival, IoLoop, Listener, Protocol};
+use super::{Arrival, IoLoop};
 use crate::amqp::AmqpSession;
 use crate::connection::{Connection, Stream};
+use crate::listeners::Protocol;
 use crate::placement::{By as PlacementBy, emptiest};
 use crate::resp::RespSession;
 use crate::session::Session;
 use crate::shared::now_ms;
 use leveret_engine::{Card, Engine, Link};
 use mio::Token;
-use mio::net::TcpStream;
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -19,15 +19,7 @@ const ACCEPT_RETRY_MS: u64 = 100;
 impl IoLoop {
     pub(super) fn accept(&mut self, listener: usize) {
         loop {
-            let accepted = match &self.listeners[listener] {
-                Listener::Tcp(listener, protocol) => {
-                    listener.accept().map(|(stream, _)| (tuned(stream), *protocol))
-                }
-                Listener::Unix(listener) => {
-                    listener.accept().map(|(stream, _)| (Stream::Unix(stream), Protocol::Resp))
-                }
-            };
-            match accepted {
+            match self.shared.listeners.accept(listener) {
                 Ok((stream, protocol)) => self.place(stream, protocol),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -168,11 +160,4 @@ impl Arrival {
 fn link(stream: &Stream, since_ms: u64) -> Link {
     let (address, local_address) = stream.addresses();
     Link { address, local_address, since_ms, ..Link::default() }
-}
-
-fn tuned(stream: TcpStream) -> Stream {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused");
-    }
-    Stream::Tcp(stream)
 }

@@ -1,8 +1,9 @@
 //! What goes on while one command holds everybody up: Redis clients are told so, a script can be stopped, heartbeats go on, and
 //! what AMQP clients have sent waits.
 
-use super::{IoLoop, LISTENERS, WAKER};
+use super::{IoLoop, WAKER};
 use crate::connection::Reading;
+use crate::listeners::Listeners;
 use crate::session::Session;
 use crate::shared::now_ms;
 use leveret_engine::Engine;
@@ -47,8 +48,10 @@ impl IoLoop {
         for event in &events {
             match event.token() {
                 WAKER => {}
-                Token(token) if token >= LISTENERS => self.accept(token - LISTENERS),
-                Token(token) => self.notice(token, event),
+                Token(token) => match Listeners::index(token) {
+                    Some(listener) => self.accept(listener),
+                    None => self.notice(token, event),
+                },
             }
         }
         for index in 0..self.shared.mailboxes.len() {

@@ -3,6 +3,7 @@
 mod acl;
 mod client;
 mod cluster;
+mod commandlog;
 mod config;
 mod connection;
 mod debug;
@@ -35,6 +36,7 @@ pub(super) const TABLES: &[&[Row<Option<Function>>]] = &[
     acl::ROWS,
     client::ROWS,
     cluster::ROWS,
+    commandlog::ROWS,
     config::ROWS,
     connection::ROWS,
     debug::ROWS,

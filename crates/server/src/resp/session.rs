@@ -9,6 +9,7 @@ mod shown;
 pub(crate) use login::Entered;
 
 use crate::around::Around;
+use crate::command_log::Noted;
 use crate::connection::OUT_MAX;
 use crate::io_loop::PENDING_MAX;
 use crate::memory::Room;
@@ -71,6 +72,8 @@ pub(crate) struct RespSession {
     /// It hears of changes to what it reads.
     pub(crate) tracks: bool,
     last_command: &'static str,
+    /// A slow command that waits: it is noted when it has its answer.
+    waiting: Option<Box<Noted>>,
     /// When the last command ended, in ticks.
     clock: u64,
     pub(crate) quitting: bool,
@@ -150,6 +153,7 @@ impl RespSession {
             seen_ms: now_ms(),
             tracks: false,
             last_command: "",
+            waiting: None,
             clock: 0,
             quitting: false,
             discarded: false,
@@ -191,8 +195,11 @@ impl RespSession {
     }
 
     /// The engine has answered the blocking command, or not yet.
-    pub(crate) fn set_blocked(&mut self, blocked: bool) {
+    pub(crate) fn set_blocked(&mut self, blocked: bool, shared: &Shared) {
         self.blocked = blocked;
+        if !blocked && let Some(noted) = self.waiting.take() {
+            shared.observed.slow.note(noted.amount, || Some(*noted));
+        }
     }
 
     /// True when others' messages reach it, as far as the loop has seen.
@@ -424,7 +431,7 @@ impl RespSession {
         may_block: bool,
     ) {
         self.last_command = command.spec.name;
-        let mark = reply.mark();
+        let (mark, len) = (reply.mark(), reply.written());
         // Where the one before ended.
         let started = self.clock;
         let result = match command.run {
@@ -480,6 +487,13 @@ impl RespSession {
         shared.observed.commands[command.index].count(taken, failed);
         if shared.observed.may_be_slow(taken) && !self.in_script {
             self.note_slow(engine, shared, command, args, taken);
+        }
+        if shared.observed.large_requests.concerns(args.encoded_len_max() as u64) {
+            self.note_request(engine, shared, command, args);
+        }
+        let written = reply.written().saturating_sub(len) as u64;
+        if shared.observed.large_replies.concerns(written) {
+            self.note_reply(engine, shared, command, args, written);
         }
     }
 }

@@ -4,6 +4,7 @@ use crate::Settings;
 use crate::amqp::AmqpSession;
 use crate::around::Around;
 use crate::doorkeeper::Doorkeeper;
+use crate::listeners::Listeners;
 use crate::log::LogWriter;
 use crate::memory::Gauge;
 use crate::observed::Observed;
@@ -27,7 +28,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// When every script begins: in the year 2033.
@@ -101,6 +102,7 @@ impl World {
             reaper: Reaper::default(),
             doorkeeper: Doorkeeper::default(),
             mailboxes: Vec::new(),
+            listeners: Listeners::default(),
             stopping: AtomicBool::new(false),
             sync_wanted: Mutex::new(false),
             sync_signal: Condvar::new(),
@@ -108,7 +110,7 @@ impl World {
             visitors_signal: Condvar::new(),
             sync_waiters: AtomicUsize::new(0),
             client_bytes: AtomicI64::new(0),
-            ports: Default::default(),
+            ports: [6379, 5672, 15672].map(AtomicU16::new),
             started: Instant::now(),
             stats: Stats::default(),
             observed: Observed::new(TABLE.len()),
@@ -349,7 +351,7 @@ impl World {
             for (who, client) in &mut self.clients {
                 let Client { session, out, .. } = client;
                 if let Some(from) = engine.session(session.id()) {
-                    session.collect(from, out);
+                    session.collect(&self.shared, from, out);
                     if from.killed && !gone.contains(who) {
                         gone.push(who.clone());
                     }
@@ -364,7 +366,7 @@ impl World {
                         gone.push(who.clone());
                     }
                     if let Some(from) = engine.session(session.id()) {
-                        session.collect(from, out);
+                        session.collect(&self.shared, from, out);
                     }
                 }
             }

@@ -1,5 +1,7 @@
 //! CONFIG: settings that clients see and change.
 
+mod command_log;
+
 use super::{Function, LOADING_STALE, container, help, session};
 use crate::output_limits::bytes;
 use crate::resp::session::Call;
@@ -56,7 +58,8 @@ enum Setting {
 /// All names, old ones too.
 fn settings() -> impl Iterator<Item = (&'static str, Setting)> {
     let limits = LIMITS.iter().map(|limit| (limit.name, Setting::Limit(limit)));
-    let parameters = PARAMETERS.iter().map(|parameter| (parameter.name, Setting::Parameter(parameter)));
+    let parameters = PARAMETERS.iter().chain(command_log::PARAMETERS);
+    let parameters = parameters.map(|parameter| (parameter.name, Setting::Parameter(parameter)));
     limits.chain(parameters).flat_map(|(name, setting)| {
         let old_names = OLD_NAMES.iter().filter(move |(_, new)| *new == name).map(|(old, _)| *old);
         old_names.chain([name]).map(move |name| (name, setting))
@@ -103,7 +106,7 @@ pub(crate) fn configure(shared: &Shared, name: &str, value: &str) -> Result<(), 
     setting.set(shared, &mut shared.engine.lock(), value)
 }
 
-/// Names that Redis still takes.
+/// Names that Redis and Valkey still take.
 const OLD_NAMES: &[(&str, &str)] = &[
     ("hash-max-ziplist-entries", "hash-max-listpack-entries"),
     ("hash-max-ziplist-value", "hash-max-listpack-value"),
@@ -111,9 +114,14 @@ const OLD_NAMES: &[(&str, &str)] = &[
     ("lua-time-limit", "busy-reply-threshold"),
     ("min-slaves-to-write", "min-replicas-to-write"),
     ("slaveof", "replicaof"),
+    ("slowlog-log-slower-than", "commandlog-execution-slower-than"),
+    ("slowlog-max-len", "commandlog-slow-execution-max-len"),
     ("zset-max-ziplist-entries", "zset-max-listpack-entries"),
     ("zset-max-ziplist-value", "zset-max-listpack-value"),
 ];
+
+/// Found by their whole names only. (Redis: HIDDEN_CONFIG)
+const HIDDEN: &[&str] = &["key-load-delay", "rdb-key-save-delay"];
 
 const PARAMETERS: &[Parameter] = &[
     Parameter {
@@ -199,6 +207,8 @@ const PARAMETERS: &[Parameter] = &[
         get: |shared, _| if shared.settings.enable_debug_command.load(Relaxed) { "yes" } else { "no" }.into(),
         set: None,
     },
+    Parameter { name: "key-load-delay", get: |_, _| "0".into(), set: None },
+    Parameter { name: "rdb-key-save-delay", get: |_, _| "0".into(), set: None },
     Parameter { name: "io-threads", get: |shared, _| shared.settings.io_threads.to_string(), set: None },
     Parameter {
         name: "maxclients",
@@ -305,7 +315,16 @@ const PARAMETERS: &[Parameter] = &[
             Ok(())
         }),
     },
-    Parameter { name: "port", get: |shared, _| shared.settings.resp_port.to_string(), set: None },
+    Parameter {
+        name: "port",
+        get: |shared, _| shared.ports().resp.to_string(),
+        set: Some(|shared, _, value| {
+            shared.set_resp_port(number(value, 0, u16::MAX.into())?).map_err(|error| {
+                tracing::warn!("the port stays as it is: {error}");
+                "Unable to listen on this port. Check server logs.".into()
+            })
+        }),
+    },
     Parameter {
         name: "proto-max-bulk-len",
         get: |shared, _| shared.settings.bulk_bytes_max.load(Relaxed).to_string(),
@@ -325,24 +344,6 @@ const PARAMETERS: &[Parameter] = &[
         }),
     },
     Parameter { name: "save", get: |_, _| String::new(), set: None },
-    Parameter {
-        name: "slowlog-log-slower-than",
-        get: |shared, _| shared.observed.slow_after.load(Relaxed).to_string(),
-        set: Some(|shared, _, value| {
-            shared.observed.slow_after.store(number(value, -1, i64::MAX)?, Relaxed);
-            shared.observed.settle();
-            Ok(())
-        }),
-    },
-    Parameter {
-        name: "slowlog-max-len",
-        get: |shared, _| shared.observed.slow_max.load(Relaxed).to_string(),
-        set: Some(|shared, _, value| {
-            shared.observed.slow_max.store(number(value, 0, i64::MAX)?, Relaxed);
-            shared.observed.trim_slow();
-            Ok(())
-        }),
-    },
     Parameter {
         name: "timeout",
         get: |shared, _| shared.settings.idle_seconds_max.load(Relaxed).to_string(),
@@ -382,8 +383,11 @@ const PARAMETERS: &[Parameter] = &[
 
 fn config_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let is_wanted = |name: &str| {
-        let mut patterns = call.args.iter().skip(2);
-        patterns.any(|pattern| glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()))
+        let is_hidden = HIDDEN.contains(&name);
+        call.args.iter().skip(2).any(|pattern| match is_hidden {
+            true => pattern.eq_ignore_ascii_case(name.as_bytes()),
+            false => glob::matches(&pattern.to_ascii_lowercase(), name.as_bytes()),
+        })
     };
     let wanted: Vec<_> = settings().filter(|(name, _)| is_wanted(name)).collect();
     call.reply.map(wanted.len());
@@ -413,7 +417,8 @@ fn config_set(call: &mut Call<'_, '_>) -> Result<(), Error> {
         }
         changes.push((name, setting, value));
     }
-    // All or nothing.
+    // All or nothing. A port that was left may be somebody else's at once: it is changed when nothing else can fail.
+    changes.sort_by_key(|(name, ..)| *name == "port");
     let before: Vec<String> =
         changes.iter().map(|(_, setting, _)| setting.get(call.shared, call.engine)).collect();
     for (i, (name, setting, value)) in changes.iter().enumerate() {
@@ -441,7 +446,10 @@ fn rewrite(call: &mut Call<'_, '_>) -> Result<(), Error> {
         .filter(|(name, setting)| *name == setting.name() && changed.contains(name))
         .map(|(name, setting)| Change {
             name,
-            old_name: OLD_NAMES.iter().find(|(_, new)| *new == name).map(|(old, _)| *old),
+            old_name: match name {
+                "port" => Some("resp-port"),
+                _ => OLD_NAMES.iter().find(|(_, new)| *new == name).map(|(old, _)| *old),
+            },
             value: setting.get(shared, call.engine),
         })
         .collect();

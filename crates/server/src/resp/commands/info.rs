@@ -85,7 +85,7 @@ fn server(call: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("multiplexing_api", if cfg!(target_os = "linux") { "epoll" } else { "kqueue" });
     lines.add("process_id", std::process::id());
     lines.add("run_id", &shared.run_id);
-    lines.add("tcp_port", shared.settings.resp_port);
+    lines.add("tcp_port", shared.ports().resp);
     lines.add("server_time_usec", now_ms() * 1000);
     lines.add("uptime_in_seconds", uptime);
     lines.add("uptime_in_days", uptime / 86_400);

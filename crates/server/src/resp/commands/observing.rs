@@ -1,12 +1,12 @@
 //! What the server has seen of its commands: MONITOR, SLOWLOG, LATENCY.
 
-use super::{Function, LOADING_STALE, container, help, session};
+use super::{Function, LOADING_STALE, commandlog, container, help, session};
 use crate::observed::{Counters, Samples};
 use crate::resp::session::Call;
 use crate::resp::table::TABLE;
 use crate::shared::now_ms;
 use leveret_engine::keyspace::command::{Group, Row};
-use leveret_engine::keyspace::{Error, flag, parse_integer};
+use leveret_engine::keyspace::{Error, flag};
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -76,34 +76,19 @@ fn slowlog_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let count = match call.args.get(2) {
         None => 10,
         Some(_) if call.args.len() > 3 => return Err(Error::WrongArity("slowlog|get".into())),
-        Some(count) => parse_integer(count)
-            .filter(|count| *count >= -1)
-            .ok_or(Error::new("ERR count should be greater than or equal to -1"))?,
+        Some(text) => commandlog::count(text)?,
     };
-    let slow = call.shared.observed.slow();
-    let count = usize::try_from(count).unwrap_or(usize::MAX).min(slow.len());
-    let reply = &mut *call.reply;
-    reply.array(count);
-    for entry in slow.iter().take(count) {
-        reply.array(6);
-        reply.integer(entry.id as i64);
-        reply.integer((entry.at_ms / 1000) as i64);
-        reply.integer(entry.micros as i64);
-        reply.array(entry.args.len());
-        entry.args.iter().for_each(|arg| reply.bulk(arg));
-        reply.bulk(entry.address.as_bytes());
-        reply.bulk(entry.name.as_bytes());
-    }
+    commandlog::reply_entries(&call.shared.observed.slow, count, call.reply);
     Ok(())
 }
 
 fn slowlog_len(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    call.reply.integer(call.shared.observed.slow_count() as i64);
+    call.reply.integer(call.shared.observed.slow.len() as i64);
     Ok(())
 }
 
 fn slowlog_reset(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    call.shared.observed.forget_slow();
+    call.shared.observed.slow.forget();
     call.reply.ok();
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! What others see of a command: whoever watches all commands, and the list of the slow ones.
+//! What others see of a command: whoever watches all commands, and the lists of those that were slow or large.
 
 use super::RespSession;
-use crate::observed::Slow;
+use crate::command_log::Noted;
 use crate::resp::table::Command;
 use crate::shared::Shared;
 use leveret_engine::Engine;
@@ -10,7 +10,7 @@ use leveret_engine::keyspace::{Args, flag};
 impl RespSession {
     #[cold]
     pub(super) fn note_slow(
-        &self,
+        &mut self,
         engine: &mut Engine,
         shared: &Shared,
         command: &Command,
@@ -18,21 +18,57 @@ impl RespSession {
         taken: u64,
     ) {
         let kind = if command.spec.flags & flag::FAST != 0 { "fast-command" } else { "command" };
-        shared.observed.note_slow(kind, taken, || {
-            if command.spec.flags & flag::SKIP_COMMANDLOG != 0 {
+        let mut waiting = None;
+        shared.observed.note_slow(kind, taken, |micros| {
+            let noted = self.noted(engine, command, args)?;
+            if engine.session(self.id).is_some_and(|session| session.is_blocked()) {
+                waiting = Some(Box::new(Noted { amount: micros, ..noted }));
                 return None;
             }
-            let at_ms = engine.now_ms();
-            let card = engine.session(self.id)?.card.as_deref()?;
-            Some(Slow {
-                id: 0,
-                at_ms,
-                micros: 0,
-                args: shortened(&shown(command, args)),
-                address: card.address.clone(),
-                name: card.name.clone(),
-            })
+            Some(noted)
         });
+        self.waiting = waiting.or(self.waiting.take());
+    }
+
+    #[cold]
+    pub(super) fn note_request(
+        &self,
+        engine: &mut Engine,
+        shared: &Shared,
+        command: &Command,
+        args: Args<'_>,
+    ) {
+        let len = args.encoded_len() as u64;
+        shared.observed.large_requests.note(len, || self.noted(engine, command, args));
+    }
+
+    #[cold]
+    pub(super) fn note_reply(
+        &self,
+        engine: &mut Engine,
+        shared: &Shared,
+        command: &Command,
+        args: Args<'_>,
+        len: u64,
+    ) {
+        shared.observed.large_replies.note(len, || self.noted(engine, command, args));
+    }
+
+    /// What is kept of a command, if it is one that is kept.
+    fn noted(&self, engine: &mut Engine, command: &Command, args: Args<'_>) -> Option<Noted> {
+        if command.spec.flags & flag::SKIP_COMMANDLOG != 0 {
+            return None;
+        }
+        let at_ms = engine.now_ms();
+        let card = engine.session(self.id)?.card.as_deref()?;
+        Some(Noted {
+            id: 0,
+            at_ms,
+            amount: 0,
+            args: shortened(&shown(command, args)),
+            address: card.address.clone(),
+            name: card.name.clone(),
+        })
     }
 
     /// Tells those who watch all commands, unless it is none of their business. (Redis: MONITOR)

@@ -1,9 +1,8 @@
-//! A whole server with sockets, whose engine somebody holds for too long, or a script.
+//! A whole server with sockets: somebody or a script holds its engine for too long, or it moves to another port.
 
-use leveret_server::{Server, Settings};
+use leveret_server::Settings;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 fn ask(stream: &mut TcpStream, command: &[u8]) -> String {
@@ -13,15 +12,54 @@ fn ask(stream: &mut TcpStream, command: &[u8]) -> String {
     String::from_utf8_lossy(&answer[..len]).into_owned()
 }
 
-/// A server on a free port, in a folder of its own.
-fn start(name: &str) -> (Server, PathBuf, u16) {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(name: &str, port: u16) -> (leveret_server::Server, std::path::PathBuf) {
     let directory = std::env::temp_dir().join(format!("leveret-{name}-{}", std::process::id()));
     let mut settings = Settings::new(directory.clone());
     settings.bind = vec!["127.0.0.1".into()];
     (settings.resp_port, settings.amqp_port) = (port, 0);
     settings.busy_after_ms.store(50, Ordering::Relaxed);
-    (leveret_server::start(settings).unwrap(), directory, port)
+    (leveret_server::start(settings).unwrap(), directory)
+}
+
+#[test]
+fn another_port_is_listened_on_before_the_old_one_is_left() {
+    let (first, second) = (free_port(), free_port());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken_port = taken.local_addr().unwrap().port();
+    let (server, directory) = start("port", first);
+    let mut client = TcpStream::connect(("127.0.0.1", first)).unwrap();
+    let refused = ask(&mut client, format!("CONFIG SET maxclients 77 port {taken_port}\r\n").as_bytes());
+    assert!(
+        refused
+            .starts_with("-ERR CONFIG SET failed (possibly related to argument 'port') - Unable to listen"),
+        "{refused}"
+    );
+    let kept = format!("*2\r\n$4\r\nport\r\n${}\r\n{first}\r\n", first.to_string().len());
+    assert_eq!(ask(&mut client, b"CONFIG GET port\r\n"), kept);
+    assert!(ask(&mut client, b"CONFIG GET maxclients\r\n").contains("10000"));
+    TcpStream::connect(("127.0.0.1", first)).unwrap();
+    // Away and back within one turn, then away.
+    let there_and_back = format!("CONFIG SET port {second}\r\nCONFIG SET port {first}\r\nPING\r\n");
+    let mut answer = ask(&mut client, there_and_back.as_bytes());
+    while !answer.ends_with("+PONG\r\n") {
+        answer += &ask(&mut client, b"");
+    }
+    assert_eq!(answer, "+OK\r\n+OK\r\n+PONG\r\n");
+    let mut other = TcpStream::connect(("127.0.0.1", first)).unwrap();
+    assert_eq!(ask(&mut other, format!("CONFIG SET port {second}\r\n").as_bytes()), "+OK\r\n");
+    assert!(TcpStream::connect(("127.0.0.1", first)).is_err(), "nobody listens there any more");
+    let mut moved = TcpStream::connect(("127.0.0.1", second)).unwrap();
+    assert_eq!(ask(&mut moved, b"PING\r\n"), "+PONG\r\n");
+    // Who was there stays.
+    assert_eq!(ask(&mut client, b"CONFIG SET port 0\r\n"), "+OK\r\n");
+    assert!(TcpStream::connect(("127.0.0.1", second)).is_err());
+    assert_eq!(ask(&mut client, b"PING\r\n"), "+PONG\r\n");
+    server.stop();
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 fn connect(port: u16) -> TcpStream {
@@ -41,7 +79,8 @@ fn ask_until(stream: &mut TcpStream, command: &[u8], beginnings: &[&str]) -> Str
 
 #[test]
 fn a_script_without_end_is_stopped_by_a_client_of_the_same_thread() {
-    let (server, directory, port) = start("script");
+    let port = free_port();
+    let (server, directory) = start("script", port);
     let (mut runs, mut other) = (connect(port), connect(port));
     assert_eq!(ask(&mut other, b"PING\r\n"), "+PONG\r\n");
     runs.write_all(b"EVAL \"while true do pcall(function() while true do end end) end\" 0\r\n").unwrap();
@@ -65,7 +104,8 @@ fn a_script_without_end_is_stopped_by_a_client_of_the_same_thread() {
 
 #[test]
 fn a_script_that_has_written_is_not_stopped() {
-    let (server, directory, port) = start("unkillable");
+    let port = free_port();
+    let (server, directory) = start("unkillable", port);
     let (mut runs, mut other) = (connect(port), connect(port));
     let script = "local t = redis.call('SET', 'k', 'v'); for i = 1, 1e8 do t = i end; return t";
     runs.write_all(format!("EVAL \"{script}\" 0\r\n").as_bytes()).unwrap();
@@ -81,8 +121,9 @@ fn a_script_that_has_written_is_not_stopped() {
 
 #[test]
 fn a_held_engine_makes_commands_busy_and_nothing_else() {
-    let (server, directory, port) = start("busy");
-    let mut stream = connect(port);
+    let port = free_port();
+    let (server, directory) = start("busy", port);
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     assert_eq!(ask(&mut stream, b"SET k v\r\n"), "+OK\r\n");
     let held = server.shared.engine.lock();
     let busy = ask(&mut stream, b"SET k other\r\n");
