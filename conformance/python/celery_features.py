@@ -188,9 +188,13 @@ def queues(app, tasks, server):
     check(tasks.add.apply_async((2, 3), queue="extra").get(timeout=SECONDS_MAX) == 5, "another queue")
     reply = app.control.cancel_consumer("extra", reply=True, timeout=5, limit=1)
     check("ok" in only(reply), reply)
+    connection = server.amqp()
+    extra = lambda: connection.channel().queue_declare("extra", passive=True).method
+    # The worker replies before it does so.
+    check(until(lambda: extra().consumer_count == 0), "nobody consumes")
     left = tasks.add.apply_async((2, 3), queue="extra")
-    count = lambda: server.amqp().channel().queue_declare("extra", passive=True).method.message_count
-    check(until(lambda: count() == 1), "it waits")
+    check(until(lambda: extra().message_count == 1), "it waits")
+    connection.close()
     app.control.add_consumer("extra", reply=True, timeout=5, limit=1)
     check(left.get(timeout=SECONDS_MAX) == 5, "it is done when there is a consumer again")
 
