@@ -104,9 +104,9 @@ impl Drop for Peer {
 impl Peer {
     /// Starts it and waits until it answers.
     pub(super) fn start(kind: Kind) -> Result<Peer> {
-        let dir = target().join(format!("bench/{kind:?}-{}", std::process::id()));
-        std::fs::create_dir_all(&dir)?;
         let (resp_port, amqp_port) = (free_port()?, free_port()?);
+        let dir = target().join(format!("bench/{kind:?}-{}-{resp_port}", std::process::id()));
+        std::fs::create_dir_all(&dir)?;
         let mut peer = Peer {
             kind,
             children: Vec::new(),
