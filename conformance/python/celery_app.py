@@ -1,6 +1,7 @@
 """A Celery application on one Leveret: broker amqp://, results redis://, a real worker with its defaults.
 
 2,000 plain tasks and chains; the server is killed with SIGKILL in the middle and restarted. Every result must arrive.
+Then everything else that an application uses: see celery_features.py.
 """
 import json
 import os
@@ -12,6 +13,7 @@ import time
 
 from celery import Celery, chain, group
 
+import celery_features
 from server import Server
 
 PLAIN, CHAINS = 2000, 50
@@ -28,6 +30,8 @@ def configured():
         broker_transport_options={"confirm_publish": True},
         redis_retry_on_timeout=True,
         result_backend_transport_options={"retry_policy": {"timeout": 30.0, "max_retries": 60, "interval_max": 0.5}},
+        beat_schedule={"beat": {"task": "celery_app.beat", "schedule": 0.5}},
+        worker_send_task_events=True,
     )
     return app
 
@@ -38,6 +42,32 @@ if __name__ != "__main__":
     @app.task
     def add(x, y):
         return x + y
+
+    @app.task
+    def total(numbers):
+        return sum(numbers)
+
+    @app.task
+    def fail():
+        raise RuntimeError("because it should")
+
+    @app.task
+    def sleep(seconds):
+        time.sleep(seconds)
+
+    @app.task
+    def when():
+        return time.time()
+
+    @app.task(bind=True, max_retries=3)
+    def stubborn(self, what):
+        if what == "never" or self.request.retries < 2:
+            raise self.retry(exc=ValueError("not yet"), countdown=0.1)
+        return self.request.retries
+
+    @app.task
+    def beat():
+        app.backend.client.rpush("beats", time.time())
 
 
 def persistently(call, seconds=60):
@@ -120,7 +150,8 @@ def run(server):
             raise
         assert group(add.s(i, i) for i in range(20))().get(timeout=60) == [2 * i for i in range(20)]
         print(f"{PLAIN} tasks over a SIGKILL, {CHAINS} chains and a group: every result arrived")
-        print(f"{PLAIN + CHAINS + 20} checks passed")
+        checks = celery_features.run(celery_app.app, celery_app, server)
+        print(f"{PLAIN + CHAINS + 20 + checks} checks passed")
     except BaseException:
         log.flush()
         print(open(log.name).read()[-4000:], file=sys.stderr)

@@ -1,6 +1,7 @@
 //! Side by side with Redis, Valkey and RabbitMQ: the same load, in turns, on the same core.
 //! The trap: a peer that idles must not be measured by what the other one leaves behind, so CPU is each server's own.
 
+mod held;
 mod pause;
 mod peer;
 mod process;
@@ -120,6 +121,15 @@ fn sample(row: &Row, peer: &Peer) -> Result<Sample> {
         }
         Load::Pause(event) => pause::worst(peer, event).map(Sample::Scalar),
         Load::Resp { flags } => load(row, peer, "resp", peer.resp_port, "--requests", flags),
+        Load::AmqpHeld { count, unit, flags } => {
+            held::bytes_each(peer.kind, count, flags).map(|bytes| Sample::Scalar(bytes / unit))
+        }
+        Load::AmqpLatency { figure, flags } => {
+            let all: Vec<&str> = flags.split_whitespace().collect();
+            let report = generator("amqp", &peer.amqp_port.to_string(), &all)?;
+            let us = report[figure].as_f64().with_context(|| format!("there is no {figure}"))?;
+            Ok(Sample::Scalar(us / 1000.0))
+        }
         Load::Amqp { flags } => load(row, peer, "amqp", peer.amqp_port, "--messages", flags),
     }
 }

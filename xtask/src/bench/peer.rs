@@ -110,13 +110,13 @@ impl Drop for Peer {
 impl Peer {
     /// Starts it and waits until it answers.
     pub(super) fn start(kind: Kind) -> Result<Peer> {
-        let name = format!("{kind:?}-{}", std::process::id());
+        let (resp_port, amqp_port) = (free_port()?, free_port()?);
+        let name = format!("{kind:?}-{}-{resp_port}", std::process::id());
         let dir = match peers::folder().filter(|_| kind.package().is_some()) {
             Some(root) => root.join("tmp").join(name),
             None => target().join("bench").join(name),
         };
         std::fs::create_dir_all(&dir)?;
-        let (resp_port, amqp_port) = (free_port()?, free_port()?);
         let mut peer = Peer {
             kind,
             children: Vec::new(),

@@ -5,7 +5,7 @@ use super::pause::Event;
 use super::peer::Kind;
 
 /// How a row is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Load {
     /// Milliseconds until the first answer.
     StartResp,
@@ -25,6 +25,17 @@ pub(super) enum Load {
         flags: &'static str,
     },
     Amqp {
+        flags: &'static str,
+    },
+    /// Units of resident memory for each of `count` things that are made and kept.
+    AmqpHeld {
+        count: u64,
+        unit: f64,
+        flags: &'static str,
+    },
+    /// Milliseconds that a figure of a load says.
+    AmqpLatency {
+        figure: &'static str,
         flags: &'static str,
     },
 }
@@ -83,6 +94,14 @@ const fn amqp(name: &'static str, title: &'static str, counts: (u64, u64), flags
     Row { name, title, ours: Kind::Leveret, peers: &[Kind::RabbitMq], counts, load: Load::Amqp { flags } }
 }
 
+const fn held(name: &'static str, title: &'static str, count: u64, unit: f64, flags: &'static str) -> Row {
+    scalar(name, title, &[Kind::RabbitMq], Load::AmqpHeld { count, unit, flags })
+}
+
+const fn latency(name: &'static str, title: &'static str, figure: &'static str, flags: &'static str) -> Row {
+    scalar(name, title, &[Kind::RabbitMq], Load::AmqpLatency { figure, flags })
+}
+
 /// All rows, in the order in which they are measured: what needs an idle server first, then what fills the keyspace.
 pub(super) const ROWS: &[Row] = &[
     scalar("start-resp", "start until PING is answered, ms", RESP_PEERS, Load::StartResp),
@@ -93,6 +112,27 @@ pub(super) const ROWS: &[Row] = &[
         Load::StartAmqp,
     ),
     scalar("idle", "resident memory when idle, MB", &[Kind::Redis, Kind::Valkey, Kind::RabbitMq], Load::Idle),
+    held(
+        "amqp-connections",
+        "memory per idle AMQP connection of 10,000, KiB",
+        10_000,
+        1024.0,
+        "--workload connections",
+    ),
+    held(
+        "amqp-queues",
+        "memory per empty durable queue of 10,000, KiB",
+        10_000,
+        1024.0,
+        "--workload queues --durable",
+    ),
+    held(
+        "amqp-stored-once",
+        "memory per message of 1 MiB in 1,000 durable queues, MiB",
+        100,
+        1048576.0,
+        "--workload backlog --queues 1000 --size 1048576 --persistent --durable --in-flight 2",
+    ),
     // "key:" and twelve digits, and the value.
     memory("memory", "memory per key beyond key and value, bytes", 1_000_000, 16 + 64, "--tests set"),
     memory(
@@ -275,5 +315,31 @@ pub(super) const ROWS: &[Row] = &[
         "publish with confirms → consume, manual ack, persistent",
         (800_000, 40_000),
         "--confirm --ack manual --prefetch 1000 --persistent --durable",
+    ),
+    amqp("fan-out", "publish → 10 queues, a consumer each, auto-ack", (200_000, 10_000), "--queues 10"),
+    amqp(
+        "topic",
+        "publish → topic exchange with 1,000 bindings → consume, auto-ack",
+        (1_000_000, 40_000),
+        "--bindings 1000",
+    ),
+    amqp("huge", "publish → consume, bodies of 128 MiB", (16, 8), "--size 134217728 --in-flight 1 --confirm"),
+    latency(
+        "latency",
+        "publish → consume at 20,000 messages a second, p99, ms",
+        "deliver_p99_us",
+        "--messages 100000 --rate 20000",
+    ),
+    latency(
+        "noise",
+        "publish → consume at 1,000 messages a second beside noise, p99, ms",
+        "deliver_p99_us",
+        "--messages 5000 --rate 1000 --noise",
+    ),
+    latency(
+        "noise-worst",
+        "publish → consume at 1,000 messages a second beside noise, the worst, ms",
+        "deliver_max_us",
+        "--messages 5000 --rate 1000 --noise",
     ),
 ];

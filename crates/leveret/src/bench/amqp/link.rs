@@ -5,7 +5,8 @@ use crate::bench::socket::{Socket, connect};
 use anyhow::{Context, Result, anyhow, bail};
 use leveret_amqp::{
     BasicConsume, BasicQos, ChannelOpen, ConfirmSelect, ConnectionOpen, ConnectionStartOk, ConnectionTuneOk,
-    FrameKind, Method, PROTOCOL_HEADER, QueueDeclare, QueueDelete, TableBuf, Value, parse,
+    ExchangeDeclare, ExchangeDelete, FrameKind, Method, PROTOCOL_HEADER, QueueBind, QueueDeclare,
+    QueueDelete, TableBuf, Value, parse,
 };
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -74,15 +75,54 @@ impl Link {
         Ok(link)
     }
 
+    /// The queues, and the exchange that leads to them.
     pub(crate) fn declare(&mut self, options: &Options) -> Result<()> {
-        let queue = options.queue.as_bytes();
-        self.send(CHANNEL, QueueDeclare { queue, durable: options.durable, ..Default::default() })?;
+        let exchange = options.exchange().as_bytes();
+        if !exchange.is_empty() {
+            let kind = if options.bindings > 0 { &b"topic"[..] } else { b"fanout" };
+            let durable = options.durable;
+            self.send(CHANNEL, ExchangeDeclare { exchange, kind, durable, ..Default::default() })?;
+            self.answer(|method| matches!(method, Method::ExchangeDeclareOk(_)).then_some(()))?;
+        }
+        for index in 0..options.queues {
+            let queue = options.queue(index);
+            self.declare_queue(&queue, options.durable)?;
+            if options.queues > 1 {
+                self.bind(exchange, &queue, "")?;
+            }
+        }
+        (0..options.bindings).try_for_each(|i| self.bind(exchange, &options.queue, &format!("key{i}.*.#")))
+    }
+
+    /// A queue.
+    pub(crate) fn declare_queue(&mut self, name: &str, durable: bool) -> Result<()> {
+        self.send(CHANNEL, QueueDeclare { queue: name.as_bytes(), durable, ..Default::default() })?;
         self.answer(|method| matches!(method, Method::QueueDeclareOk(_)).then_some(()))
     }
 
-    /// Deletes the queue and tells how many messages were ready in it.
+    fn bind(&mut self, exchange: &[u8], queue: &str, key: &str) -> Result<()> {
+        let (queue, routing_key) = (queue.as_bytes(), key.as_bytes());
+        self.send(CHANNEL, QueueBind { queue, exchange, routing_key, ..Default::default() })?;
+        self.answer(|method| matches!(method, Method::QueueBindOk(_)).then_some(()))
+    }
+
+    /// Deletes all of it and tells how many messages were ready.
     pub(crate) fn delete(&mut self, options: &Options) -> Result<u64> {
-        self.send(CHANNEL, QueueDelete { queue: options.queue.as_bytes(), ..Default::default() })?;
+        let mut left = 0;
+        for index in 0..options.queues {
+            left += self.delete_queue(&options.queue(index))?;
+        }
+        let exchange = options.exchange().as_bytes();
+        if !exchange.is_empty() {
+            self.send(CHANNEL, ExchangeDelete { exchange, ..Default::default() })?;
+            self.answer(|method| matches!(method, Method::ExchangeDeleteOk(_)).then_some(()))?;
+        }
+        Ok(left)
+    }
+
+    /// Deletes a queue and tells how many messages were ready in it.
+    pub(crate) fn delete_queue(&mut self, name: &str) -> Result<u64> {
+        self.send(CHANNEL, QueueDelete { queue: name.as_bytes(), ..Default::default() })?;
         self.answer(|method| match method {
             Method::QueueDeleteOk(ok) => Some(u64::from(ok.message_count)),
             _ => None,
@@ -94,14 +134,24 @@ impl Link {
         self.answer(|method| matches!(method, Method::ConfirmSelectOk(_)).then_some(()))
     }
 
-    pub(crate) fn consume(&mut self, options: &Options) -> Result<()> {
+    pub(crate) fn consume(&mut self, options: &Options, queue: &str) -> Result<()> {
         if options.prefetch > 0 {
             self.send(CHANNEL, BasicQos { prefetch_count: options.prefetch, ..Default::default() })?;
             self.answer(|method| matches!(method, Method::BasicQosOk(_)).then_some(()))?;
         }
-        let queue = options.queue.as_bytes();
+        let queue = queue.as_bytes();
         self.send(CHANNEL, BasicConsume { queue, no_ack: !options.manual_ack, ..Default::default() })?;
         self.answer(|method| matches!(method, Method::BasicConsumeOk(_)).then_some(()))
+    }
+
+    /// Sends bytes, whatever they are.
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// From now on a write that nobody takes is given up after so long.
+    pub(crate) fn give_up_writing_after(&mut self, time: std::time::Duration) -> Result<()> {
+        Ok(self.stream.set_write_timeout(Some(time))?)
     }
 
     /// Becomes part of the load; what has arrived already goes with it.

@@ -42,9 +42,10 @@ pub(crate) struct Template {
 }
 
 impl Template {
-    /// A message to the queue through the default exchange.
-    pub(crate) fn new(queue: &str, size: usize, persistent: bool, frame_max: u32) -> Self {
-        let publish = BasicPublish { routing_key: queue.as_bytes(), ..Default::default() };
+    /// A message to an exchange.
+    pub(crate) fn new(exchange: &str, key: &str, size: usize, persistent: bool, frame_max: u32) -> Self {
+        let (exchange, routing_key) = (exchange.as_bytes(), key.as_bytes());
+        let publish = BasicPublish { exchange, routing_key, ..Default::default() };
         let mut properties = Vec::new();
         let delivery_mode = Some(if persistent { 2 } else { 1 });
         PropertyValues { delivery_mode, ..Default::default() }.encode(&mut properties);
@@ -82,7 +83,7 @@ mod tests {
     fn a_message_is_three_frames_with_its_stamp() {
         let stamp = Stamp { ns: 77, producer: 3, number: 123_456_789_012 };
         for (size, body_frames) in [(16, 1), (64, 1), (20_000, 3)] {
-            let template = Template::new("hare", size, true, 8192);
+            let template = Template::new("", "hare", size, true, 8192);
             let mut out = b"before".to_vec();
             template.append(stamp, &mut out);
             let (mut rest, mut kinds, mut body) = (&out[6..], Vec::new(), Vec::new());

@@ -20,20 +20,27 @@ struct Load<'a> {
     poll: Poll,
     producers: Vec<Producer>,
     consumers: Vec<Consumer>,
-    arrivals: Arrivals,
+    /// What has arrived of each queue.
+    arrivals: Vec<Arrivals>,
     clock: Clock,
     delivered: Latencies,
     confirmed: Latencies,
 }
 
-/// Runs it; the queue is deleted even when it fails.
+/// Runs it; the queues are deleted even when it fails.
 pub(crate) fn measure(options: &Options) -> Result<Report> {
+    measure_then(options, || Ok(()))
+}
+
+/// Likewise, and does something before the queues are deleted.
+pub(crate) fn measure_then(options: &Options, then: impl FnOnce() -> Result<()>) -> Result<Report> {
     let mut control = Link::open(options)?;
     control.declare(options)?;
     let run = Load::open(options).and_then(Load::run);
+    let run = run.and_then(|report| then().map(|()| report));
     let left = control.delete(options);
     let report = run?;
-    let expected = if options.consumes() { 0 } else { options.messages };
+    let expected = if options.consumes() { 0 } else { options.messages * options.queues as u64 };
     let left = left?;
     if left != expected {
         bail!("{left} messages were left in the queue instead of {expected}");
@@ -57,7 +64,8 @@ impl<'a> Load<'a> {
             if options.confirm {
                 link.confirm_select()?;
             }
-            let template = Template::new(&options.queue, options.size, options.persistent, link.frame_max);
+            let (exchange, key) = (options.exchange(), options.routing_key());
+            let template = Template::new(exchange, &key, options.size, options.persistent, link.frame_max);
             let mut socket = link.into_socket()?;
             socket.register(poll.registry(), index)?;
             let unconfirmed_max = options.confirm.then_some(options.in_flight);
@@ -66,7 +74,7 @@ impl<'a> Load<'a> {
         for index in 0..options.consumers {
             let mut link = Link::open(options)?;
             if options.workload != Workload::Get {
-                link.consume(options)?;
+                link.consume(options, &options.queue(index))?;
             }
             let mut socket = link.into_socket()?;
             socket.register(poll.registry(), options.producers + index)?;
@@ -74,7 +82,8 @@ impl<'a> Load<'a> {
             consumers.push(Consumer::new(socket, options.size, ack_every, options.producers));
         }
         let (delivered, confirmed) = (Latencies::new()?, Latencies::new()?);
-        let (arrivals, clock) = (Arrivals::new(&shares), Clock::start());
+        let arrivals = (0..options.queues).map(|_| Arrivals::new(&shares)).collect();
+        let clock = Clock::start();
         Ok(Load { options, poll, producers, consumers, arrivals, clock, delivered, confirmed })
     }
 
@@ -89,7 +98,7 @@ impl<'a> Load<'a> {
         } else {
             self.until(
                 |load| load.all_confirmed() && load.all_arrived(),
-                |load| load.publish(load.queue_room()),
+                |load| load.publish(load.queue_room().min(load.due())),
             )?;
         }
         let elapsed = Duration::from_nanos(self.clock.ns() - began);
@@ -118,20 +127,22 @@ impl<'a> Load<'a> {
         let mut events = Events::with_capacity(256);
         let (mut progress, mut seen) = (Instant::now(), 0);
         // What came with the last answer of the handshake raises no event.
-        for consumer in &mut self.consumers {
-            consumer.examine(self.clock, &mut self.arrivals, &mut self.delivered)?;
+        for (index, consumer) in self.consumers.iter_mut().enumerate() {
+            let arrivals = &mut self.arrivals[index % self.options.queues];
+            consumer.examine(self.clock, arrivals, &mut self.delivered)?;
             consumer.socket.flush()?;
         }
+        let wait = Duration::from_millis(if self.options.rate > 0 { 1 } else { 1000 });
         loop {
             act(self)?;
             if done(self) {
                 return Ok(());
             }
-            self.poll.poll(&mut events, Some(Duration::from_secs(1)))?;
+            self.poll.poll(&mut events, Some(wait))?;
             for event in &events {
                 self.ready(event.token().0, event.is_readable())?;
             }
-            let now = self.arrivals.count
+            let now = self.arrived()
                 + self.producers.iter().map(|producer| producer.confirmed() + producer.sent).sum::<u64>();
             if now > seen {
                 (progress, seen) = (Instant::now(), now);
@@ -150,7 +161,7 @@ impl<'a> Load<'a> {
             STALL_MAX.as_secs(),
             self.options.messages,
             self.producers.iter().map(Producer::confirmed).sum::<u64>(),
-            self.arrivals.count,
+            self.arrived(),
             blocked
                 .map(|reason| format!("; the server has blocked publishers: {reason}"))
                 .unwrap_or_default(),
@@ -158,7 +169,7 @@ impl<'a> Load<'a> {
     }
 
     fn ready(&mut self, token: usize, readable: bool) -> Result<()> {
-        let Self { producers, consumers, clock, arrivals, delivered, confirmed, .. } = self;
+        let Self { producers, consumers, clock, arrivals, delivered, confirmed, options, .. } = self;
         match token.checked_sub(producers.len()) {
             None => {
                 let producer = producers.get_mut(token).context("an event of an unknown connection")?;
@@ -168,6 +179,7 @@ impl<'a> Load<'a> {
             Some(index) => {
                 let consumer = consumers.get_mut(index).context("an event of an unknown connection")?;
                 consumer.socket.flush()?;
+                let arrivals = &mut arrivals[index % options.queues];
                 if readable { consumer.receive(*clock, arrivals, delivered) } else { Ok(()) }
             }
         }
@@ -179,12 +191,31 @@ impl<'a> Load<'a> {
             return u64::MAX;
         }
         let sent: u64 = self.producers.iter().map(|producer| producer.sent).sum();
-        self.options.in_flight.saturating_sub(sent - self.arrivals.count)
+        // The queue that is furthest behind counts.
+        let arrived = self.arrivals.iter().map(|arrivals| arrivals.count).min().unwrap_or(0);
+        self.options.in_flight.saturating_sub(sent - arrived)
+    }
+
+    /// Messages that are due by now, at the rate that was asked for.
+    fn due(&self) -> u64 {
+        if self.options.rate == 0 {
+            return u64::MAX;
+        }
+        let sent: u64 = self.producers.iter().map(|producer| producer.sent).sum();
+        let due = u128::from(self.clock.ns()) * u128::from(self.options.rate) / 1_000_000_000;
+        (due as u64).saturating_sub(sent)
+    }
+
+    /// Deliveries of all queues.
+    fn arrived(&self) -> u64 {
+        self.arrivals.iter().map(|arrivals| arrivals.count).sum()
     }
 
     fn publish(&mut self, mut queue_room: u64) -> Result<()> {
         for producer in &mut self.producers {
-            let count = producer.room(queue_room, self.options.in_flight);
+            // At a rate each message leaves when it is due.
+            let in_flight = if self.options.rate > 0 { 1 } else { self.options.in_flight };
+            let count = producer.room(queue_room, in_flight);
             if count > 0 {
                 let before = producer.sent;
                 producer.publish(count, self.clock)?;
@@ -209,7 +240,7 @@ impl<'a> Load<'a> {
     }
 
     fn all_arrived(&self) -> bool {
-        !self.options.consumes() || self.arrivals.count == self.options.messages
+        !self.options.consumes() || self.arrivals.iter().all(|of| of.count == self.options.messages)
     }
 }
 
