@@ -228,8 +228,10 @@ const fn redis_py(args: &'static [&'static str], gevent: bool) -> Package {
     Package { requirement: "redis==8.1.0", args, env: REDIS_PY_OPTIONS, gevent, wants_more: false }
 }
 
-const REDIS_PY_OPTIONS: &[(&str, &str)] =
-    &[("PYTEST_ADDOPTS", "--redis-url=redis://127.0.0.1:{resp}/0 --timeout=30 -m 'not onlycluster'")];
+const REDIS_PY_OPTIONS: &[(&str, &str)] = &[(
+    "PYTEST_ADDOPTS",
+    "--redis-url=redis://127.0.0.1:{resp}/0 --timeout=30 -p no:aiomisc -m 'not onlycluster'",
+)];
 
 /// Sync and asyncio, in the client's own choice of protocol.
 const REDIS_PY: &[&str] = &[

@@ -97,7 +97,12 @@ fn delete(call: &mut Call<'_, '_>) -> Result<(), Error> {
 
 fn flush(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let is_mode = |word: &[u8]| word.eq_ignore_ascii_case(b"sync") || word.eq_ignore_ascii_case(b"async");
-    if call.args.len() > 3 || call.args.get(2).is_some_and(|word| !is_mode(word)) {
+    if call.args.len() > 3 {
+        return Err(Error::new(
+            "ERR unknown subcommand or wrong number of arguments for 'flush'. Try FUNCTION HELP.",
+        ));
+    }
+    if call.args.get(2).is_some_and(|word| !is_mode(word)) {
         return Err(Error::new("ERR FUNCTION FLUSH only supports SYNC|ASYNC option"));
     }
     delete_all(call);
@@ -197,7 +202,7 @@ fn restore(call: &mut Call<'_, '_>) -> Result<(), Error> {
     };
     if call.args.len() > 4 {
         return Err(Error::new(
-            "ERR Unknown subcommand or wrong number of arguments for 'restore'. Try FUNCTION HELP.",
+            "ERR unknown subcommand or wrong number of arguments for 'restore'. Try FUNCTION HELP.",
         ));
     }
     let texts = rdb::load_libraries(&call.args[2])?;

@@ -14,6 +14,7 @@ pub(crate) const REDIS_VERSION: &str = "7.4.0";
 
 const SHUTDOWN: u32 =
     LOADING_STALE | flag::ADMIN | flag::NOSCRIPT | flag::NO_MULTI | flag::ALLOW_BUSY | flag::SENTINEL;
+const REPLICATION: u32 = flag::ADMIN | flag::NOSCRIPT | flag::NO_ASYNC_LOADING | flag::STALE;
 const ALL_SHARDS: &str = "REQUEST_POLICY:ALL_SHARDS";
 const SPECIAL: &[&str] = &["NONDETERMINISTIC_OUTPUT", ALL_SHARDS, "RESPONSE_POLICY:SPECIAL"];
 
@@ -42,6 +43,11 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("2.8.12")
         .also(category::ADMIN | category::DANGEROUS)
         .says("Returns the server's part in replication."),
+    session("replicaof", 3, Group::Server, REPLICATION, replicaof)
+        .since("5.0.0")
+        .says("Follows another server, which is not possible yet, or none."),
+    session("slaveof", 3, Group::Server, REPLICATION, replicaof)
+        .says("Follows another server, which is not possible yet, or none."),
     session("lolwut", -1, Group::Server, flag::READONLY | flag::FAST, lolwut)
         .since("5.0.0")
         .says("Draws a hare."),
@@ -183,6 +189,15 @@ fn wait(call: &mut Call<'_, '_>) -> Result<(), Error> {
 }
 
 /// There is nothing to save and nobody to wait for: whatever is asked for is what is done. (Redis: SHUTDOWN)
+fn replicaof(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    if !call.args[1].eq_ignore_ascii_case(b"no") || !call.args[2].eq_ignore_ascii_case(b"one") {
+        return Err(Error::new("ERR this server cannot follow another one yet"));
+    }
+    // It follows nobody already.
+    call.reply.ok();
+    Ok(())
+}
+
 fn shutdown(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let (mut save, mut nosave, mut abort) = (false, false, false);
     for word in call.args.iter().skip(1) {
