@@ -16,7 +16,8 @@ pub fn encode_content(
     out: &mut Vec<u8>,
 ) {
     debug_assert!(method.has_content(), "{} carries no content", method.name());
-    out.reserve(body.len() + properties_raw.len() + 256);
+    // With its frames, of which each has less than the 256th part of the smallest; else a large body would be moved once more.
+    out.reserve(body.len() + body.len() / 256 + properties_raw.len() + 256);
     method.encode(channel, out);
     encode_header(channel, method.class_id(), body.len() as u64, properties_raw, out);
     encode_body(channel, body, frame_max, out);

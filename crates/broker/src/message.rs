@@ -204,8 +204,13 @@ impl MessageParts {
 
     /// Another part of the body; gives how many bytes are missing, or how many there are too many.
     pub fn body(&mut self, part: &[u8]) -> Result<usize, usize> {
+        let before = self.names.len() + self.properties_len as usize;
+        let has_room = self.bytes.capacity() - self.bytes.len() >= part.len();
+        if !has_room && self.bytes.len() >= self.body_len / BELIEVED_FROM {
+            self.bytes.reserve_exact((before + self.body_len).saturating_sub(self.bytes.len()));
+        }
         self.bytes.extend_from_slice(part);
-        let len = self.bytes.len() - self.names.len() - self.properties_len as usize;
+        let len = self.bytes.len() - before;
         self.body_len.checked_sub(len).ok_or(len - self.body_len)
     }
 
@@ -243,6 +248,10 @@ const BCC: &[u8] = b"BCC";
 
 /// Bytes of an announced body that are reserved at once.
 const RESERVED_MAX: usize = 1024 * 1024;
+
+/// Once one part in so many of a body has come, the rest is believed, too, and gets its room at once: growing step by step
+/// would touch twice the memory.
+const BELIEVED_FROM: usize = 8;
 
 /// RabbitMQ: per-message TTL.
 fn expiration(text: &[u8]) -> Result<u64, Exception> {
