@@ -16,7 +16,7 @@ use crate::memory::Room;
 use crate::output::Output;
 use crate::prefetch::Window;
 use crate::resp::acl::Rules;
-use crate::resp::table::{Command, Run, TABLE, find};
+use crate::resp::table::{Command, Run, TABLE};
 use crate::shared::{Shared, now_ms};
 use crate::ticks;
 use admission::{exec_abort, is_exec, runs_inside_multi};
@@ -302,20 +302,6 @@ impl RespSession {
         }
         (self.input, self.batch) = (input, batch);
         turn
-    }
-
-    /// True when a pause is for this command. (Redis: CLIENT PAUSE)
-    fn is_held_back(&self, engine: &Engine, shared: &Shared, args: Args<'_>) -> bool {
-        let may_write = |command: &Command, args: Args<'_>| {
-            let flags = shared.scripts.flags_of(&engine.libraries, command, args);
-            flags & (flag::WRITE | flag::MAY_REPLICATE) != 0
-        };
-        let writes = find(args).is_ok_and(|command| {
-            let queue = self.multi.as_ref().filter(|_| command.spec.name == "exec").map(|multi| &multi.queue);
-            may_write(command, args)
-                || queue.into_iter().flatten().any(|(command, args)| may_write(command, args.as_args()))
-        });
-        engine.holds_back(writes)
     }
 
     fn command(

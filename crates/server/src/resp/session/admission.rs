@@ -79,6 +79,20 @@ impl RespSession {
         Ok(())
     }
 
+    /// True when a pause is for this command. (Redis: CLIENT PAUSE)
+    pub(super) fn is_held_back(&self, engine: &Engine, shared: &Shared, args: Args<'_>) -> bool {
+        let may_write = |command: &Command, args: Args<'_>| {
+            let flags = shared.scripts.flags_of(&engine.libraries, command, args);
+            flags & (flag::WRITE | flag::MAY_REPLICATE) != 0
+        };
+        let writes = find(args).is_ok_and(|command| {
+            let queue = self.multi.as_ref().filter(|_| command.spec.name == "exec").map(|multi| &multi.queue);
+            may_write(command, args)
+                || queue.into_iter().flatten().any(|(command, args)| may_write(command, args.as_args()))
+        });
+        engine.holds_back(writes)
+    }
+
     /// Refuses what was decoded, because the engine cannot be entered; what ends a script is done.
     pub(crate) fn refuse_busy(&mut self, shared: &Shared, out: &mut Output) {
         let input = self.input.get(self.start..).unwrap_or_default();
