@@ -190,6 +190,11 @@ enum Restoring {
 }
 
 fn restore(call: &mut Call<'_, '_>) -> Result<(), Error> {
+    if call.args.len() > 4 {
+        return Err(Error::new(
+            "ERR unknown subcommand or wrong number of arguments for 'restore'. Try FUNCTION HELP.",
+        ));
+    }
     let how = match call.args.get(3).map(<[u8]>::to_ascii_lowercase).as_deref() {
         None | Some(b"append") => Restoring::Append,
         Some(b"flush") => Restoring::Flush,
@@ -200,11 +205,6 @@ fn restore(call: &mut Call<'_, '_>) -> Result<(), Error> {
             ));
         }
     };
-    if call.args.len() > 4 {
-        return Err(Error::new(
-            "ERR unknown subcommand or wrong number of arguments for 'restore'. Try FUNCTION HELP.",
-        ));
-    }
     let texts = rdb::load_libraries(&call.args[2])?;
     let mut interpreter = call.shared.scripts.enter()?;
     interpreter.follow(&call.engine.libraries);
