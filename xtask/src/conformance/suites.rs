@@ -181,6 +181,8 @@ pub(super) const SUITES: &[Suite] = &[
             ],
             env: &[
                 ("TEST_BROKER", "pyamqp://guest:guest@127.0.0.1:{amqp}//"),
+                // Some tests read what the worker logs.
+                ("WORKER_LOGLEVEL", "INFO"),
                 ("TEST_BACKEND", "redis://127.0.0.1:{resp}/0"),
                 ("REDIS_HOST", "127.0.0.1"),
                 ("REDIS_PORT", "{resp}"),

@@ -73,6 +73,11 @@ impl Credit {
         self.unsynced_bytes + self.new_bytes >= self.bytes_max
     }
 
+    /// True when the disk should begin to catch up, so that a fast one holds nobody up.
+    pub(super) fn wants_sync(&self) -> bool {
+        self.unsynced_bytes >= self.bytes_max / 2
+    }
+
     /// True when others have their turn first.
     #[inline]
     pub(super) fn ends_turn(&self) -> bool {
@@ -114,11 +119,11 @@ mod tests {
             credit.published(1, 50);
             credit.end_turn(position);
         }
-        assert!(credit.is_used_up() && credit.ends_turn());
+        assert!(credit.is_used_up() && credit.ends_turn() && credit.wants_sync());
         credit.release(0);
         assert!(credit.is_used_up());
         credit.release(1);
-        assert!(!credit.is_used_up());
+        assert!(!credit.is_used_up() && credit.wants_sync());
         credit.published(1, 60);
         assert!(credit.is_used_up());
         credit.end_turn(7);

@@ -68,7 +68,7 @@ impl AmqpSession {
         engine.on_broker(|txn| txn.drained(self.id, bytes));
     }
 
-    /// Lets out what waited for the disk. True while something still waits.
+    /// Lets out what waited for the disk. True while something still waits, or the disk should go on.
     pub(crate) fn release(&mut self, synced: Position, out: &mut Vec<u8>) -> bool {
         self.synced = synced;
         self.credit.release(synced);
@@ -89,7 +89,7 @@ impl AmqpSession {
         if self.leaving.is_empty() {
             out.append(&mut self.last_words);
         }
-        waits || self.is_leaving() || self.credit.is_used_up()
+        waits || self.is_leaving() || self.credit.wants_sync()
     }
 
     /// A publisher has to wait, and hears why if it wants to. (RabbitMQ: connection.blocked)

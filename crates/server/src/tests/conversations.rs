@@ -15,14 +15,23 @@ const SEEDS: u64 = 120;
 const STEPS: usize = 400;
 
 const fn queue(name: &'static str) -> Kind {
-    Kind { name, durable: true, owner: None, delivery_limit: None, priority_max: 0, letters_to: None }
+    Kind {
+        name,
+        durable: true,
+        owner: None,
+        delivery_limit: None,
+        priority_max: 0,
+        length_max: usize::MAX,
+        letters_to: None,
+    }
 }
 
-const QUEUES: [Kind; 7] = [
+const QUEUES: [Kind; 8] = [
     queue("plain"),
     Kind { letters_to: Some("plain"), ..queue("letters") },
     Kind { priority_max: 2, ..queue("priorities") },
     Kind { durable: false, ..queue("transient") },
+    Kind { length_max: 3, ..queue("limited") },
     Kind { delivery_limit: Some(2), letters_to: Some("letters"), ..queue("quorum") },
     Kind { durable: false, owner: Some(1), ..queue("own1") },
     Kind { durable: false, owner: Some(2), ..queue("own2") },
@@ -195,6 +204,9 @@ impl Conversation {
         if kind.priority_max > 0 {
             arguments.push(format!("x-max-priority: {}", kind.priority_max));
         }
+        if kind.length_max < usize::MAX {
+            arguments.push(format!("x-max-length: {}", kind.length_max));
+        }
         if let Some(to) = kind.letters_to {
             arguments.push(format!("x-dead-letter-exchange: \"\", x-dead-letter-routing-key: {to}"));
         }
@@ -279,6 +291,7 @@ impl Conversation {
             return self.end_step(&[]);
         }
         let (count, is_kept) = self.model.publish(exchange, key, &message);
+        self.model.end_operation();
         let position = if is_kept { self.world.position() } else { 0 };
         if let Some(Mode::Confirms(confirms)) = self.channels.get_mut(&id).map(|channel| &mut channel.mode) {
             confirms.published(message.body, position);
@@ -386,7 +399,7 @@ impl Conversation {
                 let places: Vec<_> = held.iter().map(|(_, place)| *place).collect();
                 model.settle_only(&places, *how);
             }
-            model.send_letters();
+            model.end_operation();
         };
         self.ask(id, "tx.commit", commit, "tx.commit-ok");
     }

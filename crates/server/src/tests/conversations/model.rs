@@ -68,6 +68,8 @@ pub(super) struct Kind {
     /// A quorum queue, from which a message may come back so often.
     pub(super) delivery_limit: Option<u32>,
     pub(super) priority_max: u8,
+    /// More ready messages than this push the first ones out.
+    pub(super) length_max: usize,
     /// The queue that gets its dead letters.
     pub(super) letters_to: Option<&'static str>,
 }
@@ -339,7 +341,7 @@ impl Model {
     /// One message after the other; what a queue hands out in between depends on it.
     pub(super) fn settle(&mut self, held: &[Place], how: How) {
         self.settle_only(held, how);
-        self.send_letters();
+        self.end_operation();
     }
 
     /// Likewise; the letters wait for the end of the transaction.
@@ -373,7 +375,7 @@ impl Model {
             }
         }
         self.queues.values_mut().for_each(Queue::dispatch);
-        self.send_letters();
+        self.end_operation();
     }
 
     /// A connection is gone, and its own queues with it.
@@ -385,14 +387,21 @@ impl Model {
         }
     }
 
-    /// Dead letters go where their queues send them.
-    pub(super) fn send_letters(&mut self) {
+    /// Dead letters go where their queues send them; then no queue is longer than it may be.
+    pub(super) fn end_operation(&mut self) {
         let mut next = 0;
         while let Some((to, message)) = self.dead.get(next).cloned() {
             next += 1;
             self.publish("", to, &message);
         }
         self.dead.clear();
+        for queue in self.queues.values_mut() {
+            while queue.ready_count() > queue.kind.length_max
+                && let Some(first) = queue.first()
+            {
+                queue.entries.remove(first);
+            }
+        }
     }
 
     /// Everything that leaves must have been heard of.
