@@ -41,7 +41,7 @@ impl Start {
             other => match other.as_integer() {
                 // Before the first one is at the first one.
                 Some(offset) => Ok(Start::Offset(u64::try_from(offset).unwrap_or(0))),
-                None => Err(format!("{{{},{other:?}}}", other.type_name())),
+                None => Err(format!("{{{},{}}}", other.type_name(), term(other))),
             },
         }
     }
@@ -57,6 +57,15 @@ impl Start {
     }
 }
 
+/// A value that is no offset as Erlang prints it; of a large one only what it is.
+fn term(value: Value<'_>) -> String {
+    match (value.as_bool(), value.as_float()) {
+        (Some(truth), _) => truth.to_string(),
+        (None, Some(float)) => format!("{float:?}"),
+        (None, None) => value.type_name().to_owned(),
+    }
+}
+
 /// What a consumer wants to see. RabbitMQ skips only what it can skip cheaply and leaves the rest to the client, which has
 /// to look at the values anyway; here nothing else comes.
 struct Filter {
@@ -69,7 +78,9 @@ impl Filter {
     fn from_arguments(arguments: Table<'_>) -> Option<Self> {
         let values = match arguments.find(b"x-stream-filter")? {
             Value::LongStr(value) => vec![value.into()],
-            Value::Array(values) => values.iter().filter_map(|value| value.as_longstr()).map(Box::from).collect(),
+            Value::Array(values) => {
+                values.iter().filter_map(|value| value.as_longstr()).map(Box::from).collect()
+            }
             _ => return None,
         };
         let match_unfiltered = arguments.find(b"x-stream-match-unfiltered").and_then(|value| value.as_bool());

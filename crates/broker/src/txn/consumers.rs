@@ -59,7 +59,8 @@ impl Txn<'_> {
         };
         let queue = self.queue_for(vhost, session, consume.queue)?;
         // Who is the only one cannot be one of several. (RabbitMQ: single active consumer)
-        let alone = exclusive && cursor.is_none() && (queue.meaning.single_active || !queue.consumers.is_empty());
+        let alone =
+            exclusive && cursor.is_none() && (queue.meaning.single_active || !queue.consumers.is_empty());
         if alone || cursor.is_none() && queue.consumers.iter().any(|c| c.exclusive) {
             let text = format!("queue '{}' in vhost '{vhost_name}' in exclusive use", shown(consume.queue));
             return Err(Exception::new(ReplyCode::AccessRefused, text));

@@ -73,7 +73,9 @@ impl Txn<'_> {
 
     /// A published message goes into a stream and from there to who waits for it.
     pub(super) fn append_published(&mut self, id: QueueId, message: &Arc<Message>, recorded: &mut bool) {
-        let Some(stream) = self.broker.queues.get(&id).and_then(|queue| queue.stream.as_ref()) else { return };
+        let Some(stream) = self.broker.queues.get(&id).and_then(|queue| queue.stream.as_ref()) else {
+            return;
+        };
         let (offset, at) = (stream.next_offset(), self.now_ms.max(stream.last_at()));
         if !*recorded {
             Change::Message(message).record(&mut self.changes);
@@ -150,7 +152,8 @@ impl Txn<'_> {
         loop {
             let owned = &mut self.broker.owned;
             let Some(queue) = self.broker.queues.get_mut(&id) else { return true };
-            let (Some(stream), Some(consumer)) = (queue.stream.as_mut(), queue.consumers.get_mut(place)) else {
+            let (Some(stream), Some(consumer)) = (queue.stream.as_mut(), queue.consumers.get_mut(place))
+            else {
                 return true;
             };
             let (is_free, session, channel) = (consumer.is_free(), consumer.session, consumer.channel);
