@@ -41,6 +41,7 @@ impl Start {
             other => match other.as_integer() {
                 // Before the first one is at the first one.
                 Some(offset) => Ok(Start::Offset(u64::try_from(offset).unwrap_or(0))),
+                // DEVIATION: RabbitMQ takes it and fails.
                 None => Err(format!("{{{},{}}}", other.type_name(), term(other))),
             },
         }
@@ -66,6 +67,7 @@ fn term(value: Value<'_>) -> String {
     }
 }
 
+// DEVIATION: filters are exact.
 /// What a consumer wants to see. RabbitMQ skips only what it can skip cheaply and leaves the rest to the client, which has
 /// to look at the values anyway; here nothing else comes.
 struct Filter {

@@ -120,6 +120,7 @@ impl Stream {
         self.segments.get(place)?.entry(offset)
     }
 
+    // DEVIATION: RabbitMQ begins with the chunk that has it.
     /// The offset of the first message that came at that time or later; the next one if none did.
     pub(crate) fn offset_at(&self, at: UnixMillis) -> u64 {
         // Times never go back along a stream.

@@ -118,6 +118,7 @@ impl Txn<'_> {
         }
     }
 
+    // DEVIATION: RabbitMQ looks only when a segment is full.
     /// Removes the segments that a stream keeps no longer; false when that is too much for one slice.
     pub(super) fn retain(&mut self, id: QueueId) -> bool {
         let Some(queue) = self.broker.queues.get(&id) else { return true };
