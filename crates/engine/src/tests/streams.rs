@@ -64,14 +64,10 @@ fn every_offset_of_a_long_stream_is_found() {
     }
 }
 
-#[test]
-fn old_segments_leave_in_slices() {
-    let mut engine = Engine::new(1, 1);
-    let session = engine.open_session(0);
-    declare(&mut engine, session, b"s", &[STREAM, ("x-stream-max-segment-size-bytes", Value::Long(1))]);
-    (0..2500).for_each(|i| publish(&mut engine, "s", &i.to_string()));
+/// A policy says how many bytes streams keep.
+fn limit(engine: &mut Engine, bytes_max: i64) {
     let mut definition = TableBuf::new();
-    definition.push(b"max-length-bytes", Value::Long(0));
+    definition.push(b"max-length-bytes", Value::Long(bytes_max));
     let policy = Policy {
         pattern: Pattern::new("s").expect("it is valid"),
         apply_to: ApplyTo::Streams,
@@ -79,6 +75,28 @@ fn old_segments_leave_in_slices() {
         definition: definition.as_table().raw().into(),
     };
     engine.on_broker(|txn| txn.put_policy((VhostId(0), false, "p".into()), policy));
+}
+
+#[test]
+fn of_a_stream_the_policy_says_more_than_its_arguments() {
+    let mut engine = Engine::new(1, 1);
+    let session = engine.open_session(0);
+    let small = [("x-stream-max-segment-size-bytes", Value::Long(1)), ("x-max-length-bytes", Value::Long(0))];
+    declare(&mut engine, session, b"s", &[STREAM, small[0], small[1]]);
+    limit(&mut engine, 1000);
+    (0..5).for_each(|i| publish(&mut engine, "s", &i.to_string()));
+    assert_eq!(ready_and_held(&engine), [5, 0]);
+    assert!(engine.on_broker(|txn| txn.delete_policy(&(VhostId(0), false, "p".into()))));
+    assert_eq!(ready_and_held(&engine), [1, 0]);
+}
+
+#[test]
+fn old_segments_leave_in_slices() {
+    let mut engine = Engine::new(1, 1);
+    let session = engine.open_session(0);
+    declare(&mut engine, session, b"s", &[STREAM, ("x-stream-max-segment-size-bytes", Value::Long(1))]);
+    (0..2500).for_each(|i| publish(&mut engine, "s", &i.to_string()));
+    limit(&mut engine, 0);
     assert_eq!(ready_and_held(&engine), [1500, 0]);
     assert_eq!(tick_all(&mut engine), 2);
     assert_eq!(ready_and_held(&engine), [1, 0]);
