@@ -172,6 +172,8 @@ enum Parsed {
     Bool(bool),
     Number(i64),
     Text(Vec<u8>),
+    /// Written `@2000000000`, to tell it from a number.
+    Time(u64),
     Void,
     Table(TableBuf),
     Array(ArrayBuf),
@@ -181,9 +183,12 @@ impl Parsed {
     fn number(&self) -> Result<i64, String> {
         match self {
             Parsed::Number(number) => Ok(*number),
-            Parsed::Bool(_) | Parsed::Text(_) | Parsed::Void | Parsed::Table(_) | Parsed::Array(_) => {
-                Err("it is a number".into())
-            }
+            Parsed::Bool(_)
+            | Parsed::Text(_)
+            | Parsed::Time(_)
+            | Parsed::Void
+            | Parsed::Table(_)
+            | Parsed::Array(_) => Err("it is a number".into()),
         }
     }
 
@@ -192,7 +197,7 @@ impl Parsed {
             Parsed::Text(text) => text.clone(),
             Parsed::Number(number) => number.to_string().into_bytes(),
             Parsed::Bool(value) => value.to_string().into_bytes(),
-            Parsed::Void | Parsed::Table(_) | Parsed::Array(_) => Vec::new(),
+            Parsed::Time(_) | Parsed::Void | Parsed::Table(_) | Parsed::Array(_) => Vec::new(),
         }
     }
 
@@ -201,6 +206,7 @@ impl Parsed {
             Parsed::Bool(value) => Value::Bool(*value),
             Parsed::Number(number) => i32::try_from(*number).map_or(Value::Long(*number), Value::SignedInt),
             Parsed::Text(text) => Value::LongStr(text),
+            Parsed::Time(seconds) => Value::Timestamp(*seconds),
             Parsed::Void => Value::Void,
             Parsed::Table(inner) => Value::Table(inner.as_table()),
             Parsed::Array(inner) => Value::Array(inner.as_array()),
@@ -282,6 +288,9 @@ impl Words<'_> {
             return self.quoted().map(Parsed::Text);
         }
         let word = self.bare();
+        if let Some(seconds) = word.strip_prefix('@').and_then(|seconds| seconds.parse().ok()) {
+            return Ok(Parsed::Time(seconds));
+        }
         Ok(match (word.as_str(), word.parse()) {
             ("true", _) => Parsed::Bool(true),
             ("false", _) => Parsed::Bool(false),

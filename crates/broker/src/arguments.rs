@@ -16,6 +16,7 @@ pub(crate) enum QueueType {
     #[default]
     Classic,
     Quorum,
+    Stream,
 }
 
 impl QueueType {
@@ -24,15 +25,30 @@ impl QueueType {
         match self {
             QueueType::Classic => "classic",
             QueueType::Quorum => "quorum",
+            QueueType::Stream => "stream",
+        }
+    }
+
+    /// RabbitMQ's name in refusals.
+    pub(crate) fn module(self) -> &'static str {
+        match self {
+            QueueType::Classic => "rabbit_classic_queue",
+            QueueType::Quorum => "rabbit_quorum_queue",
+            QueueType::Stream => "rabbit_stream_queue",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            QueueType::Classic => CLASSIC,
+            QueueType::Quorum => QUORUM,
+            QueueType::Stream => STREAM,
         }
     }
 
     /// True when queues of this type give the argument a meaning.
     pub(crate) fn knows(self, argument: &str) -> bool {
-        match self {
-            QueueType::Classic => CLASSIC.contains(&argument),
-            QueueType::Quorum => QUORUM.contains(&argument),
-        }
+        self.arguments().contains(&argument)
     }
 }
 
@@ -46,6 +62,22 @@ pub(crate) enum Overflow {
     Reject,
     /// Likewise, and it goes to the dead letter exchange.
     RejectDeadLetter,
+}
+
+/// What a stream keeps; there is no end to it without limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Retention {
+    /// Bytes of messages.
+    pub(crate) bytes_max: Option<u64>,
+    pub(crate) age_max_ms: Option<u64>,
+    /// A segment with so many bytes is followed by another.
+    pub(crate) segment_bytes_max: u64,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { bytes_max: None, age_max_ms: None, segment_bytes_max: SEGMENT_BYTES }
+    }
 }
 
 /// What a queue's arguments mean.
@@ -65,6 +97,8 @@ pub(crate) struct QueueArguments {
     pub(crate) consumer_timeout_ms: Option<u64>,
     /// How often a message may come back; `None` is ever again.
     pub(crate) delivery_limit: Option<u32>,
+    /// For streams alone.
+    pub(crate) retention: Retention,
 }
 
 impl QueueArguments {
@@ -112,9 +146,42 @@ const QUORUM: &[&str] = &[
     "x-single-active-consumer",
 ];
 
-/// Likewise, for streams alone.
-const STREAM: &[&str] =
-    &["x-initial-cluster-size", "x-max-age", "x-stream-filter-size-bytes", "x-stream-max-segment-size-bytes"];
+/// Likewise, for streams.
+const STREAM: &[&str] = &[
+    "x-initial-cluster-size",
+    "x-max-age",
+    "x-max-length-bytes",
+    "x-queue-leader-locator",
+    "x-queue-type",
+    "x-stream-filter-size-bytes",
+    "x-stream-max-segment-size-bytes",
+];
+
+/// Bytes of a segment if nothing is said. (RabbitMQ: osiris, DEFAULT_MAX_SEGMENT_SIZE_B)
+const SEGMENT_BYTES: u64 = 500_000_000;
+
+/// Bytes that a segment may have. (RabbitMQ: MAX_STREAM_MAX_SEGMENT_SIZE)
+pub const SEGMENT_BYTES_MAX: i64 = 3_000_000_000;
+
+/// Bytes that the filter of a chunk may have. (RabbitMQ: x-stream-filter-size-bytes)
+pub const FILTER_BYTES: std::ops::RangeInclusive<i64> = 16..=255;
+
+/// Milliseconds of an age like `7D`. (RabbitMQ: x-max-age)
+pub fn age_ms(text: &[u8]) -> Option<u64> {
+    let digits_len = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, unit) = text.split_at_checked(digits_len)?;
+    let seconds: u64 = match unit {
+        b"Y" => 365 * 24 * 3600,
+        b"M" => 30 * 24 * 3600,
+        b"D" => 24 * 3600,
+        b"h" => 3600,
+        b"m" => 60,
+        b"s" => 1,
+        _ => return None,
+    };
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok().filter(|count| *count > 0)?;
+    Some(count.saturating_mul(seconds).saturating_mul(1000))
+}
 
 /// How often a message of a quorum queue may come back if nothing is said. (RabbitMQ: DEFAULT_DELIVERY_LIMIT)
 const DELIVERY_LIMIT: u32 = 20;
@@ -156,7 +223,7 @@ pub(crate) fn queue_arguments(
     let kind = match arguments.find(b"x-queue-type").map(|value| (value, value.as_longstr())) {
         None | Some((_, Some(b"classic"))) => QueueType::Classic,
         Some((_, Some(b"quorum"))) => QueueType::Quorum,
-        Some((_, Some(b"stream"))) => return Err(Exception::not_built("queue type 'stream'")),
+        Some((_, Some(b"stream"))) => QueueType::Stream,
         Some((_, Some(other))) => {
             let why = format!(": \"unsupported queue type '{}'\"", shown(other));
             return Err(refuse("x-queue-type", &why));
@@ -167,13 +234,7 @@ pub(crate) fn queue_arguments(
         }
     };
     let mut meaning = QueueArguments { kind, ..QueueArguments::default() };
-    let (known, type_name) = match kind {
-        QueueType::Classic => (CLASSIC, "rabbit_classic_queue"),
-        QueueType::Quorum => {
-            meaning.delivery_limit = Some(DELIVERY_LIMIT);
-            (QUORUM, "rabbit_quorum_queue")
-        }
-    };
+    meaning.delivery_limit = (kind == QueueType::Quorum).then_some(DELIVERY_LIMIT);
     let (mut exchange, mut routing_key) = (None, None);
     for (name, value) in arguments.iter() {
         let Ok(name) = std::str::from_utf8(name) else { continue };
@@ -192,8 +253,8 @@ pub(crate) fn queue_arguments(
             Some(number) => Ok(number as u64),
         };
         let meant_by = |types: &[&str]| types.contains(&name);
-        if !meant_by(known) && (meant_by(CLASSIC) || meant_by(QUORUM) || meant_by(STREAM)) {
-            return Err(refuse(name, &format!(" of queue type {type_name}")));
+        if !meant_by(kind.arguments()) && (meant_by(CLASSIC) || meant_by(QUORUM) || meant_by(STREAM)) {
+            return Err(refuse(name, &format!(" of queue type {}", kind.module())));
         }
         match name {
             "x-message-ttl" => meaning.ttl_ms = Some(number(EXPIRY_MAX_MS, "value_too_big")?),
@@ -206,7 +267,32 @@ pub(crate) fn queue_arguments(
                 timeout => meaning.consumer_timeout_ms = Some(timeout),
             },
             "x-max-length" => meaning.length_max = Some(number(i64::MAX, "")?),
+            "x-max-length-bytes" if kind == QueueType::Stream => {
+                meaning.retention.bytes_max = Some(number(i64::MAX, "")?);
+            }
             "x-max-length-bytes" => meaning.bytes_max = Some(number(i64::MAX, "")?),
+            "x-max-age" => match age_ms(string()?) {
+                None => return Err(refuse(name, ": invalid_max_age")),
+                age => meaning.retention.age_max_ms = age,
+            },
+            "x-stream-max-segment-size-bytes" => {
+                let bytes = number(i64::MAX, "")?;
+                if bytes > SEGMENT_BYTES_MAX as u64 {
+                    return Err(Exception::precondition(format!("Exceeded max value for {name}")));
+                }
+                meaning.retention.segment_bytes_max = bytes;
+            }
+            // Nothing is skipped here that it would help to skip.
+            "x-stream-filter-size-bytes" if !FILTER_BYTES.contains(&(number(i64::MAX, "")? as i64)) => {
+                return Err(Exception::precondition(format!("Invalid value for  {name}")));
+            }
+            "x-initial-cluster-size" if number(i64::MAX, "")? == 0 => {
+                return Err(refuse(name, ": {value_zero,0}"));
+            }
+            "x-queue-leader-locator" if kind == QueueType::Stream => match string()? {
+                b"client-local" | b"balanced" | b"random" | b"least-leaders" => {}
+                _ => return Err(refuse(name, ": invalid_queue_locator_arg")),
+            },
             "x-max-priority" => meaning.priority_max = number(255, "max_value_exceeded")? as u8,
             "x-overflow" => {
                 meaning.overflow = match (string()?, kind) {
@@ -248,14 +334,16 @@ pub(crate) fn queue_arguments(
     Ok(meaning)
 }
 
-/// Refuses a quorum queue that could go with a connection or have no name of its own.
+/// Refuses a quorum queue or a stream that could go with a connection or have no name of its own.
 pub(crate) fn queue_properties(vhost: &str, declare: &QueueDeclare<'_>) -> Result<(), Exception> {
-    if declare.arguments.find(b"x-queue-type").and_then(|value| value.as_longstr()) != Some(b"quorum") {
-        return Ok(());
-    }
+    let kind = match declare.arguments.find(b"x-queue-type").and_then(|value| value.as_longstr()) {
+        Some(b"quorum") => QueueType::Quorum,
+        Some(b"stream") => QueueType::Stream,
+        Some(_) | None => return Ok(()),
+    };
     let QueueDeclare { name, durable, exclusive, auto_delete, .. } = *declare;
     if name.is_empty() {
-        let text = "Cannot declare a server-named queue for type rabbit_quorum_queue";
+        let text = format!("Cannot declare a server-named queue for type {}", kind.module());
         return Err(Exception::precondition(text));
     }
     for (wrong, property) in
@@ -328,6 +416,10 @@ pub(crate) const QUEUE_EQUIVALENT: &[&str] = &[
     "x-single-active-consumer",
     "x-consumer-timeout",
     "x-queue-type",
+    "x-max-age",
+    "x-stream-max-segment-size-bytes",
+    "x-stream-filter-size-bytes",
+    "x-initial-cluster-size",
     DEDUPLICATION,
 ];
 

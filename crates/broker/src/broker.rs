@@ -40,6 +40,8 @@ pub enum Event {
         seq: u64,
         redelivered: bool,
         no_ack: bool,
+        /// Where it is in a stream, which the message does not say itself.
+        stream_offset: Option<u64>,
         message: Arc<Message>,
     },
     /// The consumer's queue is gone. (RabbitMQ: consumer cancel notification)
@@ -128,6 +130,8 @@ pub struct Broker {
     pub(crate) returning: VecDeque<Returning>,
     /// Queues that hold more than they may.
     pub(crate) crowded: Vec<QueueId>,
+    /// Streams whose consumers have not seen everything yet, because they want little of it.
+    pub(crate) searched: BTreeSet<QueueId>,
     /// What has left its queue for the dead letter exchange in this commit, and goes there before it ends.
     pub(crate) dead: VecDeque<Dead>,
     /// What waits in exchanges, by the time when it is due and its number.
@@ -169,6 +173,7 @@ impl Broker {
             due: BTreeSet::new(),
             returning: VecDeque::new(),
             crowded: Vec::new(),
+            searched: BTreeSet::new(),
             dead: VecDeque::new(),
             delayed: BTreeMap::new(),
             next_delayed: 1,
@@ -231,7 +236,7 @@ impl Broker {
 
     /// When a message or queue is due to leave.
     pub fn next_deadline(&self) -> Option<UnixMillis> {
-        if !self.crowded.is_empty() || !self.returning.is_empty() {
+        if !self.crowded.is_empty() || !self.returning.is_empty() || !self.searched.is_empty() {
             return Some(0);
         }
         let (due, delayed) = (self.due.first(), self.delayed.first_key_value());
@@ -251,8 +256,8 @@ impl Broker {
         [
             self.queues.len(),
             self.exchanges.len(),
-            sum(|queue| queue.ready.len()),
-            sum(|queue| queue.unacked.len()),
+            sum(|queue| queue.ready_counts().0),
+            sum(Queue::unacked_count),
             sum(|queue| queue.consumers.len()),
         ]
     }
@@ -309,6 +314,17 @@ impl Broker {
             let mut hasher = new_hasher();
             hasher.write_u32(queue.id.0);
             hasher.write(&queue.name);
+            if let Some(stream) = &queue.stream {
+                hasher.write_u64(stream.next_offset());
+                stream.segment_firsts().for_each(|first| hasher.write_u64(first));
+                for entry in stream.iter() {
+                    hasher.write_u64(entry.at);
+                    hasher.write(entry.message.routing_key());
+                    hasher.write(entry.message.properties());
+                    hasher.write(entry.message.body());
+                }
+                return hasher.finish();
+            }
             let unacked = queue.unacked.values().map(|unacked| &unacked.entry);
             let mut entries: Vec<_> = queue.ready.iter().chain(unacked).collect();
             entries.sort_by_key(|entry| entry.seq);

@@ -33,6 +33,8 @@ const VHOST_PUT: u8 = 0x51;
 const VHOST_DELETE: u8 = 0x52;
 const POLICY_PUT: u8 = 0x53;
 const POLICY_DELETE: u8 = 0x54;
+const STREAM_APPEND: u8 = 0x55;
+const STREAM_TRUNCATE: u8 = 0x56;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
@@ -119,6 +121,17 @@ pub(crate) enum Change<'a> {
         key: &'a [u8],
         until: UnixMillis,
     },
+    /// The message is in a stream.
+    StreamAppend {
+        queue: QueueId,
+        offset: u64,
+        at: UnixMillis,
+    },
+    /// The segments before an offset leave a stream.
+    StreamTruncate {
+        queue: QueueId,
+        first: u64,
+    },
     /// Every entry up to `through` leaves but those kept, which are in order.
     Purge {
         queue: QueueId,
@@ -195,6 +208,12 @@ impl Change<'_> {
                 };
                 numbers(out, tag, &[id.into(), *until]);
                 put_bytes(out, key);
+            }
+            Change::StreamAppend { queue, offset, at } => {
+                numbers(out, STREAM_APPEND, &[queue.0.into(), *offset, *at]);
+            }
+            Change::StreamTruncate { queue, first } => {
+                numbers(out, STREAM_TRUNCATE, &[queue.0.into(), *first]);
             }
             Change::Purge { queue, through, kept } => {
                 numbers(out, PURGE, &[queue.0.into(), *through, kept.len() as u64]);
@@ -353,6 +372,18 @@ impl Broker {
             SEEN_BY_QUEUE => {
                 let (id, until) = (QueueId(id(fields)?), fields.varint()?);
                 txn.remember(Destination::Queue(id), fields.bytes()?, until, true);
+            }
+            STREAM_APPEND => {
+                let (queue, offset, at) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
+                let message = replaying.clone().ok_or(Malformed)?;
+                if !txn.may_append(queue, offset) {
+                    return Err(Malformed);
+                }
+                txn.append(queue, offset, at, &message);
+            }
+            STREAM_TRUNCATE => {
+                let (queue, first) = (QueueId(id(fields)?), seq(fields)?);
+                txn.truncate(queue, first);
             }
             PURGE => {
                 let (queue, through) = (QueueId(id(fields)?), seq(fields)?);

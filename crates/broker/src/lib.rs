@@ -5,6 +5,7 @@
 mod arguments;
 mod broker;
 mod change;
+mod cursor;
 mod death;
 mod entries;
 mod exception;
@@ -15,8 +16,10 @@ mod policy;
 mod queue;
 mod report;
 mod seen;
+mod stream;
 mod txn;
 
+pub use arguments::{FILTER_BYTES, SEGMENT_BYTES_MAX, age_ms};
 pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostAbout, VhostId, WINDOW_BYTES};
 pub use change::CHANGE_TAGS;
 pub use exception::Exception;

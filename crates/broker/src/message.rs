@@ -1,6 +1,7 @@
 //! A message as it was published, shared by all queues that hold it: one allocation for everything it consists of.
 
 use crate::Exception;
+use crate::cursor::X_STREAM_OFFSET;
 use crate::txn::REPLY_TO;
 use leveret_amqp::{Properties, PropertyValues, ReplyCode, Table, TableBuf, Value};
 use smallvec::SmallVec;
@@ -146,6 +147,21 @@ impl Message {
         let has_headers = !headers.as_table().is_empty();
         let properties_len = properties.len() as u32;
         Some(Self { bytes: parts.concat().into(), properties_len, has_headers, ..*self })
+    }
+
+    /// Its properties, with the header that says where it is in a stream. (RabbitMQ: x-stream-offset)
+    pub fn properties_in_stream(&self, offset: u64) -> Vec<u8> {
+        let mut headers = TableBuf::from(self.headers());
+        headers.set(X_STREAM_OFFSET.as_bytes(), Value::Long(offset as i64));
+        let values = PropertyValues { headers: Some(headers.as_table()), ..self.values() };
+        let mut properties = Vec::new();
+        values.encode(&mut properties);
+        properties
+    }
+
+    /// Bytes of all it consists of.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// The content.

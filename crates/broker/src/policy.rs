@@ -1,6 +1,7 @@
 //! Policies: arguments for queues and exchanges by their names, which can change while they are used. What a declaration says
 //! itself counts more; of two numbers the smaller one counts. (RabbitMQ: policies)
 
+use crate::arguments::QueueType;
 use crate::broker::Broker;
 use crate::exchange::Exchange;
 use crate::pattern::Pattern;
@@ -83,6 +84,7 @@ pub const POLICY_SETTINGS: &[(&str, bool)] = &[
     ("dead-letter-strategy", false),
     ("delivery-limit", true),
     ("expires", true),
+    ("max-age", false),
     ("max-length", true),
     ("max-length-bytes", true),
     ("message-ttl", true),
@@ -91,6 +93,8 @@ pub const POLICY_SETTINGS: &[(&str, bool)] = &[
     ("queue-master-locator", false),
     ("queue-mode", false),
     ("queue-version", false),
+    ("stream-filter-size-bytes", false),
+    ("stream-max-segment-size-bytes", false),
 ];
 
 /// The policies that count for something.
@@ -186,8 +190,14 @@ impl Broker {
                 means.push(name, value);
             }
         }
-        let all =
-            merged(Table::from_validated(&queue.arguments), means.as_table(), |name| format!("x-{name}"));
+        let mut own = TableBuf::from(Table::from_validated(&queue.arguments));
+        if queue.meaning.kind == QueueType::Stream {
+            // Of a stream the policy counts more. (RabbitMQ: rabbit_stream_queue, policy_precedence)
+            for (name, _) in means.as_table().iter() {
+                own.remove(format!("x-{}", String::from_utf8_lossy(name)).as_bytes());
+            }
+        }
+        let all = merged(own.as_table(), means.as_table(), |name| format!("x-{name}"));
         // A key for dead letters that go nowhere means nothing.
         let is_letter_key = |name: &[u8]| name == b"x-dead-letter-routing-key";
         if all.as_table().find(b"x-dead-letter-exchange").is_some() {

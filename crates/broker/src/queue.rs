@@ -2,8 +2,10 @@
 //! place: what comes back goes back there.
 
 use crate::arguments::{Overflow, QueueArguments, QueueType};
+use crate::cursor::Cursor;
 use crate::entries::{Entries, Entry};
 use crate::seen::Seen;
+use crate::stream::Stream;
 use crate::{ExchangeId, Message, QueueId, SessionId, UnixMillis, VhostId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -32,11 +34,13 @@ pub(crate) struct Consumer {
     pub(crate) prefetch: u16,
     pub(crate) priority: i64,
     pub(crate) unacked_count: usize,
+    /// Where it stands in a stream.
+    pub(crate) cursor: Option<Box<Cursor>>,
 }
 
 impl Consumer {
     /// True unless its own limit is reached.
-    fn is_free(&self) -> bool {
+    pub(crate) fn is_free(&self) -> bool {
         self.no_ack || self.prefetch == 0 || self.unacked_count < self.prefetch as usize
     }
 }
@@ -56,6 +60,8 @@ pub(crate) struct Queue {
     pub(crate) seen: Option<Box<Seen>>,
     /// What nobody holds.
     pub(crate) ready: Entries,
+    /// What a stream keeps, in place of ready entries.
+    pub(crate) stream: Option<Box<Stream>>,
     pub(crate) unacked: HashMap<u64, Unacked, foldhash::fast::FixedState>,
     /// Until when entries may be held, where that has an end.
     pub(crate) held_until: BTreeSet<(UnixMillis, u64)>,
@@ -101,12 +107,26 @@ impl Queue {
     pub(crate) fn next_due(&self) -> Option<UnixMillis> {
         let message = self.ready.next_deadline().map(|(at, _)| at);
         let held = self.held_until.first().map(|(at, _)| *at);
-        message.into_iter().chain(held).chain(self.expires_at).min()
+        let stream = self.stream.as_ref().and_then(|stream| stream.next_due(&self.meaning.retention));
+        message.into_iter().chain(held).chain(self.expires_at).chain(stream).min()
     }
 
-    /// Whether the log has such a message of this queue. (RabbitMQ: quorum queues keep transient ones, too)
+    /// Messages that are ready, or all that a stream keeps, and the bytes they have.
+    pub(crate) fn ready_counts(&self) -> (usize, u64) {
+        match &self.stream {
+            Some(stream) => (stream.len(), stream.bytes()),
+            None => (self.ready.len(), self.ready.bytes()),
+        }
+    }
+
+    /// Messages that wait for an acknowledgement; a stream waits for none. (RabbitMQ: streams)
+    pub(crate) fn unacked_count(&self) -> usize {
+        if self.stream.is_some() { 0 } else { self.unacked.len() }
+    }
+
+    /// Whether the log has such a message of this queue. (RabbitMQ: quorum queues and streams keep transient ones, too)
     pub(crate) fn keeps(&self, message: &Message) -> bool {
-        self.is_logged() && (message.persistent || self.meaning.kind == QueueType::Quorum)
+        self.is_logged() && (message.persistent || self.meaning.kind != QueueType::Classic)
     }
 
     /// True when one more body of that size does not fit.
@@ -124,6 +144,9 @@ impl Queue {
     /// True when its head must go.
     pub(crate) fn is_overfull(&self) -> bool {
         let meaning = &self.meaning;
+        if let Some(stream) = &self.stream {
+            return stream.is_overfull(&meaning.retention);
+        }
         meaning.overflow == Overflow::DropHead
             && !self.ready.is_empty()
             && (meaning.length_max.is_some_and(|max| self.ready.len() as u64 > max)

@@ -11,6 +11,7 @@ mod policies;
 mod primitives;
 mod replies;
 mod returns;
+mod streams;
 mod vhosts;
 
 pub use consumers::Consume;

@@ -45,6 +45,7 @@ impl Txn<'_> {
         let tag: Arc<[u8]> =
             if consume.tag.is_empty() { self.generated(b"amq.ctag-").into() } else { consume.tag.into() };
         let vhost_name = self.vhost_name(vhost);
+        let cursor = self.check_stream_consumer(vhost, consume)?;
         let priority = match consume.arguments.find(b"x-priority").map(|value| (value, value.as_integer())) {
             None => 0,
             Some((_, Some(priority))) => priority,
@@ -58,8 +59,9 @@ impl Txn<'_> {
         };
         let queue = self.queue_for(vhost, session, consume.queue)?;
         // Who is the only one cannot be one of several. (RabbitMQ: single active consumer)
-        let alone = exclusive && (queue.meaning.single_active || !queue.consumers.is_empty());
-        if alone || queue.consumers.iter().any(|c| c.exclusive) {
+        let alone =
+            exclusive && cursor.is_none() && (queue.meaning.single_active || !queue.consumers.is_empty());
+        if alone || cursor.is_none() && queue.consumers.iter().any(|c| c.exclusive) {
             let text = format!("queue '{}' in vhost '{vhost_name}' in exclusive use", shown(consume.queue));
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
@@ -77,6 +79,7 @@ impl Txn<'_> {
             prefetch,
             priority,
             unacked_count: 0,
+            cursor,
         };
         if let Some(queue) = self.broker.queues.get_mut(&queue_id) {
             queue.consumers.push(consumer);
@@ -169,7 +172,13 @@ impl Txn<'_> {
         loop {
             let (channels, owned) = (&self.broker.channels, &self.broker.owned);
             let Some(queue) = self.broker.queues.get_mut(&id) else { return };
-            if queue.consumers.is_empty() || queue.ready.is_empty() {
+            if queue.consumers.is_empty() {
+                return;
+            }
+            if queue.stream.is_some() {
+                return self.read_on(id);
+            }
+            if queue.ready.is_empty() {
                 return;
             }
             if queue.is_first_expired(self.now_ms) {
@@ -197,6 +206,7 @@ impl Txn<'_> {
                 seq,
                 redelivered: entry.redelivered,
                 no_ack,
+                stream_offset: None,
                 message,
             };
             if no_ack {

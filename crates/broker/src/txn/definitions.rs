@@ -258,6 +258,12 @@ impl Txn<'_> {
         }
         let vhost_name = self.vhost_name(vhost);
         let queue = self.queue_for(vhost, session, name)?;
+        if queue.stream.is_some() {
+            // Whoever reads it and whatever is in it. (RabbitMQ: streams)
+            let id = queue.id;
+            self.remove_queue(id);
+            return Ok(0);
+        }
         let (id, count) = (queue.id, queue.ready.len());
         let refuse = |why: &str| {
             Exception::precondition(format!("queue '{}' in vhost '{vhost_name}' {why}", shown(name)))
@@ -386,8 +392,9 @@ fn sorted(arguments: Table<'_>) -> Box<[u8]> {
 fn declared(queue: &mut crate::queue::Queue) -> Declared {
     Declared {
         name: queue.name.clone(),
-        message_count: queue.ready.len(),
-        consumer_count: queue.consumers.len(),
+        message_count: queue.ready_counts().0,
+        // RabbitMQ does not count those of a stream.
+        consumer_count: if queue.stream.is_some() { 0 } else { queue.consumers.len() },
     }
 }
 

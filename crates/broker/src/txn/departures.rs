@@ -57,7 +57,10 @@ impl Txn<'_> {
     }
 
     /// Removes the first entries of a queue that holds more than it may; false when that is too much for one slice.
-    fn trim(&mut self, id: QueueId) -> bool {
+    pub(super) fn trim(&mut self, id: QueueId) -> bool {
+        if self.broker.queues.get(&id).is_some_and(|queue| queue.stream.is_some()) {
+            return self.retain(id);
+        }
         self.shed(id, Reason::MaxLen, Queue::is_overfull)
     }
 
@@ -133,6 +136,7 @@ impl Txn<'_> {
     pub fn tick(&mut self) {
         self.give_back_slice();
         self.release_delayed();
+        self.search_on();
         while self.slice > 0
             && let Some(&(at, id)) = self.broker.due.first()
             && at <= self.now_ms
@@ -150,6 +154,9 @@ impl Txn<'_> {
                 }
             }
             self.time_out_held(id);
+            if self.broker.queues.get(&id).is_some_and(|queue| queue.stream.is_some()) {
+                self.trim(id);
+            }
             let Some(queue) = self.broker.queues.get_mut(&id) else { continue };
             if !queue.consumers.is_empty() {
                 // A consumer is a use.

@@ -180,6 +180,14 @@ impl Txn<'_> {
             let Some(queue) = self.broker.queues.get(&id) else { continue };
             let (kept, seq) = (queue.keeps(message), queue.next_seq);
             let (is_limited, has_seen) = (queue.meaning.is_limited(), queue.seen.is_some());
+            if queue.stream.is_some() {
+                published.queues += 1;
+                published.durable |= kept;
+                if !has_seen || self.is_new(id, message) {
+                    self.append_published(id, message, &mut recorded);
+                }
+                continue;
+            }
             let ttl = [queue.meaning.ttl_ms, message.ttl_ms].into_iter().flatten().min();
             if is_limited && self.rejects(id, message) {
                 published.queues += 1;
@@ -318,6 +326,9 @@ impl Txn<'_> {
     ) -> Result<Option<Delivery>, Exception> {
         let name = queue;
         let queue = self.queue_for(vhost, session, name)?;
+        if queue.stream.is_some() {
+            return Err(self.not_of_streams("basic.get", vhost, name));
+        }
         let (id, meaning) = (queue.id, &queue.meaning);
         if meaning.single_active && meaning.kind == QueueType::Quorum {
             return Err(Exception::new(
@@ -365,6 +376,11 @@ impl Txn<'_> {
         if let Some(consumer) = consumer.and_then(|id| queue.consumers.iter_mut().find(|c| c.id == id)) {
             consumer.unacked_count = consumer.unacked_count.saturating_sub(1);
         }
+        if queue.stream.is_some() {
+            // However it is settled: there is room for another. (RabbitMQ: streams)
+            self.free_channel(session, channel, id, seq);
+            return self.dispatch(id);
+        }
         match how {
             How::Ack => {
                 let kept = queue.keeps(&entry.message);
@@ -388,7 +404,11 @@ impl Txn<'_> {
         session: SessionId,
         name: &[u8],
     ) -> Result<usize, Exception> {
-        let id = self.queue_for(vhost, session, name)?.id;
+        let queue = self.queue_for(vhost, session, name)?;
+        if queue.stream.is_some() {
+            return Err(self.not_of_streams("queue.purge", vhost, name));
+        }
+        let id = queue.id;
         Ok(self.purge(id))
     }
 }

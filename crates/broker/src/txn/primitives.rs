@@ -107,6 +107,7 @@ impl Txn<'_> {
             arguments: arguments.into(),
             seen: Seen::from_arguments(Table::from_validated(arguments)).ok().flatten().map(Box::new),
             ready: Entries::new(meaning.priority_max),
+            stream: (meaning.kind == QueueType::Stream).then(Box::default),
             unacked: HashMap::default(),
             held_until: BTreeSet::new(),
             next_seq: 1,
@@ -160,7 +161,7 @@ impl Txn<'_> {
         if queue.is_logged() {
             Change::QueueDelete { id }.record(&mut self.changes);
         }
-        let entries = queue.ready.len() + queue.unacked.len();
+        let entries = queue.ready_counts().0 + queue.unacked.len();
         let sources = std::mem::take(&mut queue.bound_from);
         self.broker.garbage.put(queue, entries);
         self.remove_bindings_to(Destination::Queue(id), sources);
@@ -304,6 +305,10 @@ impl Txn<'_> {
     /// Primitive: an entry comes back; where that is counted it may have been once too often.
     pub(crate) fn put_back(&mut self, id: QueueId, mut entry: Entry) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        if queue.stream.is_some() {
+            // It was never away.
+            return;
+        }
         if queue.meaning.kind == QueueType::Quorum {
             entry.returns = entry.returns.saturating_add(1);
             if queue.meaning.delivery_limit.is_some_and(|limit| entry.returns > limit) {

@@ -89,6 +89,7 @@ impl Txn<'_> {
             seq: 0,
             redelivered: false,
             no_ack: true,
+            stream_offset: None,
             message: message.clone(),
         };
         let owned = self.broker.owned.entry(session).or_default();

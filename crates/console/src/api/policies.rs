@@ -4,7 +4,9 @@ use super::tables::{from_json, to_json};
 use super::{Asked, Refusal, Told, refusal, text};
 use leveret_amqp::Table;
 use leveret_engine::Engine;
-use leveret_engine::broker::{ApplyTo, POLICY_SETTINGS, Pattern, Policy, PolicyKey};
+use leveret_engine::broker::{
+    ApplyTo, FILTER_BYTES, POLICY_SETTINGS, Pattern, Policy, PolicyKey, SEGMENT_BYTES_MAX, age_ms,
+};
 use serde_json::{Map, Value, json};
 
 pub(super) fn policy_to_json(engine: &Engine, (vhost, _, name): &PolicyKey, policy: &Policy) -> Value {
@@ -63,6 +65,19 @@ fn check(definition: &Map<String, Value>, is_operator: bool) -> Result<(), Refus
             }
             "dead-letter-strategy" if !matches!(value.as_str(), Some("at-most-once" | "at-least-once")) => {
                 return wrong("is not a valid dead letter strategy");
+            }
+            "max-age" if value.as_str().is_none_or(|age| age_ms(age.as_bytes()).is_none()) => {
+                return wrong("is not a valid max age");
+            }
+            "stream-max-segment-size-bytes"
+                if value.as_i64().is_none_or(|bytes| !(0..=SEGMENT_BYTES_MAX).contains(&bytes)) =>
+            {
+                return wrong("is not a valid segment size");
+            }
+            "stream-filter-size-bytes"
+                if value.as_i64().is_none_or(|bytes| !FILTER_BYTES.contains(&bytes)) =>
+            {
+                return wrong("is not a valid filter size");
             }
             "alternate-exchange" if !value.is_string() => {
                 return wrong("is not a valid alternate exchange name");

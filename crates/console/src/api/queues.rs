@@ -49,7 +49,7 @@ fn queue_to_json(engine: &Engine, id: QueueId) -> Option<Value> {
         "vhost": text(engine.broker.vhost_name(report.vhost)),
     });
     if let Value::Object(row) = &mut row
-        && report.kind != "quorum"
+        && report.kind == "classic"
     {
         // A classic queue has no members.
         for name in ["leader", "members", "online"] {

@@ -2,7 +2,8 @@
 
 use crate::Engine;
 use leveret_amqp::{ArrayBuf, Properties, PropertyValues, Table, TableBuf, Value};
-use leveret_broker::{Consume, ExchangeDeclare, How, Message, QueueDeclare, QueueId, VhostId};
+use leveret_broker::{ApplyTo, Consume, ExchangeDeclare, How, Message, Pattern, Policy, PolicyKey};
+use leveret_broker::{QueueDeclare, QueueId, VhostId};
 use leveret_keyspace::{ArgsBuf, Reply, Row, Run};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
@@ -141,6 +142,7 @@ impl World {
             16 | 17 => self.settle(rng),
             18 if rng.u8(..4) == 0 => self.delete(rng),
             18 if rng.u8(..4) == 0 => self.purge(rng),
+            18 if rng.u8(..4) == 0 => self.policy(rng),
             18 => self.consume(rng),
             _ => {
                 engine.enter(engine.now_ms() + u64::from(rng.u8(..)));
@@ -199,6 +201,9 @@ impl World {
     // What follows is refused when a queue is missing or another was declared: a refusal changes nothing.
 
     fn declare(&mut self, rng: &mut fastrand::Rng) {
+        if rng.u8(..4) == 0 {
+            return self.declare_stream(rng);
+        }
         let mut arguments = TableBuf::new();
         let is_quorum = rng.u8(..4) == 0;
         if is_quorum {
@@ -230,6 +235,49 @@ impl World {
             arguments: arguments.as_table(),
         };
         let _ = self.engine.on_broker(|txn| txn.queue_declare(VHOST, self.session, &declare));
+    }
+
+    /// A stream that loses segments by size and by age.
+    fn declare_stream(&mut self, rng: &mut fastrand::Rng) {
+        let mut arguments = TableBuf::new();
+        arguments.push(b"x-queue-type", Value::LongStr(b"stream"));
+        arguments.push(b"x-stream-max-segment-size-bytes", Value::Long(rng.i64(..100)));
+        if rng.bool() {
+            arguments.push(b"x-max-length-bytes", Value::Long(rng.i64(..300)));
+        }
+        if rng.bool() {
+            arguments.push(b"x-max-age", Value::LongStr(b"1s"));
+        }
+        let declare = QueueDeclare {
+            name: Self::queue(rng),
+            passive: false,
+            durable: true,
+            exclusive: false,
+            auto_delete: false,
+            arguments: arguments.as_table(),
+        };
+        let _ = self.engine.on_broker(|txn| txn.queue_declare(VHOST, self.session, &declare));
+    }
+
+    /// What streams keep changes while they are used.
+    fn policy(&mut self, rng: &mut fastrand::Rng) {
+        let key: PolicyKey = (VHOST, rng.bool(), "p".into());
+        let mut definition = TableBuf::new();
+        definition.push(b"max-length-bytes", Value::Long(rng.i64(..300)));
+        if !key.1 {
+            definition.push(b"stream-max-segment-size-bytes", Value::Long(rng.i64(..100)));
+            definition.push(b"max-age", Value::LongStr(b"2s"));
+        }
+        let policy = Policy {
+            pattern: Pattern::new("^q[01]").expect("it is valid"),
+            apply_to: ApplyTo::Streams,
+            priority: 0,
+            definition: definition.as_table().raw().into(),
+        };
+        self.engine.on_broker(|txn| match rng.bool() {
+            true => txn.put_policy(key, policy),
+            false => drop(txn.delete_policy(&key)),
+        });
     }
 
     fn bind(&mut self, rng: &mut fastrand::Rng) {
@@ -329,6 +377,10 @@ impl World {
     /// A consumer for a moment; its deliveries are held from then on, or go back with its session.
     fn consume(&mut self, rng: &mut fastrand::Rng) {
         let session = self.engine.open_session(0);
+        let mut arguments = TableBuf::new();
+        if rng.u8(..3) == 0 {
+            arguments.push(b"x-stream-offset", Value::Long(rng.i64(..20)));
+        }
         let consume = Consume {
             session,
             channel: 1,
@@ -338,7 +390,7 @@ impl World {
             exclusive: false,
             no_local: false,
             prefetch: 4,
-            arguments: Table::from_validated(b""),
+            arguments: arguments.as_table(),
         };
         let _ = self.engine.on_broker(|txn| txn.consume(VHOST, &consume));
         self.engine.close_session(session);

@@ -140,7 +140,16 @@ impl AmqpSession {
     /// Writes one event of the engine: a delivery gets its tag here.
     pub(crate) fn encode_event(&mut self, event: &Event, out: &mut Vec<u8>) {
         match event {
-            Event::Deliver { channel: number, consumer_tag, queue, seq, redelivered, no_ack, message } => {
+            Event::Deliver {
+                channel: number,
+                consumer_tag,
+                queue,
+                seq,
+                redelivered,
+                no_ack,
+                stream_offset,
+                message,
+            } => {
                 self.delivered_bytes += message.size();
                 let Some(channel) = self.channels.get_mut(number).filter(|channel| !channel.closing) else {
                     return;
@@ -154,11 +163,13 @@ impl AmqpSession {
                     routing_key: message.routing_key(),
                 };
                 let frame_max = self.frame_max;
+                let in_stream = stream_offset.map(|offset| message.properties_in_stream(offset));
+                let properties = in_stream.as_deref().unwrap_or(message.properties());
                 self.send(*number, 0, out, |out| {
                     amqp::encode_content(
                         *number,
                         &Method::BasicDeliver(deliver),
-                        message.properties(),
+                        properties,
                         message.body(),
                         frame_max,
                         out,
