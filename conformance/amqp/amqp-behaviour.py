@@ -11,7 +11,7 @@ def get(ch,q,wait=2.0,auto=True):
         if m: return m,p,b
         time.sleep(.02)
     return None,None,None
-def pump(t):
+def pump(t): # One call of process_data_events returns with the first that has come.
     e=time.time()+t
     while time.time()<e: c.process_data_events(0.1)
 def show(n,*a): print('%-34s'%n,*a)
@@ -49,21 +49,21 @@ q=u(); ch.queue_declare(q,exclusive=True)
 for i in b'abc': ch.basic_publish('',q,bytes([i]))
 time.sleep(.2); m,_,b=get(ch,q,auto=False); ch.basic_nack(m.delivery_tag,requeue=True); time.sleep(.1); r=[get(ch,q) for _ in range(3)]; show('requeue position',[x[2] for x in r],[x[0].redelivered for x in r],'message_count field',[x[0].message_count for x in r])
 # 6 consumer cancel notification
-q=u(); ch2=c.channel(); ch.queue_declare(q,auto_delete=True); got=[]; ch2.add_on_cancel_callback(lambda m: got.append(type(m.method).__name__)); ch2.basic_consume(q,lambda *a:0); ch.queue_delete(q); c.process_data_events(.5); show('cancel notify on queue.delete',got)
+q=u(); ch2=c.channel(); ch.queue_declare(q,auto_delete=True); got=[]; ch2.add_on_cancel_callback(lambda m: got.append(type(m.method).__name__)); ch2.basic_consume(q,lambda *a:0); ch.queue_delete(q); pump(.5); show('cancel notify on queue.delete',got)
 # 7 SAC
 q=u(); ch.queue_declare(q,exclusive=True,arguments={'x-single-active-consumer':True}); g1,g2=[],[]; k1=ch.channel_number
 chA,chB=c.channel(),c.channel(); tA=chA.basic_consume(q,lambda c_,m,p,b:g1.append(b),auto_ack=True); chB.basic_consume(q,lambda c_,m,p,b:g2.append(b),auto_ack=True)
 for i in range(4): ch.basic_publish('',q,b'%d'%i)
-c.process_data_events(.5); chA.basic_cancel(tA)
+pump(.5); chA.basic_cancel(tA)
 for i in range(4,6): ch.basic_publish('',q,b'%d'%i)
-c.process_data_events(.5); show('single active consumer',g1,g2)
+pump(.5); show('single active consumer',g1,g2)
 # 8 consumer priority
 q=u(); ch.queue_declare(q,exclusive=True); g1,g2=[],[]; chA,chB=c.channel(),c.channel(); chA.basic_qos(prefetch_count=2); chB.basic_qos(prefetch_count=2)
 chA.basic_consume(q,lambda c_,m,p,b:g1.append(b)); chB.basic_consume(q,lambda c_,m,p,b:g2.append(b),arguments={'x-priority':10})
 for i in range(5): ch.basic_publish('',q,b'%d'%i)
-c.process_data_events(.6); show('consumer priority 0 / 10, prefetch 2',g1,g2)
+pump(.6); show('consumer priority 0 / 10, prefetch 2',g1,g2)
 # 9 direct reply-to
-r=c.channel(); s=c.channel(); q=u(); s.queue_declare(q,exclusive=True); got=[]; r.basic_consume('amq.rabbitmq.reply-to',lambda c_,m,p,b:got.append((m.exchange,b)),auto_ack=True); r.basic_publish('',q,b'req',P(reply_to='amq.rabbitmq.reply-to',correlation_id='1')); m,p,b=get(s,q); s.basic_publish('',p.reply_to,b'resp',P(correlation_id='1')); c.process_data_events(.5); show('direct reply-to','reply_to prefix',p.reply_to.split('.')[:3],'len',len(p.reply_to),got)
+r=c.channel(); s=c.channel(); q=u(); s.queue_declare(q,exclusive=True); got=[]; r.basic_consume('amq.rabbitmq.reply-to',lambda c_,m,p,b:got.append((m.exchange,b)),auto_ack=True); r.basic_publish('',q,b'req',P(reply_to='amq.rabbitmq.reply-to',correlation_id='1')); m,p,b=get(s,q); s.basic_publish('',p.reply_to,b'resp',P(correlation_id='1')); pump(.5); show('direct reply-to','reply_to prefix',p.reply_to.split('.')[:3],'len',len(p.reply_to),got)
 # 10 stream
 q='b-stream-'+u(); ch.queue_declare(q,durable=True,arguments={'x-queue-type':'stream'})
 for i in range(3): ch.basic_publish('',q,b'%d'%i,P(headers={'x-stream-filter-value':'f%d'%i}))

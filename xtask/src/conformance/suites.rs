@@ -48,14 +48,14 @@ pub(super) const SUITES: &[Suite] = &[
     Suite {
         name: "amqp-errors",
         kind: Kind::Probe { reference: "amqp-errors-rabbitmq-4.3.6.txt" },
-        checks_min: 80,
+        checks_min: 121,
         on_demand: false,
     },
     Suite {
         name: "amqp-behaviour",
         kind: Kind::Probe { reference: "amqp-behaviour-rabbitmq-4.3.6.txt" },
-        checks_min: 20,
-        on_demand: true,
+        checks_min: 27,
+        on_demand: false,
     },
     Suite { name: "tutorials", kind: Kind::Program, checks_min: 45, on_demand: false },
     Suite { name: "rabbitmq-c", kind: Kind::RabbitmqTools, checks_min: 19, on_demand: false },
