@@ -102,7 +102,7 @@ fn put_ports(dir: &Path, server: &Server) -> Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             put_ports(&path, server)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs" || extension == "conf") {
             let text = std::fs::read_to_string(&path)?;
             // Before the shorter number, which is a part of it.
             let text = text.replace("15672", &server.http_port.to_string());

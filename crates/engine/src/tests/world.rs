@@ -241,9 +241,9 @@ impl World {
     fn declare_stream(&mut self, rng: &mut fastrand::Rng) {
         let mut arguments = TableBuf::new();
         arguments.push(b"x-queue-type", Value::LongStr(b"stream"));
-        arguments.push(b"x-stream-max-segment-size-bytes", Value::Long(rng.i64(..100)));
+        arguments.push(b"x-stream-max-segment-size-bytes", Value::Long(rng.i64(0..100)));
         if rng.bool() {
-            arguments.push(b"x-max-length-bytes", Value::Long(rng.i64(..300)));
+            arguments.push(b"x-max-length-bytes", Value::Long(rng.i64(0..300)));
         }
         if rng.bool() {
             arguments.push(b"x-max-age", Value::LongStr(b"1s"));
@@ -263,9 +263,9 @@ impl World {
     fn policy(&mut self, rng: &mut fastrand::Rng) {
         let key: PolicyKey = (VHOST, rng.bool(), "p".into());
         let mut definition = TableBuf::new();
-        definition.push(b"max-length-bytes", Value::Long(rng.i64(..300)));
+        definition.push(b"max-length-bytes", Value::Long(rng.i64(0..300)));
         if !key.1 {
-            definition.push(b"stream-max-segment-size-bytes", Value::Long(rng.i64(..100)));
+            definition.push(b"stream-max-segment-size-bytes", Value::Long(rng.i64(0..100)));
             definition.push(b"max-age", Value::LongStr(b"2s"));
         }
         let policy = Policy {
@@ -379,7 +379,7 @@ impl World {
         let session = self.engine.open_session(0);
         let mut arguments = TableBuf::new();
         if rng.u8(..3) == 0 {
-            arguments.push(b"x-stream-offset", Value::Long(rng.i64(..20)));
+            arguments.push(b"x-stream-offset", Value::Long(rng.i64(-2..20)));
         }
         let consume = Consume {
             session,
