@@ -208,12 +208,12 @@ impl World {
         let is_quorum = rng.u8(..4) == 0;
         if is_quorum {
             arguments.push(b"x-queue-type", Value::LongStr(b"quorum"));
-            arguments.push(b"x-delivery-limit", Value::Long(rng.i64(..3)));
+            arguments.push(b"x-delivery-limit", Value::Long(rng.i64(0..3)));
         } else if rng.bool() {
-            arguments.push(b"x-max-priority", Value::Long(rng.i64(..4)));
+            arguments.push(b"x-max-priority", Value::Long(rng.i64(0..4)));
         }
         if rng.bool() {
-            arguments.push(b"x-max-length", Value::Long(rng.i64(..4)));
+            arguments.push(b"x-max-length", Value::Long(rng.i64(0..4)));
             let overflow: &[u8] = [&b"drop-head"[..], b"reject-publish"][rng.usize(..2)];
             arguments.push(b"x-overflow", Value::LongStr(overflow));
         }
@@ -224,7 +224,7 @@ impl World {
                 .push(b"x-dead-letter-routing-key", Value::LongStr([&b"a.b"[..], b"q1"][rng.usize(..2)]));
         }
         if rng.u8(..4) == 0 {
-            arguments.push(b"x-message-ttl", Value::Long(rng.i64(..300)));
+            arguments.push(b"x-message-ttl", Value::Long(rng.i64(0..300)));
         }
         let declare = QueueDeclare {
             name: Self::queue(rng),
@@ -241,9 +241,9 @@ impl World {
     fn declare_stream(&mut self, rng: &mut fastrand::Rng) {
         let mut arguments = TableBuf::new();
         arguments.push(b"x-queue-type", Value::LongStr(b"stream"));
-        arguments.push(b"x-stream-max-segment-size-bytes", Value::Long(rng.i64(..100)));
+        arguments.push(b"x-stream-max-segment-size-bytes", Value::Long(rng.i64(0..100)));
         if rng.bool() {
-            arguments.push(b"x-max-length-bytes", Value::Long(rng.i64(..300)));
+            arguments.push(b"x-max-length-bytes", Value::Long(rng.i64(0..300)));
         }
         if rng.bool() {
             arguments.push(b"x-max-age", Value::LongStr(b"1s"));
@@ -263,9 +263,9 @@ impl World {
     fn policy(&mut self, rng: &mut fastrand::Rng) {
         let key: PolicyKey = (VHOST, rng.bool(), "p".into());
         let mut definition = TableBuf::new();
-        definition.push(b"max-length-bytes", Value::Long(rng.i64(..300)));
+        definition.push(b"max-length-bytes", Value::Long(rng.i64(0..300)));
         if !key.1 {
-            definition.push(b"stream-max-segment-size-bytes", Value::Long(rng.i64(..100)));
+            definition.push(b"stream-max-segment-size-bytes", Value::Long(rng.i64(0..100)));
             definition.push(b"max-age", Value::LongStr(b"2s"));
         }
         let policy = Policy {
@@ -300,7 +300,7 @@ impl World {
         let key: &[u8] = [&b"a.b"[..], b"a.*", b"#", b""][rng.usize(..4)];
         let mut arguments = TableBuf::new();
         if rng.bool() {
-            arguments.push(b"x-match", Value::LongStr(b"any")).push(b"n", Value::Long(rng.i64(..3)));
+            arguments.push(b"x-match", Value::LongStr(b"any")).push(b"n", Value::Long(rng.i64(0..3)));
         }
         let arguments = arguments.as_table();
         let what = rng.u8(..11);
@@ -336,9 +336,9 @@ impl World {
             _ => {
                 let (mut keys, mut headers) = (ArrayBuf::new(), TableBuf::new());
                 keys.push(Value::LongStr(b"a.b")).push(Value::LongStr(b"q0"));
-                headers.push(b"n", Value::Long(rng.i64(..3)));
+                headers.push(b"n", Value::Long(rng.i64(0..3)));
                 headers.push(b"x-delay", Value::Long(rng.i64(-100..300)));
-                headers.push(b"x-deduplication-header", Value::Long(rng.i64(..20)));
+                headers.push(b"x-deduplication-header", Value::Long(rng.i64(0..20)));
                 headers.push(if rng.bool() { b"BCC" } else { b"CC" }, Value::Array(keys.as_array()));
                 let headers = Some(headers.as_table());
                 let mut properties = Vec::new();
@@ -379,7 +379,7 @@ impl World {
         let session = self.engine.open_session(0);
         let mut arguments = TableBuf::new();
         if rng.u8(..3) == 0 {
-            arguments.push(b"x-stream-offset", Value::Long(rng.i64(..20)));
+            arguments.push(b"x-stream-offset", Value::Long(rng.i64(-2..20)));
         }
         let consume = Consume {
             session,
