@@ -190,7 +190,7 @@ pub(super) const SUITES: &[Suite] = &[
             gevent: false,
             wants_more: true,
         }),
-        checks_min: 350,
+        checks_min: 390,
         on_demand: true,
     },
     Suite {
