@@ -114,6 +114,13 @@ impl<'a> Reply<'a> {
         self.line(b'+', text.as_bytes());
     }
 
+    /// Likewise, of any bytes; line breaks become blanks.
+    pub fn simple_bytes(&mut self, text: &[u8]) {
+        self.out.push(b'+');
+        self.out.extend(text.iter().map(|&b| if b == b'\r' || b == b'\n' { b' ' } else { b }));
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// An error with its prefix (`ERR …`); line breaks become blanks.
     pub fn error(&mut self, text: &str) {
         self.out.push(b'-');

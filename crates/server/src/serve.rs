@@ -159,8 +159,11 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     Ok(Server { shared, addresses, recovered, syncer, threads, helpers })
 }
 
+/// Scripts nest: two hundred calls of C, and a thousand levels of a value below them. What is not used costs nothing.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
+
 fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name).spawn(run)
+    std::thread::Builder::new().name(name).stack_size(STACK_BYTES).spawn(run)
 }
 
 impl Server {

@@ -103,6 +103,46 @@ fn a_script_without_end_is_stopped_by_a_client_of_the_same_thread() {
 }
 
 #[test]
+fn whatever_a_script_catches_it_is_stopped() {
+    let port = free_port();
+    let (server, directory) = start("stopped", port);
+    let (mut runs, mut other) = (connect(port), connect(port));
+    for script in [
+        "while true do xpcall(function() error(1) end, function() while true do end end) end",
+        "local function h() for i=1,15000 do end end local function g() for i=1,8000 do coroutine.wrap(h)() end end while true do coroutine.wrap(g)() end",
+        "while true do string.gsub('x', 'x', function() for i = 1, 1e6 do end end) end",
+    ] {
+        runs.write_all(format!("EVAL \"{script}\" 0\r\n").as_bytes()).unwrap();
+        ask_until(&mut other, b"PING\r\n", &["-BUSY"]);
+        assert_eq!(ask(&mut other, b"SCRIPT KILL\r\n"), "+OK\r\n");
+        let mut answer = [0; 512];
+        let len = runs.read(&mut answer).unwrap();
+        assert!(answer[..len].starts_with(b"-ERR Script killed"), "{script}");
+    }
+    server.stop();
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn deep_values_and_much_memory_cost_a_script_only_itself() {
+    let port = free_port();
+    let (server, directory) = start("deep", port);
+    let mut runs = connect(port);
+    for script in [
+        "cjson.encode_max_depth(2000000) local t={} for i=1,200000 do t={t} end return #cjson.encode(t)",
+        "local function go(k) if k==0 then return cjson.decode(string.rep('[',1000)..string.rep(']',1000)) end return (('x'):gsub('x', function() go(k-1) end)) end return go(190)",
+        "local t={} for i=1,1e9 do t[i]=string.rep('x',1000000)..i end return 1",
+        "local t={} for i=1,5000 do t={t} end return t",
+    ] {
+        let answer = ask(&mut runs, format!("EVAL \"{script}\" 0\r\n").as_bytes());
+        assert!(answer.starts_with(['-', '$', '*']), "{script}: {answer}");
+        while !ask(&mut runs, b"ECHO done\r\n").contains("done") {}
+    }
+    server.stop();
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
 fn a_script_that_has_written_is_not_stopped() {
     let port = free_port();
     let (server, directory) = start("unkillable", port);

@@ -2,6 +2,7 @@
 //! execution inside; a blocked session executes nothing until the engine has answered it.
 
 mod admission;
+mod busy;
 mod input;
 mod login;
 mod shown;

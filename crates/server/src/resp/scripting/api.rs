@@ -44,6 +44,10 @@ pub(super) fn native(lua: &Lua, state: &Arc<State>) -> mlua::Result<(Table, Tabl
         "error_text",
         lua.create_function(|lua, text: LuaString| lua.create_string(error_text(&text.as_bytes())))?,
     )?;
+    let of_ending = state.clone();
+    native.raw_set("is_ending", lua.create_function(move |_, ()| Ok(of_ending.why_to_end().is_some()))?)?;
+    let of_look = state.clone();
+    native.raw_set("look_around", lua.create_function(move |_, ()| of_look.look_around())?)?;
     native.raw_set("position", lua.create_function(|lua, ()| position(lua))?)?;
     // What a function here has raised, as scripts may see it: the error of a command, or a text.
     native.raw_set(

@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 
 pub(super) const PRELUDE_NAME: &str = "=prelude";
 
+/// What scripts may hold; one that wants more fails. Redis has no limit but the machine's.
+const LUA_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
 /// How often it is asked whether to stop, in instructions: about a millisecond.
 const HOOK_EVERY: u32 = 100_000;
 
@@ -38,6 +41,7 @@ pub(crate) fn sha1_hex(text: &[u8]) -> String {
 pub(super) struct State {
     /// Who runs what runs now.
     pub(super) lent: Lent,
+    running: Arc<Running>,
     /// Replies are read as RESP3. (Redis: redis.setresp)
     pub(super) is_resp3: AtomicBool,
     pub(super) rng: Mutex<fastrand::Rng>,
@@ -45,6 +49,31 @@ pub(super) struct State {
     pub(super) registered: Mutex<Option<Vec<super::Function>>>,
     /// When it must have been loaded.
     deadline: Mutex<Option<Instant>>,
+}
+
+impl State {
+    /// Why what runs is to end, if it is.
+    pub(super) fn why_to_end(&self) -> Option<&'static str> {
+        match self.running.killed_as() {
+            Some(Kind::Script) => Some("Script killed by user with SCRIPT KILL."),
+            Some(Kind::Function) => Some("Script killed by user with FUNCTION KILL."),
+            None => {
+                let is_late = self.deadline.lock().is_some_and(|deadline| Instant::now() > deadline);
+                is_late.then_some("FUNCTION LOAD timeout")
+            }
+        }
+    }
+
+    /// Ends what is to end, and lets the other clients in if it has taken long.
+    pub(super) fn look_around(&self) -> mlua::Result<()> {
+        match self.why_to_end() {
+            Some(why) => Err(mlua::Error::RuntimeError(why.into())),
+            None => {
+                self.lent.with(|caller| caller.serve_others());
+                Ok(())
+            }
+        }
+    }
 }
 
 /// A compiled script.
@@ -90,18 +119,20 @@ impl Interpreter {
         let lua = Lua::new_with(StdLib::TABLE | StdLib::STRING | StdLib::MATH | StdLib::OS, options)?;
         let state = Arc::new(State {
             lent: Lent::default(),
+            running: running.clone(),
             is_resp3: AtomicBool::new(false),
             rng: Mutex::new(fastrand::Rng::new()),
             registered: Mutex::default(),
             deadline: Mutex::default(),
         });
+        lua.set_memory_limit(LUA_BYTES_MAX)?;
         let (native, constants) = native(&lua, &state)?;
         let world: Table = lua
             .load(include_str!("prelude.lua"))
             .set_name(PRELUDE_NAME)
             .set_mode(ChunkMode::Text)
             .call((native, constants))?;
-        watch(&lua, &running, &state)?;
+        watch(&lua, &state)?;
         Ok(Self {
             environment: world.raw_get("environment")?,
             library_environment: world.raw_get("library_environment")?,
@@ -235,7 +266,7 @@ impl Interpreter {
     /// What stops a script at every line has done its work.
     fn watch_again(&self) {
         self.lua.remove_hook();
-        if let Err(error) = watch(&self.lua, &self.running, &self.state) {
+        if let Err(error) = watch(&self.lua, &self.state) {
             tracing::error!(%error, "scripts cannot be stopped any more");
         }
     }
@@ -298,25 +329,17 @@ impl Interpreter {
 }
 
 /// Asks now and then whether to stop.
-fn watch(lua: &Lua, running: &Arc<Running>, state: &Arc<State>) -> mlua::Result<()> {
-    let (to_stop, loading) = (running.clone(), state.clone());
+fn watch(lua: &Lua, state: &Arc<State>) -> mlua::Result<()> {
+    let state = state.clone();
     lua.set_global_hook(HookTriggers::new().every_nth_instruction(HOOK_EVERY), move |lua, _| {
-        let is_late = || loading.deadline.lock().is_some_and(|deadline| Instant::now() > deadline);
-        let why = match to_stop.killed_as() {
-            Some(Kind::Script) => "Script killed by user with SCRIPT KILL.",
-            Some(Kind::Function) => "Script killed by user with FUNCTION KILL.",
-            None if is_late() => "FUNCTION LOAD timeout",
-            None => {
-                loading.lent.with(|caller| caller.serve_others());
-                return Ok(VmState::Continue);
-            }
-        };
-        // From now on at every line, whatever the script catches, until it has ended.
-        lua.set_hook(HookTriggers::EVERY_LINE, move |_, debug| {
-            let is_ours = debug.source().source.as_deref() == Some(PRELUDE_NAME);
-            if is_ours { Ok(VmState::Continue) } else { Err(mlua::Error::RuntimeError(why.into())) }
-        })?;
-        Err(mlua::Error::RuntimeError(why.into()))
+        if let Some(why) = state.why_to_end() {
+            // From now on at every line, whatever the script catches, until it has ended.
+            lua.set_hook(HookTriggers::EVERY_LINE, move |_, debug| {
+                let is_ours = debug.source().source.as_deref() == Some(PRELUDE_NAME);
+                if is_ours { Ok(VmState::Continue) } else { Err(mlua::Error::RuntimeError(why.into())) }
+            })?;
+        }
+        state.look_around().map(|()| VmState::Continue)
     })
 }
 

@@ -9,6 +9,10 @@ mod structs;
 use super::raised::Raised;
 use mlua::{Function, Lua, MultiValue, Table, Value};
 
+/// What is written out as one string; a longer one is no value that could be kept. (Redis: proto-max-bulk-len)
+const BYTES_MAX: usize = 512 * 1024 * 1024;
+const TOO_LONG: &str = "the result is longer than 512 MB";
+
 /// What a function of a library comes to.
 pub(super) type Outcome = Result<Vec<Value>, String>;
 

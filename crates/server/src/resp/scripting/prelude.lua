@@ -78,15 +78,40 @@ function G.pcall(...)
   return told(pcall(...))
 end
 
+-- A handler is not asked while a script is being stopped: Lua would run it without looking whether to stop.
 function G.xpcall(f, handler)
   return xpcall(f, function(err)
+    if native.is_ending() then
+      return err
+    end
     return handler(native.unwrapped(err))
   end)
 end
 
-local resume = coroutine.resume
+-- Lua counts instructions for each coroutine by itself, so whether to stop is asked at each resumption as well.
+local resume, wrap = coroutine.resume, coroutine.wrap
 function coroutine.resume(...)
+  native.look_around()
   return seen(resume(...))
+end
+
+function coroutine.wrap(f)
+  local resumed = wrap(f)
+  return function(...)
+    native.look_around()
+    return resumed(...)
+  end
+end
+
+-- These write past metatables.
+for _, name in pairs({ "insert", "remove", "sort" }) do
+  local write = table[name]
+  table[name] = function(...)
+    if select("#", ...) > 0 and protected[...] then
+      error(READONLY, 2)
+    end
+    return write(...)
+  end
 end
 
 -- The libraries that are left of Lua's own, and those that Redis adds.

@@ -121,20 +121,37 @@ fn number(text: &[u8]) -> i64 {
 
 /// Answers with what a script has returned.
 pub(super) fn to_reply(value: &Value, is_resp3: bool, reply: &mut Reply<'_>) {
-    Writer { is_resp3 }.write(value, reply, 0);
+    let mark = reply.mark();
+    Writer { is_resp3, end: mark + REPLY_BYTES_MAX }.write(value, reply, 0);
+    if reply.mark() > mark + REPLY_BYTES_MAX {
+        reply.truncate(mark);
+        reply.error("ERR the reply of the script is too large");
+    }
+}
+
+/// A longer reply is refused.
+const REPLY_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// As C converts: what has no place among the integers is the smallest.
+fn integer(number: f64) -> i64 {
+    const END: f64 = 9_223_372_036_854_775_808.0;
+    if (-END..END).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// Whether replies are RESP3 to the script: only then are truth values what they are. (Redis: redis.setresp)
 struct Writer {
     is_resp3: bool,
+    /// Nothing more is written behind this.
+    end: usize,
 }
 
 impl Writer {
     fn write(&self, value: &Value, reply: &mut Reply<'_>, depth: usize) {
         match value {
+            _ if reply.mark() > self.end => {}
             Value::String(text) => reply.bulk(&text.as_bytes()),
             Value::Integer(number) => reply.integer(*number),
-            Value::Number(number) => reply.integer(*number as i64),
+            Value::Number(number) => reply.integer(integer(*number)),
             Value::Boolean(value) if self.is_resp3 => reply.boolean(*value),
             Value::Boolean(true) => reply.integer(1),
             Value::Table(table) if depth < DEPTH_MAX => self.write_table(table, reply, depth),
@@ -148,8 +165,7 @@ impl Writer {
             return reply.error(&error.to_string_lossy());
         }
         if let Some(status) = text(table, "ok") {
-            let status = status.to_string_lossy();
-            return reply.simple(&status.replace(['\r', '\n'], " "));
+            return reply.simple_bytes(&status.as_bytes());
         }
         match field(table, "double") {
             Some(Value::Number(number)) => return reply.double(number),

@@ -1,19 +1,14 @@
 //! Which commands are executed now, queued, or refused.
 
-use super::{Multi, RespSession};
+use super::RespSession;
 use crate::memory::Room;
-use crate::output::Output;
 use crate::resp::acl::{Rules, Where};
-use crate::resp::commands::tell_stats;
-use crate::resp::scripting::{Kind, Running};
 use crate::resp::table::{Command, find};
 use crate::shared::Shared;
 use leveret_engine::Engine;
-use leveret_engine::keyspace::{Args, Error, Reply, flag};
+use leveret_engine::keyspace::{Args, Error, flag};
 use leveret_resp::Version;
 use std::sync::atomic::Ordering::Relaxed;
-
-const BUSY: &str = "BUSY Leveret is busy with another command; try again later";
 
 impl RespSession {
     pub(super) fn admit(
@@ -92,75 +87,6 @@ impl RespSession {
         });
         engine.holds_back(writes)
     }
-
-    /// Refuses what was decoded, because the engine cannot be entered; what ends a script is done.
-    pub(crate) fn refuse_busy(&mut self, shared: &Shared, out: &mut Output) {
-        let input = self.input.get(self.start..).unwrap_or_default();
-        let mut reply = Reply::new(&mut out.bytes, self.version);
-        let running = &shared.scripts.running;
-        for i in self.done..self.batch.len() {
-            let args = self.batch.args(i, input);
-            if let Some(command) = find(args)
-                .ok()
-                .filter(|command| self.authenticated && self.multi.is_none() && self.allows(command, args))
-                && answers_while_busy(running, command, args, &mut reply)
-            {
-                continue;
-            }
-            let busy = running.busy_text().unwrap_or(BUSY);
-            let is = |name: &[u8]| {
-                args.len() == 1 && args.get(0).is_some_and(|word| word.eq_ignore_ascii_case(name))
-            };
-            if is_exec(args) {
-                (self.multi, self.discarded) = (None, true);
-                reply.error(&exec_abort(&busy));
-            } else if is(b"multi") && self.multi.is_none() && self.authenticated {
-                // A transaction may begin: it is executed later, if nothing in it is refused. (Redis: CMD_ALLOW_BUSY)
-                self.multi = Some(Multi::default());
-                reply.ok();
-            } else if is(b"discard") && self.multi.is_some() {
-                (self.multi, self.discarded) = (None, true);
-                reply.ok();
-            } else {
-                if let Some(multi) = &mut self.multi {
-                    multi.refused = true;
-                }
-                reply.error(busy);
-            }
-        }
-        self.done = self.batch.len();
-    }
-
-    /// True when the user may execute the command, by the rules as they were last seen.
-    fn allows(&self, command: &Command, args: Args<'_>) -> bool {
-        self.rules.as_ref().is_none_or(|rules| rules.check(command, args).is_ok())
-    }
-}
-
-/// Answers what may be asked while a script runs; false when this may not.
-fn answers_while_busy(running: &Running, command: &Command, args: Args<'_>, reply: &mut Reply<'_>) -> bool {
-    let killed = match command.spec.name {
-        "script|kill" => running.kill(Kind::Script),
-        "function|kill" => running.kill(Kind::Function),
-        "function|stats" if running.busy_text().is_some() => {
-            tell_stats(running, reply);
-            return true;
-        }
-        "shutdown"
-            if running.busy_text().is_some()
-                && args.iter().any(|word| word.eq_ignore_ascii_case(b"nosave")) =>
-        {
-            // What the script has done so far is in no record, and everything that was answered is.
-            tracing::warn!("SHUTDOWN NOSAVE while a script runs; what it has done is dropped");
-            std::process::exit(0);
-        }
-        _ => return false,
-    };
-    match killed {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(&error.to_string()),
-    }
-    true
 }
 
 /// SORT finds the keys of BY and GET by itself, so it may do that only if all keys may be read. (Redis: SORT)

@@ -16,6 +16,9 @@ pub(super) fn library(lua: &Lua) -> mlua::Result<Table> {
             }
             let mut out = Vec::new();
             args.iter().for_each(|value| pack(value, &mut out, 0));
+            if out.len() > super::BYTES_MAX {
+                return Ok(Err(super::TOO_LONG.into()));
+            }
             Ok(Ok(vec![Value::String(lua.create_string(out)?)]))
         })?,
     )?;
@@ -56,6 +59,10 @@ fn put_len(out: &mut Vec<u8>, len: usize, fix: Option<(u8, usize)>, tags: [Optio
 }
 
 fn pack(value: &Value, out: &mut Vec<u8>, depth: usize) {
+    if out.len() > super::BYTES_MAX {
+        // It is refused anyway.
+        return;
+    }
     match value {
         Value::String(text) => {
             let text = text.as_bytes();

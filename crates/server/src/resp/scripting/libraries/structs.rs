@@ -231,7 +231,7 @@ fn unpack(lua: &Lua, args: &[Value]) -> mlua::Result<Outcome> {
             None => 1.0,
             place => number_of(place).ok_or_else(|| bad_argument(3, "unpack", "number", place))?,
         };
-        if from < 1.0 {
+        if from.is_nan() || from < 1.0 {
             return Err("bad argument #3 to 'unpack' (offset must be 1 or greater)".into());
         }
         Ok((format, data, from as usize - 1))

@@ -231,9 +231,9 @@ const DEPTH_MAX: usize = 1000;
 /// at all, as `strtod` reads them; else what JSON allows.
 fn number(text: &[u8], lenient: bool) -> Result<(f64, usize), &'static str> {
     const INVALID: &str = "invalid token";
-    let unsigned = text.strip_prefix(b"-").unwrap_or(text);
+    let unsigned = text.strip_prefix(b"-").or_else(|| text.strip_prefix(b"+")).unwrap_or(text);
     let signed = text.len() - unsigned.len();
-    let sign = if signed == 1 { -1.0 } else { 1.0 };
+    let sign = if text.first() == Some(&b'-') { -1.0 } else { 1.0 };
     let starts =
         |word: &[u8]| unsigned.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
     let is_odd = starts(b"0x") || starts(b"inf") || starts(b"nan");

@@ -24,6 +24,9 @@ pub(super) fn encode(
     Ok(())
 }
 
+/// Deeper tables would exhaust the stack, whatever the setting says.
+const DEPTH_MAX: usize = 1000;
+
 fn cannot(value: &Value, why: &str) -> String {
     let name = match value {
         Value::Integer(_) => "number",
@@ -74,7 +77,10 @@ fn encode_text(text: &[u8], out: &mut Vec<u8>) {
 }
 
 fn encode_table(settings: &Settings, table: &Table, out: &mut Vec<u8>, depth: usize) -> Result<(), String> {
-    if depth > settings.encode_depth_max.load(Relaxed) {
+    if out.len() > super::super::BYTES_MAX {
+        return Err(super::super::TOO_LONG.into());
+    }
+    if depth > settings.encode_depth_max.load(Relaxed).min(DEPTH_MAX) {
         return Err(format!("Cannot serialise, excessive depth ({depth})"));
     }
     if let Some(len) = array_len(settings, table)? {
@@ -84,6 +90,9 @@ fn encode_table(settings: &Settings, table: &Table, out: &mut Vec<u8>, depth: us
                 out.push(b',');
             }
             encode(settings, &table.raw_get::<Value>(i).unwrap_or(Value::Nil), out, depth)?;
+            if out.len() > super::super::BYTES_MAX {
+                return Err(super::super::TOO_LONG.into());
+            }
         }
         out.push(b']');
         return Ok(());
