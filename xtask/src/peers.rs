@@ -17,11 +17,11 @@ pub(crate) fn folder() -> Option<PathBuf> {
     root.with_file_name("done").exists().then_some(root)
 }
 
-/// A program of theirs, with the words that start it.
+/// A program of theirs, by its name or its path, with the words that start it.
 pub(crate) fn program(name: &str) -> Option<Vec<String>> {
     let root = folder()?;
-    let is_there = ["usr/bin", "usr/sbin"].iter().any(|dir| root.join(dir).join(name).exists());
-    is_there.then(|| vec!["chroot".into(), root.display().to_string(), name.into()])
+    let path = name.strip_prefix('/').map_or_else(|| root.join("usr/bin").join(name), |path| root.join(path));
+    path.exists().then(|| vec!["chroot".into(), root.display().to_string(), name.into()])
 }
 
 /// Downloads and unpacks them.
@@ -49,6 +49,8 @@ pub(crate) fn make() -> Result<()> {
     make.args(["--variant=minbase", &format!("--include={PACKAGES}"), &format!("--keyring={KEYRING}")]);
     make.arg("unstable").arg(&root).arg(mirror);
     output(make)?;
+    // RabbitMQ asks for its own name.
+    std::fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")?;
     std::fs::write(done, "")?;
     for (name, flag) in [("redis-server", "--version"), ("valkey-server", "--version")] {
         let words = program(name).with_context(|| format!("{name} is not there"))?;

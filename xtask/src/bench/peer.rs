@@ -47,7 +47,7 @@ impl Kind {
             Kind::Leveret | Kind::LeveretAlways => Some(vec![binary().ok()?.display().to_string()]),
             Kind::Redis | Kind::RedisAlways => words("redis-server", "/usr/bin/redis-server"),
             Kind::Valkey => words("valkey-server", "/usr/bin/valkey-server"),
-            Kind::RabbitMq => words("rabbitmq-server", RABBITMQ),
+            Kind::RabbitMq => words(RABBITMQ, RABBITMQ),
         }
     }
 
