@@ -322,14 +322,10 @@ impl RespSession {
             // What it is told is a message of its subscriptions, not an answer.
             return turn;
         }
-        match self.answering {
-            Answering::On => return turn,
-            Answering::Off => {}
-            Answering::SkipTwo => self.answering = Answering::SkipOne,
-            Answering::SkipOne => self.answering = Answering::On,
+        if !self.is_answered() {
+            out.bytes.truncate(bytes);
+            out.shared.truncate(shared_count);
         }
-        out.bytes.truncate(bytes);
-        out.shared.truncate(shared_count);
         turn
     }
 

@@ -1,6 +1,6 @@
 //! Which commands are executed now, queued, or refused.
 
-use super::RespSession;
+use super::{Answering, RespSession};
 use crate::memory::Room;
 use crate::resp::acl::{Rules, Where};
 use crate::resp::table::{Command, find};
@@ -72,6 +72,18 @@ impl RespSession {
             return Err(Error::new("NOREPLICAS Not enough good replicas to write."));
         }
         Ok(())
+    }
+
+    /// Whether the command at hand is answered; how the next one is follows from that. (Redis: CLIENT REPLY)
+    pub(super) fn is_answered(&mut self) -> bool {
+        let (answered, next) = match self.answering {
+            Answering::On => (true, Answering::On),
+            Answering::Off => (false, Answering::Off),
+            Answering::SkipTwo => (false, Answering::SkipOne),
+            Answering::SkipOne => (false, Answering::On),
+        };
+        self.answering = next;
+        answered
     }
 
     /// True when a pause is for this command. (Redis: CLIENT PAUSE)

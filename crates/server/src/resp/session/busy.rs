@@ -1,7 +1,7 @@
 //! What a client is told while somebody holds the engine for too long: nothing is executed then but what ends a script.
 
 use super::admission::{exec_abort, is_exec};
-use super::{Answering, Multi, RespSession};
+use super::{Multi, RespSession};
 use crate::output::Output;
 use crate::resp::commands::tell_stats;
 use crate::resp::scripting::{Kind, Running};
@@ -27,13 +27,9 @@ impl RespSession {
                 }
                 reply.error(&error.to_string());
             }
-            match self.answering {
-                Answering::On => continue,
-                Answering::Off => {}
-                Answering::SkipTwo => self.answering = Answering::SkipOne,
-                Answering::SkipOne => self.answering = Answering::On,
+            if !self.is_answered() {
+                out.bytes.truncate(len);
             }
-            out.bytes.truncate(len);
         }
         self.done = batch.len();
         (self.input, self.batch) = (input, batch);

@@ -204,7 +204,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `\uXXXX`, or a pair of them for what is beyond 16 bits.
+    /// `\u` and four digits, or a pair of them for what is beyond 16 bits.
     fn unicode(&mut self) -> Option<char> {
         let unit = |text: &[u8], at: usize| -> Option<u32> {
             let digits = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
