@@ -10,5 +10,5 @@ pub mod thin;
 
 pub use codec::{Changes, Reader};
 pub use garbage::Garbage;
-pub use table::Table;
+pub use table::{CURSOR_SHIFT, Table};
 pub use thin::Thin;

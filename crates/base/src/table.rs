@@ -336,8 +336,9 @@ impl<T> Table<T> {
     }
 }
 
-/// A cursor is the top 48 bits of a hash, so that clients that read it into a double keep it whole.
-const CURSOR_SHIFT: u32 = 16;
+/// A cursor is a hash without so many of its low bits, so that clients that read it into a double keep it whole; what a scan
+/// has visited has a lower one.
+pub const CURSOR_SHIFT: u32 = 16;
 
 #[cfg(test)]
 mod tests;

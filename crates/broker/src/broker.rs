@@ -1,6 +1,7 @@
 //! The state: vhosts, exchanges, queues, and what must reach sessions. Numbers of vhosts, exchanges and queues are
 //! assigned by changes and never used twice.
 
+use crate::checkpoint::Checkpoint;
 use crate::death::Dead;
 use crate::exchange::{Destination, Exchange};
 use crate::policy::{Policy, PolicyKey};
@@ -143,6 +144,9 @@ pub struct Broker {
     pub(crate) delaying: Vec<ExchangeId>,
     /// The message that the changes being replayed speak of.
     pub(crate) replaying: Option<Arc<Message>>,
+    /// Messages with numbers, while a checkpoint is read.
+    pub(crate) named: Map<u64, Arc<Message>>,
+    pub(crate) checkpoint: Option<Box<Checkpoint>>,
     pub(crate) rng: fastrand::Rng,
     /// What the addresses of replies are made of. Random, from whoever makes the broker.
     pub secret: [u8; 32],
@@ -180,6 +184,8 @@ impl Broker {
             remembers: false,
             delaying: Vec::new(),
             replaying: None,
+            named: Map::default(),
+            checkpoint: None,
             rng: fastrand::Rng::with_seed(seed),
             secret: [0; 32],
             route: Vec::new(),
@@ -262,9 +268,15 @@ impl Broker {
         ]
     }
 
+    /// After a checkpoint was read.
+    pub fn restored(&mut self) {
+        self.replaying = None;
+        self.named = Map::default();
+    }
+
     /// After replay: what may have been delivered is marked so, and time goes on.
     pub fn after_replay(&mut self, now_ms: UnixMillis) {
-        self.replaying = None;
+        self.restored();
         let ids: Vec<QueueId> = self.queues.keys().copied().collect();
         for id in ids {
             if let Some(queue) = self.queues.get_mut(&id) {

@@ -4,6 +4,7 @@
 use crate::exchange::{Binding, Destination, Kind};
 use crate::pattern::Pattern;
 use crate::policy::{ApplyTo, Policy, PolicyKey};
+use crate::stream::Kept;
 use crate::txn::Txn;
 use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis, VhostAbout, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
@@ -35,6 +36,13 @@ const POLICY_PUT: u8 = 0x53;
 const POLICY_DELETE: u8 = 0x54;
 const STREAM_APPEND: u8 = 0x55;
 const STREAM_TRUNCATE: u8 = 0x56;
+/// These are in checkpoints alone.
+const QUEUE_AT: u8 = 0x70;
+const MESSAGE_NAMED: u8 = 0x71;
+const MESSAGE_AGAIN: u8 = 0x72;
+const STREAM_SEGMENT: u8 = 0x73;
+const STREAM_KEPT: u8 = 0x74;
+const NEXT_NUMBERS: u8 = 0x75;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
@@ -132,6 +140,33 @@ pub(crate) enum Change<'a> {
         queue: QueueId,
         first: u64,
     },
+    /// How far a queue has come.
+    QueueAt {
+        queue: QueueId,
+        next_seq: u64,
+        delivered_through: u64,
+    },
+    /// The message has a number from here on.
+    MessageNamed {
+        number: u64,
+    },
+    /// It is the message with that number.
+    MessageAgain {
+        number: u64,
+    },
+    /// A segment of a stream begins.
+    StreamSegment {
+        queue: QueueId,
+        first: u64,
+    },
+    /// The message is in the segment of a stream that has begun.
+    StreamKept {
+        queue: QueueId,
+        offset: u64,
+        at: UnixMillis,
+    },
+    /// The next numbers of vhosts, exchanges and queues.
+    NextNumbers([u32; 3]),
     /// Every entry up to `through` leaves but those kept, which are in order.
     Purge {
         queue: QueueId,
@@ -215,6 +250,18 @@ impl Change<'_> {
             Change::StreamTruncate { queue, first } => {
                 numbers(out, STREAM_TRUNCATE, &[queue.0.into(), *first]);
             }
+            Change::QueueAt { queue, next_seq, delivered_through } => {
+                numbers(out, QUEUE_AT, &[queue.0.into(), *next_seq, *delivered_through]);
+            }
+            Change::MessageNamed { number } => numbers(out, MESSAGE_NAMED, &[*number]),
+            Change::MessageAgain { number } => numbers(out, MESSAGE_AGAIN, &[*number]),
+            Change::StreamSegment { queue, first } => {
+                numbers(out, STREAM_SEGMENT, &[queue.0.into(), *first]);
+            }
+            Change::StreamKept { queue, offset, at } => {
+                numbers(out, STREAM_KEPT, &[queue.0.into(), *offset, *at]);
+            }
+            Change::NextNumbers(next) => numbers(out, NEXT_NUMBERS, &next.map(u64::from)),
             Change::Purge { queue, through, kept } => {
                 numbers(out, PURGE, &[queue.0.into(), *through, kept.len() as u64]);
                 kept.iter().for_each(|seq| put_varint(out, *seq));
@@ -384,6 +431,52 @@ impl Broker {
             STREAM_TRUNCATE => {
                 let (queue, first) = (QueueId(id(fields)?), seq(fields)?);
                 txn.truncate(queue, first);
+            }
+            QUEUE_AT => {
+                let (queue, next_seq, through) = (QueueId(id(fields)?), seq(fields)?, seq(fields)?);
+                if let Some(queue) = txn.broker.queues.get_mut(&queue) {
+                    (queue.next_seq, queue.delivered_through) = (next_seq, through);
+                }
+            }
+            MESSAGE_NAMED => {
+                let message = replaying.clone().ok_or(Malformed)?;
+                txn.broker.named.insert(fields.varint()?, message);
+            }
+            MESSAGE_AGAIN => {
+                self.replaying = Some(self.named.get(&fields.varint()?).cloned().ok_or(Malformed)?);
+                return Ok(());
+            }
+            STREAM_SEGMENT => {
+                let (queue, first) = (QueueId(id(fields)?), seq(fields)?);
+                let queue = txn.broker.queues.get_mut(&queue);
+                if let Some(stream) = queue.and_then(|queue| queue.stream.as_mut())
+                    && !stream.begin_segment(first)
+                {
+                    return Err(Malformed);
+                }
+            }
+            STREAM_KEPT => {
+                let (queue, offset, at) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
+                let message = replaying.clone().ok_or(Malformed)?;
+                if !txn.may_append(queue, offset) {
+                    return Err(Malformed);
+                }
+                let queue = txn.broker.queues.get_mut(&queue);
+                if let Some(stream) = queue.and_then(|queue| queue.stream.as_mut()) {
+                    // Its segment ends where the next one begins.
+                    stream.append(offset, Kept { message, at }, u64::MAX);
+                }
+            }
+            NEXT_NUMBERS => {
+                let next = [id(fields)?, id(fields)?, id(fields)?];
+                let broker = &mut txn.broker;
+                for (number, next) in
+                    [&mut broker.next_vhost, &mut broker.next_exchange, &mut broker.next_queue]
+                        .into_iter()
+                        .zip(next)
+                {
+                    *number = (*number).max(next);
+                }
             }
             PURGE => {
                 let (queue, through) = (QueueId(id(fields)?), seq(fields)?);

@@ -111,6 +111,30 @@ impl Lane {
         self.ready.iter().filter(|entry| !entry.gone).chain(self.returned.values())
     }
 
+    /// The first number from one on.
+    fn first_from(&self, seq: u64) -> Option<u64> {
+        let start = self.ready.partition_point(|entry| entry.seq < seq);
+        let ready = self.ready.range(start..).find(|entry| !entry.gone).map(|entry| entry.seq);
+        let returned = self.returned.range(seq..).next().map(|(seq, _)| *seq);
+        ready.into_iter().chain(returned).min()
+    }
+
+    /// Entries with numbers from `start` up to `end`.
+    fn between(&self, start: u64, end: u64) -> impl Iterator<Item = &Entry> {
+        let from = self.ready.partition_point(|entry| entry.seq < start);
+        let ready = self.ready.range(from..).take_while(move |entry| entry.seq < end);
+        ready.filter(|entry| !entry.gone).chain(self.returned.range(start..end).map(|(_, entry)| entry))
+    }
+
+    /// Puts an entry where its number says.
+    fn insert(&mut self, entry: Entry) {
+        if self.ready.back().is_none_or(|last| last.seq < entry.seq) {
+            self.ready.push_back(entry);
+        } else {
+            self.returned.insert(entry.seq, entry);
+        }
+    }
+
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.ready.iter_mut().filter(|entry| !entry.gone).chain(self.returned.values_mut())
     }
@@ -209,6 +233,22 @@ impl Entries {
     pub(crate) fn push(&mut self, entry: Entry) {
         self.arrived(&entry);
         self.lane(&entry.message).ready.push_back(entry);
+    }
+
+    /// A new entry among others: a checkpoint has them in no order.
+    pub(crate) fn insert(&mut self, entry: Entry) {
+        self.arrived(&entry);
+        self.lane(&entry.message).insert(entry);
+    }
+
+    /// The first number from one on.
+    pub(crate) fn first_from(&self, seq: u64) -> Option<u64> {
+        self.lanes().filter_map(|lane| lane.first_from(seq)).min()
+    }
+
+    /// Entries with numbers from `start` up to `end`, in no order.
+    pub(crate) fn between(&self, start: u64, end: u64) -> impl Iterator<Item = &Entry> {
+        self.lanes().flat_map(move |lane| lane.between(start, end))
     }
 
     /// Puts an entry back in its place.

@@ -9,6 +9,7 @@ mod spread;
 mod topic;
 
 use crate::broker::Map;
+use crate::change::Change;
 use crate::exception::Exception;
 use crate::seen::Seen;
 use crate::{ExchangeId, QueueId, VhostId};
@@ -232,6 +233,13 @@ impl Exchange {
     /// Where its bindings lead, each once, in no order.
     pub(crate) fn destinations(&self) -> impl Iterator<Item = Destination> {
         self.bindings.keys().copied()
+    }
+
+    /// The change that declares it.
+    pub(crate) fn declaration(&self, id: ExchangeId) -> Change<'_> {
+        let Self { vhost, kind, auto_delete, internal, .. } = *self;
+        let (name, arguments) = (&self.name, &self.arguments);
+        Change::ExchangeDeclare { vhost, id, name, kind, auto_delete, internal, arguments }
     }
 
     /// Routing keys and arguments of all bindings, in no order.

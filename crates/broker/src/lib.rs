@@ -5,6 +5,7 @@
 mod arguments;
 mod broker;
 mod change;
+mod checkpoint;
 mod cursor;
 mod death;
 mod entries;

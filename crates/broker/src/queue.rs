@@ -2,6 +2,7 @@
 //! place: what comes back goes back there.
 
 use crate::arguments::{Overflow, QueueArguments, QueueType};
+use crate::checkpoint::Walk;
 use crate::cursor::Cursor;
 use crate::entries::{Entries, Entry};
 use crate::seen::Seen;
@@ -75,6 +76,8 @@ pub(crate) struct Queue {
     pub(crate) active: Option<u64>,
     /// When the queue goes, while nobody uses it.
     pub(crate) expires_at: Option<UnixMillis>,
+    /// A checkpoint's walk through its entries.
+    pub(crate) walk: Option<Box<Walk>>,
     /// The exchanges that have bindings to it.
     pub(crate) bound_from: BTreeSet<ExchangeId>,
 }
@@ -89,6 +92,11 @@ impl Queue {
     pub(crate) fn hold(&mut self, held: Unacked) {
         if held.until != 0 {
             self.held_until.insert((held.until, held.entry.seq));
+        }
+        if let Some(walk) = &mut self.walk
+            && self.stream.is_none()
+        {
+            walk.hold(held.entry.seq);
         }
         self.unacked.insert(held.entry.seq, held);
     }
@@ -126,7 +134,12 @@ impl Queue {
 
     /// Whether the log has such a message of this queue. (RabbitMQ: quorum queues and streams keep transient ones, too)
     pub(crate) fn keeps(&self, message: &Message) -> bool {
-        self.is_logged() && (message.persistent || self.meaning.kind != QueueType::Classic)
+        self.is_logged() && (message.persistent || self.keeps_all())
+    }
+
+    /// Whether transient messages are messages like others.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.meaning.kind != QueueType::Classic
     }
 
     /// True when one more body of that size does not fit.

@@ -82,6 +82,12 @@ impl Seen {
         self.keys.get(key).is_some_and(|until| *until > now_ms)
     }
 
+    /// What is remembered, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], UnixMillis)> {
+        let current = self.order.iter().filter(|(key, until)| self.keys.get(key) == Some(until));
+        current.map(|(key, until)| (&**key, *until))
+    }
+
     /// Remembers a key; the oldest ones make room.
     pub(crate) fn insert(&mut self, key: &[u8], until: UnixMillis) {
         self.keys.insert(key.into(), until);

@@ -35,7 +35,18 @@ impl Segment {
         Self { first, len: 0, bytes: 0, blocks: Vec::new() }
     }
 
-    fn entry(&self, offset: u64) -> Option<&Kept> {
+    /// The offset of its first message.
+    pub(crate) fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The offset behind its last message.
+    pub(crate) fn end(&self) -> u64 {
+        self.first + self.len
+    }
+
+    /// The message under an offset.
+    pub(crate) fn entry(&self, offset: u64) -> Option<&Kept> {
         let place = usize::try_from(offset.checked_sub(self.first)?).ok()?;
         self.blocks.get(place / BLOCK_LEN)?.get(place % BLOCK_LEN)
     }
@@ -114,6 +125,16 @@ impl Stream {
         true
     }
 
+    /// A segment begins, whether or not the one before is full; false if it cannot begin there.
+    pub(crate) fn begin_segment(&mut self, first: u64) -> bool {
+        let may_begin = self.may_append(first) && self.segments.back().is_none_or(|last| last.len > 0);
+        if may_begin {
+            self.next_offset = first;
+            self.segments.push_back(Segment::new(first));
+        }
+        may_begin
+    }
+
     /// The message under an offset.
     pub(crate) fn entry(&self, offset: u64) -> Option<&Kept> {
         let place = self.segments.partition_point(|segment| segment.first <= offset).checked_sub(1)?;
@@ -185,6 +206,16 @@ impl Stream {
             gone.push(segment);
         }
         gone
+    }
+
+    /// Its segments, the oldest first.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter()
+    }
+
+    /// Takes all segments out.
+    pub(crate) fn take_segments(&mut self) -> Vec<Segment> {
+        std::mem::take(&mut self.segments).into()
     }
 
     /// Where its segments begin.

@@ -2,6 +2,7 @@
 //! recovery as a whole or not at all. The trap: whoever begins must end, and nothing may answer in between.
 
 use crate::accounts::{Accounts, DEFAULT_USER, Errand};
+use crate::checkpoint::CheckpointHead;
 use crate::clients::Pause;
 use crate::libraries::Libraries;
 use crate::parameters::Parameters;
@@ -64,6 +65,7 @@ pub struct Engine {
     pub commands_count: u64,
     /// How many records replay has applied.
     pub replayed_count: u64,
+    pub(crate) checkpointing: bool,
 }
 
 impl Engine {
@@ -95,6 +97,7 @@ impl Engine {
             dirty: vec![Vec::new(); threads],
             commands_count: 0,
             replayed_count: 0,
+            checkpointing: false,
         }
     }
 
@@ -141,6 +144,16 @@ impl Engine {
         self.position = position;
         self.now_ms = self.now_ms.max(time_ms);
         self.replayed_count += 1;
+    }
+
+    pub(crate) fn set_restored(&mut self, head: CheckpointHead) {
+        self.position = head.position;
+        self.now_ms = self.now_ms.max(head.time_ms);
+    }
+
+    /// True unless a commit is open.
+    pub(crate) fn is_between_commits(&self) -> bool {
+        self.depth == 0
     }
 
     /// Swaps the pending records for an empty tail: what the log writes next.

@@ -4,6 +4,7 @@
 
 pub mod accounts;
 mod bridge;
+mod checkpoint;
 mod clients;
 mod engine;
 mod libraries;
@@ -16,6 +17,7 @@ mod tracking;
 mod waiters;
 
 pub use bridge::ROWS as BRIDGE_ROWS;
+pub use checkpoint::{CheckpointHead, Slice};
 pub use clients::Pause;
 pub use engine::{Engine, Position};
 pub use leveret_broker as broker;

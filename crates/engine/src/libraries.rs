@@ -53,6 +53,11 @@ impl Libraries {
         Ok(())
     }
 
+    /// Hands all of them over to a checkpoint.
+    pub(crate) fn hand_over(&self, out: &mut Vec<u8>) {
+        self.texts.iter().for_each(|(name, text)| record(name, text, out));
+    }
+
     pub(crate) fn digest(&self) -> u64 {
         let mut hasher = foldhash::fast::FixedState::with_seed(0).build_hasher();
         for (name, text) in &self.texts {
@@ -64,14 +69,17 @@ impl Libraries {
     }
 }
 
+fn record(name: &str, text: &[u8], out: &mut Vec<u8>) {
+    out.push(PUT);
+    put_bytes(out, name.as_bytes());
+    put_bytes(out, text);
+}
+
 impl Engine {
     /// A library as it is from now on.
     pub fn put_library(&mut self, name: &str, text: &[u8]) {
         self.begin();
-        let out = self.changes();
-        out.push(PUT);
-        put_bytes(out, name.as_bytes());
-        put_bytes(out, text);
+        record(name, text, self.changes());
         self.libraries.put(name.to_owned(), text);
         self.end();
     }

@@ -60,6 +60,11 @@ impl Parameters {
         Ok(())
     }
 
+    /// Hands all of them over to a checkpoint.
+    pub(crate) fn hand_over(&self, out: &mut Vec<u8>) {
+        self.0.iter().for_each(|(key, value)| record(key, value, out));
+    }
+
     pub(crate) fn digest(&self) -> u64 {
         let mut hasher = foldhash::fast::FixedState::with_seed(0).build_hasher();
         hasher.write(format!("{:?}", self.0).as_bytes());
@@ -67,14 +72,17 @@ impl Parameters {
     }
 }
 
+fn record(key: &ParameterKey, value: &str, out: &mut Vec<u8>) {
+    out.push(PUT);
+    key.iter().for_each(|part| put_bytes(out, part.as_bytes()));
+    put_bytes(out, value.as_bytes());
+}
+
 impl Engine {
     /// A parameter as it is from now on.
     pub fn put_parameter(&mut self, key: ParameterKey, value: String) {
         self.begin();
-        let out = self.changes();
-        out.push(PUT);
-        key.iter().for_each(|part| put_bytes(out, part.as_bytes()));
-        put_bytes(out, value.as_bytes());
+        record(&key, &value, self.changes());
         self.parameters.0.insert(key, value);
         self.end();
     }

@@ -13,7 +13,14 @@ impl Engine {
                 record.head.kind
             ));
         }
-        let mut fields = Reader::new(record.changes);
+        self.apply_changes(record.changes)?;
+        self.set_replayed(record.head.position, record.head.time_ms);
+        Ok(())
+    }
+
+    /// Applies changes back to back.
+    pub(crate) fn apply_changes(&mut self, changes: &[u8]) -> Result<(), String> {
+        let mut fields = Reader::new(changes);
         while !fields.is_empty() {
             let tag = fields.byte().map_err(|e| e.to_string())?;
             let applied = if leveret_keyspace::CHANGE_TAGS.contains(&tag) {
@@ -34,7 +41,6 @@ impl Engine {
             applied.map_err(|e| format!("{e} (tag {tag:#04x})"))?;
         }
         self.keyspace.watches.ready.clear();
-        self.set_replayed(record.head.position, record.head.time_ms);
         Ok(())
     }
 

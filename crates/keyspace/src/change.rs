@@ -91,7 +91,20 @@ pub(crate) fn record_many<'e>(
     strings: impl ExactSizeIterator<Item = &'e [u8]>,
 ) {
     let db = txn.db;
-    let Some(out) = txn.changes.buffer() else { return };
+    if let Some(out) = txn.changes.buffer() {
+        put_many(out, tag, db, number, key, strings);
+    }
+}
+
+/// Likewise, wherever it goes.
+pub(crate) fn put_many<'e>(
+    out: &mut Vec<u8>,
+    tag: u8,
+    db: u8,
+    number: Option<u64>,
+    key: &[u8],
+    strings: impl ExactSizeIterator<Item = &'e [u8]>,
+) {
     begin(out, tag, db);
     if let Some(number) = number {
         put_varint(out, number);
@@ -99,6 +112,22 @@ pub(crate) fn record_many<'e>(
     put_bytes(out, key);
     put_varint(out, strings.len() as u64);
     strings.for_each(|string| put_bytes(out, string));
+}
+
+/// Members of a sorted set. A score's bits are reversed: the low ones are mostly zero, and short so.
+pub(crate) fn put_scores<'e>(
+    out: &mut Vec<u8>,
+    db: u8,
+    key: &[u8],
+    items: impl ExactSizeIterator<Item = (f64, &'e [u8])>,
+) {
+    begin(out, SORTED_SET_PUT, db);
+    put_bytes(out, key);
+    put_varint(out, items.len() as u64);
+    for (score, member) in items {
+        put_varint(out, score.to_bits().reverse_bits());
+        put_bytes(out, member);
+    }
 }
 
 impl Keyspace {

@@ -1,5 +1,6 @@
 //! The sixteen databases: tables of entries. It mutates nothing by itself; see `txn.rs`.
 
+use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, Value};
 use crate::evict::Pool;
 use crate::number::IntegerText;
@@ -27,6 +28,8 @@ pub(crate) struct Db {
     pub(crate) expire_cursor: u64,
     /// Where the search for keys that may go goes on.
     pub(crate) evict_cursor: u64,
+    /// Its number when the checkpoint began, and where that goes on.
+    pub(crate) unwalked: Option<(DbIndex, u64)>,
 }
 
 /// The hash of a key, or of an element of a collection.
@@ -63,6 +66,9 @@ pub struct Keyspace {
     /// Lookups by read commands that found something, and that did not.
     pub(crate) hits: std::cell::Cell<u64>,
     pub(crate) misses: std::cell::Cell<u64>,
+    /// What entries have that the last checkpoint has seen, or that were made since it began.
+    pub(crate) epoch: bool,
+    pub(crate) checkpoint: Option<Box<Checkpoint>>,
     /// Overdue keys that were read: to be removed next.
     pub(crate) overdue: std::cell::RefCell<Vec<(DbIndex, Box<[u8]>)>>,
 }
@@ -81,6 +87,8 @@ impl Keyspace {
             pool: Pool::default(),
             hits: std::cell::Cell::default(),
             misses: std::cell::Cell::default(),
+            epoch: false,
+            checkpoint: None,
             overdue: std::cell::RefCell::default(),
         }
     }

@@ -15,7 +15,8 @@ pub(crate) const INLINE_MAX: usize = 16 * 1024;
 struct Head {
     key_len: u32,
     value_len: u32,
-    /// Bits 0 and 1: the kind; bit 2: there is a deadline; bit 3: the string is a piece of work; from bit 8 on: the clock, which readers write as well.
+    /// Bits 0 and 1: the kind; bit 2: there is a deadline; bit 3: the string is a piece of work; bit 4: the epoch; from bit 8 on:
+    /// the clock, which readers write as well.
     bits: Cell<u32>,
 }
 
@@ -30,6 +31,8 @@ const KIND: u32 = 0b11;
 const HAS_DEADLINE: u32 = 0b100;
 /// Of a string that was appended to or written into: Redis keeps such a one in another way, and says so.
 const RAW: u32 = 0b1000;
+/// Of an entry that a checkpoint has, or needs not have: see `checkpoint.rs`.
+const EPOCH: u32 = 0b1_0000;
 const CLOCK_SHIFT: u32 = 8;
 
 impl Head {
@@ -201,6 +204,19 @@ impl Entry {
         }
     }
 
+    /// Which checkpoint has it: a bit that turns over with each.
+    #[inline]
+    pub(crate) fn epoch(&self) -> bool {
+        self.head().bits.get() & EPOCH != 0
+    }
+
+    /// A checkpoint has it, or needs not have it.
+    #[inline]
+    pub(crate) fn set_epoch(&self, epoch: bool) {
+        let bits = &self.head().bits;
+        bits.set(bits.get() & !EPOCH | if epoch { EPOCH } else { 0 });
+    }
+
     /// The value.
     #[inline]
     pub(crate) fn value(&self) -> Value<'_> {
@@ -288,6 +304,7 @@ impl Entry {
         };
         let mut entry = Entry::new(key, payload, deadline);
         entry.set_clock(self.clock());
+        entry.set_epoch(self.epoch());
         if is_raw {
             entry.set_raw();
         }

@@ -5,6 +5,7 @@
 //! as an argument, and a change is bytes in somebody else's record.
 
 mod change;
+mod checkpoint;
 pub mod command;
 pub mod commands;
 mod db;

@@ -13,12 +13,12 @@ use crate::change::{self, record};
 use crate::db::{Db, Keyspace, hash, is_overdue};
 use crate::entry::{Entry, Payload, Value};
 use crate::event::{self, Event};
-use crate::values::Collection;
+use crate::values::{Collection, Object};
 use crate::view::{Text, collection_of, text_of};
 use crate::{ArgsBuf, DbIndex, Error, Eviction, UnixMillis, View};
 use leveret_base::codec::Changes;
 
-pub(crate) use stream::Delivery;
+pub(crate) use stream::{Delivery, put_entry, put_rest};
 
 /// A command that found nothing to take wants to wait. (Redis: BLPOP)
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,8 +106,14 @@ impl<'a> Txn<'a> {
     #[inline]
     fn find_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
         let hash = self.keyspace.hash(key);
-        let Keyspace { dbs, eviction, .. } = &mut *self.keyspace;
-        let entry = dbs[self.db as usize].table.find_mut(hash, |entry| entry.key() == key)?;
+        let Keyspace { dbs, eviction, epoch, checkpoint, .. } = &mut *self.keyspace;
+        let Db { table, unwalked, .. } = &mut dbs[self.db as usize];
+        let entry = table.find_mut(hash, |entry| entry.key() == key)?;
+        if entry.epoch() != *epoch
+            && let (Some(checkpoint), Some((origin, _))) = (checkpoint, unwalked)
+        {
+            checkpoint.preserve((*origin, self.db), entry, *epoch);
+        }
         eviction.used(entry, self.now_ms);
         Some(entry)
     }
@@ -131,6 +137,7 @@ impl<'a> Txn<'a> {
         let hash_of = |entry: &Entry| hash(&hasher, entry.key());
         let hash = hash_of(&entry);
         let has_deadline = entry.deadline().is_some();
+        entry.set_epoch(self.keyspace.epoch);
         self.keyspace.watches.announce(self.db, event::NEW, entry.key());
         let db = self.db_mut();
         db.with_deadline += usize::from(has_deadline);
@@ -138,6 +145,10 @@ impl<'a> Txn<'a> {
     }
 
     fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        if self.keyspace.checkpoint.is_some() {
+            // What it was is handed over.
+            self.find_mut(key);
+        }
         let hash = self.keyspace.hash(key);
         let db = self.db_mut();
         let entry = db.table.remove(hash, |entry| entry.key() == key)?;
@@ -153,10 +164,28 @@ impl<'a> Txn<'a> {
     fn discard(&mut self, key: &[u8]) -> bool {
         let Some(mut entry) = self.remove(key) else { return false };
         if let Some(object) = entry.take_object() {
+            self.free(key, object);
+        }
+        true
+    }
+
+    /// A value has left its key for good: it is freed, at once or later.
+    fn free(&mut self, key: &[u8], object: Box<Object>) {
+        let object = match &mut self.keyspace.checkpoint {
+            Some(checkpoint) => checkpoint.keep(self.db, key, object),
+            None => Some(object),
+        };
+        if let Some(object) = object {
             let allocations = object.allocations();
             self.keyspace.garbage.put(object, allocations);
         }
-        true
+    }
+
+    /// A value has another key, perhaps of another database.
+    fn carry(&mut self, from: (DbIndex, &[u8]), to: (DbIndex, &[u8])) {
+        if let Some(checkpoint) = &mut self.keyspace.checkpoint {
+            checkpoint.moved(from, to);
+        }
     }
 
     /// Records the removal of an overdue key before anything is built in its place.
@@ -249,6 +278,7 @@ impl<'a> Txn<'a> {
         let Some(entry) = self.remove(from) else { return };
         record!(self, change::RENAME, bytes from, bytes to);
         self.discard(to);
+        self.carry((self.db, from), (self.db, to));
         self.insert_entry(entry.renamed(to));
         self.note_fields(to);
         self.touched(event::RENAME_FROM, from);
@@ -263,8 +293,14 @@ impl<'a> Txn<'a> {
         let Keyspace { watches, hasher, .. } = &mut *self.keyspace;
         let now_ms = self.now_ms;
         watches.flushed(self.db, |key| old.has_live(hasher, key, now_ms));
-        let allocations = old.table.len();
-        self.keyspace.garbage.put(old, allocations);
+        let old = match &mut self.keyspace.checkpoint {
+            Some(checkpoint) => checkpoint.flushed(self.db, old, |key| hash(&self.keyspace.hasher, key)),
+            None => Some(old),
+        };
+        if let Some(old) = old {
+            let allocations = old.table.len();
+            self.keyspace.garbage.put(old, allocations);
+        }
     }
 }
 

@@ -8,7 +8,9 @@ mod packed;
 mod set;
 mod sorted_set;
 mod stream;
+mod walk;
 
+use crate::checkpoint::put_deadline;
 use leveret_base::blocks::Blocks;
 
 pub(crate) use element::Element;
@@ -18,6 +20,7 @@ pub(crate) use set::Set;
 pub(crate) use sorted_set::SortedSet;
 pub(crate) use stream::Entry as StreamEntry;
 pub(crate) use stream::{Consumer, EntryId, Group, Keep, Pending, Stream};
+pub(crate) use walk::{Slot, Walk};
 
 /// A value of its own allocation.
 #[derive(Clone)]
@@ -158,6 +161,40 @@ impl Object {
             Object::SortedSet(set) => set.len(),
             Object::Stream(stream) => stream.allocations(),
         }
+    }
+
+    /// Where a checkpoint's walk through it is kept, if it is a large table.
+    pub(crate) fn walk(&mut self) -> Option<&mut Slot> {
+        match self {
+            Object::Hash(hash) => hash.table_mut().map(|table| table.walk()),
+            Object::Set(Set::Table(members)) => Some(members.walk()),
+            Object::SortedSet(SortedSet::Ordered(ordered)) => Some(ordered.walk()),
+            Object::Blob(_) | Object::List(_) | Object::Set(_) | Object::SortedSet(_) | Object::Stream(_) => {
+                None
+            }
+        }
+    }
+
+    /// Goes on with the walk: appends what was handed over to `out`. True when it is over, and then it is forgotten.
+    pub(crate) fn walk_on(&mut self, count: usize, out: &mut Vec<u8>) -> bool {
+        let is_over = match self {
+            Object::Hash(hash) => hash.table_mut().is_none_or(|table| table.walk_on(count)),
+            Object::Set(Set::Table(members)) => members.walk_on(count),
+            Object::SortedSet(SortedSet::Ordered(ordered)) => ordered.walk_on(count),
+            Object::Blob(_) | Object::List(_) | Object::Set(_) | Object::SortedSet(_) | Object::Stream(_) => {
+                true
+            }
+        };
+        if let Some(slot) = self.walk()
+            && let Some(walk) = slot.get()
+        {
+            out.append(&mut walk.out);
+            if is_over {
+                put_deadline(out, walk.db, &walk.key, walk.deadline);
+                *slot.get() = None;
+            }
+        }
+        is_over
     }
 
     /// Hands over everything it contains, in an order that follows from the contents alone.

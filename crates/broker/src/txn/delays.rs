@@ -73,6 +73,9 @@ impl Txn<'_> {
         let delayed = self.broker.delayed.remove(&(due, number))?;
         if delayed.kept {
             Change::DelayOver { number, due }.record(&mut self.changes);
+            if let Some(checkpoint) = &mut self.broker.checkpoint {
+                checkpoint.takes_delayed((due, number), &delayed);
+            }
         }
         Some(delayed)
     }

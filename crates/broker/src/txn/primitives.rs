@@ -117,6 +117,7 @@ impl Txn<'_> {
             active: None,
             expires_at: meaning.expires_ms.map(|ms| self.now_ms + ms),
             meaning,
+            walk: None,
             bound_from: BTreeSet::new(),
         };
         if queue.is_logged() {
@@ -161,9 +162,15 @@ impl Txn<'_> {
         if queue.is_logged() {
             Change::QueueDelete { id }.record(&mut self.changes);
         }
-        let entries = queue.ready_counts().0 + queue.unacked.len();
         let sources = std::mem::take(&mut queue.bound_from);
-        self.broker.garbage.put(queue, entries);
+        let queue = match &mut self.broker.checkpoint {
+            Some(checkpoint) => checkpoint.removed(queue),
+            None => Some(queue),
+        };
+        if let Some(queue) = queue {
+            let entries = queue.ready_counts().0 + queue.unacked.len();
+            self.broker.garbage.put(queue, entries);
+        }
         self.remove_bindings_to(Destination::Queue(id), sources);
     }
 
@@ -236,12 +243,17 @@ impl Txn<'_> {
     /// Primitive: a message at the end of a queue. The caller has recorded the message itself.
     pub(crate) fn enqueue(&mut self, id: QueueId, seq: u64, deadline: u64, message: &Arc<Message>) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        let is_last = seq >= queue.next_seq;
         queue.next_seq = queue.next_seq.max(seq + 1);
         if queue.keeps(message) {
             Change::Enqueue { queue: id, seq, deadline }.record(&mut self.changes);
         }
-        let message = message.clone();
-        queue.ready.push(Entry::new(seq, message, deadline));
+        let entry = Entry::new(seq, message.clone(), deadline);
+        if is_last {
+            queue.ready.push(entry);
+        } else {
+            queue.ready.insert(entry);
+        }
         if deadline != 0 {
             self.broker.note_due(id);
         }
@@ -263,7 +275,13 @@ impl Txn<'_> {
             Change::Purge { queue: id, through: queue.next_seq - 1, kept: &kept }.record(&mut self.changes);
         }
         let gone = queue.ready.take_all();
-        self.broker.garbage.put(gone, count);
+        let gone = match &mut self.broker.checkpoint {
+            Some(checkpoint) => checkpoint.purged(queue, gone),
+            None => Some(gone),
+        };
+        if let Some(gone) = gone {
+            self.broker.garbage.put(gone, count);
+        }
         count
     }
 
@@ -310,6 +328,11 @@ impl Txn<'_> {
             return;
         }
         if queue.meaning.kind == QueueType::Quorum {
+            if let Some(walk) = &mut queue.walk
+                && let Some(checkpoint) = &mut self.broker.checkpoint
+            {
+                checkpoint.changes(id, walk, &entry);
+            }
             entry.returns = entry.returns.saturating_add(1);
             if queue.meaning.delivery_limit.is_some_and(|limit| entry.returns > limit) {
                 return self.depart(id, entry, Reason::DeliveryLimit);
@@ -341,6 +364,11 @@ impl Txn<'_> {
     pub(crate) fn record_settle(&mut self, queue: QueueId, kept: bool, entry: &Entry) {
         if kept {
             Change::Settle { queue, seq: entry.seq }.record(&mut self.changes);
+            if let Some(checkpoint) = &mut self.broker.checkpoint
+                && let Some(walk) = self.broker.queues.get(&queue).and_then(|queue| queue.walk.as_ref())
+            {
+                checkpoint.leaves(queue, walk, entry);
+            }
         }
     }
 

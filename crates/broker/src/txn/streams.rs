@@ -107,12 +107,17 @@ impl Txn<'_> {
 
     /// Primitive: the segments before an offset leave a stream, but for the newest one.
     pub(crate) fn truncate(&mut self, id: QueueId, first: u64) {
-        let Some(stream) = self.broker.queues.get_mut(&id).and_then(|queue| queue.stream.as_mut()) else {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        let Some(gone) = queue.stream.as_mut().map(|stream| stream.truncate(first)) else { return };
+        if gone.is_empty() {
             return;
+        }
+        Change::StreamTruncate { queue: id, first }.record(&mut self.changes);
+        let gone = match (&mut self.broker.checkpoint, &mut queue.walk) {
+            (Some(checkpoint), Some(walk)) => checkpoint.truncated(id, walk, gone),
+            _ => Some(gone),
         };
-        let gone = stream.truncate(first);
-        if !gone.is_empty() {
-            Change::StreamTruncate { queue: id, first }.record(&mut self.changes);
+        if let Some(gone) = gone {
             let count = messages_count(&gone);
             self.broker.garbage.put(gone, count);
         }

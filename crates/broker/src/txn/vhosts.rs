@@ -4,7 +4,7 @@ use super::Txn;
 use crate::broker::{Map, Vhost, VhostAbout};
 use crate::change::Change;
 use crate::exchange::{Exchange, Kind};
-use crate::{ExchangeId, QueueId, VhostId};
+use crate::{Broker, ExchangeId, QueueId, VhostId};
 
 /// What every vhost has from the beginning: name, type, internal.
 const PREDECLARED: [(&str, &str, bool); 7] = [
@@ -16,6 +16,11 @@ const PREDECLARED: [(&str, &str, bool); 7] = [
     ("amq.match", "headers", false),
     ("amq.rabbitmq.trace", "topic", true),
 ];
+
+impl Broker {
+    /// How many that is.
+    pub(crate) const PREDECLARED_COUNT: u32 = PREDECLARED.len() as u32;
+}
 
 impl Txn<'_> {
     /// Makes a vhost, or says something else of it.

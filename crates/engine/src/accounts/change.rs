@@ -60,6 +60,18 @@ impl Accounts {
         Ok(())
     }
 
+    /// Hands all users over to a checkpoint, which is read by somebody who has some from the beginning.
+    pub(crate) fn hand_over(&self, out: &mut Vec<u8>) {
+        for name in Accounts::default().users.keys().filter(|name| !self.users.contains_key(*name)) {
+            out.push(USER_DELETE);
+            put_bytes(out, name.as_bytes());
+        }
+        for user in self.users.values() {
+            out.push(USER_PUT);
+            record(user, out);
+        }
+    }
+
     /// A number that is equal for equal users.
     pub(crate) fn digest(&self) -> u64 {
         let mut hasher = foldhash::fast::FixedState::with_seed(0).build_hasher();

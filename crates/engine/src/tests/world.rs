@@ -41,6 +41,16 @@ pub(super) fn replayed(disk: &FaultyDisk, last: u64) -> Engine {
     engine
 }
 
+/// Applies what the log on the disk has after an engine's position.
+pub(super) fn replayed_from(disk: &FaultyDisk, engine: &mut Engine) {
+    let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).expect("the log opens");
+    let after = engine.position();
+    let mut apply = |record: leveret_wal::Record<'_>| {
+        if record.head.position > after { engine.apply(&record) } else { Ok(()) }
+    };
+    log.replay(&mut apply).expect("the log replays");
+}
+
 pub(super) fn message(routing_key: &str, body: &str, persistent: bool) -> Arc<Message> {
     publish_to("", routing_key, body, persistent)
 }

@@ -34,7 +34,9 @@ impl Txn<'_> {
         let Some(entry) = self.remove(key) else { return };
         record!(self, change::MOVE, number to_db.into(), bytes key);
         self.touched(event::MOVE_FROM, key);
+        let home = self.db;
         self.arrive(to_db, key, entry, event::MOVE_TO);
+        self.carry((home, key), (to_db, key));
     }
 
     fn arrive(&mut self, db: DbIndex, key: &[u8], mut entry: Entry, event: Event) {
@@ -59,6 +61,9 @@ impl Txn<'_> {
             put_bytes(out, &[second]);
         }
         self.keyspace.dbs.swap(first.into(), second.into());
+        if let Some(checkpoint) = &mut self.keyspace.checkpoint {
+            checkpoint.swapped(first, second);
+        }
         for db in [first, second] {
             let Keyspace { watches, hasher, dbs, .. } = &mut *self.keyspace;
             let is_live = |db: DbIndex, key: &[u8]| dbs[db as usize].has_live(hasher, key, self.now_ms);

@@ -1,10 +1,10 @@
 //! The primitive changes of sorted sets.
 
 use super::Txn;
-use crate::change::{self, begin, record_many};
+use crate::change::{self, record_many};
 use crate::event;
 use crate::values::SortedSet;
-use leveret_base::codec::{Malformed, Reader, put_bytes, put_varint};
+use leveret_base::codec::{Malformed, Reader};
 
 impl Txn<'_> {
     /// Primitive: gives members scores; the sorted set is made if it is missing.
@@ -12,13 +12,7 @@ impl Txn<'_> {
         self.reap(key);
         let db = self.db;
         if let Some(out) = self.changes.buffer() {
-            begin(out, change::SORTED_SET_PUT, db);
-            put_bytes(out, key);
-            put_varint(out, items.len() as u64);
-            for (score, member) in items {
-                put_varint(out, score.to_bits().reverse_bits());
-                put_bytes(out, member);
-            }
+            change::put_scores(out, db, key, items.iter().copied());
         }
         let hasher = self.keyspace.hasher.clone();
         self.change(event::SORTED_SET_PUT, key, |set: &mut SortedSet| {
@@ -41,7 +35,7 @@ impl Txn<'_> {
         })
     }
 
-    /// Replay of the changes of sorted sets. A score's bits are reversed: the low ones are mostly zero, and short so.
+    /// Replay of the changes of sorted sets.
     pub(crate) fn apply_sorted_set(&mut self, tag: u8, fields: &mut Reader<'_>) -> Result<(), Malformed> {
         let (key, count) = (fields.bytes()?, fields.varint()?);
         self.collection::<SortedSet>(key).map_err(|_| Malformed)?;

@@ -2,11 +2,11 @@
 //! what a trim takes, whose extent depends on settings.
 
 use super::Txn;
-use crate::UnixMillis;
 use crate::change::{self, begin, record, record_many};
 use crate::entry::Entry;
 use crate::event;
-use crate::values::{Collection, EntryId, Group, Object, Stream};
+use crate::values::{Collection, EntryId, Group, Object, Stream, StreamEntry};
+use crate::{DbIndex, UnixMillis};
 use leveret_base::codec::{Malformed, Reader, put_bytes, put_varint};
 
 /// An entry that is given to a consumer.
@@ -30,11 +30,7 @@ impl Txn<'_> {
     ) {
         self.reap(key);
         if let Some(out) = self.changes.buffer() {
-            begin(out, change::STREAM_ADD, self.db);
-            put_id(out, id);
-            put_bytes(out, key);
-            put_varint(out, fields.len() as u64);
-            fields.clone().for_each(|part| put_bytes(out, part));
+            put_add(out, self.db, key, id, fields.clone());
         }
         self.change(event::STREAM_ADD, key, |stream: &mut Stream| stream.add(id, fields));
         self.keyspace.watches.filled(self.db, key);
@@ -127,16 +123,7 @@ impl Txn<'_> {
         deliveries: &[Delivery],
     ) {
         if let Some(out) = self.changes.buffer() {
-            begin(out, change::STREAM_DELIVER, self.db);
-            put_varint(out, at_ms);
-            put_varint(out, u64::from(active));
-            [key, group, consumer].iter().for_each(|bytes| put_bytes(out, bytes));
-            put_varint(out, deliveries.len() as u64);
-            for Delivery { id, at_ms, count } in deliveries {
-                put_id(out, *id);
-                put_varint(out, *at_ms);
-                put_varint(out, *count);
-            }
+            put_deliveries(out, self.db, [key, group, consumer], at_ms, active, deliveries);
         }
         let Some(group) = self.group_mut(key, group) else { return };
         let (name, consumer) = group.consumer_mut(consumer, at_ms);
@@ -258,6 +245,74 @@ impl Txn<'_> {
 
     fn replayed_stream(&self, key: &[u8]) -> Result<Option<&Stream>, Malformed> {
         self.collection(key).map_err(|_| Malformed)
+    }
+}
+
+fn put_add<'e>(
+    out: &mut Vec<u8>,
+    db: DbIndex,
+    key: &[u8],
+    id: EntryId,
+    fields: impl ExactSizeIterator<Item = &'e [u8]>,
+) {
+    begin(out, change::STREAM_ADD, db);
+    put_id(out, id);
+    put_bytes(out, key);
+    put_varint(out, fields.len() as u64);
+    fields.for_each(|part| put_bytes(out, part));
+}
+
+/// Key, group and consumer; then what it is given.
+fn put_deliveries(
+    out: &mut Vec<u8>,
+    db: DbIndex,
+    names: [&[u8]; 3],
+    at_ms: UnixMillis,
+    active: bool,
+    deliveries: &[Delivery],
+) {
+    begin(out, change::STREAM_DELIVER, db);
+    put_varint(out, at_ms);
+    put_varint(out, u64::from(active));
+    names.iter().for_each(|bytes| put_bytes(out, bytes));
+    put_varint(out, deliveries.len() as u64);
+    for Delivery { id, at_ms, count } in deliveries {
+        put_id(out, *id);
+        put_varint(out, *at_ms);
+        put_varint(out, *count);
+    }
+}
+
+/// An entry of a stream as the change that adds it.
+pub(crate) fn put_entry(out: &mut Vec<u8>, db: DbIndex, key: &[u8], entry: StreamEntry<'_>) {
+    let parts: Vec<_> = entry.fields().flat_map(|(name, value)| [name, value]).collect();
+    put_add(out, db, key, entry.id, parts.iter().map(|part| &**part));
+}
+
+/// What a stream has beside its entries, as the changes that make it.
+pub(crate) fn put_rest(out: &mut Vec<u8>, db: DbIndex, key: &[u8], stream: &Stream) {
+    begin(out, change::STREAM_SET_IDS, db);
+    put_id(out, stream.last);
+    put_varint(out, stream.added_count);
+    put_id(out, stream.deleted_max);
+    put_bytes(out, key);
+    for (name, group) in &stream.groups {
+        begin(out, change::STREAM_GROUP, db);
+        put_id(out, group.last);
+        put_varint(out, group.read_count.map_or(0, |count| count.saturating_add(1)));
+        put_bytes(out, key);
+        put_bytes(out, name);
+        for (consumer, state) in group.consumers() {
+            let names = [key, name, consumer];
+            if let Some(active_ms) = state.active_ms {
+                put_deliveries(out, db, names, active_ms, true, &[]);
+            }
+            let pending = state.pending().iter().filter_map(|id| Some((*id, group.pending().get(id)?)));
+            let deliveries: Vec<Delivery> = pending
+                .map(|(id, pending)| Delivery { id, at_ms: pending.delivered_ms, count: pending.count })
+                .collect();
+            put_deliveries(out, db, names, state.seen_ms, false, &deliveries);
+        }
     }
 }
 

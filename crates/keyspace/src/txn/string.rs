@@ -37,8 +37,7 @@ impl Txn<'_> {
         if let Some(old) = old {
             self.forget_fields(key, &old);
             self.lose_stream(key, &old);
-            let allocations = old.allocations();
-            self.keyspace.garbage.put(old, allocations);
+            self.free(key, old);
         }
         if before.is_some_and(|at| at <= self.now_ms) {
             // What stood there was not there any more.

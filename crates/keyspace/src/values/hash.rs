@@ -77,6 +77,14 @@ impl Hash {
         self.len() - self.timed.as_deref().map_or(0, overdue)
     }
 
+    /// The table of a large one.
+    pub(crate) fn table_mut(&mut self) -> Option<&mut FieldTable> {
+        match &mut self.fields {
+            Fields::Packed(_) => None,
+            Fields::Table(table) => Some(table),
+        }
+    }
+
     /// The bytes of a small one.
     pub(crate) fn packed_bytes(&self) -> Option<usize> {
         match &self.fields {

@@ -148,6 +148,14 @@ impl List {
         }
     }
 
+    /// The elements of one part of a large list, by its place from the left.
+    pub(crate) fn part(&self, place: usize) -> Option<Vec<Element<'_>>> {
+        match self {
+            List::One(_) => None,
+            List::Many(chain) => chain.part(place).map(Iterator::collect),
+        }
+    }
+
     /// All elements from one end to the other.
     pub(crate) fn iter(&self, from: End) -> Elements<'_> {
         match (self, from) {

@@ -6,6 +6,8 @@ mod integers;
 use super::element::Element;
 use super::limits;
 use super::packed::{Block, Item};
+use super::walk::{Slot, Step};
+use crate::change::{self, put_many};
 use crate::db::hash;
 use crate::number::parse_integer;
 use foldhash::fast::FixedState;
@@ -47,6 +49,7 @@ impl Packed {
 pub(crate) struct Members {
     table: Table<Thin>,
     hasher: FixedState,
+    walk: Slot,
 }
 
 impl Members {
@@ -61,11 +64,36 @@ impl Members {
             return false;
         }
         self.table.insert_unique(hash_of_member, Thin::new(&[member]), |other| hash(hasher, other.bytes()));
+        self.walk.comes(hash_of_member, member);
         true
     }
 
     fn remove(&mut self, member: &[u8]) -> bool {
-        self.table.remove(hash(&self.hasher, member), |other| other.bytes() == member).is_some()
+        let hash = hash(&self.hasher, member);
+        let removed = self.table.remove(hash, |other| other.bytes() == member).is_some();
+        if removed && let Some(walk) = self.walk.goes(hash, member) {
+            let Step { db, key, out } = walk.step();
+            put_many(out, change::SET_ADD, db, None, key, [member].into_iter());
+        }
+        removed
+    }
+
+    /// Where a checkpoint's walk through it is kept.
+    pub(crate) fn walk(&mut self) -> &mut Slot {
+        &mut self.walk
+    }
+
+    /// Hands over some members; true after the last ones.
+    pub(crate) fn walk_on(&mut self, count: usize) -> bool {
+        let Self { table, hasher, walk } = self;
+        walk.step(|cursor, is_settled, Step { db, key, out }| {
+            let mut members = Vec::new();
+            let hash_of = |member: &Thin| hash(hasher, member.bytes());
+            let next = table.scan(cursor, count, hash_of, |member| members.push(member.bytes()));
+            members.retain(|member| !is_settled(member));
+            put_many(out, change::SET_ADD, *db, None, key, members.into_iter());
+            next
+        })
     }
 }
 
@@ -149,7 +177,8 @@ impl Set {
             self.iter().for_each(|other| packed.push(&other));
             Set::Packed(packed)
         } else {
-            let mut members = Members { table: Table::default(), hasher: hasher.clone() };
+            let mut members =
+                Members { table: Table::default(), hasher: hasher.clone(), walk: Slot::default() };
             for other in self.iter() {
                 members.insert(&other);
             }

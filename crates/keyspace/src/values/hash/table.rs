@@ -2,8 +2,10 @@
 
 use super::{Field, New};
 use crate::UnixMillis;
+use crate::change::{self, put_many};
 use crate::db::hash;
 use crate::values::element::Element;
+use crate::values::walk::{Slot, Step};
 use foldhash::fast::FixedState;
 use leveret_base::{Table, Thin};
 
@@ -68,16 +70,25 @@ impl Packed {
     }
 }
 
+/// The changes that make a field.
+fn hand_over(Step { db, key, out }: &mut Step<'_>, field: New<'_>) {
+    put_many(out, change::HASH_SET, *db, None, key, [field.name, field.value].into_iter());
+    if field.deadline != 0 {
+        put_many(out, change::HASH_DEADLINE, *db, Some(field.deadline), key, [field.name].into_iter());
+    }
+}
+
 /// The fields.
 #[derive(Clone)]
-pub(super) struct FieldTable {
+pub(crate) struct FieldTable {
     table: Table<Packed>,
     hasher: FixedState,
+    walk: Slot,
 }
 
 impl FieldTable {
     pub(super) fn new(hasher: FixedState) -> Self {
-        Self { table: Table::default(), hasher }
+        Self { table: Table::default(), hasher, walk: Slot::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -101,19 +112,48 @@ impl FieldTable {
     }
 
     pub(super) fn put(&mut self, field: New<'_>) {
-        let hasher = &self.hasher;
+        let Self { table, hasher, walk } = self;
         let hash_of_name = hash(hasher, field.name);
-        match self.table.find_mut(hash_of_name, |old| old.name() == field.name) {
-            Some(old) => old.set(field),
+        match table.find_mut(hash_of_name, |old| old.name() == field.name) {
+            Some(old) => {
+                if let Some(walk) = walk.changes(hash_of_name, field.name) {
+                    hand_over(&mut walk.step(), old.read());
+                }
+                old.set(field);
+            }
             None => {
                 let hash_of = |packed: &Packed| hash(hasher, packed.name());
-                self.table.insert_unique(hash_of_name, Packed::new(field), hash_of);
+                table.insert_unique(hash_of_name, Packed::new(field), hash_of);
+                walk.comes(hash_of_name, field.name);
             }
         }
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) {
-        self.table.remove(hash(&self.hasher, name), |packed| packed.name() == name);
+        let hash = hash(&self.hasher, name);
+        let removed = self.table.remove(hash, |packed| packed.name() == name);
+        if let (Some(removed), Some(walk)) = (removed, self.walk.goes(hash, name)) {
+            hand_over(&mut walk.step(), removed.read());
+        }
+    }
+
+    /// Where a checkpoint's walk through it is kept.
+    pub(crate) fn walk(&mut self) -> &mut Slot {
+        &mut self.walk
+    }
+
+    /// Hands over some fields; true after the last ones.
+    pub(crate) fn walk_on(&mut self, count: usize) -> bool {
+        let Self { table, hasher, walk } = self;
+        walk.step(|cursor, is_settled, step| {
+            let hash_of = |packed: &Packed| hash(hasher, packed.name());
+            table.scan(cursor, count, hash_of, |packed| {
+                let field = packed.read();
+                if !is_settled(field.name) {
+                    hand_over(step, field);
+                }
+            })
+        })
     }
 
     pub(super) fn scan<'a>(&'a self, cursor: u64, count: usize, mut each: impl FnMut(Field<'a>)) -> u64 {

@@ -1,16 +1,18 @@
 //! A list of many chunks. Work at the ends touches one chunk; work in the middle finds its chunk by the counts and moves at
-//! most one chunk's bytes. A long element has a chunk of its own.
+//! most one chunk's bytes. A long element has a chunk of its own. A copy shares the chunks until they are written to, so a
+//! checkpoint can hold what a list was.
 
 use super::chunk::Chunk;
 use super::{End, has_room};
 use crate::values::element::Element;
 use crate::values::packed::Item;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// The elements, head first.
 #[derive(Default, Clone)]
 pub(crate) struct Chain {
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<Arc<Chunk>>,
     len: usize,
 }
 
@@ -27,22 +29,22 @@ impl Chain {
 
     /// The one chunk.
     pub(super) fn into_one(mut self) -> Chunk {
-        self.chunks.pop_front().unwrap_or_default()
+        self.chunks.pop_front().map_or_else(Chunk::default, Arc::unwrap_or_clone)
     }
 
     /// Adds one element.
     pub(super) fn push(&mut self, end: End, element: &[u8]) {
         let element = Item::of(element);
-        let fits = |chunk: &&mut Chunk| has_room(chunk, element);
+        let fits = |chunk: &&mut Arc<Chunk>| has_room(chunk, element);
         let last = match end {
             End::Left => self.chunks.front_mut(),
             End::Right => self.chunks.back_mut(),
         };
         match (last.filter(fits), end) {
-            (Some(chunk), End::Left) => chunk.insert(0, element),
-            (Some(chunk), End::Right) => chunk.push(element),
-            (None, End::Left) => self.chunks.push_front(Chunk::of(element)),
-            (None, End::Right) => self.chunks.push_back(Chunk::of(element)),
+            (Some(chunk), End::Left) => Arc::make_mut(chunk).insert(0, element),
+            (Some(chunk), End::Right) => Arc::make_mut(chunk).push(element),
+            (None, End::Left) => self.chunks.push_front(Arc::new(Chunk::of(element))),
+            (None, End::Right) => self.chunks.push_back(Arc::new(Chunk::of(element))),
         }
         self.len += 1;
     }
@@ -54,6 +56,7 @@ impl Chain {
             End::Right => self.chunks.back_mut(),
         };
         let Some(chunk) = chunk else { return false };
+        let chunk = Arc::make_mut(chunk);
         let popped = chunk.pop(end, each);
         if chunk.is_empty() {
             drop(match end {
@@ -100,16 +103,16 @@ impl Chain {
     pub(super) fn insert(&mut self, index: usize, element: &[u8]) {
         let Some((at, place)) = self.find(index) else { return self.push(End::Right, element) };
         let Some(chunk) = self.chunks.get_mut(at) else { return };
-        let element = Item::of(element);
+        let (chunk, element) = (Arc::make_mut(chunk), Item::of(element));
         if has_room(chunk, element) {
             chunk.insert(place, element);
         } else {
             // The chunk is full: what stands behind the place gets a chunk of its own, and so does the element.
             let behind = chunk.split_off(place);
             let is_empty = chunk.is_empty();
-            self.chunks.insert(at + 1, Chunk::of(element));
+            self.chunks.insert(at + 1, Arc::new(Chunk::of(element)));
             if !behind.is_empty() {
-                self.chunks.insert(at + 2, behind);
+                self.chunks.insert(at + 2, Arc::new(behind));
             }
             if is_empty {
                 self.chunks.remove(at);
@@ -126,6 +129,7 @@ impl Chain {
             let len = chunk.len();
             let (here, behind) = left.split_at(left.partition_point(|index| *index < before + len));
             if !here.is_empty() {
+                let chunk = Arc::make_mut(chunk);
                 chunk.remove(here, before);
                 emptied |= chunk.is_empty();
                 self.len -= len - chunk.len();
@@ -146,7 +150,7 @@ impl Chain {
             let mut left = count;
             while left > 0 {
                 let chunk = if end == End::Left { self.chunks.front() } else { self.chunks.back() };
-                let Some(count) = chunk.map(Chunk::len) else { break };
+                let Some(count) = chunk.map(|chunk| chunk.len()) else { break };
                 if count <= left {
                     drop(if end == End::Left { self.chunks.pop_front() } else { self.chunks.pop_back() });
                     (self.len, left) = (self.len - count, left - count);
@@ -169,11 +173,16 @@ impl Chain {
         }
     }
 
+    /// The elements of one chunk, by its place from the left.
+    pub(super) fn part(&self, place: usize) -> Option<impl Iterator<Item = Element<'_>>> {
+        self.chunks.get(place).map(|chunk| chunk.iter())
+    }
+
     /// All elements from one end to the other.
     pub(super) fn iter(&self, from: End) -> Box<dyn Iterator<Item = Element<'_>> + '_> {
         match from {
-            End::Left => Box::new(self.chunks.iter().flat_map(Chunk::iter)),
-            End::Right => Box::new(self.chunks.iter().rev().flat_map(Chunk::iter_back)),
+            End::Left => Box::new(self.chunks.iter().flat_map(|chunk| chunk.iter())),
+            End::Right => Box::new(self.chunks.iter().rev().flat_map(|chunk| chunk.iter_back())),
         }
     }
 }
@@ -181,7 +190,10 @@ impl Chain {
 impl From<Chunk> for Chain {
     fn from(chunk: Chunk) -> Self {
         let len = chunk.len();
-        Self { chunks: if chunk.is_empty() { VecDeque::new() } else { VecDeque::from([chunk]) }, len }
+        Self {
+            chunks: if chunk.is_empty() { VecDeque::new() } else { VecDeque::from([Arc::new(chunk)]) },
+            len,
+        }
     }
 }
 
@@ -191,7 +203,7 @@ impl Chain {
     pub(super) fn check(&self) {
         let bytes_max = crate::values::limits::of_chunk().1;
         let is_right = |chunk: &Chunk| !chunk.is_empty() && (chunk.len() == 1 || chunk.bytes() <= bytes_max);
-        assert!(self.chunks.iter().all(is_right));
-        assert_eq!(self.len, self.chunks.iter().map(Chunk::len).sum::<usize>());
+        assert!(self.chunks.iter().all(|chunk| is_right(chunk)));
+        assert_eq!(self.len, self.chunks.iter().map(|chunk| chunk.len()).sum::<usize>());
     }
 }

@@ -1,7 +1,9 @@
 //! A large sorted set: a table that owns its members, each with its score in front, and the order of them.
 
 use super::order::{Order, SCORE, Walk};
+use crate::change::put_scores;
 use crate::db::hash;
+use crate::values::walk::{Slot, Step};
 use foldhash::fast::FixedState;
 use leveret_base::{Table, Thin};
 
@@ -12,6 +14,7 @@ pub(crate) struct Ordered {
     /// By member.
     index: Table<Thin>,
     hasher: FixedState,
+    walk: Slot,
 }
 
 fn member_of(item: &Thin) -> &[u8] {
@@ -25,7 +28,7 @@ fn score_of(item: &Thin) -> f64 {
 impl Ordered {
     /// An empty one.
     pub(super) fn new(hasher: FixedState) -> Self {
-        Self { order: Order::default(), index: Table::default(), hasher }
+        Self { order: Order::default(), index: Table::default(), hasher, walk: Slot::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -58,6 +61,10 @@ impl Ordered {
         if let Some(item) = self.index.find_mut(hash_of_member, |item| member_of(item) == member) {
             let before = score_of(item);
             if before.to_bits() != score.to_bits() {
+                if let Some(walk) = self.walk.changes(hash_of_member, member) {
+                    let Step { db, key, out } = walk.step();
+                    put_scores(out, db, key, [(before, member)].into_iter());
+                }
                 if let Some(place) = item.bytes_mut().first_chunk_mut::<SCORE>() {
                     *place = score.to_le_bytes();
                 }
@@ -68,15 +75,40 @@ impl Ordered {
         let item = Thin::new(&[&score.to_le_bytes(), member]);
         order.insert(score, item.alias(), member);
         self.index.insert_unique(hash_of_member, item, |item| hash(hasher, member_of(item)));
+        self.walk.comes(hash_of_member, member);
         true
     }
 
     /// Removes a member; gives whether it was one.
     pub(super) fn remove(&mut self, member: &[u8]) -> bool {
-        let item = self.index.remove(hash(&self.hasher, member), |item| member_of(item) == member);
+        let hash = hash(&self.hasher, member);
+        let item = self.index.remove(hash, |item| member_of(item) == member);
         let Some(item) = item else { return false };
+        if let Some(walk) = self.walk.goes(hash, member) {
+            let Step { db, key, out } = walk.step();
+            put_scores(out, db, key, [(score_of(&item), member)].into_iter());
+        }
         self.order.remove(self.order.place_of(score_of(&item), member));
         true
+    }
+
+    /// Where a checkpoint's walk through it is kept.
+    pub(crate) fn walk(&mut self) -> &mut Slot {
+        &mut self.walk
+    }
+
+    /// Hands over some members; true after the last ones.
+    pub(crate) fn walk_on(&mut self, count: usize) -> bool {
+        let Self { index, hasher, walk, .. } = self;
+        walk.step(|cursor, is_settled, Step { db, key, out }| {
+            let mut items = Vec::new();
+            let hash_of = |item: &Thin| hash(hasher, member_of(item));
+            let next =
+                index.scan(cursor, count, hash_of, |item| items.push((score_of(item), member_of(item))));
+            items.retain(|(_, member)| !is_settled(member));
+            put_scores(out, *db, key, items.into_iter());
+            next
+        })
     }
 
     /// The items with ranks from `start` up to `end`, which is at most the last one's.
