@@ -3,17 +3,8 @@
 //! libraries are small and handed over at once. Whoever writes it down calls for slices, each under the lock, and
 //! goes on to the end whether or not it can still be written.
 
-use crate::engine::{Engine, Position};
-use leveret_keyspace::UnixMillis;
-
-/// Which state a checkpoint is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CheckpointHead {
-    /// The last commit that is in it.
-    pub position: Position,
-    /// The time of that commit or later: time does not go back behind it.
-    pub time_ms: UnixMillis,
-}
+use crate::engine::Engine;
+use leveret_wal::CheckpointHead;
 
 /// What has been handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,6 @@
 //! recovery as a whole or not at all. The trap: whoever begins must end, and nothing may answer in between.
 
 use crate::accounts::{Accounts, DEFAULT_USER, Errand};
-use crate::checkpoint::CheckpointHead;
 use crate::clients::Pause;
 use crate::libraries::Libraries;
 use crate::parameters::Parameters;
@@ -15,7 +14,7 @@ use leveret_base::Garbage;
 use leveret_base::codec::Changes;
 use leveret_broker::Broker;
 use leveret_keyspace::{Args, Block, DbIndex, Error, Evicted, Keyspace, Reply, Run, Txn, UnixMillis, View};
-use leveret_wal::{Head, Tail};
+use leveret_wal::{CheckpointHead, Head, Tail};
 
 /// A commit's number; 0 is before the first.
 pub type Position = u64;

@@ -17,7 +17,7 @@ mod tracking;
 mod waiters;
 
 pub use bridge::ROWS as BRIDGE_ROWS;
-pub use checkpoint::{CheckpointHead, Slice};
+pub use checkpoint::Slice;
 pub use clients::Pause;
 pub use engine::{Engine, Position};
 pub use leveret_broker as broker;

@@ -32,6 +32,8 @@ pub(crate) struct Waiters {
     again: BTreeSet<(UnixMillis, SessionId)>,
     /// Who waits for the disk to have what.
     syncs: Vec<(Position, SessionId)>,
+    /// Who waits for a checkpoint.
+    saves: Vec<SessionId>,
     /// Commands of waiters that were refused since somebody asked, and with what.
     refusals: Vec<(Vec<u8>, Vec<u8>)>,
     /// Somebody is being served: what that fills waits for its turn, however long the chain is.
@@ -89,6 +91,27 @@ impl Engine {
         self.waiters.syncs.push((self.position(), id));
     }
 
+    /// Blocks the session until the checkpoint that was asked for is made. (Redis: SAVE)
+    pub fn wait_for_checkpoint(&mut self, id: SessionId, args: Args<'_>) {
+        let run = Run::Read(|_, _, reply| {
+            reply.ok();
+            Ok(())
+        });
+        self.wait(id, run, 0, args, Block::new(Vec::new(), "", None), b"-ERR\r\n");
+        self.waiters.saves.push(id);
+    }
+
+    /// It is made, or could not be made.
+    pub fn saved(&mut self, is_made: bool) {
+        for id in std::mem::take(&mut self.waiters.saves) {
+            if is_made {
+                self.serve(id);
+            } else if let Some(waiting) = self.stop_waiting(id) {
+                self.answer(id, &waiting.timeout_reply);
+            }
+        }
+    }
+
     /// How many sessions wait for the disk.
     pub fn sync_waiters_count(&self) -> usize {
         self.waiters.syncs.len()
@@ -139,6 +162,7 @@ impl Engine {
             self.waiters.again.remove(&(at, id));
         }
         self.waiters.syncs.retain(|(_, other)| *other != id);
+        self.waiters.saves.retain(|other| *other != id);
         Some(waiting)
     }
 

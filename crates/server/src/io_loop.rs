@@ -262,7 +262,7 @@ impl IoLoop {
                 connection.report(&mut engine);
                 // The rest is listed again at the end of the turn.
                 if connection.may_execute()
-                    && engine.pending_bytes() <= PENDING_MAX
+                    && engine.pending_bytes() + engine.checkpoint_bytes() <= PENDING_MAX
                     && let Some(mut connection) = self.connections.take(token)
                 {
                     let others = RefCell::new(&mut *self);
@@ -356,7 +356,7 @@ impl IoLoop {
     }
 }
 
-/// With more than this not handed to the log, what else has come waits for the next turn.
+/// With more than this not handed to the log or to a checkpoint, what else has come waits for the next turn.
 pub(crate) const PENDING_MAX: usize = 64 * 1024 * 1024;
 
 fn execute(

@@ -4,6 +4,7 @@
 mod alarms;
 mod amqp;
 mod around;
+mod checkpointer;
 mod command_log;
 mod connection;
 mod doorkeeper;

@@ -1,6 +1,7 @@
 //! Starting and stopping: recovery, listeners, threads.
 
 use crate::Settings;
+use crate::checkpointer::{self, Checkpointer};
 use crate::doorkeeper::Doorkeeper;
 use crate::io_loop::{IoLoop, Mailbox};
 use crate::listeners::{Listener, Listeners, Protocol, bind};
@@ -81,6 +82,10 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let mut engine = Engine::new(seed, threads_count);
     let options = Options { segment_bytes: settings.segment_bytes };
     let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
+    let restored = log.restore(&mut |changes| engine.restore(changes)).map_err(StartError::Log)?;
+    if let Some(head) = restored {
+        engine.restored(head);
+    }
     let recovered = log.replay(&mut |record| engine.apply(&record)).map_err(StartError::Log)?;
     engine.after_replay(now_ms());
     let no_random =
@@ -109,7 +114,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let registry = polls[0].registry().try_clone().map_err(failed)?;
     let listeners = Listeners::new(registry);
     listeners.add(sockets).map_err(failed)?;
-    let (syncer, preparer) = (log.syncer(), log.preparer());
+    let (syncer, preparer, checkpoints) = (log.syncer(), log.preparer(), log.checkpoints());
     engine.keyspace.set_policy(settings.policy);
     let memory = Gauge::new(&settings.allocator);
     let shared = Arc::new(Shared {
@@ -120,6 +125,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         placement: Placement::default(),
         reaper: Reaper::default(),
         doorkeeper: Doorkeeper::default(),
+        checkpointer: Checkpointer::new(),
         mailboxes,
         listeners,
         stopping: AtomicBool::new(false),
@@ -148,6 +154,9 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         let io_loop = IoLoop::new(shared.clone(), index, poll);
         threads.push(spawn(format!("io-{index}"), move || io_loop.run()).map_err(failed)?);
     }
+    let checkpointed = restored.map_or((0, now_ms()), |head| (head.position, head.time_ms));
+    shared.checkpointer.recovered(checkpointed.0, checkpointed.1);
+    let for_checkpointer = shared.clone();
     let (for_flusher, its_syncer) = (shared.clone(), syncer.clone());
     let (for_preparer, for_reaper, for_doorkeeper) = (shared.clone(), shared.clone(), shared.clone());
     let helpers = vec![
@@ -155,6 +164,8 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         spawn("reaper".into(), move || for_reaper.reaper.run()).map_err(failed)?,
         spawn("doorkeeper".into(), move || for_doorkeeper.keep_the_door()).map_err(failed)?,
         spawn("preparer".into(), move || run_preparer(&for_preparer, &preparer)).map_err(failed)?,
+        spawn("checkpointer".into(), move || checkpointer::run(&for_checkpointer, &checkpoints))
+            .map_err(failed)?,
     ];
     Ok(Server { shared, addresses, recovered, syncer, threads, helpers })
 }
@@ -177,6 +188,7 @@ impl Server {
         self.shared.want_sync();
         self.shared.reaper.stop();
         self.shared.doorkeeper.stop();
+        self.shared.checkpointer.stop();
         self.helpers.iter().for_each(|thread| thread.thread().unpark());
         join(&mut self.helpers);
         if let Some(path) = &self.shared.settings.unix_socket {

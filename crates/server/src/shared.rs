@@ -1,5 +1,6 @@
 //! What all threads of a server share: the engine behind its one lock, the log behind another, and the levels.
 
+use crate::checkpointer::Checkpointer;
 use crate::doorkeeper::Doorkeeper;
 use crate::io_loop::Mailbox;
 use crate::listeners::Listeners;
@@ -29,6 +30,7 @@ pub struct Shared {
     pub(crate) placement: Placement,
     pub(crate) reaper: Reaper,
     pub(crate) doorkeeper: Doorkeeper,
+    pub(crate) checkpointer: Checkpointer,
     /// How to reach the I/O threads.
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) listeners: Listeners,

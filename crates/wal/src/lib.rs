@@ -2,6 +2,7 @@
 //! of what its changes mean; it has no threads and no clock. The format is drawn in `docs/log-format.md`.
 
 mod block;
+mod checkpoint;
 mod error;
 pub mod faulty;
 mod log;
@@ -9,6 +10,7 @@ mod recovery;
 mod storage;
 mod tail;
 
+pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;
 pub use log::{Log, Options, Preparer, Syncer};
 pub use recovery::{Cut, Summary};

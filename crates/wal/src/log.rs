@@ -2,8 +2,11 @@
 //! has no threads itself. The trap: a write and a sync overlap, so a sync answers with what was written before it began.
 
 use crate::block::{self, BLOCK_HEAD, BlockHead, Part, SEGMENT_HEAD};
+use crate::checkpoint::{
+    self, CheckpointHead, Checkpoints, UNFINISHED, checkpoint_name, checkpoint_position,
+};
 use crate::error::Error;
-use crate::recovery::{self, Summary};
+use crate::recovery::{self, Recovered, Summary};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record, Tail};
 use parking_lot::Mutex;
@@ -50,14 +53,20 @@ struct Prepared {
     file: Option<Arc<dyn File>>,
 }
 
-struct Shared {
-    storage: Arc<dyn Storage>,
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
     segment_bytes: u64,
+    /// Ordinals and first positions of all segments.
+    pub(crate) segments: Mutex<Vec<(u64, u64)>>,
+    /// Bytes written since the last checkpoint began.
+    pub(crate) logged: AtomicU64,
+    /// Bytes of the last checkpoint.
+    pub(crate) checkpoint_bytes: AtomicU64,
     unsynced: Mutex<Unsynced>,
     prepared: Mutex<Prepared>,
     /// Held for a whole sync: a second one may not find the list empty and answer before the first is through.
     syncing: Mutex<()>,
-    synced: AtomicU64,
+    pub(crate) synced: AtomicU64,
     poisoned: AtomicBool,
 }
 
@@ -89,6 +98,8 @@ pub struct Log {
     open: Option<Open>,
     next_ordinal: u64,
     written: u64,
+    /// What the checkpoint has, once it is read.
+    restored: Option<CheckpointHead>,
     replayed: bool,
 }
 
@@ -103,13 +114,36 @@ impl Log {
         let shared = Shared {
             storage,
             segment_bytes,
+            segments: Mutex::default(),
+            logged: AtomicU64::new(0),
+            checkpoint_bytes: AtomicU64::new(0),
             unsynced: Mutex::default(),
             prepared: Mutex::default(),
             syncing: Mutex::default(),
             synced: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
         };
-        Ok(Self { shared: Arc::new(shared), open: None, next_ordinal: 1, written: 0, replayed: false })
+        let (open, restored) = (None, None);
+        Ok(Self { shared: Arc::new(shared), open, next_ordinal: 1, written: 0, restored, replayed: false })
+    }
+
+    /// Reads the newest checkpoint, if there is one: blocks of whole changes in order. Comes before [`Log::replay`], which
+    /// then gives what comes after it.
+    ///
+    /// A checkpoint has its name only since it was on disk as a whole: damage is refused.
+    pub fn restore(
+        &mut self,
+        each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    ) -> Result<Option<CheckpointHead>, Error> {
+        assert!(!self.replayed, "a checkpoint is read before the log");
+        let storage = self.shared.storage.as_ref();
+        let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+        let newest = names.iter().filter_map(|name| checkpoint_position(name)).max();
+        let Some(position) = newest else { return Ok(None) };
+        let (head, size) = checkpoint::read(storage, &checkpoint_name(position), each)?;
+        self.shared.checkpoint_bytes.store(size, Ordering::Relaxed);
+        self.restored = Some(head);
+        Ok(self.restored)
     }
 
     /// Reads every record in order, cuts a torn tail durably and says so. Comes once, before the first write. What it
@@ -122,18 +156,20 @@ impl Log {
     ) -> Result<Summary, Error> {
         assert!(!self.replayed, "a log is replayed once");
         let storage = &self.shared.storage;
-        if storage
-            .list()
-            .map_err(|e| Error::io("list", "the log directory", e))?
-            .iter()
-            .any(|name| name == NEXT)
-        {
-            storage.remove(NEXT).map_err(|e| Error::io("remove", NEXT, e))?;
+        let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+        let restored = self.restored.map_or(0, |head| head.position);
+        let is_left_over = |name: &&String| {
+            *name == NEXT || *name == UNFINISHED || checkpoint_position(name).is_some_and(|at| at < restored)
+        };
+        for name in names.iter().filter(is_left_over) {
+            storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
-        let (summary, open) = recovery::recover(storage.as_ref(), each)?;
+        let Recovered { summary, open, segments } = recovery::recover(storage.as_ref(), restored, each)?;
         self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
         self.open = open;
         self.written = summary.last_position;
+        *self.shared.segments.lock() = segments;
+        self.shared.logged.store(summary.bytes, Ordering::Relaxed);
         self.shared.unsynced.lock().written = summary.last_position;
         self.shared.synced.store(summary.last_position, Ordering::Release);
         self.replayed = true;
@@ -212,6 +248,7 @@ impl Log {
         block::seal(bytes, &BlockHead { part, first, synced }, open.ordinal);
         self.shared.fatal("write", &open.name, open.file.write_at(bytes, open.offset))?;
         open.offset += bytes.len() as u64;
+        self.shared.logged.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let mut unsynced = self.shared.unsynced.lock();
         if unsynced.files.last().is_none_or(|(name, _)| *name != open.name) {
             unsynced.files.push((open.name.clone(), Arc::clone(&open.file)));
@@ -240,6 +277,7 @@ impl Log {
         unsynced.directory = true;
         unsynced.files.push((name.clone(), Arc::clone(&file)));
         drop(unsynced);
+        shared.segments.lock().push((ordinal, first));
         self.open = Some(Open { ordinal, name, file, offset: SEGMENT_HEAD as u64 });
         self.next_ordinal += 1;
         Ok(())
@@ -248,6 +286,11 @@ impl Log {
     /// The hand of the flusher thread.
     pub fn syncer(&self) -> Syncer {
         Syncer { shared: Arc::clone(&self.shared) }
+    }
+
+    /// The hand of the thread that writes checkpoints.
+    pub fn checkpoints(&self) -> Checkpoints {
+        Checkpoints { shared: Arc::clone(&self.shared) }
     }
 
     /// The hand of the thread that prepares segments.
@@ -259,7 +302,7 @@ impl Log {
 /// Makes written records durable while others are written.
 #[derive(Clone)]
 pub struct Syncer {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Syncer {

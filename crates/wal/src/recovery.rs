@@ -47,6 +47,12 @@ struct Place {
 struct Reader<'a> {
     each: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
     summary: Summary,
+    /// Up to here a checkpoint has everything.
+    restored: u64,
+    /// A record whose beginning is not needed any more may go on here.
+    is_inside: bool,
+    /// First positions of the segments read.
+    firsts: Vec<u64>,
     /// The position that the next record, or the rest of the one that has begun, must have.
     expected: u64,
     /// A record of which parts have been read.
@@ -90,18 +96,53 @@ fn all_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |sum, &byte| sum | byte) == 0)
 }
 
-/// Reads the whole log, cuts what is torn, and gives the segment to go on with.
+/// What recovery leaves.
+pub(crate) struct Recovered {
+    pub(crate) summary: Summary,
+    /// The segment to go on with.
+    pub(crate) open: Option<Open>,
+    /// Ordinals and first positions of all segments.
+    pub(crate) segments: Vec<(u64, u64)>,
+}
+
+/// The first segment that is needed after a checkpoint of this position. The last record in it may go on in the next one, so
+/// that one must begin with a position that is in the checkpoint, too.
+fn first_needed(storage: &dyn Storage, ordinals: &[u64], restored: u64) -> Result<usize, Error> {
+    for (i, &ordinal) in ordinals.iter().enumerate().rev() {
+        let name = segment_name(ordinal);
+        let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+        let mut head = [0; SEGMENT_HEAD];
+        let len = file.read_at(&mut head, 0).map_err(|e| Error::io("read", &name, e))?;
+        let first = block::read_segment_head(head.get(..len).unwrap_or_default(), ordinal);
+        if first.is_ok_and(|first| first.is_some_and(|first| first <= restored)) {
+            return Ok(i);
+        }
+    }
+    Ok(0)
+}
+
+/// Reads the log from a checkpoint's position on, cuts what is torn, and gives the segment to go on with.
 pub(crate) fn recover(
     storage: &dyn Storage,
+    restored: u64,
     each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
-) -> Result<(Summary, Option<Open>), Error> {
+) -> Result<Recovered, Error> {
     let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
     let mut ordinals: Vec<u64> = names.iter().filter_map(|name| segment_ordinal(name)).collect();
     ordinals.sort_unstable();
+    let needed = first_needed(storage, &ordinals, restored)?;
+    // A crash has come between a checkpoint and the removal of what it makes unnecessary.
+    for ordinal in ordinals.drain(..needed) {
+        let name = segment_name(ordinal);
+        storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
+    }
     let mut reader = Reader {
         each,
-        summary: Summary::default(),
-        expected: 1,
+        summary: Summary { last_position: restored, ..Summary::default() },
+        restored,
+        is_inside: false,
+        firsts: Vec::new(),
+        expected: restored + 1,
         partial: None,
         parts: Vec::new(),
         end: None,
@@ -130,6 +171,13 @@ pub(crate) fn recover(
     if damage.is_none() && reader.partial.is_some() {
         damage = Some((ordinals.len().saturating_sub(1), bytes.len(), "the last record has no end".into()));
     }
+    if reader.expected <= restored {
+        let name = ordinals.last().map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
+        let last = reader.expected - 1;
+        let reason = format!("the log ends at position {last}, but the checkpoint is of position {restored}");
+        let offset = damage.as_ref().map_or(0, |(_, offset, _)| *offset);
+        return Err(Error::corrupt(&name, offset, reason));
+    }
     if let Some((segment, offset, reason)) = damage {
         refuse_if_synced(storage, &ordinals, segment, offset, &reason, reader.expected, &mut bytes)?;
         cut(storage, &ordinals, reader.end)?;
@@ -138,11 +186,14 @@ pub(crate) fn recover(
         reader.summary.cut = Some(Cut { file, offset: at.offset as u64, reason });
     }
     storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
-    let Some(end) = reader.end else { return Ok((reader.summary, None)) };
+    let Reader { summary, firsts, end, .. } = reader;
+    let Some(end) = end else { return Ok(Recovered { summary, open: None, segments: Vec::new() }) };
+    let segments = ordinals.iter().copied().zip(firsts).take(end.segment + 1).collect();
     let ordinal = ordinals.get(end.segment).copied().unwrap_or_default();
     let name = segment_name(ordinal);
     let file: Arc<dyn File> = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-    Ok((reader.summary, Some(Open { ordinal, name, file, offset: end.offset as u64 })))
+    let open = Some(Open { ordinal, name, file, offset: end.offset as u64 });
+    Ok(Recovered { summary, open, segments })
 }
 
 /// Damage at `position`, of which a later block says that it had been synced, is not the trace of a power cut.
@@ -195,12 +246,18 @@ impl Reader<'_> {
         let first =
             block::read_segment_head(bytes, ordinal).map_err(|reason| Error::corrupt(name, 0, reason))?;
         let Some(first) = first else { return Ok(Ended::Damaged(0, "the segment's head is torn".into())) };
+        if segment == 0 && first > self.expected {
+            let reason = format!("it begins at position {first}, and {} is missing", self.expected);
+            return Err(Error::corrupt(name, 0, reason));
+        }
         if segment == 0 {
             self.expected = first;
+            self.is_inside = first <= self.restored;
         } else if first != self.expected {
             let reason = format!("it begins at position {first}, and {} is missing", self.expected);
             return Ok(Ended::Damaged(0, reason));
         }
+        self.firsts.push(first);
         let mut at = SEGMENT_HEAD;
         if self.partial.is_none() {
             self.end = Some(Place { segment, offset: at });
@@ -233,7 +290,16 @@ impl Reader<'_> {
         if first.position != self.expected {
             return Err(Stop::Damaged("a block of another position than the one that is due"));
         }
+        let was_inside = std::mem::take(&mut self.is_inside);
         match (part, self.partial) {
+            (Part::Middle, None) if was_inside => {
+                self.is_inside = true;
+                Ok(())
+            }
+            (Part::Last, None) if was_inside => {
+                self.expected = first.position + 1;
+                Ok(())
+            }
             (Part::Whole, None) => self.records(first, payload).map_err(Stop::Refused),
             (Part::First, None) => {
                 self.parts.clear();
@@ -266,12 +332,14 @@ impl Reader<'_> {
     fn records(&mut self, first: Head, payload: &[u8]) -> Result<(), String> {
         for record in Records::new(first, payload) {
             let record = record?;
-            (self.each)(record)?;
-            if self.summary.records == 0 {
-                self.summary.first_position = record.head.position;
+            if record.head.position > self.restored {
+                (self.each)(record)?;
+                if self.summary.records == 0 {
+                    self.summary.first_position = record.head.position;
+                }
+                self.summary.records += 1;
+                self.summary.last_position = record.head.position;
             }
-            self.summary.records += 1;
-            self.summary.last_position = record.head.position;
             self.summary.last_time_ms = record.head.time_ms;
             self.expected =
                 record.head.position.checked_add(1).ok_or("there is no position behind the last one")?;

@@ -2,9 +2,10 @@
 //! the log leads from there to where the server is.
 
 use super::world::{World, find, replayed_from};
-use crate::{CheckpointHead, Engine, Slice};
+use crate::{Engine, Slice};
 use leveret_keyspace::{ArgsBuf, Reply};
 use leveret_resp::Version;
+use leveret_wal::CheckpointHead;
 use leveret_wal::faulty::FaultyDisk;
 use std::fmt::Write;
 

@@ -10,17 +10,19 @@ const STEPS_MAX: usize = 250;
 
 /// What may have been told to clients: this position is synced; this state belongs to that position.
 struct Promises {
+    /// Checkpoints published.
+    published: u32,
     synced: u64,
     digests: HashMap<u64, u64>,
 }
 
 #[test]
 fn nothing_synced_is_lost_and_nothing_is_there_by_half() {
-    let (mut cut_short, mut kept_unsynced) = (0, 0);
+    let (mut cut_short, mut kept_unsynced, mut published) = (0, 0, 0);
     for seed in 0..250 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let mut disk = FaultyDisk::new(seed);
-        let mut promises = Promises { synced: 0, digests: HashMap::from([(0, 0)]) };
+        let mut promises = Promises { published: 0, synced: 0, digests: HashMap::from([(0, 0)]) };
         for life in 0..LIVES {
             let mut world = World::open(&disk, seed);
             let position = world.engine.position();
@@ -30,16 +32,17 @@ fn nothing_synced_is_lost_and_nothing_is_there_by_half() {
                 kept_unsynced += u32::from(position > promises.synced);
             }
             // What was recovered counts as synced: recovery has made it so before anybody is answered.
-            promises = Promises { synced: position, digests: HashMap::new() };
+            promises = Promises { published: 0, synced: position, digests: HashMap::new() };
             promises.digests.insert(position, world.engine.digest());
             live(&mut world, &disk, &mut promises, &mut rng);
+            published += promises.published;
             disk = disk.crash();
         }
     }
     // Both ends of the range were met, else the disk was too kind to prove anything.
     assert!(
-        cut_short > 100 && kept_unsynced > 100,
-        "{cut_short} and {kept_unsynced} of {}",
+        cut_short > 100 && kept_unsynced > 100 && published > 500,
+        "{cut_short} and {kept_unsynced} of {}, {published} checkpoints",
         250 * (LIVES - 1)
     );
 }
@@ -58,6 +61,12 @@ fn live(world: &mut World, disk: &FaultyDisk, promises: &mut Promises, rng: &mut
         // A turn holds several commits.
         if rng.u8(..3) > 0 && world.write().is_err() {
             return;
+        }
+        if rng.u8(..4) == 0 {
+            match world.checkpoint(rng) {
+                Ok(published) => promises.published += u32::from(published),
+                Err(_) => return,
+            }
         }
         if rng.u8(..10) == 0 {
             match world.syncer.sync() {

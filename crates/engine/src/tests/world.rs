@@ -1,13 +1,13 @@
 //! An engine over a disk that fails, and random operations of both worlds on it.
 
-use crate::Engine;
+use crate::{Engine, Slice};
 use leveret_amqp::{ArrayBuf, Properties, PropertyValues, Table, TableBuf, Value};
 use leveret_broker::{ApplyTo, Consume, ExchangeDeclare, How, Message, Pattern, Policy, PolicyKey};
 use leveret_broker::{QueueDeclare, QueueId, VhostId};
 use leveret_keyspace::{ArgsBuf, Reply, Row, Run};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
-use leveret_wal::{Error, Log, Options, Syncer, Tail};
+use leveret_wal::{CheckpointWriter, Checkpoints, Error, Log, Options, Syncer, Tail};
 use std::sync::Arc;
 
 const VHOST: VhostId = VhostId(0);
@@ -34,6 +34,7 @@ pub(super) fn run(engine: &mut Engine, line: &str) -> String {
 pub(super) fn replayed(disk: &FaultyDisk, last: u64) -> Engine {
     let mut engine = Engine::new(99, 1);
     let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).expect("the log opens");
+    restore(&mut log, &mut engine);
     let mut apply = |record: leveret_wal::Record<'_>| {
         if record.head.position <= last { engine.apply(&record) } else { Ok(()) }
     };
@@ -41,9 +42,17 @@ pub(super) fn replayed(disk: &FaultyDisk, last: u64) -> Engine {
     engine
 }
 
+fn restore(log: &mut Log, engine: &mut Engine) {
+    let restored = log.restore(&mut |changes| engine.restore(changes)).expect("a checkpoint is whole");
+    if let Some(head) = restored {
+        engine.restored(head);
+    }
+}
+
 /// Applies what the log on the disk has after an engine's position.
 pub(super) fn replayed_from(disk: &FaultyDisk, engine: &mut Engine) {
     let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).expect("the log opens");
+    log.restore(&mut |_| Ok(())).expect("a checkpoint is whole");
     let after = engine.position();
     let mut apply = |record: leveret_wal::Record<'_>| {
         if record.head.position > after { engine.apply(&record) } else { Ok(()) }
@@ -70,6 +79,8 @@ fn publish_to(exchange: &str, routing_key: &str, body: &str, persistent: bool) -
 pub(super) struct World {
     pub(super) engine: Engine,
     pub(super) syncer: Syncer,
+    checkpoints: Checkpoints,
+    writer: Option<CheckpointWriter>,
     log: Log,
     tail: Tail,
     session: u64,
@@ -81,11 +92,34 @@ impl World {
     pub(super) fn open(disk: &FaultyDisk, seed: u64) -> Self {
         let mut engine = Engine::new(seed, 1);
         let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).expect("the log opens");
+        restore(&mut log, &mut engine);
         log.replay(&mut |record| engine.apply(&record)).expect("the log replays");
         engine.after_replay(1_000_000);
         let session = engine.open_session(0);
-        let syncer = log.syncer();
-        Self { engine, syncer, log, tail: Tail::default(), session, held: Vec::new() }
+        let (syncer, checkpoints) = (log.syncer(), log.checkpoints());
+        let (tail, held, writer) = (Tail::default(), Vec::new(), None);
+        Self { engine, syncer, checkpoints, writer, log, tail, session, held }
+    }
+
+    /// A checkpoint begins, goes on, or is published; true when that has happened.
+    pub(super) fn checkpoint(&mut self, rng: &mut fastrand::Rng) -> Result<bool, Error> {
+        let mut changes = Vec::new();
+        let Some(writer) = &mut self.writer else {
+            if let Some(head) = self.engine.begin_checkpoint(&mut changes) {
+                let mut writer = self.checkpoints.begin(head)?;
+                writer.write(&changes)?;
+                self.writer = Some(writer);
+            }
+            return Ok(false);
+        };
+        let slice = self.engine.checkpoint_slice(rng.usize(..2000), &mut changes);
+        writer.write(&changes)?;
+        if slice == Slice::More {
+            return Ok(false);
+        }
+        self.write()?;
+        let writer = self.writer.take();
+        self.checkpoints.publish(writer.expect("it is there")).map(|_| true)
     }
 
     /// Hands what was executed to the disk, unsynced.

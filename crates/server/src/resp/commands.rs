@@ -12,6 +12,7 @@ mod info;
 mod introspection;
 mod observing;
 mod pubsub;
+mod saving;
 mod scripting;
 mod server;
 mod tracking;
@@ -45,6 +46,7 @@ pub(super) const TABLES: &[&[Row<Option<Function>>]] = &[
     introspection::ROWS,
     observing::ROWS,
     pubsub::ROWS,
+    saving::ROWS,
     scripting::ROWS,
     server::ROWS,
     tracking::ROWS,

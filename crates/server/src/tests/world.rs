@@ -3,6 +3,7 @@
 use crate::Settings;
 use crate::amqp::AmqpSession;
 use crate::around::Around;
+use crate::checkpointer::Checkpointer;
 use crate::doorkeeper::Doorkeeper;
 use crate::listeners::Listeners;
 use crate::log::LogWriter;
@@ -22,7 +23,7 @@ use leveret_engine::accounts::{Password, Pattern, Permissions, TopicPermissions,
 use leveret_engine::broker::VhostAbout;
 use leveret_engine::{Card, Engine, Link};
 use leveret_wal::faulty::FaultyDisk;
-use leveret_wal::{Log, Options, Syncer};
+use leveret_wal::{Checkpoints, Log, Options, Syncer};
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,7 @@ pub(super) struct World {
     disk: FaultyDisk,
     shared: Shared,
     syncer: Syncer,
+    checkpoints: Checkpoints,
     syncing: bool,
     now_ms: u64,
     clients: BTreeMap<String, Client>,
@@ -77,6 +79,9 @@ const TURNS_MAX: usize = 10_000;
 fn recover(disk: &FaultyDisk, now_ms: u64) -> (Engine, Log, u64) {
     let mut engine = Engine::new(1, 1);
     let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).unwrap();
+    if let Some(head) = log.restore(&mut |changes| engine.restore(changes)).unwrap() {
+        engine.restored(head);
+    }
     let last = log.replay(&mut |record| engine.apply(&record)).unwrap().last_position;
     engine.after_replay(now_ms);
     (engine, log, last)
@@ -90,7 +95,7 @@ impl World {
 
     fn on(disk: FaultyDisk, now_ms: u64, pieces: Pieces) -> Self {
         let (engine, log, last) = recover(&disk, now_ms);
-        let syncer = log.syncer();
+        let (syncer, checkpoints) = (log.syncer(), log.checkpoints());
         let mut settings = Settings::new(PathBuf::from("data"));
         settings.allocator.in_use = || IN_USE.get();
         let shared = Shared {
@@ -101,6 +106,7 @@ impl World {
             placement: Placement::default(),
             reaper: Reaper::default(),
             doorkeeper: Doorkeeper::default(),
+            checkpointer: Checkpointer::new(),
             mailboxes: Vec::new(),
             listeners: Listeners::default(),
             stopping: AtomicBool::new(false),
@@ -120,7 +126,7 @@ impl World {
             run_id: "0".repeat(40),
             memory: Gauge::default(),
         };
-        Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
+        Self { disk, shared, syncer, checkpoints, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
     }
 
     /// The last commit.
@@ -384,6 +390,10 @@ impl World {
         let position = engine.position();
         drop(engine);
         self.shared.write_up_to(position);
+        if let Some(why) = self.shared.checkpointer.take_asked() {
+            self.shared.checkpoint(&self.checkpoints, why, |_| ());
+            return self.run();
+        }
         if self.syncing {
             self.shared.levels.set_synced(self.syncer.sync().unwrap());
             if self.shared.serve_sync_waiters() {

@@ -1,5 +1,6 @@
 //! CONFIG: settings that clients see and change.
 
+mod checkpoints;
 mod command_log;
 
 use super::{Function, LOADING_STALE, container, help, session};
@@ -58,7 +59,7 @@ enum Setting {
 /// All names, old ones too.
 fn settings() -> impl Iterator<Item = (&'static str, Setting)> {
     let limits = LIMITS.iter().map(|limit| (limit.name, Setting::Limit(limit)));
-    let parameters = PARAMETERS.iter().chain(command_log::PARAMETERS);
+    let parameters = PARAMETERS.iter().chain(command_log::PARAMETERS).chain(checkpoints::PARAMETERS);
     let parameters = parameters.map(|parameter| (parameter.name, Setting::Parameter(parameter)));
     limits.chain(parameters).flat_map(|(name, setting)| {
         let old_names = OLD_NAMES.iter().filter(move |(_, new)| *new == name).map(|(old, _)| *old);

@@ -2,6 +2,7 @@
 
 use super::server::REDIS_VERSION;
 use super::{Function, LOADING_STALE, session};
+use crate::checkpointer::Why;
 use crate::resp::session::Call;
 use crate::resp::table::TABLE;
 use crate::shared::{now_ms, resident_bytes};
@@ -153,18 +154,31 @@ fn human(bytes: u64) -> String {
 }
 
 fn persistence(call: &mut Call<'_, '_>, lines: &mut Lines) {
-    let levels = &call.shared.levels;
+    let (levels, checkpointer) = (&call.shared.levels, &call.shared.checkpointer);
+    let (report, doing, asked) = (checkpointer.report(), checkpointer.doing(), checkpointer.asked());
+    let [logged, base] = checkpointer.sizes();
+    let status = if report.has_failed { "err" } else { "ok" };
+    let running = doing.map(|_| now_ms().saturating_sub(checkpointer.began_ms()) / 1000);
+    // Redis prints -1 for what there is none of.
+    let seconds = |is_there: bool, seconds: u64| if is_there { seconds as i64 } else { -1 };
     lines.add("loading", 0);
     lines.add("async_loading", 0);
-    // There is no snapshot; the log has them all.
-    lines.add("rdb_changes_since_last_save", call.engine.position());
-    lines.add("rdb_bgsave_in_progress", 0);
-    lines.add("rdb_last_bgsave_status", "ok");
+    lines.add("rdb_changes_since_last_save", call.engine.position().saturating_sub(report.position));
+    lines.add("rdb_bgsave_in_progress", u8::from(doing == Some(Why::Save)));
+    lines.add("rdb_last_save_time", report.at_ms / 1000);
+    lines.add("rdb_last_bgsave_status", status);
+    lines.add("rdb_last_bgsave_time_sec", seconds(report.count > 0 || report.has_failed, report.seconds));
+    lines.add("rdb_current_bgsave_time_sec", seconds(doing == Some(Why::Save), running.unwrap_or(0)));
+    lines.add("rdb_saves", report.count);
     lines.add("aof_enabled", 1);
-    lines.add("aof_rewrite_in_progress", 0);
-    lines.add("aof_rewrite_scheduled", 0);
-    lines.add("aof_last_bgrewrite_status", "ok");
+    lines.add("aof_rewrite_in_progress", u8::from(doing == Some(Why::Rewrite)));
+    lines.add("aof_rewrite_scheduled", u8::from(asked == Some(Why::Rewrite)));
+    lines.add("aof_last_rewrite_time_sec", seconds(report.count > 0 || report.has_failed, report.seconds));
+    lines.add("aof_current_rewrite_time_sec", seconds(doing == Some(Why::Rewrite), running.unwrap_or(0)));
+    lines.add("aof_last_bgrewrite_status", status);
     lines.add("aof_last_write_status", "ok");
+    lines.add("aof_current_size", logged + base);
+    lines.add("aof_base_size", base);
     lines.add("log_position", call.engine.position());
     lines.add("log_written_position", levels.level(Level::Written));
     lines.add("log_synced_position", levels.level(Level::Synced));

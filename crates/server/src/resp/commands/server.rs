@@ -35,10 +35,6 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .since("2.6.0")
         .tips(&["NONDETERMINISTIC_OUTPUT"])
         .says("Returns the server's time."),
-    session("lastsave", 1, Group::Server, LOADING_STALE | flag::FAST, lastsave)
-        .also(category::ADMIN | category::DANGEROUS)
-        .tips(&["NONDETERMINISTIC_OUTPUT"])
-        .says("Returns since when everything is on disk."),
     session("role", 1, Group::Server, LOADING_STALE | flag::NOSCRIPT | flag::FAST | flag::SENTINEL, role)
         .since("2.8.12")
         .also(category::ADMIN | category::DANGEROUS)
@@ -105,12 +101,6 @@ fn time(call: &mut Call<'_, '_>) -> Result<(), Error> {
     call.reply.array(2);
     call.reply.bulk(now.as_secs().to_string().as_bytes());
     call.reply.bulk(now.subsec_micros().to_string().as_bytes());
-    Ok(())
-}
-
-fn lastsave(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    // The log takes everything at once; the sync is at most a second behind.
-    call.reply.integer((call.engine.now_ms() / 1000) as i64);
     Ok(())
 }
 

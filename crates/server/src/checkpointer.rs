@@ -1,0 +1,292 @@
+//! The checkpointer thread writes down what the state is, from time to time and when somebody asks, so that the log may
+//! forget what came before. It enters the engine for a slice at a time and leaves most of the time to others; when writers
+//! are faster than it is, it does not rest, and then they wait for it (`Engine::checkpoint_bytes`).
+//! A checkpoint that fails costs nothing but its own file; the log has everything.
+
+use crate::shared::Shared;
+use leveret_engine::Slice;
+use leveret_wal::{CheckpointWriter, Checkpoints, Error, Reclaimed};
+use parking_lot::{Condvar, Mutex};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// Bytes of one slice: some tens of microseconds under the engine's lock.
+const SLICE_BYTES: usize = 64 * 1024;
+/// It rests so many times as long as it has held the engine.
+const REST: u32 = 4;
+/// With so much handed over out of turn there is no time to rest.
+const HURRY_BYTES: usize = 8 * 1024 * 1024;
+/// After so many bytes what was written is brought to the disk, so that the log's syncs do not have to wait for all of it.
+const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+/// Between two looks at whether one is due.
+const PERIOD: Duration = Duration::from_millis(100);
+/// After one that has failed. (Redis: CONFIG_BGSAVE_RETRY_DELAY)
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Why a checkpoint is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Why {
+    /// Somebody has asked for it. (Redis: BGSAVE, SAVE)
+    Save = 1,
+    /// The log has grown, or somebody has asked for that. (Redis: BGREWRITEAOF)
+    Rewrite = 2,
+}
+
+/// What is known of checkpoints.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Report {
+    /// The state that the last one is of; 0 without.
+    pub(crate) position: u64,
+    /// When it was finished.
+    pub(crate) at_ms: u64,
+    /// How many there were since the start.
+    pub(crate) count: u64,
+    /// How long the last one has taken.
+    pub(crate) seconds: u64,
+    pub(crate) has_failed: bool,
+}
+
+#[derive(Default)]
+struct Wanted {
+    why: Option<Why>,
+    stopping: bool,
+}
+
+/// The thread's state.
+#[derive(Default)]
+pub(crate) struct Checkpointer {
+    wanted: Mutex<Wanted>,
+    signal: Condvar,
+    /// What is being done; 0 is nothing.
+    doing: AtomicU8,
+    began_ms: AtomicU64,
+    report: Mutex<Report>,
+    /// Redis: `auto-aof-rewrite-percentage`, `auto-aof-rewrite-min-size`.
+    pub(crate) growth_percent: AtomicU64,
+    pub(crate) growth_bytes_min: AtomicU64,
+    /// Bytes logged since the last one, and bytes of that.
+    sizes: [AtomicU64; 2],
+}
+
+impl Checkpointer {
+    /// With Redis' defaults.
+    pub(crate) fn new() -> Self {
+        let new = Self::default();
+        new.growth_percent.store(100, Relaxed);
+        new.growth_bytes_min.store(64 * 1024 * 1024, Relaxed);
+        new
+    }
+
+    /// Asks for one; false if one is on its way or asked for.
+    pub(crate) fn ask(&self, why: Why) -> bool {
+        let mut wanted = self.wanted.lock();
+        if self.doing().is_some() || wanted.why.is_some() {
+            return false;
+        }
+        wanted.why = Some(why);
+        self.signal.notify_one();
+        true
+    }
+
+    /// Asks for one after the one that is on its way.
+    pub(crate) fn ask_later(&self, why: Why) {
+        let mut wanted = self.wanted.lock();
+        if wanted.why != Some(Why::Save) {
+            // It does what the other would do, too.
+            wanted.why = Some(why);
+        }
+        self.signal.notify_one();
+    }
+
+    /// What is being done.
+    pub(crate) fn doing(&self) -> Option<Why> {
+        match self.doing.load(Relaxed) {
+            0 => None,
+            1 => Some(Why::Save),
+            _ => Some(Why::Rewrite),
+        }
+    }
+
+    /// What is asked for.
+    pub(crate) fn asked(&self) -> Option<Why> {
+        self.wanted.lock().why
+    }
+
+    /// Since when something is being done.
+    pub(crate) fn began_ms(&self) -> u64 {
+        self.began_ms.load(Relaxed)
+    }
+
+    /// What is known of the last one.
+    pub(crate) fn report(&self) -> Report {
+        *self.report.lock()
+    }
+
+    /// Bytes logged since the last one, and bytes of that.
+    pub(crate) fn sizes(&self) -> [u64; 2] {
+        self.sizes.each_ref().map(|size| size.load(Relaxed))
+    }
+
+    /// The thread ends.
+    pub(crate) fn stop(&self) {
+        self.wanted.lock().stopping = true;
+        self.signal.notify_one();
+    }
+
+    /// The start: what recovery has found.
+    pub(crate) fn recovered(&self, position: u64, at_ms: u64) {
+        *self.report.lock() = Report { position, at_ms, ..Report::default() };
+    }
+
+    /// True when the log has grown so much beside the last checkpoint that another is worth it.
+    fn is_due(&self) -> bool {
+        let [logged, last] = self.sizes();
+        let percent = self.growth_percent.load(Relaxed);
+        let min = self.growth_bytes_min.load(Relaxed);
+        percent > 0 && logged >= min.max((u128::from(last) * u128::from(percent) / 100) as u64)
+    }
+
+    /// Waits until one is to be made; `None` at the end.
+    fn next(&self, checkpoints: &Checkpoints) -> Option<Why> {
+        let mut failed_at = None;
+        let mut wanted = self.wanted.lock();
+        loop {
+            if wanted.stopping {
+                return None;
+            }
+            self.sizes[0].store(checkpoints.logged_bytes(), Relaxed);
+            self.sizes[1].store(checkpoints.checkpoint_bytes(), Relaxed);
+            if self.report.lock().has_failed && failed_at.is_none() {
+                failed_at = Some(Instant::now());
+            }
+            let may_retry = failed_at.is_none_or(|at: Instant| at.elapsed() >= RETRY);
+            if may_retry && self.is_due() {
+                wanted.why.get_or_insert(Why::Rewrite);
+            }
+            if let Some(why) = self.take(&mut wanted) {
+                return Some(why);
+            }
+            self.signal.wait_for(&mut wanted, PERIOD);
+        }
+    }
+
+    fn take(&self, wanted: &mut Wanted) -> Option<Why> {
+        let why = wanted.why.take()?;
+        self.doing.store(why as u8, Relaxed);
+        Some(why)
+    }
+
+    /// What was asked for is being done from here on.
+    #[cfg(test)]
+    pub(crate) fn take_asked(&self) -> Option<Why> {
+        self.take(&mut self.wanted.lock())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.wanted.lock().stopping
+    }
+}
+
+/// The thread.
+pub(crate) fn run(shared: &Shared, checkpoints: &Checkpoints) {
+    while let Some(why) = shared.checkpointer.next(checkpoints) {
+        shared.checkpoint(checkpoints, why, |held| std::thread::sleep(held * REST));
+    }
+}
+
+impl Shared {
+    /// Makes a checkpoint; `rest` is called between slices with how long the engine was held.
+    pub(crate) fn checkpoint(&self, checkpoints: &Checkpoints, why: Why, rest: impl Fn(Duration)) {
+        let began = Instant::now();
+        self.checkpointer.began_ms.store(crate::shared::now_ms(), Relaxed);
+        let result = self.write_checkpoint(checkpoints, rest);
+        self.checkpointer.sizes[0].store(checkpoints.logged_bytes(), Relaxed);
+        self.checkpointer.sizes[1].store(checkpoints.checkpoint_bytes(), Relaxed);
+        {
+            let mut report = self.checkpointer.report.lock();
+            match &result {
+                Ok(Some((position, Reclaimed { checkpoint_bytes, segments }))) => {
+                    tracing::info!(
+                        position,
+                        checkpoint_bytes,
+                        segments,
+                        "a checkpoint was made, segments were removed"
+                    );
+                    report.position = *position;
+                    report.at_ms = crate::shared::now_ms();
+                    report.count += 1;
+                    (report.seconds, report.has_failed) = (began.elapsed().as_secs(), false);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "there is no new checkpoint; the log has everything and goes on");
+                    (report.seconds, report.has_failed) = (began.elapsed().as_secs(), true);
+                }
+            }
+        }
+        self.checkpointer.doing.store(0, Relaxed);
+        if why == Why::Rewrite {
+            return;
+        }
+        let mut engine = self.engine.lock();
+        engine.saved(result.is_ok());
+        for thread in engine.threads_to_wake(usize::MAX) {
+            if let Some(mailbox) = self.mailboxes.get(thread) {
+                mailbox.wake();
+            }
+        }
+    }
+
+    /// `None` when the server stops before it is finished.
+    fn write_checkpoint(
+        &self,
+        checkpoints: &Checkpoints,
+        rest: impl Fn(Duration),
+    ) -> Result<Option<(u64, Reclaimed)>, Error> {
+        let mut changes = Vec::with_capacity(2 * SLICE_BYTES);
+        let head = self.engine.lock().begin_checkpoint(&mut changes);
+        let Some(head) = head else { return Ok(None) };
+        // What cannot be written is handed over nevertheless: every checkpoint comes to its end.
+        let mut writing = checkpoints.begin(head);
+        loop {
+            let held = Instant::now();
+            let mut engine = self.engine.lock();
+            let hurry = engine.checkpoint_bytes() > HURRY_BYTES;
+            let slice = engine.checkpoint_slice(SLICE_BYTES, &mut changes);
+            let garbage = engine.take_garbage();
+            drop(engine);
+            let held = held.elapsed();
+            if let Some(garbage) = garbage {
+                self.reaper.take(garbage);
+            }
+            writing = writing.and_then(|mut writer| match write(&mut writer, &changes) {
+                Ok(()) => Ok(writer),
+                Err(error) => {
+                    checkpoints.abandon(writer);
+                    Err(error)
+                }
+            });
+            changes.clear();
+            changes.shrink_to(16 * SLICE_BYTES);
+            if slice == Slice::Last {
+                break;
+            }
+            if self.checkpointer.is_stopping() {
+                writing.map(|writer| checkpoints.abandon(writer))?;
+                return Ok(None);
+            }
+            if !hurry {
+                rest(held);
+            }
+        }
+        let writer = writing?;
+        self.write_up_to(head.position);
+        Ok(Some((head.position, checkpoints.publish(writer)?)))
+    }
+}
+
+fn write(writer: &mut CheckpointWriter, changes: &[u8]) -> Result<(), Error> {
+    writer.write(changes)?;
+    writer.sync_every(SYNC_BYTES)
+}

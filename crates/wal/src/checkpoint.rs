@@ -1,0 +1,255 @@
+//! Checkpoints on disk: what the state was at one position, as blocks of changes whose meaning is not known here. A file
+//! gets its name when it is whole and on disk; then the segments that it makes unnecessary go. A failure costs the
+//! checkpoint, never the log.
+
+use crate::error::Error;
+use crate::log::{Shared, Syncer};
+use crate::storage::{File, Storage};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Which state a checkpoint is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckpointHead {
+    /// The last position that is in it.
+    pub position: u64,
+    /// When it began, in milliseconds since 1970.
+    pub time_ms: u64,
+}
+
+const MAGIC: &[u8; 8] = b"LEVCKPT\n";
+const FORMAT: u32 = 1;
+const HEAD: usize = 32;
+const BLOCK_HEAD: usize = 16;
+/// The name of one that is being written.
+pub(crate) const UNFINISHED: &str = "checkpoint.tmp";
+
+pub(crate) fn checkpoint_name(position: u64) -> String {
+    format!("{position:020}.checkpoint")
+}
+
+pub(crate) fn checkpoint_position(name: &str) -> Option<u64> {
+    let position = name.strip_suffix(".checkpoint")?.parse().ok()?;
+    (checkpoint_name(position) == name).then_some(position)
+}
+
+/// Magic (8), format (4), CRC of all the rest (4), position (8), time (8).
+fn file_head(head: CheckpointHead) -> [u8; HEAD] {
+    let mut bytes = [0; HEAD];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    bytes[16..24].copy_from_slice(&head.position.to_le_bytes());
+    bytes[24..].copy_from_slice(&head.time_ms.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..]);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// Length (4), CRC of all the rest (4), number (8). A length of 0 is the end.
+fn block_head(payload: &[u8], number: u64, position: u64) -> [u8; BLOCK_HEAD] {
+    let mut head = [0; BLOCK_HEAD];
+    head[..4].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    head[8..].copy_from_slice(&number.to_le_bytes());
+    // Begun with the position: a block of another checkpoint is not valid here.
+    let crc = crc32c::crc32c_append(position as u32, &head[..4]);
+    let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc, &head[8..]), payload);
+    head[4..8].copy_from_slice(&crc.to_le_bytes());
+    head
+}
+
+/// The hand of whoever writes checkpoints. One thread uses it.
+#[derive(Clone)]
+pub struct Checkpoints {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// A checkpoint that is being written.
+pub struct CheckpointWriter {
+    head: CheckpointHead,
+    file: Arc<dyn File>,
+    offset: u64,
+    blocks: u64,
+    /// How much of it is on disk for certain.
+    synced: u64,
+    /// What had been written to the log when it began.
+    logged_before: u64,
+}
+
+/// What a new checkpoint has made unnecessary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reclaimed {
+    /// How large the checkpoint is.
+    pub checkpoint_bytes: u64,
+    /// Segments removed.
+    pub segments: usize,
+}
+
+impl Checkpoints {
+    /// Begins a file.
+    pub fn begin(&self, head: CheckpointHead) -> Result<CheckpointWriter, Error> {
+        let create = || -> io::Result<Arc<dyn File>> {
+            let file = self.shared.storage.create(UNFINISHED)?;
+            file.write_at(&file_head(head), 0)?;
+            Ok(file)
+        };
+        let file = create().map_err(|e| Error::io("create", UNFINISHED, e))?;
+        let logged_before = self.shared.logged.load(Ordering::Relaxed);
+        Ok(CheckpointWriter { head, file, offset: HEAD as u64, blocks: 0, synced: 0, logged_before })
+    }
+
+    /// Gives up; what was written goes.
+    pub fn abandon(&self, writer: CheckpointWriter) {
+        drop(writer);
+        // If it stays, the next one or the next start removes it.
+        let _ = self.shared.storage.remove(UNFINISHED);
+    }
+
+    /// Makes the checkpoint the one to begin with, and removes what comes before it: older checkpoints and segments.
+    pub fn publish(&self, mut writer: CheckpointWriter) -> Result<Reclaimed, Error> {
+        writer.put(&[])?;
+        let CheckpointWriter { head, file, offset, logged_before, .. } = writer;
+        file.sync_data().map_err(|e| Error::io("sync", UNFINISHED, e))?;
+        // What is not on disk in the log must not be in a checkpoint either.
+        if self.shared.synced.load(Ordering::Acquire) < head.position {
+            Syncer { shared: Arc::clone(&self.shared) }.sync()?;
+        }
+        let (storage, name) = (&self.shared.storage, checkpoint_name(head.position));
+        storage.rename(UNFINISHED, &name).map_err(|e| Error::io("rename", UNFINISHED, e))?;
+        storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
+        self.shared.logged.fetch_sub(logged_before, Ordering::Relaxed);
+        self.shared.checkpoint_bytes.store(offset, Ordering::Relaxed);
+        let segments = self.remove_before(head.position)?;
+        Ok(Reclaimed { checkpoint_bytes: offset, segments })
+    }
+
+    /// Bytes written to the log since the last checkpoint began.
+    pub fn logged_bytes(&self) -> u64 {
+        self.shared.logged.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the last checkpoint, 0 without.
+    pub fn checkpoint_bytes(&self) -> u64 {
+        self.shared.checkpoint_bytes.load(Ordering::Relaxed)
+    }
+
+    fn remove_before(&self, position: u64) -> Result<usize, Error> {
+        let mut unnecessary = Vec::new();
+        {
+            let mut segments = self.shared.segments.lock();
+            // All of a segment is in the checkpoint when the next one begins in it, even if with the rest of a record.
+            let count = segments.windows(2).take_while(|pair| pair[1].1 <= position).count();
+            unnecessary.extend(segments.drain(..count).map(|(ordinal, _)| crate::log::segment_name(ordinal)));
+        }
+        let segments = unnecessary.len();
+        let storage = &self.shared.storage;
+        let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+        unnecessary.extend(
+            names.into_iter().filter(|name| checkpoint_position(name).is_some_and(|at| at < position)),
+        );
+        for name in unnecessary {
+            storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
+        }
+        Ok(segments)
+    }
+}
+
+impl CheckpointWriter {
+    /// Appends a block of whole changes.
+    pub fn write(&mut self, changes: &[u8]) -> Result<(), Error> {
+        if changes.is_empty() { Ok(()) } else { self.put(changes) }
+    }
+
+    fn put(&mut self, payload: &[u8]) -> Result<(), Error> {
+        let head = block_head(payload, self.blocks, self.head.position);
+        let written = self
+            .file
+            .write_at(&head, self.offset)
+            .and_then(|()| self.file.write_at(payload, self.offset + BLOCK_HEAD as u64));
+        written.map_err(|e| Error::io("write", UNFINISHED, e))?;
+        self.offset += (BLOCK_HEAD + payload.len()) as u64;
+        self.blocks += 1;
+        Ok(())
+    }
+
+    /// Syncs when so many bytes are not on disk yet.
+    pub fn sync_every(&mut self, bytes: u64) -> Result<(), Error> {
+        if self.offset - self.synced >= bytes {
+            self.file.sync_data().map_err(|e| Error::io("sync", UNFINISHED, e))?;
+            self.synced = self.offset;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a checkpoint from start to end; gives its head and its size.
+pub(crate) fn read(
+    storage: &dyn Storage,
+    name: &str,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(CheckpointHead, u64), Error> {
+    let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
+    let mut bytes = vec![0; HEAD];
+    fill(file.as_ref(), name, &mut bytes, 0)?;
+    let number =
+        |at: usize| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes);
+    let head = CheckpointHead { position: number(16), time_ms: number(24) };
+    if bytes.get(8..12) != Some(&FORMAT.to_le_bytes()) && bytes.starts_with(MAGIC) {
+        return Err(Error::corrupt(name, 8, "this format is not known to this version"));
+    }
+    if bytes != file_head(head) {
+        return Err(Error::corrupt(name, 0, "the head of the checkpoint is damaged"));
+    }
+    if checkpoint_position(name) != Some(head.position) {
+        return Err(Error::corrupt(
+            name,
+            16,
+            format!("this is the checkpoint of position {}", head.position),
+        ));
+    }
+    let size = file.size().map_err(|e| Error::io("read", name, e))?;
+    let (mut offset, mut blocks, mut payload) = (HEAD as u64, 0, Vec::new());
+    loop {
+        let at = offset;
+        let damaged = |reason: &str| Error::corrupt(name, at as usize, reason);
+        let mut head_bytes = [0; BLOCK_HEAD];
+        fill(file.as_ref(), name, &mut head_bytes, offset)?;
+        let len = head_bytes.first_chunk().map_or(0, |len| u32::from_le_bytes(*len)) as usize;
+        // Before it is believed, so that a damaged length does not ask for memory.
+        if len as u64 > size.saturating_sub(offset + BLOCK_HEAD as u64) {
+            return Err(damaged("a block of the checkpoint is cut"));
+        }
+        payload.resize(len, 0);
+        fill(file.as_ref(), name, &mut payload, offset + BLOCK_HEAD as u64)?;
+        if head_bytes != block_head(&payload, blocks, head.position) {
+            return Err(damaged("a block's checksum is wrong"));
+        }
+        if len > 0 {
+            each(&payload).map_err(|reason| damaged(&reason))?;
+        }
+        offset += (BLOCK_HEAD + len) as u64;
+        blocks += 1;
+        if len == 0 {
+            return if offset == size {
+                Ok((head, size))
+            } else {
+                Err(damaged("there is more behind the end"))
+            };
+        }
+    }
+}
+
+fn fill(file: &dyn File, name: &str, mut into: &mut [u8], mut offset: u64) -> Result<(), Error> {
+    while !into.is_empty() {
+        match file.read_at(into, offset) {
+            Ok(0) => return Err(Error::corrupt(name, offset as usize, "the checkpoint ends here")),
+            Ok(n) => {
+                into = &mut into[n..];
+                offset += n as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read", name, error)),
+        }
+    }
+    Ok(())
+}
