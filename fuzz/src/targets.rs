@@ -19,7 +19,7 @@ const TABLE: &[&[u8]] =
     &[b"\x01kF\0\0\0\0", b"\x01kA\0\0\0\0", b"\x01kS\0\0\0\x01v", b"\x01kV", b"\x01kt\x01", b"\xce"];
 const FRAME: &[&[u8]] =
     &[b"\x08\0\0\0\0\0\0\xce", b"\x01\0\x01", b"\x02\0\x01", b"\x03\0\x01", b"\xce", b"AMQP\0\0\x09\x01"];
-const LOG: &[&[u8]] = &[b"LEVERET\n", b"LVBK", &[0; 48], &[0; 11]];
+const LOG: &[&[u8]] = &[b"LEVERET\n", b"LVBK", b"LEVCKPT\n", &[0; 48], &[0; 11]];
 const CHANGES: &[&[u8]] = &[
     b"\x01\0\x01k\x01v",
     b"\x08\0\x01k\x01v",
@@ -53,6 +53,7 @@ pub(crate) const TARGETS: &[Target] = &[
     row("wal-segments", "crates/wal/corpus/segments", LOG, leveret_wal::fuzz::segments),
     row("wal-blocks", "crates/wal/corpus/blocks", LOG, leveret_wal::fuzz::blocks),
     row("wal-records", "crates/wal/corpus/records", LOG, leveret_wal::fuzz::records),
+    row("wal-checkpoints", "crates/wal/corpus/checkpoints", LOG, leveret_wal::fuzz::checkpoints),
     row("keyspace-changes", "crates/keyspace/corpus/changes", CHANGES, changes::keyspace),
     row("keyspace-payloads", "crates/keyspace/corpus/payloads", PAYLOAD, leveret_keyspace::fuzz::payloads),
     row("broker-changes", "crates/broker/corpus/changes", CHANGES, changes::broker),

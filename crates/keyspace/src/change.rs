@@ -50,6 +50,8 @@ pub(crate) const STREAM_GROUP: u8 = 0x34;
 pub(crate) const STREAM_FORGET: u8 = 0x35;
 pub(crate) const STREAM_DELIVER: u8 = 0x36;
 pub(crate) const STREAM_ACKNOWLEDGE: u8 = 0x37;
+/// In checkpoints alone: the seed of the tables. Keys come in their order; in the same order they lie side by side again.
+pub(crate) const SEED: u8 = 0x3f;
 
 /// Writes one change: tag, database, then numbers and strings in the order given.
 macro_rules! record {
@@ -205,6 +207,12 @@ impl Keyspace {
             0x20..=0x27 => return txn.apply_set(tag, fields),
             0x28..=0x2f => return txn.apply_sorted_set(tag, fields),
             0x30..=0x37 => return txn.apply_stream(tag, fields),
+            SEED => {
+                let seed = fields.varint()?;
+                if self.is_empty() {
+                    self.set_seed(seed);
+                }
+            }
             _ => return Err(Malformed),
         }
         Ok(())

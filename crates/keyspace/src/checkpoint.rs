@@ -20,6 +20,7 @@ use crate::db::{Db, hash};
 use crate::entry::{Entry, Value};
 use crate::values::{Object, Walk};
 use crate::{DATABASES, DbIndex, Keyspace};
+use foldhash::fast::FixedState;
 use hand_over::Copied;
 pub(crate) use hand_over::put_deadline;
 use leveret_base::Garbage;
@@ -165,7 +166,14 @@ impl Keyspace {
         for (origin, db) in (0..DATABASES).zip(&mut self.dbs) {
             db.unwalked = Some((origin, 0));
         }
-        self.checkpoint = Some(Box::default());
+        let mut checkpoint = Box::<Checkpoint>::default();
+        hand_over::seed(&mut checkpoint.out, self.seed);
+        self.checkpoint = Some(checkpoint);
+    }
+
+    /// While there is nothing in it.
+    pub(crate) fn set_seed(&mut self, seed: u64) {
+        (self.seed, self.hasher) = (seed, FixedState::with_seed(seed));
     }
 
     /// Bytes that were handed over and that nobody has taken.

@@ -51,6 +51,8 @@ impl Db {
 /// All keys of all databases, and who waits for them.
 pub struct Keyspace {
     pub(crate) dbs: Vec<Db>,
+    /// Decides the order in the tables.
+    pub(crate) seed: u64,
     pub(crate) hasher: FixedState,
     /// Who must hear of which key.
     pub watches: Watches,
@@ -78,6 +80,7 @@ impl Keyspace {
     pub fn new(seed: u64) -> Self {
         Self {
             dbs: (0..DATABASES).map(|_| Db::default()).collect(),
+            seed,
             hasher: FixedState::with_seed(seed),
             watches: Watches::default(),
             garbage: Garbage::default(),

@@ -49,7 +49,8 @@ fn greet(server: &Server, console: &Console) {
     if let Some(cut) = &recovered.cut {
         tracing::warn!(?cut, "the log had an unfinished end, which was never confirmed; it was cut there");
     }
-    tracing::info!(records = recovered.records, "recovered");
+    let checkpoint = server.restored.map_or(0, |head| head.position);
+    tracing::info!(checkpoint, records = recovered.records, "recovered");
     println!("Leveret {} is ready. Data: {}", env!("CARGO_PKG_VERSION"), settings.data_dir.display());
     for address in &server.addresses.resp {
         println!("  redis://{address}");

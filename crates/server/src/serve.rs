@@ -15,7 +15,7 @@ use crate::resp::{Scripts, TABLE, configure};
 use crate::shared::{Shared, Stats, now_ms};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
-use leveret_wal::{Disk, Log, Options, Summary, Syncer};
+use leveret_wal::{CheckpointHead, Disk, Log, Options, Summary, Syncer};
 use mio::Poll;
 use mio::net::UnixListener;
 use parking_lot::{Condvar, Mutex};
@@ -65,7 +65,9 @@ pub struct Server {
     pub shared: Arc<Shared>,
     /// Where it listens.
     pub addresses: Addresses,
-    /// What recovery found.
+    /// The checkpoint that recovery began with.
+    pub restored: Option<CheckpointHead>,
+    /// What it found in the log after that.
     pub recovered: Summary,
     syncer: Syncer,
     threads: Vec<JoinHandle<()>>,
@@ -167,7 +169,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         spawn("checkpointer".into(), move || checkpointer::run(&for_checkpointer, &checkpoints))
             .map_err(failed)?,
     ];
-    Ok(Server { shared, addresses, recovered, syncer, threads, helpers })
+    Ok(Server { shared, addresses, restored, recovered, syncer, threads, helpers })
 }
 
 /// Scripts nest: two hundred calls of C, and a thousand levels of a value below them. What is not used costs nothing.

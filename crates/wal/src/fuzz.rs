@@ -2,6 +2,7 @@
 //! record. None may panic, memory stays near the input's, and what recovery leaves is read the same way again.
 
 use crate::block::{self, BLOCK_HEAD, Records, segment_head};
+use crate::checkpoint;
 use crate::faulty::FaultyDisk;
 use crate::log::{Log, Options, segment_name};
 use crate::recovery::Summary;
@@ -40,6 +41,27 @@ pub(crate) fn sealed(data: &[u8]) -> Vec<Vec<u8>> {
         (rest, count) = (behind, count.saturating_add(1));
     }
     segments
+}
+
+/// Takes bytes as a checkpoint: once as they are, once behind a valid head and with right checksums. What can be read is
+/// no more than there is.
+pub fn checkpoints(data: &[u8]) {
+    read_checkpoint(data);
+    read_checkpoint(&checkpoint::sealed(data));
+}
+
+fn read_checkpoint(bytes: &[u8]) {
+    let disk = FaultyDisk::new(0);
+    disk.put(&checkpoint::checkpoint_name(checkpoint::FUZZED), bytes);
+    let mut log = Log::open(Arc::new(disk), Options::default()).expect("the options are valid");
+    let mut len = 0;
+    let restored = log.restore(&mut |changes| {
+        len += changes.len();
+        Ok(())
+    });
+    if let Ok(restored) = restored {
+        assert!(restored.is_some() && len < bytes.len(), "more was read than there is");
+    }
 }
 
 /// The position that the block at the start gives.

@@ -171,9 +171,9 @@ pub(crate) fn recover(
     if damage.is_none() && reader.partial.is_some() {
         damage = Some((ordinals.len().saturating_sub(1), bytes.len(), "the last record has no end".into()));
     }
-    if reader.expected <= restored {
+    if restored > 0 && reader.expected <= restored {
         let name = ordinals.last().map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
-        let last = reader.expected - 1;
+        let last = reader.expected.saturating_sub(1);
         let reason = format!("the log ends at position {last}, but the checkpoint is of position {restored}");
         let offset = damage.as_ref().map_or(0, |(_, offset, _)| *offset);
         return Err(Error::corrupt(&name, offset, reason));
@@ -297,7 +297,8 @@ impl Reader<'_> {
                 Ok(())
             }
             (Part::Last, None) if was_inside => {
-                self.expected = first.position + 1;
+                let after = first.position.checked_add(1);
+                self.expected = after.ok_or(Stop::Damaged("there is no position behind the last one"))?;
                 Ok(())
             }
             (Part::Whole, None) => self.records(first, payload).map_err(Stop::Refused),

@@ -8,6 +8,12 @@ use crate::values::{Element, End, Object};
 use crate::{DbIndex, UnixMillis};
 use leveret_base::codec::{put_bytes, put_varint};
 
+/// The seed of the tables: in their order the entries follow.
+pub(super) fn seed(out: &mut Vec<u8>, seed: u64) {
+    begin(out, change::SEED, 0);
+    put_varint(out, seed);
+}
+
 /// A whole entry.
 pub(super) fn entry(out: &mut Vec<u8>, db: DbIndex, entry: &Entry) {
     let (key, deadline) = (entry.key(), entry.deadline());

@@ -24,7 +24,8 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
 
 const IN_PROGRESS: Error = Error::new("ERR Background save already in progress");
 
-/// Others go on meanwhile. (Redis: SAVE blocks them)
+// DEVIATION: Redis serves nobody until it is done.
+/// Others go on meanwhile.
 fn save(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let checkpointer = &call.shared.checkpointer;
     if checkpointer.doing() == Some(Why::Save) || checkpointer.asked() == Some(Why::Save) {
