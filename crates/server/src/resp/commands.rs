@@ -10,6 +10,7 @@ mod debug;
 mod functions;
 mod info;
 mod introspection;
+mod migrate;
 mod observing;
 mod pubsub;
 mod scripting;
@@ -43,6 +44,7 @@ pub(super) const TABLES: &[&[Row<Option<Function>>]] = &[
     functions::ROWS,
     info::ROWS,
     introspection::ROWS,
+    migrate::ROWS,
     observing::ROWS,
     pubsub::ROWS,
     scripting::ROWS,

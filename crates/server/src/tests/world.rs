@@ -7,6 +7,7 @@ use crate::doorkeeper::Doorkeeper;
 use crate::listeners::Listeners;
 use crate::log::LogWriter;
 use crate::memory::Gauge;
+use crate::mover::Mover;
 use crate::observed::Observed;
 use crate::output::Output;
 use crate::placement::Placement;
@@ -101,6 +102,7 @@ impl World {
             placement: Placement::default(),
             reaper: Reaper::default(),
             doorkeeper: Doorkeeper::default(),
+            mover: Mover::default(),
             mailboxes: Vec::new(),
             listeners: Listeners::default(),
             stopping: AtomicBool::new(false),
