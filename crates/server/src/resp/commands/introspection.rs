@@ -119,7 +119,11 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     reply.array(10);
     reply.bulk(spec.name.as_bytes());
     reply.integer(i64::from(spec.arity));
-    simple_set(reply, &names_of(spec.flags, flag::NAMES));
+    let mut flags = names_of(spec.flags, flag::NAMES);
+    if spec.keys.iter().any(|keys| !matches!(keys.find, FindKeys::Range { .. })) {
+        flags.push("movablekeys");
+    }
+    simple_set(reply, &flags);
     // Only ranges have a place in these three.
     let ranges = spec.keys.iter().filter_map(|keys| match keys.find {
         FindKeys::Range { last, step } => Some((keys.first, i64::from(last), step as i64)),
