@@ -57,7 +57,9 @@ pub struct Engine {
     /// Where the changes of the open commit begin.
     mark: usize,
     rng: fastrand::Rng,
-    last_session: SessionId,
+    pub(crate) last_session: SessionId,
+    /// Keys on their way to other servers, by the number that watches them: was it changed meanwhile?
+    pub(crate) travelling: HashMap<SessionId, bool, foldhash::fast::FixedState>,
     /// Sessions that have got something, by I/O thread.
     pub(crate) dirty: Vec<Vec<SessionId>>,
     /// Commands executed since the start.
@@ -93,6 +95,7 @@ impl Engine {
             mark: 0,
             rng: fastrand::Rng::with_seed(seed),
             last_session: 0,
+            travelling: HashMap::default(),
             dirty: vec![Vec::new(); threads],
             commands_count: 0,
             replayed_count: 0,
@@ -208,10 +211,12 @@ impl Engine {
 
     fn after_commit(&mut self) {
         if !self.keyspace.watches.aborted.is_empty() {
-            let Self { keyspace, sessions, .. } = self;
-            for session in keyspace.watches.aborted.drain(..) {
-                if let Some(session) = sessions.get_mut(&session) {
+            let Self { keyspace, sessions, travelling, .. } = self;
+            for id in keyspace.watches.aborted.drain(..) {
+                if let Some(session) = sessions.get_mut(&id) {
                     session.aborted = true;
+                } else if let Some(changed) = travelling.get_mut(&id) {
+                    *changed = true;
                 }
             }
         }
@@ -265,7 +270,7 @@ impl Engine {
     }
 
     #[inline]
-    fn on_view<T>(&mut self, db: DbIndex, read: impl FnOnce(&View<'_>) -> T) -> T {
+    pub(crate) fn on_view<T>(&mut self, db: DbIndex, read: impl FnOnce(&View<'_>) -> T) -> T {
         let seed = self.commands_count ^ self.now_ms.rotate_left(32);
         let result = read(&View::new(&self.keyspace, db, self.now_ms, seed));
         if self.keyspace.has_overdue() {
@@ -274,6 +279,15 @@ impl Engine {
         if self.depth == 0 && self.keyspace.watches.has_happened() {
             self.tell_happened();
         }
+        result
+    }
+
+    /// One commit on a database.
+    pub(crate) fn on_keyspace<T>(&mut self, db: DbIndex, run: impl FnOnce(&mut Txn<'_>) -> T) -> T {
+        self.begin();
+        let changes = Changes::on(self.tail.changes());
+        let result = run(&mut Txn::new(&mut self.keyspace, db, self.now_ms, changes));
+        self.end();
         result
     }
 

@@ -2,6 +2,7 @@
 
 use crate::accounts::Finding;
 use crate::links::Link;
+use crate::migration::Migrated;
 use crate::pubsub::Kind;
 use crate::tracking::Tracking;
 use crate::waiters::Waiting;
@@ -51,10 +52,12 @@ pub struct Session {
     pub killed: bool,
     /// Likewise, and this is why.
     pub forced: Option<String>,
-    /// It waits for an errand.
+    /// It waits for an errand, or until its keys were carried to another server.
     pub(crate) asked: bool,
     /// What came out of it.
     pub finding: Option<Finding>,
+    /// What became of its migration.
+    pub migrated: Option<Migrated>,
     /// It hears of all commands.
     pub monitors: bool,
     /// What it has sent waits for the end of a pause. (Redis: CLIENT PAUSE)
@@ -81,7 +84,7 @@ impl Session {
         Self { thread, ..Self::default() }
     }
 
-    /// True while a blocking command, a pause or a check of a password waits: nothing else of this session may run.
+    /// True while a blocking command, a pause, a check of a password or a migration waits: nothing else of this session may run.
     pub fn is_blocked(&self) -> bool {
         self.waiting.is_some() || self.postponed || self.asked
     }

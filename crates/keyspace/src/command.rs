@@ -152,7 +152,7 @@ bits! {
     NO_MULTI = "no_multi", ALLOW_BUSY = "allow_busy", ALL_DBS = "all_dbs", SENTINEL = "sentinel",
     SKIP_COMMANDLOG = "skip_commandlog",
     TOUCHES_ARBITRARY_KEYS = "touches_arbitrary_keys", PROTECTED = "protected",
-    NO_ASYNC_LOADING = "no_async_loading", NO_MANDATORY_KEYS = "no_mandatory_keys",
+    NO_ASYNC_LOADING = "no_async_loading", NO_MANDATORY_KEYS = "no_mandatory_keys", ASKING = "asking",
 }
 
 bits! {
@@ -200,6 +200,13 @@ pub enum FindKeys {
         /// The word.
         keyword: &'static str,
     },
+    /// Everything behind a word, which is looked for from the end on. (Redis: MIGRATE's KEYS)
+    Rest {
+        /// The word.
+        keyword: &'static str,
+        /// Where the search begins, counted from the end.
+        from_end: usize,
+    },
     /// The arguments do not tell without being understood. (Redis: SORT's BY and GET)
     Unknown,
 }
@@ -227,6 +234,11 @@ pub const fn halved_keys(flags: &'static [&'static str], keyword: &'static str, 
 /// A key behind a word, which is looked for from `first` on.
 pub const fn key_behind(flags: &'static [&'static str], keyword: &'static str, first: usize) -> KeySpec {
     KeySpec { flags, first, find: FindKeys::Behind { keyword } }
+}
+
+/// Everything behind a word, which is looked for from the end on.
+pub const fn rest_keys(flags: &'static [&'static str], keyword: &'static str, from_end: usize) -> KeySpec {
+    KeySpec { flags, first: 0, find: FindKeys::Rest { keyword, from_end } }
 }
 
 /// Keys that only the command itself finds.
@@ -283,6 +295,7 @@ impl Spec {
     pub fn positions_of(&self, keys: &KeySpec, args: Args<'_>) -> Vec<usize> {
         let len = args.len();
         match keys.find {
+            FindKeys::Range { .. } if self.name == "migrate" && migrated_from(args).is_some() => Vec::new(),
             FindKeys::Range { last, step } => {
                 let last = if last >= 0 {
                     keys.first + last as usize
@@ -302,6 +315,7 @@ impl Spec {
                 (behind..behind + (len - behind) / 2).collect()
             }
             FindKeys::Behind { keyword } => behind(args, keyword, keys.first),
+            FindKeys::Rest { .. } => migrated_from(args).map_or_else(Vec::new, |from| (from..len).collect()),
             FindKeys::Unknown if self.name == "sort" && keys.flags.contains(&"OW") => {
                 stored_at(args).into_iter().collect()
             }
@@ -321,6 +335,20 @@ fn behind(args: Args<'_>, keyword: &str, first: usize) -> Vec<usize> {
         i += 1;
     }
     found
+}
+
+/// Where the keys of MIGRATE begin, if they stand behind KEYS. (Redis: `migrateGetKeys`)
+pub fn migrated_from(args: Args<'_>) -> Option<usize> {
+    let mut i = 6;
+    while let Some(word) = args.get(i) {
+        i += match word.to_ascii_lowercase().as_slice() {
+            b"auth" => 2,
+            b"auth2" => 3,
+            b"keys" if args[3].is_empty() => return Some(i + 1),
+            _ => 1,
+        };
+    }
+    None
 }
 
 /// Where the last STORE of SORT names its key.

@@ -12,6 +12,7 @@ mod io_loop;
 mod listeners;
 mod log;
 mod memory;
+mod mover;
 mod observed;
 mod output;
 mod output_limits;

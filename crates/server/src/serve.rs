@@ -7,6 +7,7 @@ use crate::io_loop::{IoLoop, Mailbox};
 use crate::listeners::{Listener, Listeners, Protocol, bind};
 use crate::log::{LogWriter, run_flusher, run_preparer};
 use crate::memory::Gauge;
+use crate::mover::Mover;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
@@ -128,6 +129,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         reaper: Reaper::default(),
         doorkeeper: Doorkeeper::default(),
         checkpointer: Checkpointer::new(),
+        mover: Mover::default(),
         mailboxes,
         listeners,
         stopping: AtomicBool::new(false),
@@ -169,6 +171,9 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         spawn("checkpointer".into(), move || checkpointer::run(&for_checkpointer, &checkpoints))
             .map_err(failed)?,
     ];
+    let for_mover = shared.clone();
+    // Nobody waits for its end: it may hang in the search for a host's address.
+    drop(spawn("mover".into(), move || for_mover.move_keys()).map_err(failed)?);
     Ok(Server { shared, addresses, restored, recovered, syncer, threads, helpers })
 }
 
@@ -183,6 +188,7 @@ impl Server {
     /// Stops accepting, answers what was taken, syncs everything, and ends all threads.
     pub fn stop(mut self) {
         self.shared.stopping.store(true, Ordering::Release);
+        self.shared.mover.stop();
         self.shared.mailboxes.iter().for_each(Mailbox::wake);
         join(&mut self.threads);
         self.shared.listeners.close();

@@ -6,6 +6,7 @@ use crate::io_loop::Mailbox;
 use crate::listeners::Listeners;
 use crate::log::LogWriter;
 use crate::memory::Gauge;
+use crate::mover::Mover;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
@@ -31,6 +32,7 @@ pub struct Shared {
     pub(crate) reaper: Reaper,
     pub(crate) doorkeeper: Doorkeeper,
     pub(crate) checkpointer: Checkpointer,
+    pub(crate) mover: Mover,
     /// How to reach the I/O threads.
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) listeners: Listeners,

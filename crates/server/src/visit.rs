@@ -1,4 +1,4 @@
-//! Visits to the engine by those who are no sessions: HTTP.
+//! Visits to the engine by those who are no sessions: HTTP, the mover.
 
 use crate::shared::{Shared, now_ms};
 use leveret_cluster::{Level, Levels};
@@ -6,8 +6,8 @@ use leveret_engine::{Engine, Position};
 use std::time::Duration;
 
 impl Shared {
-    /// Runs a change; what it did is on the disk when this returns. `None` when the server is stopping: then it is not run.
-    pub fn change<T>(&self, run: impl FnOnce(&mut Engine) -> T) -> Option<T> {
+    /// Runs something that nobody asks about afterwards; gives the last commit, too. `None` when the server is stopping: then it is not run.
+    pub(crate) fn visit<T>(&self, run: impl FnOnce(&mut Engine) -> T) -> Option<(T, Position)> {
         let mut engine = self.engine.lock();
         // What is changed before has its sync: the last one comes when nobody holds the engine any more.
         if self.is_stopping() {
@@ -23,6 +23,12 @@ impl Shared {
             self.reaper.take(garbage);
         }
         self.write_up_to(position);
+        Some((result, position))
+    }
+
+    /// Runs a change; what it did is on the disk when this returns. `None` when the server is stopping: then it is not run.
+    pub fn change<T>(&self, run: impl FnOnce(&mut Engine) -> T) -> Option<T> {
+        let (result, position) = self.visit(run)?;
         self.wait_for_sync(position);
         Some(result)
     }

@@ -21,9 +21,18 @@ pub(super) const ROWS: &[Row] = &[
         .also(category::DANGEROUS)
         .keys(&[keys(&["OW", "UPDATE"], 1, 0, 1)])
         .since("2.6.0")
-        .cost("O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).")
+        .cost(RESTORE_COST)
         .says("Makes a key from what DUMP has returned."),
+    write("restore-asking", -4, Group::Server, restore)
+        .flags(flag::DENYOOM | flag::ASKING)
+        .also(category::DANGEROUS | category::KEYSPACE)
+        .keys(&[keys(&["OW", "UPDATE"], 1, 0, 1)])
+        .since("3.0.0")
+        .cost(RESTORE_COST)
+        .says("Likewise, between the nodes of a cluster."),
 ];
+
+const RESTORE_COST: &str = "O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).";
 
 fn dump(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     match view.look_up(&args[1]) {

@@ -10,6 +10,7 @@ mod debug;
 mod functions;
 mod info;
 mod introspection;
+mod migrate;
 mod observing;
 mod pubsub;
 mod saving;
@@ -44,6 +45,7 @@ pub(super) const TABLES: &[&[Row<Option<Function>>]] = &[
     functions::ROWS,
     info::ROWS,
     introspection::ROWS,
+    migrate::ROWS,
     observing::ROWS,
     pubsub::ROWS,
     saving::ROWS,

@@ -39,6 +39,10 @@ fn shown(keys: &KeySpec) -> Value {
             let keyword = json!({ "keyword": { "keyword": keyword, "startfrom": keys.first } });
             json!([keyword, { "range": { "lastkey": 0, "step": 1, "limit": 0 } }, flags])
         }
+        FindKeys::Rest { keyword, from_end } => {
+            let keyword = json!({ "keyword": { "keyword": keyword, "startfrom": -(from_end as i64) } });
+            json!([keyword, { "range": { "lastkey": -1, "step": 1, "limit": 0 } }, flags])
+        }
         FindKeys::Unknown => json!([{ "unknown": null }, { "unknown": null }, flags]),
     }
 }

@@ -8,6 +8,7 @@ use crate::doorkeeper::Doorkeeper;
 use crate::listeners::Listeners;
 use crate::log::LogWriter;
 use crate::memory::Gauge;
+use crate::mover::Mover;
 use crate::observed::Observed;
 use crate::output::Output;
 use crate::placement::Placement;
@@ -107,6 +108,7 @@ impl World {
             reaper: Reaper::default(),
             doorkeeper: Doorkeeper::default(),
             checkpointer: Checkpointer::new(),
+            mover: Mover::default(),
             mailboxes: Vec::new(),
             listeners: Listeners::default(),
             stopping: AtomicBool::new(false),

@@ -119,13 +119,19 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     reply.array(10);
     reply.bulk(spec.name.as_bytes());
     reply.integer(i64::from(spec.arity));
-    simple_set(reply, &names_of(spec.flags, flag::NAMES));
+    let mut flags = names_of(spec.flags, flag::NAMES);
+    if spec.keys.iter().any(|keys| !matches!(keys.find, FindKeys::Range { .. })) {
+        flags.push("movablekeys");
+    }
+    simple_set(reply, &flags);
     // Only ranges have a place in these three.
     let ranges = spec.keys.iter().filter_map(|keys| match keys.find {
         FindKeys::Range { last, step } => Some((keys.first, i64::from(last), step as i64)),
-        FindKeys::Counted { .. } | FindKeys::Halved { .. } | FindKeys::Behind { .. } | FindKeys::Unknown => {
-            None
-        }
+        FindKeys::Counted { .. }
+        | FindKeys::Halved { .. }
+        | FindKeys::Behind { .. }
+        | FindKeys::Rest { .. }
+        | FindKeys::Unknown => None,
     });
     reply.integer(ranges.clone().next().map_or(0, |(first, ..)| first as i64));
     let last = ranges.clone().map(|(first, last, _)| if last < 0 { last } else { first as i64 + last });
@@ -176,6 +182,14 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
             reply.bulk(keyword.as_bytes());
             pair(reply, "startfrom", keys.first as i64);
         }
+        FindKeys::Rest { keyword, from_end } => {
+            reply.bulk(b"keyword");
+            reply.bulk(b"spec");
+            reply.map(2);
+            reply.bulk(b"keyword");
+            reply.bulk(keyword.as_bytes());
+            pair(reply, "startfrom", -(from_end as i64));
+        }
         FindKeys::Unknown => {
             reply.bulk(b"unknown");
             reply.bulk(b"spec");
@@ -197,6 +211,7 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
         FindKeys::Range { last, step } => range(reply, last, step, 0),
         FindKeys::Halved { .. } => range(reply, -1, 1, 2),
         FindKeys::Behind { .. } => range(reply, 0, 1, 0),
+        FindKeys::Rest { .. } => range(reply, -1, 1, 0),
         FindKeys::Counted { step } => {
             reply.bulk(b"keynum");
             reply.bulk(b"spec");

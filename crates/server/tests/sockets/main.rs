@@ -1,5 +1,7 @@
 //! A whole server with sockets: somebody or a script holds its engine for too long, or it moves to another port.
 
+mod migrate;
+
 use leveret_server::Settings;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
