@@ -6,6 +6,7 @@ pub mod accounts;
 mod bridge;
 mod clients;
 mod engine;
+mod import;
 mod libraries;
 mod links;
 mod parameters;

@@ -3,7 +3,7 @@
 use crate::command::{Group, Row, category, flag, keys, read, write};
 use crate::commands::integer;
 use crate::event;
-use crate::rdb::{self, Loaded, LoadedStream};
+use crate::rdb::{self, Loaded, LoadedEntry, LoadedStream, Piece};
 use crate::txn::Delivery;
 use crate::values::{End, EntryId};
 use crate::{Args, By, Error, Reply, Txn, UnixMillis, View};
@@ -122,6 +122,29 @@ pub(crate) fn rebuild(txn: &mut Txn<'_>, key: &[u8], deadline: Option<UnixMillis
     }
 }
 
+/// For an import, which makes a key of one piece after the other.
+impl Txn<'_> {
+    /// Adds a part to the value under the key. The caller has removed what stood there before the first.
+    pub fn build(&mut self, key: &[u8], piece: &Piece) {
+        build(self, key, &piece.0);
+    }
+
+    /// Gives the key that has been built its deadline.
+    pub fn build_deadline(&mut self, key: &[u8], deadline: UnixMillis) {
+        self.set_deadline(key, Some(deadline));
+    }
+
+    /// Removes whatever stands under the key, overdue or not; true if something did.
+    pub fn make_room(&mut self, key: &[u8]) -> bool {
+        self.delete(key)
+    }
+
+    /// Removes all keys of the database.
+    pub fn make_empty(&mut self) {
+        self.flush();
+    }
+}
+
 fn build(txn: &mut Txn<'_>, key: &[u8], loaded: &Loaded) {
     match loaded {
         Loaded::String(bytes) => txn.put(key, bytes, None),
@@ -133,6 +156,7 @@ fn build(txn: &mut Txn<'_>, key: &[u8], loaded: &Loaded) {
             let items: Vec<(f64, &[u8])> = items.iter().map(|(score, member)| (*score, &**member)).collect();
             txn.sorted_set_put(key, &items);
         }
+        Loaded::Entries(entries) => add_entries(txn, key, entries),
         Loaded::Stream(stream) => build_stream(txn, key, stream),
         Loaded::Hash(fields) => {
             let parts: Vec<&[u8]> = fields.iter().flat_map(|(name, value, _)| [&**name, &**value]).collect();
@@ -148,10 +172,14 @@ fn build(txn: &mut Txn<'_>, key: &[u8], loaded: &Loaded) {
     }
 }
 
-fn build_stream(txn: &mut Txn<'_>, key: &[u8], stream: &LoadedStream) {
-    for (id, fields) in &stream.entries {
+fn add_entries(txn: &mut Txn<'_>, key: &[u8], entries: &[LoadedEntry]) {
+    for (id, fields) in entries {
         txn.stream_add(key, *id, fields.iter().map(|field| field.as_slice()));
     }
+}
+
+fn build_stream(txn: &mut Txn<'_>, key: &[u8], stream: &LoadedStream) {
+    add_entries(txn, key, &stream.entries);
     txn.stream_set_ids(key, stream.last, stream.added_count, stream.deleted_max);
     for group in &stream.groups {
         txn.stream_group(key, &group.name, group.last, group.read_count);

@@ -1,7 +1,8 @@
 //! Libraries of functions in a payload: for each an opcode and its text, then the same end as of a value. (Redis: FUNCTION DUMP)
 
-use super::read::Input;
-use super::{BadFormat, VERSION, finish, put_string, verified};
+use super::input::{Input, Slice};
+use super::write::put_string;
+use super::{BadFormat, VERSION, finish, verified};
 use crate::Error;
 
 const LIBRARY: u8 = 245;
@@ -24,7 +25,7 @@ pub fn load_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
 }
 
 fn texts(body: &[u8]) -> Result<Vec<Vec<u8>>, BadFormat> {
-    let (mut texts, mut input) = (Vec::new(), Input(body));
+    let (mut texts, mut input) = (Vec::new(), Slice(body));
     while !input.0.is_empty() {
         if input.byte()? != LIBRARY {
             return Err(BadFormat);
