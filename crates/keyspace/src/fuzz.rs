@@ -1,11 +1,12 @@
 //! What the fuzz targets call: nothing may panic, nor allocate much more than it was given.
 
-use crate::rdb::{Reader, load};
+use crate::rdb::{Family, Reader, load};
 
 /// The type and value of a payload of RESTORE.
 pub fn payloads(bytes: &[u8]) {
     // Refusing is right.
-    let _ = load(bytes);
+    let _ = load(Family::Redis, bytes);
+    let _ = load(Family::Valkey, bytes);
 }
 
 /// A whole snapshot: it is read to its end or refused, and nothing of it is larger than what was read.

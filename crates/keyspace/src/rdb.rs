@@ -19,9 +19,9 @@ use crc::{CRC_64_REDIS, Crc, Table};
 pub use export::{Dialect, Exported, export};
 pub use file::{Failure, Item, Piece, Reader};
 pub use functions::{dump_libraries, load_libraries};
-use read::Family;
-pub(crate) use read::load;
+pub(crate) use read::{Family, load};
 pub(crate) use stream::{LoadedEntry, LoadedStream};
+use write::Form;
 
 const STRING: u8 = 0;
 const LIST: u8 = 1;
@@ -103,9 +103,9 @@ impl Loaded {
 
 /// The payload of DUMP. (Redis: DUMP)
 pub(crate) fn dump(entry: &Entry, now_ms: UnixMillis) -> Vec<u8> {
-    let mut out = vec![write::kind(entry, Family::Redis)];
+    let mut out = vec![write::kind(entry, Form::OLD)];
     let version = if out == [HASH_METADATA] { VERSION_DEADLINES } else { VERSION };
-    write::value(&mut out, entry, Family::Redis, now_ms, &mut |_| ());
+    write::value(&mut out, entry, Form::OLD, now_ms, &mut |_| ());
     finish(out, version)
 }
 
@@ -117,10 +117,15 @@ fn finish(mut out: Vec<u8>, version: u16) -> Vec<u8> {
     out
 }
 
-/// The type and the value of a payload whose version and checksum are right. (Redis: `verifyDumpPayload`)
-pub(crate) fn verified(payload: &[u8]) -> Option<&[u8]> {
+/// The type and the value of a payload whose version and checksum are right, and whose it is. (Redis: `verifyDumpPayload`)
+pub(crate) fn verified(payload: &[u8]) -> Option<(Family, &[u8])> {
     let (body, footer) = payload.split_at_checked(payload.len().checked_sub(FOOTER)?)?;
     let version = u16::from_le_bytes(footer[..2].try_into().ok()?);
     let checksum = u64::from_le_bytes(footer[2..].try_into().ok()?);
-    (version <= VERSION_MAX && checksum == CRC.checksum(&payload[..body.len() + 2])).then_some(body)
+    let family = match version {
+        0..=VERSION_MAX => Family::Redis,
+        VERSION_VALKEY => Family::Valkey,
+        _ => return None,
+    };
+    (checksum == CRC.checksum(&payload[..body.len() + 2])).then_some((family, body))
 }

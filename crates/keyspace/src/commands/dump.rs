@@ -80,8 +80,9 @@ fn restore(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     }
     let ttl = integer(&args[2])?;
     let ttl = u64::try_from(ttl).map_err(|_| Error::new("ERR Invalid TTL value, must be >= 0"))?;
-    let body = rdb::verified(&args[3]).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
-    let loaded = rdb::load(body).map_err(|_| Error::new("ERR Bad data format"))?;
+    let (family, body) =
+        rdb::verified(&args[3]).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
+    let loaded = rdb::load(family, body).map_err(|_| Error::new("ERR Bad data format"))?;
     let at = match ttl {
         0 => None,
         ttl if options.absolute => Some(ttl),
@@ -112,7 +113,7 @@ fn restore(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
 
 /// Replaces a value by what its payload says.
 pub(crate) fn rebuild(txn: &mut Txn<'_>, key: &[u8], deadline: Option<UnixMillis>, payload: &[u8]) {
-    let loaded = rdb::verified(payload).and_then(|body| rdb::load(body).ok());
+    let loaded = rdb::verified(payload).and_then(|(family, body)| rdb::load(family, body).ok());
     if let Some(loaded) = loaded {
         txn.clear(key);
         build(txn, key, &loaded);

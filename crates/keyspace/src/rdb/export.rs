@@ -1,7 +1,7 @@
 //! Writing a whole snapshot: every key of every database, and the libraries of functions.
 
 use super::file::{AUX, DEADLINE_MS, END, LIBRARY, RESIZE, SELECT};
-use super::write::{self, put_len, put_string};
+use super::write::{self, Form, put_len, put_string};
 use super::{CRC, Family, VERSION, VERSION_DEADLINES, VERSION_VALKEY};
 use crate::db::is_overdue;
 use crate::entry::Value;
@@ -73,6 +73,7 @@ pub fn export<'t>(
         Dialect::Valkey => (format!("VALKEY{version:03}"), Family::Valkey),
         Dialect::Oldest => (format!("REDIS{version:04}"), Family::Redis),
     };
+    let form = Form { family, is_new: version > VERSION };
     let mut exported = Exported { version, ..Exported::default() };
     let mut out = Out { buffer: Vec::new(), digest: CRC.digest(), bytes: 0, give, failed: Ok(()) };
     let mut buffer = std::mem::take(&mut out.buffer);
@@ -106,14 +107,14 @@ pub fn export<'t>(
                 buffer.push(DEADLINE_MS);
                 buffer.extend_from_slice(&deadline.to_le_bytes());
             }
-            buffer.push(write::kind(entry, family));
+            buffer.push(write::kind(entry, form));
             put_string(&mut buffer, entry.key());
             let mut full = |buffer: &mut Vec<u8>| {
                 if buffer.len() > CHUNK {
                     out.flush(buffer);
                 }
             };
-            write::value(&mut buffer, entry, family, now_ms, &mut full);
+            write::value(&mut buffer, entry, form, now_ms, &mut full);
             full(&mut buffer);
             exported.keys += 1;
             if out.failed.is_err() {

@@ -20,8 +20,8 @@ pub fn dump_libraries<'a>(texts: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
 /// The texts of a payload.
 pub fn load_libraries(payload: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     const BAD: Error = Error::new("ERR DUMP payload version or checksum are wrong");
-    texts(verified(payload).ok_or(BAD)?)
-        .map_err(|BadFormat| Error::new("ERR failed loading functions from the payload"))
+    let (_, body) = verified(payload).ok_or(BAD)?;
+    texts(body).map_err(|BadFormat| Error::new("ERR failed loading functions from the payload"))
 }
 
 fn texts(body: &[u8]) -> Result<Vec<Vec<u8>>, BadFormat> {

@@ -10,8 +10,10 @@ use std::collections::HashSet;
 
 /// Whose numbers of types these are. Both count on from 21, each for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(crate) enum Family {
+    /// Redis'.
     Redis,
+    /// Valkey's.
     Valkey,
 }
 
@@ -118,10 +120,10 @@ impl Value {
 }
 
 /// Reads a type and a value, and nothing behind them. Collections are not empty and contain nothing twice.
-pub(crate) fn load(body: &[u8]) -> Result<Loaded, BadFormat> {
+pub(crate) fn load(family: Family, body: &[u8]) -> Result<Loaded, BadFormat> {
     let mut input = Slice(body);
     let kind = input.byte()?;
-    let mut value = Value::begin(Family::Redis, kind, &mut input)?;
+    let mut value = Value::begin(family, kind, &mut input)?;
     let mut loaded = value.piece(&mut input, usize::MAX)?.ok_or(BadFormat)?;
     if let Loaded::Entries(entries) = loaded {
         let Some(Loaded::Stream(mut stream)) = value.piece(&mut input, usize::MAX)? else {

@@ -1,6 +1,6 @@
 //! Streams in Redis' snapshots: each block as a listpack behind the name of its first entry, then what the stream knows, then
 //! its groups. The listpack begins with how many entries it has, how many are deleted, and the names of fields which most
-//! of them share. Written is the form of Redis 7.0, which has everything but when a consumer was last active.
+//! of them share. The form of Redis 7.0 has everything but when a consumer was last active.
 
 mod write;
 

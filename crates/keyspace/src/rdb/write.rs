@@ -1,26 +1,47 @@
 //! Writing a value, in the plain encoding of its type. It goes into a buffer that somebody else may empty after each
 //! element, so a large collection is nowhere a second time.
 
-use super::{Family, HASH, HASH_2, HASH_METADATA, LIST, SET, SORTED_SET_2, STREAM_2, STRING, stream};
+use super::{
+    Family, HASH, HASH_2, HASH_METADATA, LIST, SET, SORTED_SET_2, STREAM_2, STREAM_3, STRING, stream,
+};
 use crate::UnixMillis;
 use crate::entry::{Entry, Value};
 use crate::number::IntegerText;
 use crate::values::{End, Object};
 use crate::view::text_of;
 
+/// Whose types are written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Form {
+    pub(super) family: Family,
+    /// Types that Redis 7.0 does not know may be written where an older one does not say as much.
+    pub(super) is_new: bool,
+}
+
+impl Form {
+    /// As far as it goes, what Redis 7.0 reads.
+    pub(super) const OLD: Self = Self { family: Family::Redis, is_new: false };
+}
+
 /// The type's number.
-pub(super) fn kind(entry: &Entry, family: Family) -> u8 {
+pub(super) fn kind(entry: &Entry, form: Form) -> u8 {
     match entry.value() {
         Value::Bytes(_) | Value::Integer(_) | Value::Object(Object::Blob(_)) => STRING,
         Value::Object(Object::List(_)) => LIST,
         Value::Object(Object::Set(_)) => SET,
         Value::Object(Object::SortedSet(_)) => SORTED_SET_2,
-        Value::Object(Object::Hash(hash)) => match (hash.next_deadline(), family) {
+        Value::Object(Object::Hash(hash)) => match (hash.next_deadline(), form.family) {
             (None, _) => HASH,
             (Some(_), Family::Redis) => HASH_METADATA,
             (Some(_), Family::Valkey) => HASH_2,
         },
-        Value::Object(Object::Stream(_)) => STREAM_2,
+        Value::Object(Object::Stream(_)) => {
+            if form.is_new {
+                STREAM_3
+            } else {
+                STREAM_2
+            }
+        }
     }
 }
 
@@ -28,10 +49,11 @@ pub(super) fn kind(entry: &Entry, family: Family) -> u8 {
 pub(super) fn value(
     out: &mut Vec<u8>,
     entry: &Entry,
-    family: Family,
+    form: Form,
     now_ms: UnixMillis,
     full: &mut dyn FnMut(&mut Vec<u8>),
 ) {
+    let family = form.family;
     match entry.value() {
         Value::Object(Object::List(list)) => {
             put_len(out, list.len() as u64);
@@ -74,7 +96,7 @@ pub(super) fn value(
                 full(out);
             }
         }
-        Value::Object(Object::Stream(stream)) => stream::put(out, stream, full),
+        Value::Object(Object::Stream(stream)) => stream::put(out, stream, form.is_new, full),
         Value::Bytes(_) | Value::Integer(_) | Value::Object(Object::Blob(_)) => {
             if let Ok(text) = text_of(entry) {
                 put_string(out, &text.to_bytes());

@@ -6,8 +6,13 @@ use crate::parse_integer;
 use crate::rdb::write::{put_len, put_string};
 use crate::values::{EntryId, Stream, StreamEntry};
 
-/// Writes everything behind the type.
-pub(in crate::rdb) fn put(out: &mut Vec<u8>, stream: &Stream, full: &mut dyn FnMut(&mut Vec<u8>)) {
+/// Writes everything behind the type; the newer one says when a consumer was last active.
+pub(in crate::rdb) fn put(
+    out: &mut Vec<u8>,
+    stream: &Stream,
+    is_new: bool,
+    full: &mut dyn FnMut(&mut Vec<u8>),
+) {
     put_len(out, stream.blocks_count() as u64);
     for block in stream.by_block() {
         put_block(out, &block.collect::<Vec<_>>());
@@ -34,6 +39,9 @@ pub(in crate::rdb) fn put(out: &mut Vec<u8>, stream: &Stream, full: &mut dyn FnM
         for (name, consumer) in group.consumers() {
             put_string(out, name);
             out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
+            if is_new {
+                out.extend_from_slice(&consumer.active_ms.unwrap_or(UNKNOWN).to_le_bytes());
+            }
             put_len(out, consumer.pending().len() as u64);
             for id in consumer.pending() {
                 put_raw_id(out, *id);
