@@ -129,3 +129,6 @@ pub(crate) fn verified(payload: &[u8]) -> Option<(Family, &[u8])> {
     };
     (checksum == CRC.checksum(&payload[..body.len() + 2])).then_some((family, body))
 }
+
+#[cfg(test)]
+mod tests;

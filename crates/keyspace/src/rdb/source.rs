@@ -12,8 +12,9 @@ const CHUNK: usize = 256 * 1024;
 pub(super) struct Source<R> {
     read: R,
     buffer: Vec<u8>,
-    /// Where in the buffer it goes on.
+    /// Where in the buffer it goes on, and how much of it is there.
     at: usize,
+    filled: usize,
     /// Where in the file that is.
     offset: u64,
     /// Of everything before the buffer.
@@ -31,7 +32,7 @@ pub(super) enum End {
 
 impl<R: Read> Source<R> {
     pub(super) fn new(read: R) -> Self {
-        Self { read, buffer: Vec::new(), at: 0, offset: 0, digest: CRC.digest(), end: None }
+        Self { read, buffer: Vec::new(), at: 0, filled: 0, offset: 0, digest: CRC.digest(), end: None }
     }
 
     pub(super) fn offset(&self) -> u64 {
@@ -58,30 +59,31 @@ impl<R: Read> Source<R> {
     }
 
     fn fill(&mut self, len: usize) -> Result<(), BadFormat> {
-        if self.buffer.len() - self.at >= len {
+        if self.filled - self.at >= len {
             return Ok(());
         }
         self.digest.update(self.buffer.get(..self.at).unwrap_or_default());
-        self.buffer.drain(..self.at);
-        self.at = 0;
-        // A long string's memory is not kept.
-        self.buffer.shrink_to(4 * CHUNK);
-        while self.buffer.len() < len {
-            let before = self.buffer.len();
-            // Bytes that are not there yet are not believed in.
-            self.buffer.resize(before + CHUNK.max(before.min(len - before)), 0);
-            let read = loop {
-                match self.read.read(self.buffer.get_mut(before..).unwrap_or_default()) {
-                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                    other => break other,
+        self.buffer.copy_within(self.at..self.filled, 0);
+        (self.at, self.filled) = (0, self.filled - self.at);
+        if self.buffer.len() > 4 * CHUNK && len <= CHUNK && self.filled <= CHUNK {
+            // A long string's memory is not kept.
+            self.buffer = self.buffer.get(..CHUNK).unwrap_or_default().to_vec();
+        }
+        while self.filled < len {
+            if self.filled == self.buffer.len() {
+                // Bytes that are not there yet are not believed in.
+                let more = CHUNK.max(self.filled.min(len - self.filled));
+                self.buffer.resize(self.filled + more, 0);
+            }
+            match self.read.read(self.buffer.get_mut(self.filled..).unwrap_or_default()) {
+                Ok(0) => self.end = Some(End::Cut),
+                Ok(read) => {
+                    self.filled += read;
+                    continue;
                 }
-            };
-            self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
-            self.end = match read {
-                Ok(0) => Some(End::Cut),
-                Ok(_) => continue,
-                Err(error) => Some(End::Io(error)),
-            };
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => self.end = Some(End::Io(error)),
+            }
             return Err(BadFormat);
         }
         Ok(())
