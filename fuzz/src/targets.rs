@@ -38,6 +38,19 @@ const PAYLOAD: &[&[u8]] = &[
     b"\xff",
     b"\xf0\xff\xff\xff\xff",
 ];
+const SNAPSHOT: &[&[u8]] = &[
+    b"REDIS0012",
+    b"VALKEY080",
+    b"\xfe\x00",
+    b"\xfb\x01\x00",
+    b"\xfc\xff\xff\xff\xff\xff\xff\xff\x7f",
+    b"\xf7\x81",
+    b"\xf3",
+    b"\xc3",
+    b"\x80\xff\xff\xff\xff",
+    b"\x81\xff\xff\xff\xff\xff\xff\xff\xff",
+    b"\xff\0\0\0\0\0\0\0\0",
+];
 /// Numbers as varints.
 const U32_MAX: &[u8] = b"\xff\xff\xff\xff\x0f";
 const U64_MAX: &[u8] = b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01";
@@ -56,6 +69,12 @@ pub(crate) const TARGETS: &[Target] = &[
     row("wal-checkpoints", "crates/wal/corpus/checkpoints", LOG, leveret_wal::fuzz::checkpoints),
     row("keyspace-changes", "crates/keyspace/corpus/changes", CHANGES, changes::keyspace),
     row("keyspace-payloads", "crates/keyspace/corpus/payloads", PAYLOAD, leveret_keyspace::fuzz::payloads),
+    row(
+        "keyspace-snapshots",
+        "crates/keyspace/corpus/snapshots",
+        SNAPSHOT,
+        leveret_keyspace::fuzz::snapshots,
+    ),
     row("broker-changes", "crates/broker/corpus/changes", CHANGES, changes::broker),
     row("engine-changes", "crates/engine/corpus/changes", ACCOUNTS, changes::engine),
 ];

@@ -147,6 +147,9 @@ fn program(name: &str, server: Option<&Server>) -> Result<usize> {
     if let Some(server) = server {
         server.tell(&mut command);
     }
+    if let Some(peers) = crate::peers::folder() {
+        command.env("LEVERET_PEERS", peers);
+    }
     let text = output(command)?;
     print!("{text}");
     text.lines()

@@ -50,7 +50,7 @@ pub struct Engine {
     /// The session whose commands are being executed.
     pub actor: Option<SessionId>,
     /// Records that nobody has handed to the log yet.
-    tail: Tail,
+    pub(crate) tail: Tail,
     position: Position,
     now_ms: UnixMillis,
     depth: u32,

@@ -7,6 +7,7 @@ mod bridge;
 mod checkpoint;
 mod clients;
 mod engine;
+mod import;
 mod libraries;
 mod links;
 mod migration;

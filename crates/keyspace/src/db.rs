@@ -4,6 +4,7 @@ use crate::checkpoint::Checkpoint;
 use crate::entry::{Entry, Value};
 use crate::evict::Pool;
 use crate::number::IntegerText;
+use crate::values::Object;
 use crate::{Eviction, Policy, UnixMillis, Watches};
 use foldhash::fast::FixedState;
 use leveret_base::{Garbage, Table};
@@ -162,6 +163,18 @@ impl Keyspace {
     pub fn describe(&self, db: DbIndex, key: &[u8]) -> Option<(&'static str, usize)> {
         let entry = self.find(db, key)?;
         Some((crate::commands::encoding_of(entry), crate::rdb::dump(entry, 0).len()))
+    }
+
+    /// How many elements the value under a key has; a string is one.
+    pub fn elements_count(&self, db: DbIndex, key: &[u8]) -> Option<u64> {
+        self.find(db, key).map(|entry| match entry.value() {
+            Value::Object(Object::List(list)) => list.len() as u64,
+            Value::Object(Object::Hash(hash)) => hash.len() as u64,
+            Value::Object(Object::Set(set)) => set.len() as u64,
+            Value::Object(Object::SortedSet(set)) => set.len() as u64,
+            Value::Object(Object::Stream(stream)) => stream.len(),
+            Value::Object(Object::Blob(_)) | Value::Bytes(_) | Value::Integer(_) => 1,
+        })
     }
 
     /// Sends every value through the format of snapshots and back. (Redis: DEBUG RELOAD)

@@ -5,6 +5,7 @@ mod bench;
 mod config;
 mod ctl;
 mod serve;
+mod snapshot;
 
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ Usage:
   leveret serve --data-dir DIR [--config FILE.toml] [--KEY VALUE …]
   leveret bench resp|amqp [--FLAG VALUE …]
   leveret ctl VERB [ARG …]
+  leveret import|export dump.rdb --data-dir DIR [--FLAG …]
   leveret help | version
 
 `leveret serve --help` lists every key, `leveret bench --help` every kind of load,
@@ -28,6 +30,8 @@ fn main() -> ExitCode {
         Some("serve") => serve::run(&args.collect::<Vec<_>>()),
         Some("bench") => bench::run(&args.collect::<Vec<_>>()),
         Some("ctl") => ctl::run(&args.collect::<Vec<_>>()),
+        Some("import") => snapshot::import(&args.collect::<Vec<_>>()),
+        Some("export") => snapshot::export(&args.collect::<Vec<_>>()),
         Some("version" | "--version" | "-V") => {
             println!("leveret {}", env!("CARGO_PKG_VERSION"));
             Ok(())

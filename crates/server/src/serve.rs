@@ -11,17 +11,16 @@ use crate::mover::Mover;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
+use crate::recover::{Recovered, recover, refuse_half_import};
 use crate::resp::Compiled;
 use crate::resp::{Scripts, TABLE, configure};
-use crate::shared::{Shared, Stats, now_ms};
+use crate::shared::{Shared, Stats};
 use leveret_cluster::Alone;
-use leveret_engine::Engine;
-use leveret_wal::{CheckpointHead, Disk, Log, Options, Summary, Syncer};
+use leveret_wal::{CheckpointHead, Summary, Syncer};
 use mio::Poll;
 use mio::net::UnixListener;
 use parking_lot::{Condvar, Mutex};
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicUsize, Ordering};
@@ -37,6 +36,8 @@ pub enum StartError {
     Log(leveret_wal::Error),
     /// A setting cannot have its value.
     Setting(String),
+    /// An import was broken off.
+    HalfImported(String),
 }
 
 impl fmt::Display for StartError {
@@ -44,7 +45,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Io(what, error) => write!(f, "{what}: {error}"),
             StartError::Log(error) => error.fmt(f),
-            StartError::Setting(why) => f.write_str(why),
+            StartError::Setting(why) | StartError::HalfImported(why) => f.write_str(why),
         }
     }
 }
@@ -77,20 +78,9 @@ pub struct Server {
 
 /// Recovers the state from the data directory, listens, and starts all threads.
 pub fn start(settings: Settings) -> Result<Server, StartError> {
-    let what = format!("cannot use the data directory {}", settings.data_dir.display());
-    let disk = Disk::open(&settings.data_dir).map_err(|error| StartError::Io(what, error))?;
+    refuse_half_import(&settings.data_dir)?;
     let threads_count = settings.io_threads.max(1);
-    // Who knows the seed of the tables can choose keys that collide: it comes from the system.
-    let seed = RandomState::new().hash_one(now_ms());
-    let mut engine = Engine::new(seed, threads_count);
-    let options = Options { segment_bytes: settings.segment_bytes };
-    let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
-    let restored = log.restore(&mut |changes| engine.restore(changes)).map_err(StartError::Log)?;
-    if let Some(head) = restored {
-        engine.restored(head);
-    }
-    let recovered = log.replay(&mut |record| engine.apply(&record)).map_err(StartError::Log)?;
-    engine.after_replay(now_ms());
+    let Recovered { mut engine, log, restored, summary: recovered } = recover(&settings, threads_count)?;
     let no_random =
         |error| StartError::Io("the system has no random numbers".into(), std::io::Error::other(error));
     getrandom::fill(&mut engine.accounts.secret).map_err(no_random)?;

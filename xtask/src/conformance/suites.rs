@@ -19,7 +19,8 @@ pub(super) enum Kind {
     Program,
     /// Likewise, but it starts and kills the server itself.
     Killer,
-    /// Likewise, beside Debian's redis-server, which is not installed for it: the package starts a server of its own.
+    /// Likewise, beside Debian's redis-server, which is not installed for it: the package starts a server of its own; and
+    /// beside the newest peers if they are there.
     BesideRedis,
     /// A program under `conformance/amqp` that prints a line per case, to be compared with RabbitMQ's lines.
     Probe { reference: &'static str },
@@ -44,6 +45,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "http_api", kind: Kind::Killer, checks_min: 150, on_demand: false },
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
     Suite { name: "redis_differential", kind: Kind::BesideRedis, checks_min: 20_000, on_demand: false },
+    Suite { name: "rdb_files", kind: Kind::BesideRedis, checks_min: 700, on_demand: false },
     Suite { name: "redis-tools", kind: Kind::RedisTools, checks_min: 15, on_demand: false },
     Suite {
         name: "amqp-errors",

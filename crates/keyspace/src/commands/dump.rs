@@ -3,7 +3,7 @@
 use crate::command::{Group, Row, category, flag, keys, read, write};
 use crate::commands::integer;
 use crate::event;
-use crate::rdb::{self, Loaded, LoadedStream};
+use crate::rdb::{self, Loaded, LoadedEntry, LoadedStream, Piece};
 use crate::txn::Delivery;
 use crate::values::{End, EntryId};
 use crate::{Args, By, Error, Reply, Txn, UnixMillis, View};
@@ -89,8 +89,9 @@ fn restore(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
     }
     let ttl = integer(&args[2])?;
     let ttl = u64::try_from(ttl).map_err(|_| Error::new("ERR Invalid TTL value, must be >= 0"))?;
-    let body = rdb::verified(&args[3]).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
-    let loaded = rdb::load(body).map_err(|_| Error::new("ERR Bad data format"))?;
+    let (family, body) =
+        rdb::verified(&args[3]).ok_or(Error::new("ERR DUMP payload version or checksum are wrong"))?;
+    let loaded = rdb::load(family, body).map_err(|_| Error::new("ERR Bad data format"))?;
     let at = match ttl {
         0 => None,
         ttl if options.absolute => Some(ttl),
@@ -121,13 +122,36 @@ fn restore(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
 
 /// Replaces a value by what its payload says.
 pub(crate) fn rebuild(txn: &mut Txn<'_>, key: &[u8], deadline: Option<UnixMillis>, payload: &[u8]) {
-    let loaded = rdb::verified(payload).and_then(|body| rdb::load(body).ok());
+    let loaded = rdb::verified(payload).and_then(|(family, body)| rdb::load(family, body).ok());
     if let Some(loaded) = loaded {
         txn.clear(key);
         build(txn, key, &loaded);
         if deadline.is_some() {
             txn.set_deadline(key, deadline);
         }
+    }
+}
+
+/// For an import, which makes a key of one piece after the other.
+impl Txn<'_> {
+    /// Adds a part to the value under the key. The caller has removed what stood there before the first.
+    pub fn build(&mut self, key: &[u8], piece: &Piece) {
+        build(self, key, &piece.0);
+    }
+
+    /// Gives the key that has been built its deadline.
+    pub fn build_deadline(&mut self, key: &[u8], deadline: UnixMillis) {
+        self.set_deadline(key, Some(deadline));
+    }
+
+    /// Removes whatever stands under the key, overdue or not; true if something did.
+    pub fn make_room(&mut self, key: &[u8]) -> bool {
+        self.delete(key)
+    }
+
+    /// Removes all keys of the database.
+    pub fn make_empty(&mut self) {
+        self.flush();
     }
 }
 
@@ -142,6 +166,7 @@ fn build(txn: &mut Txn<'_>, key: &[u8], loaded: &Loaded) {
             let items: Vec<(f64, &[u8])> = items.iter().map(|(score, member)| (*score, &**member)).collect();
             txn.sorted_set_put(key, &items);
         }
+        Loaded::Entries(entries) => add_entries(txn, key, entries),
         Loaded::Stream(stream) => build_stream(txn, key, stream),
         Loaded::Hash(fields) => {
             let parts: Vec<&[u8]> = fields.iter().flat_map(|(name, value, _)| [&**name, &**value]).collect();
@@ -157,10 +182,14 @@ fn build(txn: &mut Txn<'_>, key: &[u8], loaded: &Loaded) {
     }
 }
 
-fn build_stream(txn: &mut Txn<'_>, key: &[u8], stream: &LoadedStream) {
-    for (id, fields) in &stream.entries {
+fn add_entries(txn: &mut Txn<'_>, key: &[u8], entries: &[LoadedEntry]) {
+    for (id, fields) in entries {
         txn.stream_add(key, *id, fields.iter().map(|field| field.as_slice()));
     }
+}
+
+fn build_stream(txn: &mut Txn<'_>, key: &[u8], stream: &LoadedStream) {
+    add_entries(txn, key, &stream.entries);
     txn.stream_set_ids(key, stream.last, stream.added_count, stream.deleted_max);
     for group in &stream.groups {
         txn.stream_group(key, &group.name, group.last, group.read_count);

@@ -1,7 +1,7 @@
 //! Redis' compact encodings of small collections, each a string of its own: listpack, ziplist, zipmap, intset.
 
 use super::BadFormat;
-use super::read::Input;
+use super::input::{Input, Slice};
 use crate::number::IntegerText;
 
 fn text(integer: i64) -> Vec<u8> {
@@ -13,12 +13,12 @@ fn int24(bytes: [u8; 3]) -> i64 {
 }
 
 /// Checks the length in the head and takes head and end mark away; gives the entries and how many they should be.
-fn framed<'a>(bytes: &'a [u8], head: usize) -> Result<(Input<'a>, usize), BadFormat> {
+fn framed<'a>(bytes: &'a [u8], head: usize) -> Result<(Slice<'a>, usize), BadFormat> {
     let total = u32::from_le_bytes(bytes.get(..4).ok_or(BadFormat)?.try_into().map_err(|_| BadFormat)?);
     let count = bytes.get(head - 2..head).ok_or(BadFormat)?.try_into().map_err(|_| BadFormat)?;
     match bytes.get(head..) {
         Some([entries @ .., 0xff]) if total as usize == bytes.len() => {
-            Ok((Input(entries), usize::from(u16::from_le_bytes(count))))
+            Ok((Slice(entries), usize::from(u16::from_le_bytes(count))))
         }
         _ => Err(BadFormat),
     }
@@ -116,7 +116,7 @@ pub(super) fn ziplist(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BadFormat> {
 
 /// Fields and values of a zipmap, one after the other.
 pub(super) fn zipmap(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BadFormat> {
-    let mut input = Input(bytes);
+    let mut input = Slice(bytes);
     input.byte()?;
     let mut items = Vec::new();
     loop {
@@ -136,7 +136,7 @@ pub(super) fn zipmap(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BadFormat> {
 
 /// The members of an intset, which ascend.
 pub(super) fn intset(bytes: &[u8]) -> Result<Vec<Vec<u8>>, BadFormat> {
-    let mut input = Input(bytes);
+    let mut input = Slice(bytes);
     let (width, count) = (u32::from_le_bytes(input.array()?), u32::from_le_bytes(input.array()?));
     if !matches!(width, 2 | 4 | 8) || input.0.len() != width as usize * count as usize {
         return Err(BadFormat);

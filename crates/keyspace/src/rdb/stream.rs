@@ -1,15 +1,18 @@
 //! Streams in Redis' snapshots: each block as a listpack behind the name of its first entry, then what the stream knows, then
 //! its groups. The listpack begins with how many entries it has, how many are deleted, and the names of fields which most
-//! of them share. Written is the form of Redis 7.0, which has everything but when a consumer was last active.
+//! of them share. The form of Redis 7.0 has everything but when a consumer was last active.
 
+mod write;
+
+use super::input::{Input, Slice};
 use super::packed::listpack;
-use super::read::Input;
-use super::{BadFormat, STREAM, STREAM_3, put_len, put_string};
-use crate::number::IntegerText;
-use crate::values::{EntryId, Stream, StreamEntry};
+use super::{BadFormat, STREAM, STREAM_3};
+use crate::values::EntryId;
 use crate::{UnixMillis, parse_integer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+
+pub(super) use write::put;
 
 /// The entry is deleted, and its fields stand there all the same.
 const IS_DELETED: i64 = 1;
@@ -24,7 +27,7 @@ pub(crate) type LoadedEntry = (EntryId, Vec<Rc<Vec<u8>>>);
 /// Fields of more bytes are refused: names stand in a block once, and would stand in memory with every entry.
 const FIELD_BYTES_MAX: usize = 1 << 30;
 
-/// A stream as it was read.
+/// A stream as it was read. Of one that is read in pieces the entries came before.
 #[derive(Debug, PartialEq)]
 pub(crate) struct LoadedStream {
     /// Its entries, first one first.
@@ -37,8 +40,6 @@ pub(crate) struct LoadedStream {
     pub(crate) added_count: u64,
     /// Its groups, each with another name.
     pub(crate) groups: Vec<LoadedGroup>,
-    /// How many entries it is said to have.
-    len: u64,
 }
 
 /// A group as it was read.
@@ -69,215 +70,95 @@ pub(crate) struct LoadedConsumer {
     pub(crate) pending: Vec<EntryId>,
 }
 
-/// Writes everything behind the type.
-pub(super) fn put(out: &mut Vec<u8>, stream: &Stream) {
-    put_len(out, stream.blocks_count() as u64);
-    for block in stream.by_block() {
-        put_block(out, &block.collect::<Vec<_>>());
-    }
-    put_len(out, stream.len());
-    put_id(out, stream.last);
-    put_id(out, stream.first_id());
-    put_id(out, stream.deleted_max);
-    put_len(out, stream.added_count);
-    put_len(out, stream.groups.len() as u64);
-    for (name, group) in &stream.groups {
-        put_string(out, name);
-        put_id(out, group.last);
-        put_len(out, group.read_count.unwrap_or(UNKNOWN));
-        put_len(out, group.pending().len() as u64);
-        for (id, pending) in group.pending() {
-            put_raw_id(out, *id);
-            out.extend_from_slice(&pending.delivered_ms.to_le_bytes());
-            put_len(out, pending.count);
-        }
-        put_len(out, group.consumers().len() as u64);
-        for (name, consumer) in group.consumers() {
-            put_string(out, name);
-            out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
-            put_len(out, consumer.pending().len() as u64);
-            consumer.pending().iter().for_each(|id| put_raw_id(out, *id));
-        }
-    }
-}
-
-fn put_id(out: &mut Vec<u8>, id: EntryId) {
-    put_len(out, id.ms);
-    put_len(out, id.seq);
-}
-
-fn put_raw_id(out: &mut Vec<u8>, id: EntryId) {
-    out.extend_from_slice(&id.ms.to_be_bytes());
-    out.extend_from_slice(&id.seq.to_be_bytes());
-}
-
-fn put_block(out: &mut Vec<u8>, entries: &[StreamEntry<'_>]) {
-    let Some(first) = entries.first() else { return };
-    put_len(out, 16);
-    put_raw_id(out, first.id);
-    let names = |entry: &StreamEntry<'_>| entry.fields().map(|(name, _)| name.to_vec()).collect::<Vec<_>>();
-    let shared = names(first);
-    let mut pack = Listpack::default();
-    pack.number(entries.len() as i64);
-    pack.number(0);
-    pack.number(shared.len() as i64);
-    shared.iter().for_each(|name| pack.element(name));
-    pack.number(0);
-    for entry in entries {
-        let has_shared = names(entry) == shared;
-        let before = pack.count;
-        pack.number(if has_shared { HAS_SHARED_NAMES } else { 0 });
-        pack.number((entry.id.ms - first.id.ms) as i64);
-        // A difference, too, though it may be negative.
-        pack.number(entry.id.seq.wrapping_sub(first.id.seq) as i64);
-        if !has_shared {
-            pack.number(entry.len as i64);
-        }
-        for (name, value) in entry.fields() {
-            if !has_shared {
-                pack.element(&name);
-            }
-            pack.element(&value);
-        }
-        pack.number(i64::from(pack.count - before));
-    }
-    let bytes = pack.finish();
-    put_len(out, bytes.len() as u64);
-    out.extend_from_slice(&bytes);
-}
-
-/// A listpack that is being written.
-#[derive(Default)]
-struct Listpack {
-    elements: Vec<u8>,
-    count: u32,
-}
-
-impl Listpack {
-    fn number(&mut self, number: i64) {
-        let start = self.elements.len();
-        let bytes = number.to_le_bytes();
-        match number {
-            0..=0x7f => self.elements.push(number as u8),
-            -0x1000..=0xfff => {
-                let bits = number as u16 & 0x1fff;
-                self.elements.extend_from_slice(&[0xc0 | (bits >> 8) as u8, bits as u8]);
-            }
-            _ => {
-                let (kind, width) = match number {
-                    -0x8000..=0x7fff => (0xf1, 2),
-                    -0x80_0000..=0x7f_ffff => (0xf2, 3),
-                    -0x8000_0000..=0x7fff_ffff => (0xf3, 4),
-                    _ => (0xf4, 8),
-                };
-                self.elements.push(kind);
-                self.elements.extend_from_slice(&bytes[..width]);
-            }
-        }
-        self.end(start);
-    }
-
-    fn element(&mut self, bytes: &[u8]) {
-        let integer = parse_integer(bytes).filter(|integer| IntegerText::new(*integer).as_bytes() == bytes);
-        if let Some(integer) = integer {
-            return self.number(integer);
-        }
-        let start = self.elements.len();
-        match bytes.len() {
-            len @ ..=0x3f => self.elements.push(0x80 | len as u8),
-            len @ ..=0xfff => self.elements.extend_from_slice(&[0xe0 | (len >> 8) as u8, len as u8]),
-            len => {
-                self.elements.push(0xf0);
-                self.elements.extend_from_slice(&(len as u32).to_le_bytes());
-            }
-        }
-        self.elements.extend_from_slice(bytes);
-        self.end(start);
-    }
-
-    /// Behind each element stands its own length, to be read backwards.
-    fn end(&mut self, start: usize) {
-        let len = self.elements.len() - start;
-        let groups = (usize::BITS - len.leading_zeros()).div_ceil(7);
-        for group in (0..groups).rev() {
-            // All but the first say that there are more before.
-            let more = if group + 1 < groups { 0x80 } else { 0 };
-            self.elements.push((len >> (7 * group)) as u8 & 0x7f | more);
-        }
-        self.count += 1;
-    }
-
-    fn finish(self) -> Vec<u8> {
-        const HEAD: usize = 6;
-        let mut out = ((HEAD + self.elements.len() + 1) as u32).to_le_bytes().to_vec();
-        out.extend_from_slice(&u16::try_from(self.count).unwrap_or(u16::MAX).to_le_bytes());
-        out.extend_from_slice(&self.elements);
-        out.push(0xff);
-        out
-    }
-}
-
-fn read_id(input: &mut Input<'_>) -> Result<EntryId, BadFormat> {
+fn read_id(input: &mut impl Input) -> Result<EntryId, BadFormat> {
     Ok(EntryId { ms: input.len()?, seq: input.len()? })
 }
 
-fn read_raw_id(input: &mut Input<'_>) -> Result<EntryId, BadFormat> {
+fn read_raw_id(input: &mut impl Input) -> Result<EntryId, BadFormat> {
     Ok(EntryId { ms: u64::from_be_bytes(input.array()?), seq: u64::from_be_bytes(input.array()?) })
 }
 
-fn read_ms(input: &mut Input<'_>) -> Result<UnixMillis, BadFormat> {
+fn read_ms(input: &mut impl Input) -> Result<UnixMillis, BadFormat> {
     Ok(u64::from_le_bytes(input.array()?))
 }
 
-impl LoadedStream {
-    /// Reads everything behind the type.
-    pub(super) fn read(kind: u8, input: &mut Input<'_>) -> Result<Self, BadFormat> {
-        let mut entries = Vec::new();
-        for _ in 0..input.len()? {
-            let name = input.string()?;
-            let base = read_raw_id(&mut Input(&name))?;
-            read_block(&listpack(&input.string()?)?, base, &mut entries)?;
+/// The entries of a stream that is being read, block by block.
+pub(super) struct Blocks {
+    kind: u8,
+    left: u64,
+    first: Option<EntryId>,
+    last: EntryId,
+    count: u64,
+}
+
+impl Blocks {
+    /// Reads how many blocks there are.
+    pub(super) fn begin(kind: u8, input: &mut impl Input) -> Result<Self, BadFormat> {
+        Ok(Self { kind, left: input.len()?, first: None, last: EntryId::ZERO, count: 0 })
+    }
+
+    /// The entries of the next blocks, of about so many bytes; `None` when there is no other block.
+    pub(super) fn entries(
+        &mut self,
+        input: &mut impl Input,
+        budget: usize,
+    ) -> Result<Option<Vec<LoadedEntry>>, BadFormat> {
+        if self.left == 0 {
+            return Ok(None);
         }
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while self.left > 0 && bytes < budget {
+            self.left -= 1;
+            let name = input.string()?;
+            let base = read_raw_id(&mut Slice(&name))?;
+            let before = entries.len();
+            read_block(&listpack(&input.string()?)?, base, &mut entries)?;
+            for (id, fields) in entries.get(before..).unwrap_or_default() {
+                if *id <= self.last {
+                    return Err(BadFormat);
+                }
+                self.first = self.first.or(Some(*id));
+                (self.last, self.count) = (*id, self.count + 1);
+                bytes = fields.iter().fold(bytes, |sum: usize, field| sum.saturating_add(field.len()));
+            }
+            if bytes > FIELD_BYTES_MAX {
+                return Err(BadFormat);
+            }
+        }
+        Ok(Some(entries))
+    }
+
+    /// Everything behind the blocks.
+    pub(super) fn rest(&self, input: &mut impl Input) -> Result<LoadedStream, BadFormat> {
         let (len, last) = (input.len()?, read_id(input)?);
         let (mut deleted_max, mut added_count) = (EntryId::ZERO, len);
-        if kind != STREAM {
+        if self.kind != STREAM {
             let _first = read_id(input)?;
             deleted_max = read_id(input)?;
             added_count = input.len()?;
         }
-        let mut stream = Self { entries, last, deleted_max, added_count, groups: Vec::new(), len };
+        let mut stream =
+            LoadedStream { entries: Vec::new(), last, deleted_max, added_count, groups: Vec::new() };
         for _ in 0..input.len()? {
-            let group = LoadedGroup::read(kind, input, &stream)?;
+            let group = LoadedGroup::read(self, input, &stream)?;
             stream.groups.push(group);
         }
-        Ok(stream)
-    }
-
-    /// Names ascend, and the counts are right.
-    pub(super) fn is_sound(&self) -> bool {
-        let names: BTreeSet<&Vec<u8>> = self.groups.iter().map(|group| &group.name).collect();
-        self.len == self.entries.len() as u64
-            && self.entries.is_sorted_by(|(before, _), (after, _)| before < after)
-            && self.entries.first().is_none_or(|(first, _)| *first > EntryId::ZERO)
-            && self.entries.last().is_none_or(|(last, _)| *last <= self.last)
-            && names.len() == self.groups.len()
-            && self.field_bytes() <= FIELD_BYTES_MAX
-            && self.groups.iter().all(LoadedGroup::is_sound)
-    }
-
-    fn field_bytes(&self) -> usize {
-        let fields = self.entries.iter().flat_map(|(_, fields)| fields);
-        fields.fold(0, |sum, field| sum.saturating_add(field.len()))
+        let names: BTreeSet<&Vec<u8>> = stream.groups.iter().map(|group| &group.name).collect();
+        let is_sound = len == self.count
+            && self.last <= last
+            && names.len() == stream.groups.len()
+            && stream.groups.iter().all(LoadedGroup::is_sound);
+        if is_sound { Ok(stream) } else { Err(BadFormat) }
     }
 
     /// How many entries a group has read whose snapshot does not tell. (Redis:
     /// `streamEstimateDistanceFromFirstEverEntry`)
-    fn count_through(&self, id: EntryId) -> Option<u64> {
-        let first = self.entries.first().map_or(EntryId::ZERO, |(first, _)| *first);
-        if self.added_count == 0 || self.entries.is_empty() && id <= self.last || id == self.last {
-            return Some(self.added_count);
+    fn count_through(&self, stream: &LoadedStream, id: EntryId) -> Option<u64> {
+        let (added_count, first) = (stream.added_count, self.first.unwrap_or(EntryId::ZERO));
+        if added_count == 0 || self.count == 0 && id <= stream.last || id == stream.last {
+            return Some(added_count);
         }
-        let before = self.added_count.checked_sub(self.entries.len() as u64)?;
+        let before = added_count.checked_sub(self.count)?;
         if id < first { Some(before) } else { before.checked_add(1).filter(|_| id == first) }
     }
 }
@@ -324,10 +205,10 @@ fn read_block(items: &[Vec<u8>], base: EntryId, entries: &mut Vec<LoadedEntry>) 
 }
 
 impl LoadedGroup {
-    fn read(kind: u8, input: &mut Input<'_>, stream: &LoadedStream) -> Result<Self, BadFormat> {
+    fn read(blocks: &Blocks, input: &mut impl Input, stream: &LoadedStream) -> Result<Self, BadFormat> {
         let (name, last) = (input.string()?, read_id(input)?);
-        let read_count = if kind == STREAM {
-            stream.count_through(last)
+        let read_count = if blocks.kind == STREAM {
+            blocks.count_through(stream, last)
         } else {
             Some(input.len()?).filter(|count| *count != UNKNOWN)
         };
@@ -342,7 +223,7 @@ impl LoadedGroup {
         for _ in 0..input.len()? {
             let (name, seen_ms) = (input.string()?, read_ms(input)?);
             // Before Redis 7.2 being seen and being active were the same.
-            let active_ms = if kind == STREAM_3 { read_ms(input)? } else { seen_ms };
+            let active_ms = if blocks.kind == STREAM_3 { read_ms(input)? } else { seen_ms };
             let active_ms = Some(active_ms).filter(|at| *at != UNKNOWN);
             let mut pending = Vec::new();
             for _ in 0..input.len()? {

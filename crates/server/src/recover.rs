@@ -1,0 +1,58 @@
+//! From a data directory to its state: by a server that starts, and by tools that need the directory for themselves.
+
+use crate::serve::StartError;
+use crate::{Settings, now_ms};
+use leveret_engine::Engine;
+use leveret_wal::{CheckpointHead, Disk, Log, Options, Summary};
+use std::hash::{BuildHasher, RandomState};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file in the data directory while an import is going on: what it says, nobody has finished.
+const IMPORTING: &str = "IMPORTING";
+
+pub(crate) fn import_mark(data_dir: &Path) -> PathBuf {
+    data_dir.join(IMPORTING)
+}
+
+/// The state, the log to go on with, and what was read.
+pub(crate) struct Recovered {
+    pub(crate) engine: Engine,
+    pub(crate) log: Log,
+    /// The checkpoint that was there, whose place in the log is before all of it.
+    pub(crate) restored: Option<CheckpointHead>,
+    pub(crate) summary: Summary,
+}
+
+/// Locks the directory and reads everything in it.
+pub(crate) fn recover(settings: &Settings, threads_count: usize) -> Result<Recovered, StartError> {
+    let what = format!("cannot use the data directory {}", settings.data_dir.display());
+    let disk = Disk::open(&settings.data_dir).map_err(|error| StartError::Io(what, error))?;
+    // Who knows the seed of the tables can choose keys that collide: it comes from the system.
+    let seed = RandomState::new().hash_one(now_ms());
+    let mut engine = Engine::new(seed, threads_count);
+    let options = Options { segment_bytes: settings.segment_bytes };
+    let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
+    let restored = log.restore(&mut |changes| engine.restore(changes)).map_err(StartError::Log)?;
+    if let Some(head) = restored {
+        engine.restored(head);
+    }
+    let summary = log.replay(&mut |record| engine.apply(&record)).map_err(StartError::Log)?;
+    engine.after_replay(now_ms());
+    Ok(Recovered { engine, log, restored, summary })
+}
+
+/// A directory whose import was broken off holds a part of a snapshot, which nobody wants to find out later.
+pub(crate) fn refuse_half_import(data_dir: &Path) -> Result<(), StartError> {
+    let mark = import_mark(data_dir);
+    match std::fs::read_to_string(&mark) {
+        Ok(what) => Err(StartError::HalfImported(format!(
+            "{} was not finished: a part of it is in {}. Run it again with --replace or --flush, or remove {} to keep what is there",
+            what.trim(),
+            data_dir.display(),
+            mark.display()
+        ))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(StartError::Io(format!("cannot read {}", mark.display()), error)),
+    }
+}
