@@ -2,7 +2,7 @@
 //! assigned by changes and never used twice.
 
 use crate::death::Dead;
-use crate::exchange::{Destination, Exchange};
+use crate::exchange::{Destination, Exchange, History, Recent};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::Queue;
 use crate::txn::{Delayed, Replies, Returning, Txn};
@@ -137,10 +137,12 @@ pub struct Broker {
     /// What waits in exchanges, by the time when it is due and its number.
     pub(crate) delayed: BTreeMap<(UnixMillis, u64), Delayed>,
     pub(crate) next_delayed: u64,
-    /// Some exchange takes nothing twice, or has been there that did.
+    /// Some exchange remembers what comes by, or has been there that did.
     pub(crate) remembers: bool,
     /// The exchanges where the message being routed has to wait.
     pub(crate) delaying: Vec<ExchangeId>,
+    /// The exchanges that keep the message being routed for what is bound to them later.
+    pub(crate) keeping: Vec<ExchangeId>,
     /// The message that the changes being replayed speak of.
     pub(crate) replaying: Option<Arc<Message>>,
     pub(crate) rng: fastrand::Rng,
@@ -179,6 +181,7 @@ impl Broker {
             next_delayed: 1,
             remembers: false,
             delaying: Vec::new(),
+            keeping: Vec::new(),
             replaying: None,
             rng: fastrand::Rng::with_seed(seed),
             secret: [0; 32],
@@ -306,6 +309,15 @@ impl Broker {
                     hasher.write(arguments);
                     hasher.finish()
                 });
+                let recent = exchange.history.iter().flat_map(|history| history.iter());
+                for Recent { message, .. } in recent.filter(|recent| recent.kept) {
+                    for part in
+                        [message.exchange(), message.routing_key(), message.properties(), message.body()]
+                    {
+                        hasher.write_usize(part.len());
+                        hasher.write(part);
+                    }
+                }
                 // A sum is the same in every order.
                 hasher.write_u64(bindings.fold(0, u64::wrapping_add));
                 hasher.finish()
@@ -361,6 +373,11 @@ impl Broker {
             hasher.finish()
         });
         exchanges.chain(queues).chain(delayed).chain(vhosts).chain(policies).fold(0, u64::wrapping_add)
+    }
+
+    /// What an exchange keeps, if it does.
+    pub(crate) fn history(&mut self, id: ExchangeId) -> Option<&mut History> {
+        self.exchanges.get_mut(&id)?.history.as_deref_mut()
     }
 
     /// True when bindings to it belong into the log.

@@ -35,6 +35,8 @@ const POLICY_PUT: u8 = 0x53;
 const POLICY_DELETE: u8 = 0x54;
 const STREAM_APPEND: u8 = 0x55;
 const STREAM_TRUNCATE: u8 = 0x56;
+const RECENT_KEPT: u8 = 0x57;
+const RECENT_FORGOTTEN: u8 = 0x58;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
@@ -132,6 +134,14 @@ pub(crate) enum Change<'a> {
         queue: QueueId,
         first: u64,
     },
+    /// An exchange keeps the message for what is bound to it later.
+    RecentKept {
+        exchange: ExchangeId,
+    },
+    /// An exchange forgets the oldest message that it keeps.
+    RecentForgotten {
+        exchange: ExchangeId,
+    },
     /// Every entry up to `through` leaves but those kept, which are in order.
     Purge {
         queue: QueueId,
@@ -215,6 +225,8 @@ impl Change<'_> {
             Change::StreamTruncate { queue, first } => {
                 numbers(out, STREAM_TRUNCATE, &[queue.0.into(), *first]);
             }
+            Change::RecentKept { exchange } => numbers(out, RECENT_KEPT, &[exchange.0.into()]),
+            Change::RecentForgotten { exchange } => numbers(out, RECENT_FORGOTTEN, &[exchange.0.into()]),
             Change::Purge { queue, through, kept } => {
                 numbers(out, PURGE, &[queue.0.into(), *through, kept.len() as u64]);
                 kept.iter().for_each(|seq| put_varint(out, *seq));
@@ -385,6 +397,11 @@ impl Broker {
                 let (queue, first) = (QueueId(id(fields)?), seq(fields)?);
                 txn.truncate(queue, first);
             }
+            RECENT_KEPT => {
+                let message = replaying.clone().ok_or(Malformed)?;
+                txn.keep_recent(ExchangeId(id(fields)?), &message, true);
+            }
+            RECENT_FORGOTTEN => txn.forget_oldest(ExchangeId(id(fields)?)),
             PURGE => {
                 let (queue, through) = (QueueId(id(fields)?), seq(fields)?);
                 let kept = (0..fields.varint()?).map(|_| seq(fields)).collect::<Result<_, _>>()?;
