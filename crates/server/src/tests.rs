@@ -23,6 +23,7 @@
 //! ```
 
 mod conversations;
+mod delay_levels;
 mod world;
 
 use std::path::{Path, PathBuf};

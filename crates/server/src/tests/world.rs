@@ -123,6 +123,15 @@ impl World {
         Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
     }
 
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// When something is due.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        self.shared.engine.lock().next_deadline()
+    }
+
     /// The last commit.
     pub(super) fn position(&self) -> u64 {
         self.shared.engine.lock().position()
