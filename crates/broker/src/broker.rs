@@ -2,6 +2,7 @@
 //! assigned by changes and never used twice.
 
 use crate::death::Dead;
+use crate::entries::Ready;
 use crate::exchange::{Destination, Exchange, History, Recent};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::Queue;
@@ -272,10 +273,7 @@ impl Broker {
         for id in ids {
             if let Some(queue) = self.queues.get_mut(&id) {
                 let through = queue.delivered_through;
-                for entry in queue.ready.iter_mut().filter(|entry| entry.seq <= through || entry.returns > 0)
-                {
-                    entry.redelivered = true;
-                }
+                queue.ready.mark_redelivered(through);
                 queue.expires_at = queue.meaning.expires_ms.map(|ms| now_ms + ms);
             }
             self.note_due(id);
@@ -337,10 +335,10 @@ impl Broker {
                 }
                 return hasher.finish();
             }
-            let unacked = queue.unacked.values().map(|unacked| &unacked.entry);
+            let unacked = queue.unacked.values().map(|unacked| Ready::of(&unacked.entry));
             let mut entries: Vec<_> = queue.ready.iter().chain(unacked).collect();
             entries.sort_by_key(|entry| entry.seq);
-            for entry in entries.into_iter().filter(|entry| queue.keeps(&entry.message)) {
+            for entry in entries.into_iter().filter(|entry| queue.keeps(entry.message)) {
                 hasher.write_u64(entry.seq);
                 hasher.write_u32(entry.returns);
                 hasher.write_u64(entry.deadline);

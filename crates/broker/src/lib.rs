@@ -10,6 +10,7 @@ mod death;
 mod entries;
 mod exception;
 mod exchange;
+mod lane;
 mod message;
 mod pattern;
 mod policy;
