@@ -1,7 +1,7 @@
 """A Celery application on one Leveret: broker amqp://, results redis://, a real worker with its defaults.
 
 2,000 plain tasks and chains; the server is killed with SIGKILL in the middle and restarted. Every result must arrive.
-Then everything else that an application uses: see celery_features.py.
+Then everything else that an application uses: see celery_features.py and celery_delays.py.
 """
 import json
 import os
@@ -151,6 +151,9 @@ def run(server):
         assert group(add.s(i, i) for i in range(20))().get(timeout=60) == [2 * i for i in range(20)]
         print(f"{PLAIN} tasks over a SIGKILL, {CHAINS} chains and a group: every result arrived")
         checks = celery_features.run(celery_app.app, celery_app, server)
+        import celery_delays
+
+        checks += celery_delays.run(server)
         print(f"{PLAIN + CHAINS + 20 + checks} checks passed")
     except BaseException:
         log.flush()

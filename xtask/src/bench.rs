@@ -149,12 +149,8 @@ fn load(row: &Row, peer: &Peer, what: &str, port: u16, count_flag: &str, flags: 
 
 /// The load generator on its own core.
 fn generator(what: &str, port: &str, flags: &[&str]) -> Result<serde_json::Value> {
-    let mut command = Command::new("taskset");
-    command
-        .args(["-c", LOAD_CORE])
-        .arg(binary()?)
-        .args(["bench", what, "--port", port, "--json"])
-        .args(flags);
+    let mut command = process::pinned(LOAD_CORE)?;
+    command.arg(binary()?).args(["bench", what, "--port", port, "--json"]).args(flags);
     let text = output(command)?;
     serde_json::from_str(text.trim()).with_context(|| format!("the load has printed: {text}"))
 }

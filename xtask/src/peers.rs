@@ -17,6 +17,14 @@ pub(crate) fn folder() -> Option<PathBuf> {
     root.with_file_name("done").exists().then_some(root)
 }
 
+/// RabbitMQ asks for the machine's name with every connection; a name server that it is sent to lets it wait for seconds.
+pub(crate) fn name_machine() -> Result<()> {
+    let Some(root) = folder() else { return Ok(()) };
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").context("the machine's name")?;
+    std::fs::write(root.join("etc/hosts"), format!("127.0.0.1 localhost {}\n", name.trim()))?;
+    Ok(())
+}
+
 /// A program of theirs, by its name or its path, with the words that start it.
 pub(crate) fn program(name: &str) -> Option<Vec<String>> {
     let root = folder()?;
@@ -49,8 +57,6 @@ pub(crate) fn make() -> Result<()> {
     make.args(["--variant=minbase", &format!("--include={PACKAGES}"), &format!("--keyring={KEYRING}")]);
     make.arg("unstable").arg(&root).arg(mirror);
     output(make)?;
-    // RabbitMQ asks for its own name.
-    std::fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")?;
     std::fs::write(done, "")?;
     for (name, flag) in [("redis-server", "--version"), ("valkey-server", "--version")] {
         let words = program(name).with_context(|| format!("{name} is not there"))?;

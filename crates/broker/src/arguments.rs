@@ -257,12 +257,12 @@ pub(crate) fn queue_arguments(
             return Err(refuse(name, &format!(" of queue type {}", kind.module())));
         }
         match name {
-            "x-message-ttl" => meaning.ttl_ms = Some(number(EXPIRY_MAX_MS, "value_too_big")?),
-            "x-expires" => match number(EXPIRY_MAX_MS, "value_too_big")? {
+            "x-message-ttl" => meaning.ttl_ms = Some(number(EXPIRY_MAX_MS, "value_too_large")?),
+            "x-expires" => match number(EXPIRY_MAX_MS, "value_too_large")? {
                 0 => return Err(refuse(name, ": {value_zero,0}")),
                 expires => meaning.expires_ms = Some(expires),
             },
-            "x-consumer-timeout" => match number(EXPIRY_MAX_MS, "value_too_big")? {
+            "x-consumer-timeout" => match number(i64::MAX, "")? {
                 0 => return Err(refuse(name, ": {value_zero,0}")),
                 timeout => meaning.consumer_timeout_ms = Some(timeout),
             },

@@ -3,7 +3,8 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::death::Dead;
-use crate::exchange::{Destination, Exchange};
+use crate::entries::Ready;
+use crate::exchange::{Destination, Exchange, History, Recent};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::Queue;
 use crate::txn::{Delayed, Replies, Returning, Txn};
@@ -138,10 +139,12 @@ pub struct Broker {
     /// What waits in exchanges, by the time when it is due and its number.
     pub(crate) delayed: BTreeMap<(UnixMillis, u64), Delayed>,
     pub(crate) next_delayed: u64,
-    /// Some exchange takes nothing twice, or has been there that did.
+    /// Some exchange remembers what comes by, or has been there that did.
     pub(crate) remembers: bool,
     /// The exchanges where the message being routed has to wait.
     pub(crate) delaying: Vec<ExchangeId>,
+    /// The exchanges that keep the message being routed for what is bound to them later.
+    pub(crate) keeping: Vec<ExchangeId>,
     /// The message that the changes being replayed speak of.
     pub(crate) replaying: Option<Arc<Message>>,
     /// Messages with numbers, while a checkpoint is read.
@@ -183,6 +186,7 @@ impl Broker {
             next_delayed: 1,
             remembers: false,
             delaying: Vec::new(),
+            keeping: Vec::new(),
             replaying: None,
             named: Map::default(),
             checkpoint: None,
@@ -268,12 +272,6 @@ impl Broker {
         ]
     }
 
-    /// After a checkpoint was read.
-    pub fn restored(&mut self) {
-        self.replaying = None;
-        self.named = Map::default();
-    }
-
     /// After replay: what may have been delivered is marked so, and time goes on.
     pub fn after_replay(&mut self, now_ms: UnixMillis) {
         self.restored();
@@ -281,10 +279,7 @@ impl Broker {
         for id in ids {
             if let Some(queue) = self.queues.get_mut(&id) {
                 let through = queue.delivered_through;
-                for entry in queue.ready.iter_mut().filter(|entry| entry.seq <= through || entry.returns > 0)
-                {
-                    entry.redelivered = true;
-                }
+                queue.ready.mark_redelivered(through);
                 queue.expires_at = queue.meaning.expires_ms.map(|ms| now_ms + ms);
             }
             self.note_due(id);
@@ -318,6 +313,15 @@ impl Broker {
                     hasher.write(arguments);
                     hasher.finish()
                 });
+                let recent = exchange.history.iter().flat_map(|history| history.iter());
+                for Recent { message, .. } in recent.filter(|recent| recent.kept) {
+                    for part in
+                        [message.exchange(), message.routing_key(), message.properties(), message.body()]
+                    {
+                        hasher.write_usize(part.len());
+                        hasher.write(part);
+                    }
+                }
                 // A sum is the same in every order.
                 hasher.write_u64(bindings.fold(0, u64::wrapping_add));
                 hasher.finish()
@@ -337,10 +341,10 @@ impl Broker {
                 }
                 return hasher.finish();
             }
-            let unacked = queue.unacked.values().map(|unacked| &unacked.entry);
+            let unacked = queue.unacked.values().map(|unacked| Ready::of(&unacked.entry));
             let mut entries: Vec<_> = queue.ready.iter().chain(unacked).collect();
             entries.sort_by_key(|entry| entry.seq);
-            for entry in entries.into_iter().filter(|entry| queue.keeps(&entry.message)) {
+            for entry in entries.into_iter().filter(|entry| queue.keeps(entry.message)) {
                 hasher.write_u64(entry.seq);
                 hasher.write_u32(entry.returns);
                 hasher.write_u64(entry.deadline);
@@ -373,6 +377,11 @@ impl Broker {
             hasher.finish()
         });
         exchanges.chain(queues).chain(delayed).chain(vhosts).chain(policies).fold(0, u64::wrapping_add)
+    }
+
+    /// What an exchange keeps, if it does.
+    pub(crate) fn history(&mut self, id: ExchangeId) -> Option<&mut History> {
+        self.exchanges.get_mut(&id)?.history.as_deref_mut()
     }
 
     /// True when bindings to it belong into the log.

@@ -4,7 +4,6 @@
 use crate::exchange::{Binding, Destination, Kind};
 use crate::pattern::Pattern;
 use crate::policy::{ApplyTo, Policy, PolicyKey};
-use crate::stream::Kept;
 use crate::txn::Txn;
 use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis, VhostAbout, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
@@ -36,13 +35,15 @@ const POLICY_PUT: u8 = 0x53;
 const POLICY_DELETE: u8 = 0x54;
 const STREAM_APPEND: u8 = 0x55;
 const STREAM_TRUNCATE: u8 = 0x56;
+const RECENT_KEPT: u8 = 0x57;
+const RECENT_FORGOTTEN: u8 = 0x58;
 /// These are in checkpoints alone.
-const QUEUE_AT: u8 = 0x70;
-const MESSAGE_NAMED: u8 = 0x71;
-const MESSAGE_AGAIN: u8 = 0x72;
-const STREAM_SEGMENT: u8 = 0x73;
-const STREAM_KEPT: u8 = 0x74;
-const NEXT_NUMBERS: u8 = 0x75;
+pub(crate) const QUEUE_AT: u8 = 0x70;
+pub(crate) const MESSAGE_NAMED: u8 = 0x71;
+pub(crate) const MESSAGE_AGAIN: u8 = 0x72;
+pub(crate) const STREAM_SEGMENT: u8 = 0x73;
+pub(crate) const STREAM_KEPT: u8 = 0x74;
+pub(crate) const NEXT_NUMBERS: u8 = 0x75;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
@@ -139,6 +140,14 @@ pub(crate) enum Change<'a> {
     StreamTruncate {
         queue: QueueId,
         first: u64,
+    },
+    /// An exchange keeps the message for what is bound to it later.
+    RecentKept {
+        exchange: ExchangeId,
+    },
+    /// An exchange forgets the oldest message that it keeps.
+    RecentForgotten {
+        exchange: ExchangeId,
     },
     /// How far a queue has come.
     QueueAt {
@@ -250,6 +259,8 @@ impl Change<'_> {
             Change::StreamTruncate { queue, first } => {
                 numbers(out, STREAM_TRUNCATE, &[queue.0.into(), *first]);
             }
+            Change::RecentKept { exchange } => numbers(out, RECENT_KEPT, &[exchange.0.into()]),
+            Change::RecentForgotten { exchange } => numbers(out, RECENT_FORGOTTEN, &[exchange.0.into()]),
             Change::QueueAt { queue, next_seq, delivered_through } => {
                 numbers(out, QUEUE_AT, &[queue.0.into(), *next_seq, *delivered_through]);
             }
@@ -289,12 +300,12 @@ fn record_binding(out: &mut Vec<u8>, tag: u8, source: ExchangeId, binding: &Bind
 }
 
 /// An id that leaves room for the next one.
-fn id(fields: &mut Reader<'_>) -> Result<u32, Malformed> {
+pub(crate) fn id(fields: &mut Reader<'_>) -> Result<u32, Malformed> {
     fields.varint32().ok().filter(|id| *id < u32::MAX).ok_or(Malformed)
 }
 
 /// A number of a message that leaves room for the next one.
-fn seq(fields: &mut Reader<'_>) -> Result<u64, Malformed> {
+pub(crate) fn seq(fields: &mut Reader<'_>) -> Result<u64, Malformed> {
     fields.varint().ok().filter(|seq| *seq < u64::MAX).ok_or(Malformed)
 }
 
@@ -432,52 +443,12 @@ impl Broker {
                 let (queue, first) = (QueueId(id(fields)?), seq(fields)?);
                 txn.truncate(queue, first);
             }
-            QUEUE_AT => {
-                let (queue, next_seq, through) = (QueueId(id(fields)?), seq(fields)?, seq(fields)?);
-                if let Some(queue) = txn.broker.queues.get_mut(&queue) {
-                    (queue.next_seq, queue.delivered_through) = (next_seq, through);
-                }
-            }
-            MESSAGE_NAMED => {
+            RECENT_KEPT => {
                 let message = replaying.clone().ok_or(Malformed)?;
-                txn.broker.named.insert(fields.varint()?, message);
+                txn.keep_recent(ExchangeId(id(fields)?), &message, true);
             }
-            MESSAGE_AGAIN => {
-                self.replaying = Some(self.named.get(&fields.varint()?).cloned().ok_or(Malformed)?);
-                return Ok(());
-            }
-            STREAM_SEGMENT => {
-                let (queue, first) = (QueueId(id(fields)?), seq(fields)?);
-                let queue = txn.broker.queues.get_mut(&queue);
-                if let Some(stream) = queue.and_then(|queue| queue.stream.as_mut())
-                    && !stream.begin_segment(first)
-                {
-                    return Err(Malformed);
-                }
-            }
-            STREAM_KEPT => {
-                let (queue, offset, at) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
-                let message = replaying.clone().ok_or(Malformed)?;
-                if !txn.may_append(queue, offset) {
-                    return Err(Malformed);
-                }
-                let queue = txn.broker.queues.get_mut(&queue);
-                if let Some(stream) = queue.and_then(|queue| queue.stream.as_mut()) {
-                    // Its segment ends where the next one begins.
-                    stream.append(offset, Kept { message, at }, u64::MAX);
-                }
-            }
-            NEXT_NUMBERS => {
-                let next = [id(fields)?, id(fields)?, id(fields)?];
-                let broker = &mut txn.broker;
-                for (number, next) in
-                    [&mut broker.next_vhost, &mut broker.next_exchange, &mut broker.next_queue]
-                        .into_iter()
-                        .zip(next)
-                {
-                    *number = (*number).max(next);
-                }
-            }
+            RECENT_FORGOTTEN => txn.forget_oldest(ExchangeId(id(fields)?)),
+            QUEUE_AT..=NEXT_NUMBERS => return self.apply_of_checkpoint(tag, fields, replaying),
             PURGE => {
                 let (queue, through) = (QueueId(id(fields)?), seq(fields)?);
                 let kept = (0..fields.varint()?).map(|_| seq(fields)).collect::<Result<_, _>>()?;

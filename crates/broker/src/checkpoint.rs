@@ -8,9 +8,11 @@
 //!
 //! A message in several queues is handed over once and named, so that it is one again when it is read.
 
+mod restore;
+
 use crate::broker::Broker;
 use crate::change::Change;
-use crate::entries::{Entries, Entry};
+use crate::entries::{Entries, Entry, Ready};
 use crate::exchange::{Binding, Destination};
 use crate::queue::{Queue, Unacked};
 use crate::stream::{Kept, Segment};
@@ -112,9 +114,9 @@ impl Checkpoint {
         Change::MessageNamed { number }.record(&mut Changes::on(&mut self.out));
     }
 
-    fn entry(&mut self, queue: QueueId, entry: &Entry) {
-        self.message(&entry.message);
-        let Entry { seq, deadline, returns, .. } = *entry;
+    fn entry(&mut self, queue: QueueId, entry: Ready<'_>) {
+        let Ready { seq, message, returns, deadline } = entry;
+        self.message(message);
         let changes = &mut Changes::on(&mut self.out);
         Change::Enqueue { queue, seq, deadline }.record(changes);
         if returns > 0 {
@@ -148,14 +150,14 @@ impl Checkpoint {
     /// An entry is about to leave for good.
     pub(crate) fn leaves(&mut self, id: QueueId, walk: &Walk, entry: &Entry) {
         if walk.is_ahead(entry.seq) && !walk.handed.contains(&entry.seq) {
-            self.entry(id, entry);
+            self.entry(id, Ready::of(entry));
         }
     }
 
     /// What is known of an entry is about to change.
     pub(crate) fn changes(&mut self, id: QueueId, walk: &mut Walk, entry: &Entry) {
         if walk.is_ahead(entry.seq) && walk.handed.insert(entry.seq) {
-            self.entry(id, entry);
+            self.entry(id, Ready::of(entry));
         }
     }
 
@@ -218,7 +220,8 @@ impl Checkpoint {
             return true;
         }
         let end = (start + WINDOW).min(walk.limit);
-        let held = walk.held.range(start..end).filter_map(|seq| unacked.get(seq)).map(|held| &held.entry);
+        let held =
+            walk.held.range(start..end).filter_map(|seq| unacked.get(seq)).map(|held| Ready::of(&held.entry));
         for entry in ready.between(start, end).chain(held) {
             if (keeps_all || entry.message.persistent) && !walk.handed.contains(&entry.seq) {
                 self.entry(id, entry);
@@ -262,6 +265,13 @@ impl Broker {
             ..Checkpoint::default()
         };
         self.hand_over_definitions(&mut checkpoint.out);
+        for (&exchange, with_history) in self.exchanges.iter().filter(|(_, exchange)| exchange.durable) {
+            let recent = with_history.history.iter().flat_map(|history| history.iter());
+            for recent in recent.filter(|recent| recent.kept) {
+                checkpoint.message(&recent.message);
+                Change::RecentKept { exchange }.record(&mut Changes::on(&mut checkpoint.out));
+            }
+        }
         for queue in self.queues.values_mut().filter(|queue| queue.is_logged()) {
             let walk = match &queue.stream {
                 Some(stream) => {

@@ -2,9 +2,10 @@
 //! It knows nothing of who consumes them. The trap: an entry's lane follows from its message alone, so that replay, which
 //! knows only numbers, finds the same order.
 
+use crate::lane::Lane;
 use crate::{Message, UnixMillis};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, LazyLock};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// A message in a queue.
 #[derive(Clone)]
@@ -12,24 +13,17 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     pub(crate) message: Arc<Message>,
     pub(crate) redelivered: bool,
-    /// It was taken out from between others: only its place is still there.
-    gone: bool,
     /// How often it came back, in a queue that counts it. (RabbitMQ: x-delivery-count)
     pub(crate) returns: u32,
     /// When it leaves unread; 0 is never.
     pub(crate) deadline: UnixMillis,
 }
 
-/// What is left in a place whose entry is gone.
-static NOTHING: LazyLock<Arc<Message>> = LazyLock::new(|| {
-    Arc::new(Message::new(b"", b"", &[0, 0], b"").expect("a message without anything is valid"))
-});
-
 impl Entry {
     /// A new entry.
     #[inline]
     pub(crate) fn new(seq: u64, message: Arc<Message>, deadline: UnixMillis) -> Self {
-        Self { seq, message, redelivered: false, gone: false, returns: 0, deadline }
+        Self { seq, message, redelivered: false, returns: 0, deadline }
     }
 
     /// The message as a client sees it.
@@ -42,101 +36,20 @@ impl Entry {
     }
 }
 
-/// Entries of one priority.
-#[derive(Default)]
-struct Lane {
-    /// By number. The first one is there; of the others some may be gone.
-    ready: VecDeque<Entry>,
-    gone_count: usize,
-    /// Entries that came back, by number.
-    returned: BTreeMap<u64, Entry>,
+/// A ready entry, looked at in its place.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready<'a> {
+    pub(crate) seq: u64,
+    pub(crate) message: &'a Arc<Message>,
+    pub(crate) returns: u32,
+    pub(crate) deadline: UnixMillis,
 }
 
-impl Lane {
-    /// True when the first entry is one that came back.
-    fn is_first_returned(&self) -> bool {
-        match (self.returned.first_key_value(), self.ready.front()) {
-            (Some((seq, _)), Some(entry)) => *seq < entry.seq,
-            (Some(_), None) => true,
-            (None, _) => false,
-        }
-    }
-
-    fn first(&self) -> Option<&Entry> {
-        if self.is_first_returned() {
-            self.returned.first_key_value().map(|(_, entry)| entry)
-        } else {
-            self.ready.front()
-        }
-    }
-
-    fn pop(&mut self) -> Option<Entry> {
-        if self.is_first_returned() {
-            self.returned.pop_first().map(|(_, entry)| entry)
-        } else {
-            self.pop_ready()
-        }
-    }
-
-    fn pop_ready(&mut self) -> Option<Entry> {
-        let entry = self.ready.pop_front();
-        while self.gone_count > 0 && self.ready.front().is_some_and(|entry| entry.gone) {
-            self.ready.pop_front();
-            self.gone_count -= 1;
-        }
-        entry
-    }
-
-    fn take(&mut self, seq: u64) -> Option<Entry> {
-        if let Some(entry) = self.returned.remove(&seq) {
-            return Some(entry);
-        }
-        let i = self.ready.binary_search_by_key(&seq, |entry| entry.seq).ok()?;
-        if i == 0 {
-            return self.pop_ready();
-        }
-        let entry = self.ready.get_mut(i).filter(|entry| !entry.gone)?;
-        let taken = Entry { message: std::mem::replace(&mut entry.message, NOTHING.clone()), ..*entry };
-        // Closing the gap would move half of a long queue for each message that expires in it.
-        entry.gone = true;
-        self.gone_count += 1;
-        if self.gone_count * 2 > self.ready.len() {
-            self.ready.retain(|entry| !entry.gone);
-            self.gone_count = 0;
-        }
-        Some(taken)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.ready.iter().filter(|entry| !entry.gone).chain(self.returned.values())
-    }
-
-    /// The first number from one on.
-    fn first_from(&self, seq: u64) -> Option<u64> {
-        let start = self.ready.partition_point(|entry| entry.seq < seq);
-        let ready = self.ready.range(start..).find(|entry| !entry.gone).map(|entry| entry.seq);
-        let returned = self.returned.range(seq..).next().map(|(seq, _)| *seq);
-        ready.into_iter().chain(returned).min()
-    }
-
-    /// Entries with numbers from `start` up to `end`.
-    fn between(&self, start: u64, end: u64) -> impl Iterator<Item = &Entry> {
-        let from = self.ready.partition_point(|entry| entry.seq < start);
-        let ready = self.ready.range(from..).take_while(move |entry| entry.seq < end);
-        ready.filter(|entry| !entry.gone).chain(self.returned.range(start..end).map(|(_, entry)| entry))
-    }
-
-    /// Puts an entry where its number says.
-    fn insert(&mut self, entry: Entry) {
-        if self.ready.back().is_none_or(|last| last.seq < entry.seq) {
-            self.ready.push_back(entry);
-        } else {
-            self.returned.insert(entry.seq, entry);
-        }
-    }
-
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.ready.iter_mut().filter(|entry| !entry.gone).chain(self.returned.values_mut())
+impl<'a> Ready<'a> {
+    /// An entry that has no place.
+    pub(crate) fn of(entry: &'a Entry) -> Self {
+        let Entry { seq, ref message, redelivered: _, returns, deadline } = *entry;
+        Self { seq, message, returns, deadline }
     }
 }
 
@@ -197,7 +110,7 @@ impl Entries {
     }
 
     /// The first entry.
-    pub(crate) fn first(&self) -> Option<&Entry> {
+    pub(crate) fn first(&self) -> Option<Ready<'_>> {
         self.lanes().find_map(Lane::first)
     }
 
@@ -232,7 +145,7 @@ impl Entries {
     #[inline]
     pub(crate) fn push(&mut self, entry: Entry) {
         self.arrived(&entry);
-        self.lane(&entry.message).ready.push_back(entry);
+        self.lane(&entry.message).push(entry);
     }
 
     /// A new entry among others: a checkpoint has them in no order.
@@ -247,7 +160,7 @@ impl Entries {
     }
 
     /// Entries with numbers from `start` up to `end`, in no order.
-    pub(crate) fn between(&self, start: u64, end: u64) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn between(&self, start: u64, end: u64) -> impl Iterator<Item = Ready<'_>> {
         self.lanes().flat_map(move |lane| lane.between(start, end))
     }
 
@@ -255,7 +168,7 @@ impl Entries {
     pub(crate) fn put_back(&mut self, mut entry: Entry) {
         entry.redelivered = true;
         self.arrived(&entry);
-        self.lane(&entry.message).returned.insert(entry.seq, entry);
+        self.lane(&entry.message).put_back(entry);
     }
 
     /// Takes an entry out, wherever it stands.
@@ -276,12 +189,12 @@ impl Entries {
     }
 
     /// All entries, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Ready<'_>> {
         self.lanes().flat_map(Lane::iter)
     }
 
-    /// All entries, to be marked.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
-        self.lanes_mut().flat_map(Lane::iter_mut)
+    /// Entries up to a number, and those that have come back before, may have been delivered.
+    pub(crate) fn mark_redelivered(&mut self, through: u64) {
+        self.lanes_mut().for_each(|lane| lane.mark_redelivered(through));
     }
 }

@@ -22,10 +22,6 @@ impl Exception {
     pub(crate) fn precondition(text: impl AsRef<str>) -> Self {
         Self::new(ReplyCode::PreconditionFailed, text)
     }
-
-    pub(crate) fn not_built(what: &str) -> Self {
-        Self::new(ReplyCode::NotImplemented, format!("{what} is not built yet"))
-    }
 }
 
 /// A name as refusals print it.

@@ -5,8 +5,11 @@
 mod direct;
 mod fanout;
 mod headers;
+mod history;
 mod spread;
 mod topic;
+
+pub(crate) use history::{History, Recent, is_unkept};
 
 use crate::broker::Map;
 use crate::change::Change;
@@ -40,6 +43,7 @@ const TYPES: &[Row] = &[
     Row { name: "x-modulus-hash", routes: |_| Box::<spread::Modulus>::default(), check: any_arguments },
     Row { name: "x-random", routes: |_| Box::<spread::Random>::default(), check: any_arguments },
     Row { name: "x-local-random", routes: |_| Box::<spread::Random>::default(), check: spread::check_empty },
+    Row { name: RECENT_HISTORY, routes: |_| Box::<fanout::Fanout>::default(), check: any_arguments },
     Row { name: "headers", routes: |_| Box::<headers::Headers>::default(), check: headers::check },
 ];
 
@@ -71,7 +75,11 @@ impl Kind {
             let text = format!("Invalid argument, '{DELAYED_TYPE}' must be an existing exchange type");
             return Err(Exception::precondition(text));
         };
-        if routing.0.name == CONSISTENT_HASH { spread::check_arguments(arguments) } else { Ok(()) }
+        match routing.0.name {
+            CONSISTENT_HASH => spread::check_arguments(arguments),
+            RECENT_HISTORY => history::check_arguments(arguments),
+            _ => Ok(()),
+        }
     }
 
     /// The type that decides where a message goes: for a delayed exchange the one that its arguments name.
@@ -180,6 +188,8 @@ pub(crate) struct Exchange {
     pub(crate) delays: bool,
     /// What it has seen, if it takes nothing twice.
     pub(crate) seen: Option<Box<Seen>>,
+    /// The last messages, if it keeps them for what is bound to it later.
+    pub(crate) history: Option<Box<History>>,
     /// Where a message goes that none of the bindings wants.
     pub(crate) alternate: Option<Box<[u8]>>,
     /// The exchanges that have bindings to this one.
@@ -207,6 +217,7 @@ impl Exchange {
             routing,
             delays: kind.is_delayed(),
             seen: Seen::from_arguments(table).ok().flatten().map(Box::new),
+            history: (routing.0.name == RECENT_HISTORY).then(|| Box::new(History::new(table))),
             alternate: alternate.and_then(|value| value.as_longstr()).map(Box::from),
             bound_from: BTreeSet::new(),
             visited: 0,
@@ -285,6 +296,9 @@ impl Exchange {
 
 /// The type of exchanges that keep together what has the same key.
 const CONSISTENT_HASH: &str = "x-consistent-hash";
+
+/// The type of exchanges that keep the last messages for what is bound to them later.
+const RECENT_HISTORY: &str = "x-recent-history";
 
 /// The type of exchanges whose messages may wait.
 const DELAYED: &str = "x-delayed-message";

@@ -11,6 +11,7 @@ mod death;
 mod entries;
 mod exception;
 mod exchange;
+mod lane;
 mod message;
 mod pattern;
 mod policy;

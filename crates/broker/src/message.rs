@@ -256,8 +256,8 @@ impl MessageParts {
     }
 }
 
-/// The longest time that a message or queue may be given, in milliseconds: 49 days. (RabbitMQ: MAX_EXPIRY_TIMER)
-pub(crate) const EXPIRY_MAX_MS: i64 = 0xffff_ffff;
+/// The longest time that a message or queue may be given: ten years, in milliseconds. (RabbitMQ: TTL)
+pub(crate) const EXPIRY_MAX_MS: i64 = 10 * 365 * 24 * 60 * 60 * 1000;
 
 /// Routing keys that nobody sees.
 const BCC: &[u8] = b"BCC";
@@ -272,10 +272,11 @@ const BELIEVED_FROM: usize = 8;
 /// RabbitMQ: per-message TTL.
 fn expiration(text: &[u8]) -> Result<u64, Exception> {
     let shown = String::from_utf8_lossy(text);
-    let number: Option<i64> = shown.parse().ok();
+    let number: Option<i128> = shown.parse().ok();
     match number {
-        Some(number) if number > EXPIRY_MAX_MS => {
-            Err(Exception::precondition(format!("invalid expiration '{shown}': {{value_too_big,{number}}}")))
+        Some(number) if number > EXPIRY_MAX_MS.into() => {
+            let text = format!("invalid expiration '{shown}': {{value_too_large,{number}}}");
+            Err(Exception::precondition(text))
         }
         Some(number) if number >= 0 => Ok(number as u64),
         Some(number) => {

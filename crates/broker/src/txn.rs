@@ -6,6 +6,7 @@ mod definitions;
 mod delays;
 mod departures;
 mod duplicates;
+mod history;
 mod messages;
 mod policies;
 mod primitives;

@@ -282,15 +282,6 @@ impl Engine {
         result
     }
 
-    /// One commit on a database.
-    pub(crate) fn on_keyspace<T>(&mut self, db: DbIndex, run: impl FnOnce(&mut Txn<'_>) -> T) -> T {
-        self.begin();
-        let changes = Changes::on(self.tail.changes());
-        let result = run(&mut Txn::new(&mut self.keyspace, db, self.now_ms, changes));
-        self.end();
-        result
-    }
-
     /// One commit on the broker.
     pub fn on_broker<T>(&mut self, run: impl FnOnce(&mut leveret_broker::Txn<'_>) -> T) -> T {
         self.begin();

@@ -1,6 +1,5 @@
 //! Starting and stopping: recovery, listeners, threads.
 
-use crate::Settings;
 use crate::checkpointer::{self, Checkpointer};
 use crate::doorkeeper::Doorkeeper;
 use crate::io_loop::{IoLoop, Mailbox};
@@ -15,6 +14,7 @@ use crate::recover::{Recovered, recover, refuse_half_import};
 use crate::resp::Compiled;
 use crate::resp::{Scripts, TABLE, configure};
 use crate::shared::{Shared, Stats};
+use crate::{Settings, now_ms};
 use leveret_cluster::Alone;
 use leveret_wal::{CheckpointHead, Summary, Syncer};
 use mio::Poll;

@@ -23,6 +23,8 @@
 //! ```
 
 mod conversations;
+mod delay_levels;
+mod shown;
 mod world;
 
 use std::path::{Path, PathBuf};

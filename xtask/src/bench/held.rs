@@ -1,11 +1,11 @@
 //! What things cost that are only there: the load makes them, says that it has, and keeps them until it is told to go.
 
-use super::LOAD_CORE;
 use super::peer::{Kind, Peer};
+use super::{LOAD_CORE, process};
 use crate::conformance::server::binary;
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 const SETTLING: Duration = Duration::from_secs(2);
@@ -16,9 +16,8 @@ pub(super) fn bytes_each(kind: Kind, count: u64, flags: &str) -> Result<f64> {
     let peer = Peer::start(kind)?;
     std::thread::sleep(SETTLING);
     let before = peer.resident_bytes()?;
-    let mut command = Command::new("taskset");
+    let mut command = process::pinned(LOAD_CORE)?;
     command
-        .args(["-c", LOAD_CORE])
         .arg(binary()?)
         .args(["bench", "amqp", "--port", &peer.amqp_port.to_string()])
         .args(["--messages", &count.to_string()])

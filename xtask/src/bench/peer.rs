@@ -146,7 +146,8 @@ impl Peer {
         let fsync = if always { "always" } else { "everysec" };
         match self.kind {
             Kind::Leveret | Kind::LeveretAlways => {
-                let mut command = pinned(&words);
+                let mut command = process::pinned(SERVER_CORE)?;
+                command.args(&words);
                 command.args(["serve", "--bind", "127.0.0.1", "--io-threads", "1", "--appendfsync", fsync]);
                 command.args(["--http-port", "0"]);
                 command.args(["--resp-port", &self.resp_port.to_string()]);
@@ -155,13 +156,15 @@ impl Peer {
                 Ok(command)
             }
             Kind::Redis | Kind::Valkey | Kind::RedisAlways => {
-                let mut command = pinned(&words);
+                let mut command = process::pinned(SERVER_CORE)?;
+                command.args(&words);
                 command.args(["--bind", "127.0.0.1", "--port", &self.resp_port.to_string(), "--save", ""]);
                 command.args(["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]);
                 command.args(["--appendfsync", fsync, "--dir"]).arg(self.inner_dir());
                 Ok(command)
             }
             Kind::RabbitMq => {
+                peers::name_machine()?;
                 let (epmd, rabbitmq) = rabbitmq(&self.dir, &self.inner_dir(), self.amqp_port)?;
                 let mut started = Command::new("env");
                 if let Some(root) = peers::folder() {
@@ -170,7 +173,8 @@ impl Peer {
                 }
                 started.arg(epmd.get_program()).args(epmd.get_args());
                 self.spawn(started, "epmd.log")?;
-                let mut command = pinned(&words);
+                let mut command = process::pinned(SERVER_CORE)?;
+                command.args(&words);
                 for (name, value) in rabbitmq.get_envs() {
                     command.env(name, value.unwrap_or_default());
                 }
@@ -179,7 +183,7 @@ impl Peer {
         }
     }
 
-    /// The number of the process; `taskset` becomes what it starts.
+    /// The number of the process; `prlimit` and `taskset` become what they start.
     fn spawn(&mut self, mut command: Command, log: &str) -> Result<u32> {
         let log = File::create(self.dir.join(log))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -224,12 +228,6 @@ impl Peer {
     pub(super) fn resident_bytes(&self) -> Result<u64> {
         process::resident_bytes(self.pid)
     }
-}
-
-fn pinned(words: &[String]) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["-c", SERVER_CORE]).args(words);
-    command
 }
 
 fn ask(port: u16, question: &[u8], answer_bytes: usize) -> Result<Vec<u8>> {

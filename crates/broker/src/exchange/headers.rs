@@ -51,7 +51,7 @@ pub(super) fn check(_: &[u8], arguments: Table<'_>) -> Result<(), Exception> {
 }
 
 /// Simple values as Erlang prints them.
-fn erlang(value: Value<'_>) -> String {
+pub(super) fn erlang(value: Value<'_>) -> String {
     match (value.as_integer(), value.as_longstr(), value.as_bool()) {
         (Some(integer), _, _) => integer.to_string(),
         (_, Some(text), _) => format!("<<\"{}\">>", String::from_utf8_lossy(text)),

@@ -63,10 +63,8 @@ impl ExchangeDeclare<'_> {
 }
 
 fn kind_of(name: &[u8]) -> Result<Kind, Exception> {
-    Kind::parse(name).ok_or_else(|| match name {
-        b"x-recent-history" => Exception::not_built(&format!("exchange type '{}'", shown(name))),
-        other => Exception::precondition(format!("unknown exchange type '{}'", shown(other))),
-    })
+    Kind::parse(name)
+        .ok_or_else(|| Exception::precondition(format!("unknown exchange type '{}'", shown(name))))
 }
 
 impl Txn<'_> {
@@ -321,7 +319,9 @@ impl Txn<'_> {
             exchange.check_binding(key, arguments)?;
         }
         let new = Binding { destination, key: key.into(), arguments: sorted(arguments) };
-        self.add_binding(id, &new);
+        if self.add_binding(id, &new) {
+            self.pass_history(id, destination);
+        }
         Ok(())
     }
 

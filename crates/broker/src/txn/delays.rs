@@ -92,13 +92,7 @@ impl Txn<'_> {
                 Some(delay) => waited(&message, delay),
                 None => (*message).clone(),
             });
-            let mut route = std::mem::take(&mut self.broker.route);
-            route.clear();
-            if self.route_from(exchange, &message, &mut route).is_ok() {
-                let stripped = message.without_bcc().map(Arc::new);
-                self.deliver(&route, stripped.as_ref().unwrap_or(&message));
-            }
-            self.broker.route = route;
+            self.pass_on(exchange, &message);
         }
     }
 }

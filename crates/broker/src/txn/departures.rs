@@ -104,11 +104,8 @@ impl Txn<'_> {
                     Destination::Exchange(_) => false,
                 });
             }
-            if !self.broker.delaying.is_empty() {
-                let exchanges = std::mem::take(&mut self.broker.delaying);
-                self.delay_in(&exchanges, &letter);
-            }
-            self.deliver(&route, &letter);
+            let recorded = self.stop_over(&letter);
+            self.deliver(&route, &letter, recorded);
         }
         self.broker.route = route;
     }

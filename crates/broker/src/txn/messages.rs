@@ -52,17 +52,26 @@ pub enum How {
     Drop,
 }
 
-/// Where a message goes from one exchange; true when it has to wait there.
+/// What an exchange does with a message beside routing it.
+enum Visit {
+    Passed,
+    /// It has to wait there.
+    Waits,
+    /// It stays there, too, for what is bound later.
+    Kept,
+}
+
+/// Where a message goes from one exchange.
 fn visit(
     exchange: &mut Exchange,
     vhosts: &BTreeMap<VhostId, Vhost>,
     routed: u64,
     keys: &Keys<'_>,
     route: &mut Vec<Destination>,
-) -> bool {
+) -> Visit {
     exchange.visited = routed;
     if exchange.delays && delay(keys.headers).is_some() {
-        return true;
+        return Visit::Waits;
     }
     let before = route.len();
     exchange.route(keys, route);
@@ -73,7 +82,7 @@ fn visit(
     {
         route.extend(vhost.exchanges.get(name).copied().map(Destination::Exchange));
     }
-    false
+    if exchange.history.is_some() { Visit::Kept } else { Visit::Passed }
 }
 
 fn each_once(route: &mut Vec<Destination>) {
@@ -93,38 +102,44 @@ impl Txn<'_> {
             if self.broker.remembers || !self.broker.delaying.is_empty() {
                 self.deliver_once(vhost, &route, message)
             } else {
-                self.deliver_seen(&route, message)
+                self.deliver_seen(&route, message, false)
             }
         });
         self.broker.route = route;
         published
     }
 
-    /// Delivers a message as everybody but its publisher sees it.
+    /// Delivers a message as everybody but its publisher sees it; `recorded` says whether the log has it.
     #[inline(always)]
-    fn deliver_seen(&mut self, route: &[Destination], message: &Arc<Message>) -> Published {
+    pub(super) fn deliver_seen(
+        &mut self,
+        route: &[Destination],
+        message: &Arc<Message>,
+        recorded: bool,
+    ) -> Published {
         let stripped = message.without_bcc().map(Arc::new);
+        let recorded = recorded && stripped.is_none();
         let message = stripped.as_ref().unwrap_or(message);
-        let mut published = self.deliver(route, message);
+        let mut published = self.deliver(route, message, recorded);
         if route.is_empty() && message.exchange().is_empty() && self.deliver_reply(message) {
             published.queues = 1;
         }
         published
     }
 
-    /// Likewise, where it may be a duplicate or has to wait.
+    /// Likewise, where it may be a duplicate, has to wait, or is kept.
     #[cold]
     fn deliver_once(&mut self, vhost: VhostId, route: &[Destination], message: &Arc<Message>) -> Published {
         let known = self.known_by_exchange(vhost, message);
         if let Known::Duplicate = known {
             return taken(message);
         }
+        let waiting = self.broker.delaying.len();
         // With its header BCC: it is routed once more.
-        let exchanges = std::mem::take(&mut self.broker.delaying);
-        let kept = self.delay_in(&exchanges, message);
-        let mut published = self.deliver_seen(route, message);
-        published.queues += exchanges.len();
-        published.durable |= kept;
+        let recorded = self.stop_over(message);
+        let mut published = self.deliver_seen(route, message, recorded);
+        published.queues += waiting;
+        published.durable |= recorded;
         if published.queues > 0 && !published.rejected {
             self.remember_new(&known);
         }
@@ -170,11 +185,15 @@ impl Txn<'_> {
         false
     }
 
-    /// Enqueues in every queue of the route that takes it.
+    /// Enqueues in every queue of the route that takes it; `recorded` says whether the log has the message.
     #[inline(always)]
-    pub(super) fn deliver(&mut self, route: &[Destination], message: &Arc<Message>) -> Published {
+    pub(super) fn deliver(
+        &mut self,
+        route: &[Destination],
+        message: &Arc<Message>,
+        mut recorded: bool,
+    ) -> Published {
         let mut published = Published { queues: 0, durable: false, rejected: false };
-        let mut recorded = false;
         for &destination in route {
             let Destination::Queue(id) = destination else { continue };
             let Some(queue) = self.broker.queues.get(&id) else { continue };
@@ -247,6 +266,7 @@ impl Txn<'_> {
         route: &mut Vec<Destination>,
     ) -> Result<(), Exception> {
         self.broker.delaying.clear();
+        self.broker.keeping.clear();
         if message.exchange().is_empty() {
             route.extend(self.find_queue(vhost, message.routing_key()).map(Destination::Queue));
             for key in message.more_keys()? {
@@ -285,9 +305,10 @@ impl Txn<'_> {
         message: &Message,
         route: &mut Vec<Destination>,
     ) -> Result<(), Exception> {
-        let Broker { exchanges, vhosts, routed, delaying, .. } = &mut *self.broker;
+        let Broker { exchanges, vhosts, routed, delaying, keeping, .. } = &mut *self.broker;
         let Some(exchange) = exchanges.get_mut(&id) else { return Ok(()) };
         delaying.clear();
+        keeping.clear();
         let keys = Keys {
             key: message.routing_key(),
             more: message.more_keys()?,
@@ -295,8 +316,10 @@ impl Txn<'_> {
             properties: Properties::from_validated(message.properties()),
         };
         *routed += 1;
-        if visit(exchange, vhosts, *routed, &keys, route) {
-            delaying.push(id);
+        match visit(exchange, vhosts, *routed, &keys, route) {
+            Visit::Passed => {}
+            Visit::Waits => delaying.push(id),
+            Visit::Kept => keeping.push(id),
         }
         // Exchanges that exchanges lead to, each once; then each queue once.
         let mut next = 0;
@@ -305,9 +328,12 @@ impl Txn<'_> {
             if let Destination::Exchange(id) = destination
                 && let Some(exchange) = exchanges.get_mut(&id)
                 && exchange.visited != *routed
-                && visit(exchange, vhosts, *routed, &keys, route)
             {
-                delaying.push(id);
+                match visit(exchange, vhosts, *routed, &keys, route) {
+                    Visit::Passed => {}
+                    Visit::Waits => delaying.push(id),
+                    Visit::Kept => keeping.push(id),
+                }
             }
         }
         // The exchanges themselves stay in it and take nothing.

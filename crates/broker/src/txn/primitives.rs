@@ -33,7 +33,7 @@ impl Txn<'_> {
     ) {
         let mut exchange = Exchange::new(vhost, name, kind, arguments);
         (exchange.durable, exchange.auto_delete, exchange.internal) = (durable, auto_delete, internal);
-        self.broker.remembers |= exchange.seen.is_some();
+        self.broker.remembers |= exchange.seen.is_some() || exchange.history.is_some();
         self.broker.next_exchange = self.broker.next_exchange.max(id.0 + 1);
         if exchange.alternate.is_none() && !self.broker.policies.is_empty() {
             let definition = self.broker.policies_of_exchange(&exchange).definition();
@@ -58,7 +58,11 @@ impl Txn<'_> {
 
     /// Removes an exchange with all bindings from it; gives the exchanges that have bindings to it.
     fn take_exchange(&mut self, id: ExchangeId) -> BTreeSet<ExchangeId> {
-        let Some(exchange) = self.broker.exchanges.remove(&id) else { return BTreeSet::new() };
+        let Some(mut exchange) = self.broker.exchanges.remove(&id) else { return BTreeSet::new() };
+        if let Some(history) = exchange.history.take() {
+            let messages = history.len();
+            self.broker.garbage.put(history, messages);
+        }
         if let Some(vhost) = self.broker.vhosts.get_mut(&exchange.vhost) {
             vhost.exchanges.remove(&exchange.name);
         }
@@ -197,17 +201,17 @@ impl Txn<'_> {
         self.changes.buffer().is_none()
     }
 
-    /// Primitive: a binding, unless it is there.
-    pub(crate) fn add_binding(&mut self, source: ExchangeId, binding: &Binding) {
+    /// Primitive: a binding; false when it is there.
+    pub(crate) fn add_binding(&mut self, source: ExchangeId, binding: &Binding) -> bool {
         let logged = self.broker.is_logged(binding.destination)
             && self.broker.is_logged(Destination::Exchange(source));
         // A binding to nothing would never go.
         if self.bound_from(binding.destination).is_none() {
-            return;
+            return false;
         }
-        let Some(exchange) = self.broker.exchanges.get_mut(&source) else { return };
+        let Some(exchange) = self.broker.exchanges.get_mut(&source) else { return false };
         if !exchange.bind(binding) {
-            return;
+            return false;
         }
         if logged {
             Change::Bind { source, binding }.record(&mut self.changes);
@@ -215,6 +219,7 @@ impl Txn<'_> {
         if let Some(bound_from) = self.bound_from(binding.destination) {
             bound_from.insert(source);
         }
+        true
     }
 
     /// Primitive: removes a binding, if it is there.

@@ -354,6 +354,7 @@ impl World {
                 alternate.push(b"alternate-exchange", Value::LongStr(other));
                 alternate.push(b"x-delayed-type", Value::LongStr(b"topic"));
                 alternate.push(b"x-message-deduplication", Value::Bool(true));
+                alternate.push(b"x-recent-history-length", Value::Long(rng.i64(1..4)));
                 let declare = ExchangeDeclare {
                     name,
                     kind: [
@@ -363,7 +364,8 @@ impl World {
                         b"headers",
                         b"x-delayed-message",
                         b"x-random",
-                    ][rng.usize(..6)],
+                        b"x-recent-history",
+                    ][rng.usize(..7)],
                     passive: false,
                     durable: rng.u8(..4) > 0,
                     auto_delete: rng.bool(),
@@ -386,7 +388,7 @@ impl World {
                 headers.push(if rng.bool() { b"BCC" } else { b"CC" }, Value::Array(keys.as_array()));
                 let headers = Some(headers.as_table());
                 let mut properties = Vec::new();
-                PropertyValues { delivery_mode: Some(2), headers, ..PropertyValues::default() }
+                PropertyValues { delivery_mode: Some(rng.u8(1..3)), headers, ..PropertyValues::default() }
                     .encode(&mut properties);
                 let message = Message::new(name, b"a", &properties, b"routed").expect("it is valid");
                 txn.publish(VHOST, &Arc::new(message)).map(|_| ())

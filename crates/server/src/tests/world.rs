@@ -1,5 +1,6 @@
 //! A server without sockets and threads: sessions, engine, and a log on a disk in memory.
 
+use super::shown::{all, show_amqp, show_resp};
 use crate::Settings;
 use crate::amqp::AmqpSession;
 use crate::around::Around;
@@ -17,8 +18,7 @@ use crate::resp::TABLE;
 use crate::resp::{Compiled, RespSession, Scripts};
 use crate::session::Session;
 use crate::shared::{Shared, Stats};
-use leveret_amqp::text::{parse_line, show};
-use leveret_amqp::{ContentHeader, FrameKind, Method};
+use leveret_amqp::text::parse_line;
 use leveret_cluster::{Alone, Level, Levels};
 use leveret_engine::accounts::{Password, Pattern, Permissions, TopicPermissions, User};
 use leveret_engine::broker::VhostAbout;
@@ -129,6 +129,15 @@ impl World {
             memory: Gauge::default(),
         };
         Self { disk, shared, syncer, checkpoints, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
+    }
+
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now_ms
+    }
+
+    /// When something is due.
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        self.shared.engine.lock().next_deadline()
     }
 
     /// The last commit.
@@ -439,61 +448,5 @@ impl World {
         told += &first;
         told += &others;
         told
-    }
-}
-
-fn all(out: &mut Output) -> Vec<u8> {
-    let mut all = Vec::new();
-    out.gate(0, true);
-    out.flush(|slices| {
-        slices.iter().for_each(|slice| all.extend_from_slice(slice));
-        Ok(slices.iter().map(|slice| slice.len()).sum())
-    })
-    .unwrap();
-    all
-}
-
-fn show_resp(who: &str, mut out: &[u8], told: &mut String) {
-    while !out.is_empty() {
-        let (value, len) = leveret_resp::parse_reply(out).unwrap().expect("an answer is whole");
-        for line in leveret_resp::text::show(&value, false).lines() {
-            *told += &format!("{who}< {line}\n");
-        }
-        out = &out[len..];
-    }
-}
-
-fn show_amqp(who: &str, mut out: &[u8], told: &mut String) {
-    let mut content: Option<(Method<'_>, Vec<u8>, usize, Vec<u8>)> = None;
-    while !out.is_empty() {
-        let (frame, len) = leveret_amqp::parse(out, 0).unwrap().expect("a frame is whole");
-        let rest = &out[len..];
-        match frame.kind {
-            FrameKind::Heartbeat => *told += &format!("{who}.0< heartbeat\n"),
-            FrameKind::Method => {
-                let method = Method::decode(frame.payload).unwrap();
-                if method.has_content() {
-                    content = Some((method, Vec::new(), 0, Vec::new()));
-                } else {
-                    *told += &format!("{who}.{}< {}\n", frame.channel, show(&method, None));
-                }
-            }
-            FrameKind::Header => {
-                let header = ContentHeader::parse(frame.payload).unwrap();
-                let (_, properties, size, _) = content.as_mut().expect("a header follows a method");
-                (*properties, *size) = (header.properties.raw().to_vec(), header.body_size as usize);
-            }
-            FrameKind::Body => {
-                content.as_mut().expect("a body follows a header").3.extend_from_slice(frame.payload);
-            }
-        }
-        if frame.kind != FrameKind::Method
-            && let Some((method, properties, size, body)) =
-                content.take_if(|(_, _, size, body)| body.len() == *size)
-        {
-            assert_eq!(size, body.len());
-            *told += &format!("{who}.{}< {}\n", frame.channel, show(&method, Some((&properties, &body))));
-        }
-        out = rest;
     }
 }

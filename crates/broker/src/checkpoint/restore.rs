@@ -1,0 +1,74 @@
+//! Reading what checkpoints alone have; everything else in them is read as the log is.
+
+use crate::change::{
+    MESSAGE_AGAIN, MESSAGE_NAMED, NEXT_NUMBERS, QUEUE_AT, STREAM_KEPT, STREAM_SEGMENT, id, seq,
+};
+use crate::stream::Kept;
+use crate::txn::Txn;
+use crate::{Broker, Message, QueueId};
+use leveret_base::codec::{Changes, Malformed, Reader};
+use std::sync::Arc;
+
+impl Broker {
+    /// Applies a change whose tag has been read; `replaying` is the message that was spoken of.
+    pub(crate) fn apply_of_checkpoint(
+        &mut self,
+        tag: u8,
+        fields: &mut Reader<'_>,
+        replaying: Option<Arc<Message>>,
+    ) -> Result<(), Malformed> {
+        match tag {
+            QUEUE_AT => {
+                let (queue, next_seq, through) = (QueueId(id(fields)?), seq(fields)?, seq(fields)?);
+                if let Some(queue) = self.queues.get_mut(&queue) {
+                    (queue.next_seq, queue.delivered_through) = (next_seq, through);
+                }
+            }
+            MESSAGE_NAMED => {
+                let message = replaying.clone().ok_or(Malformed)?;
+                self.named.insert(fields.varint()?, message);
+            }
+            MESSAGE_AGAIN => {
+                self.replaying = Some(self.named.get(&fields.varint()?).cloned().ok_or(Malformed)?);
+                return Ok(());
+            }
+            STREAM_SEGMENT => {
+                let (queue, first) = (QueueId(id(fields)?), seq(fields)?);
+                let queue = self.queues.get_mut(&queue);
+                if let Some(stream) = queue.and_then(|queue| queue.stream.as_mut())
+                    && !stream.begin_segment(first)
+                {
+                    return Err(Malformed);
+                }
+            }
+            STREAM_KEPT => {
+                let (queue, offset, at) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
+                let message = replaying.clone().ok_or(Malformed)?;
+                if !Txn::new(self, 0, Changes::off()).may_append(queue, offset) {
+                    return Err(Malformed);
+                }
+                let queue = self.queues.get_mut(&queue);
+                if let Some(stream) = queue.and_then(|queue| queue.stream.as_mut()) {
+                    // Its segment ends where the next one begins.
+                    stream.append(offset, Kept { message, at }, u64::MAX);
+                }
+            }
+            NEXT_NUMBERS => {
+                let next = [id(fields)?, id(fields)?, id(fields)?];
+                let numbers = [&mut self.next_vhost, &mut self.next_exchange, &mut self.next_queue];
+                for (number, next) in numbers.into_iter().zip(next) {
+                    *number = (*number).max(next);
+                }
+            }
+            _ => return Err(Malformed),
+        }
+        self.replaying = replaying;
+        Ok(())
+    }
+
+    /// After a checkpoint was read.
+    pub fn restored(&mut self) {
+        self.replaying = None;
+        self.named.clear();
+    }
+}
