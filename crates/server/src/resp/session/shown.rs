@@ -6,6 +6,7 @@ use crate::resp::table::Command;
 use crate::shared::Shared;
 use leveret_engine::Engine;
 use leveret_engine::keyspace::{Args, flag};
+use std::ops::Range;
 
 impl RespSession {
     #[cold]
@@ -102,20 +103,38 @@ impl RespSession {
 /// The arguments without secrets.
 fn shown(command: &Command, args: Args<'_>) -> Vec<Vec<u8>> {
     const HIDDEN: &[u8] = b"(redacted)";
-    let first = match command.spec.name {
-        "auth" => 1,
+    let secrets = match command.spec.name {
+        "auth" => vec![1..3],
         "hello" => {
-            args.iter().position(|arg| arg.eq_ignore_ascii_case(b"auth")).map_or(usize::MAX, |at| at + 1)
+            let auth = args.iter().position(|arg| arg.eq_ignore_ascii_case(b"auth"));
+            auth.into_iter().map(|at| at + 1..at + 3).collect()
         }
-        "acl|setuser" => 3,
-        _ => usize::MAX,
+        "acl|setuser" => vec![3..args.len()],
+        "migrate" => secrets_of_migrate(args),
+        _ => Vec::new(),
     };
-    let count = if command.spec.name == "acl|setuser" { usize::MAX } else { 2 };
-    let is_secret = |i: usize| i >= first && i < first.saturating_add(count);
     args.iter()
         .enumerate()
-        .map(|(i, arg)| if is_secret(i) { HIDDEN.to_vec() } else { arg.to_vec() })
+        .map(|(i, arg)| match secrets.iter().any(|places| places.contains(&i)) {
+            true => HIDDEN.to_vec(),
+            false => arg.to_vec(),
+        })
         .collect()
+}
+
+fn secrets_of_migrate(args: Args<'_>) -> Vec<Range<usize>> {
+    let (mut secrets, mut i) = (Vec::new(), 6);
+    while let Some(word) = args.get(i) {
+        let count = match word.to_ascii_lowercase().as_slice() {
+            b"auth" => 1,
+            b"auth2" => 2,
+            b"keys" => break,
+            _ => 0,
+        };
+        secrets.push(i + 1..i + 1 + count);
+        i += 1 + count;
+    }
+    secrets
 }
 
 /// As much of the arguments as is kept of a slow command. (Redis: SLOWLOG_ENTRY_MAX_ARGC, SLOWLOG_ENTRY_MAX_STRING)
