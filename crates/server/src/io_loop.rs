@@ -369,7 +369,9 @@ fn execute(
     if !connection.session.execute(engine, &Around::new(shared, meanwhile), &mut connection.out) {
         connection.closing = true;
     }
-    if engine.commands_count - before + connection.session.work() as u64 >= BUMP_EVERY {
+    // The count may have begun anew. (Redis: CONFIG RESETSTAT)
+    let count = engine.commands_count.saturating_sub(before);
+    if count + connection.session.work() as u64 >= BUMP_EVERY {
         MutexGuard::bump(engine);
     }
 }

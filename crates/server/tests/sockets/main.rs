@@ -162,6 +162,18 @@ fn a_script_that_has_written_is_not_stopped() {
 }
 
 #[test]
+fn counting_may_begin_anew_in_the_middle_of_a_turn() {
+    let port = free_port();
+    let (server, directory) = start("counts", port);
+    let mut stream = connect(port);
+    assert_eq!(ask(&mut stream, b"SET k v\r\n"), "+OK\r\n");
+    assert_eq!(ask(&mut stream, b"CONFIG RESETSTAT\r\n"), "+OK\r\n");
+    assert_eq!(ask(&mut stream, b"GET k\r\n"), "$1\r\nv\r\n");
+    server.stop();
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
 fn a_held_engine_makes_commands_busy_and_nothing_else() {
     let port = free_port();
     let (server, directory) = start("busy", port);
