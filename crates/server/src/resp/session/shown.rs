@@ -104,12 +104,12 @@ impl RespSession {
 fn shown(command: &Command, args: Args<'_>) -> Vec<Vec<u8>> {
     const HIDDEN: &[u8] = b"(redacted)";
     let secrets = match command.spec.name {
-        "auth" => vec![1..3],
+        "auth" => std::iter::once(1..3).collect(),
         "hello" => {
             let auth = args.iter().position(|arg| arg.eq_ignore_ascii_case(b"auth"));
             auth.into_iter().map(|at| at + 1..at + 3).collect()
         }
-        "acl|setuser" => vec![3..args.len()],
+        "acl|setuser" => std::iter::once(3..args.len()).collect(),
         "migrate" => secrets_of_migrate(args),
         _ => Vec::new(),
     };
