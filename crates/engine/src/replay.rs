@@ -2,7 +2,17 @@
 
 use crate::engine::{Engine, KIND_COMMIT};
 use leveret_base::codec::Reader;
-use leveret_wal::Record;
+use leveret_wal::{Record, Replay};
+
+impl Replay for Engine {
+    fn ahead(&mut self, records: &[Record<'_>]) {
+        self.keyspace.load_ahead(records.iter().map(|record| record.changes));
+    }
+
+    fn take(&mut self, record: &Record<'_>) -> Result<(), String> {
+        self.apply(record)
+    }
+}
 
 impl Engine {
     /// Applies one record. An unknown kind or tag is an error: a newer Leveret has written it.

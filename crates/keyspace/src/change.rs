@@ -132,7 +132,28 @@ pub(crate) fn put_scores<'e>(
     }
 }
 
+/// The database and the key of a change that has its key first, as most have.
+fn place_of(change: &[u8]) -> Option<(u8, &[u8])> {
+    let mut fields = Reader::new(change);
+    let (tag, db) = (fields.byte().ok()?, fields.byte().ok()?);
+    match tag {
+        PUT | DELETE | PERSIST | APPEND | LIST_PUSH_LEFT | LIST_PUSH_RIGHT => {}
+        HASH_SET..=HASH_DELETE | SET_ADD | SET_REMOVE | SORTED_SET_PUT | SORTED_SET_REMOVE => {}
+        PUT_WITH_DEADLINE | DEADLINE | LIST_POP_LEFT | LIST_POP_RIGHT => drop(fields.varint().ok()?),
+        _ => return None,
+    }
+    Some((db, fields.bytes().ok()?))
+}
+
 impl Keyspace {
+    /// Has loaded meanwhile what records touch that come next: the key of each one's first change.
+    pub fn load_ahead<'a>(&self, records: impl Iterator<Item = &'a [u8]>) {
+        let places = records.filter_map(place_of).filter(|(db, _)| usize::from(*db) < self.dbs.len());
+        let hashes: Vec<(u8, u64)> = places.map(|(db, key)| (db, self.hash(key))).collect();
+        hashes.iter().for_each(|(db, hash)| self.prefetch_bucket(*db, *hash));
+        hashes.iter().for_each(|(db, hash)| self.prefetch_entry(*db, *hash));
+    }
+
     /// Applies one recorded change whose tag has been read: replay.
     pub fn apply(&mut self, tag: u8, fields: &mut Reader<'_>) -> Result<(), Malformed> {
         let db = fields.byte()?;

@@ -37,7 +37,7 @@ pub(crate) fn recover(settings: &Settings, threads_count: usize) -> Result<Recov
     if let Some(head) = restored {
         engine.restored(head);
     }
-    let summary = log.replay(&mut |record| engine.apply(&record)).map_err(StartError::Log)?;
+    let summary = log.replay_into(&mut engine).map_err(StartError::Log)?;
     engine.after_replay(now_ms());
     Ok(Recovered { engine, log, restored, summary })
 }

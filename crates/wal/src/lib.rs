@@ -13,7 +13,7 @@ mod tail;
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;
 pub use log::{Log, Options, Preparer, Syncer};
-pub use recovery::{Cut, Summary};
+pub use recovery::{Cut, Replay, Summary};
 pub use storage::{Disk, File, Storage};
 pub use tail::{Head, Record, Tail};
 

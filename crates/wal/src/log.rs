@@ -6,7 +6,7 @@ use crate::checkpoint::{
     self, CheckpointHead, Checkpoints, UNFINISHED, checkpoint_name, checkpoint_position,
 };
 use crate::error::Error;
-use crate::recovery::{self, Recovered, Summary};
+use crate::recovery::{self, Each, Recovered, Replay, Summary};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record, Tail};
 use parking_lot::Mutex;
@@ -154,6 +154,11 @@ impl Log {
         &mut self,
         each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
     ) -> Result<Summary, Error> {
+        self.replay_into(&mut Each(each))
+    }
+
+    /// Likewise, into something that wants to know what comes next.
+    pub fn replay_into(&mut self, replay: &mut dyn Replay) -> Result<Summary, Error> {
         assert!(!self.replayed, "a log is replayed once");
         let storage = &self.shared.storage;
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
@@ -164,7 +169,7 @@ impl Log {
         for name in names.iter().filter(is_left_over) {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
-        let Recovered { summary, open, segments } = recovery::recover(storage.as_ref(), restored, each)?;
+        let Recovered { summary, open, segments } = recovery::recover(storage.as_ref(), restored, replay)?;
         self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
         self.open = open;
         self.written = summary.last_position;

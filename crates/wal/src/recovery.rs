@@ -37,6 +37,27 @@ pub struct Cut {
     pub reason: String,
 }
 
+/// Who takes the records of a log that is read.
+pub trait Replay {
+    /// These come next, in this order: whoever knows what they will touch may have it loaded meanwhile.
+    fn ahead(&mut self, _records: &[Record<'_>]) {}
+
+    /// Takes one record, or refuses it with the reason.
+    fn take(&mut self, record: &Record<'_>) -> Result<(), String>;
+}
+
+/// A function that takes them.
+pub(crate) struct Each<'a>(pub(crate) &'a mut dyn FnMut(Record<'_>) -> Result<(), String>);
+
+impl Replay for Each<'_> {
+    fn take(&mut self, record: &Record<'_>) -> Result<(), String> {
+        (self.0)(*record)
+    }
+}
+
+/// Records that are looked at together.
+const WINDOW: usize = 64;
+
 /// A place behind a whole record.
 #[derive(Clone, Copy)]
 struct Place {
@@ -45,7 +66,7 @@ struct Place {
 }
 
 struct Reader<'a> {
-    each: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    replay: &'a mut dyn Replay,
     summary: Summary,
     /// Up to here a checkpoint has everything.
     restored: u64,
@@ -125,7 +146,7 @@ fn first_needed(storage: &dyn Storage, ordinals: &[u64], restored: u64) -> Resul
 pub(crate) fn recover(
     storage: &dyn Storage,
     restored: u64,
-    each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+    replay: &mut dyn Replay,
 ) -> Result<Recovered, Error> {
     let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
     let mut ordinals: Vec<u64> = names.iter().filter_map(|name| segment_ordinal(name)).collect();
@@ -137,7 +158,7 @@ pub(crate) fn recover(
         storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
     }
     let mut reader = Reader {
-        each,
+        replay,
         summary: Summary { last_position: restored, ..Summary::default() },
         restored,
         is_inside: false,
@@ -331,20 +352,42 @@ impl Reader<'_> {
     }
 
     fn records(&mut self, first: Head, payload: &[u8]) -> Result<(), String> {
-        for record in Records::new(first, payload) {
-            let record = record?;
-            if record.head.position > self.restored {
-                (self.each)(record)?;
-                if self.summary.records == 0 {
-                    self.summary.first_position = record.head.position;
+        let mut records = Records::new(first, payload);
+        let mut window = Vec::with_capacity(WINDOW);
+        loop {
+            // What comes before a bad record counts.
+            let (mut refused, mut is_over) = (None, false);
+            while window.len() < WINDOW && refused.is_none() && !is_over {
+                match records.next() {
+                    Some(Ok(record)) => window.push(record),
+                    Some(Err(reason)) => refused = Some(reason),
+                    None => is_over = true,
                 }
-                self.summary.records += 1;
-                self.summary.last_position = record.head.position;
             }
-            self.summary.last_time_ms = record.head.time_ms;
-            self.expected =
-                record.head.position.checked_add(1).ok_or("there is no position behind the last one")?;
+            self.replay.ahead(&window);
+            for record in window.drain(..) {
+                self.record(&record)?;
+            }
+            match refused {
+                Some(reason) => return Err(reason.to_owned()),
+                None if is_over => return Ok(()),
+                None => {}
+            }
         }
+    }
+
+    fn record(&mut self, record: &Record<'_>) -> Result<(), String> {
+        if record.head.position > self.restored {
+            self.replay.take(record)?;
+            if self.summary.records == 0 {
+                self.summary.first_position = record.head.position;
+            }
+            self.summary.records += 1;
+            self.summary.last_position = record.head.position;
+        }
+        self.summary.last_time_ms = record.head.time_ms;
+        self.expected =
+            record.head.position.checked_add(1).ok_or("there is no position behind the last one")?;
         Ok(())
     }
 }
