@@ -242,8 +242,10 @@ impl<T> Table<T> {
         let span = 1usize << (self.depth - depth);
         let first = self.slot(hash) / span * span;
         self.directory[first + span / 2..first + span].fill(new as u32);
-        for item in old.drain() {
-            let hash = hash_of(&item);
+        // First all hashes, then all insertions: items lie anywhere, and so the processor loads many of them at once.
+        let items: Vec<T> = old.drain().collect();
+        let hashes: Vec<u64> = items.iter().map(hash_of).collect();
+        for (item, hash) in items.into_iter().zip(hashes) {
             let placed = self.segment_mut(hash).insert(hash, item, false);
             debug_assert!(placed.is_ok(), "an insertion that may not refuse has refused");
         }
