@@ -172,7 +172,7 @@ fn heading() -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     Ok(format!(
         "{date}, commit {commit}{changed}; {cores} cores, the server on one, the load (`leveret bench`) on the other; \
-         {ROUNDS} interleaved rounds, medians.\nLeveret with `--io-threads 1` and its log on beside {} and {} with \
+         {ROUNDS} interleaved rounds, medians.\nLeveret with `--io-threads 1 --auto-aof-rewrite-percentage 0` and its log on beside {} and {} with \
          `--appendonly yes --auto-aof-rewrite-percentage 0 --save \"\"` and\n{} as it comes. RESP: 50 connections, \
          1,000,000 keys or elements, 64-byte values. AMQP: one producer, one consumer, one\nclassic queue, 64-byte bodies, at most \
          4,096 messages in flight. CPU is the server's own, user and system.\n",

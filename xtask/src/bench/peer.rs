@@ -149,7 +149,7 @@ impl Peer {
                 let mut command = process::pinned(SERVER_CORE)?;
                 command.args(&words);
                 command.args(["serve", "--bind", "127.0.0.1", "--io-threads", "1", "--appendfsync", fsync]);
-                command.args(["--http-port", "0"]);
+                command.args(["--http-port", "0", "--auto-aof-rewrite-percentage", "0"]);
                 command.args(["--resp-port", &self.resp_port.to_string()]);
                 command.args(["--amqp-port", &self.amqp_port.to_string()]);
                 command.arg("--data-dir").arg(self.dir.join("data"));

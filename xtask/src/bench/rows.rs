@@ -257,6 +257,11 @@ pub(super) const ROWS: &[Row] = &[
         "worst PING while the keyspace grows to 10,000,000 keys, ms",
         Event::Growth(10_000_000),
     ),
+    pause(
+        "pause-checkpoint",
+        "PING at p99.99 while 10,000,000 keys are written down by BGSAVE, ms",
+        Event::Checkpoint,
+    ),
     resp(
         "many-set-1",
         "SET of 10,000,000 keys, pipeline 1",
