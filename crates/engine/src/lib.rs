@@ -5,6 +5,7 @@
 pub mod accounts;
 mod bridge;
 mod clients;
+mod describe;
 mod engine;
 mod import;
 mod libraries;
@@ -18,7 +19,9 @@ mod waiters;
 
 pub use bridge::ROWS as BRIDGE_ROWS;
 pub use clients::Pause;
+pub use describe::describe_record;
 pub use engine::{Engine, Position};
+pub use leveret_base::describe::{Described, Value as DescribedValue};
 pub use leveret_broker as broker;
 pub use leveret_keyspace as keyspace;
 pub use libraries::Libraries;

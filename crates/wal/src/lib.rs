@@ -4,15 +4,17 @@
 mod block;
 mod error;
 pub mod faulty;
+mod inspect;
 mod log;
 mod recovery;
 mod storage;
 mod tail;
 
 pub use error::Error;
+pub use inspect::{Ending, Inspection, Place, inspect, repair};
 pub use log::{Log, Options, Preparer, Syncer};
 pub use recovery::{Cut, Summary};
-pub use storage::{Disk, File, Storage};
+pub use storage::{Disk, File, Onlooker, Storage};
 pub use tail::{Head, Record, Tail};
 
 #[cfg(any(test, feature = "fuzz"))]

@@ -39,24 +39,24 @@ pub struct Cut {
 
 /// A place behind a whole record.
 #[derive(Clone, Copy)]
-struct Place {
-    segment: usize,
-    offset: usize,
+pub(crate) struct Place {
+    pub(crate) segment: usize,
+    pub(crate) offset: usize,
 }
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     each: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>,
-    summary: Summary,
+    pub(crate) summary: Summary,
     /// The position that the next record, or the rest of the one that has begun, must have.
-    expected: u64,
+    pub(crate) expected: u64,
     /// A record of which parts have been read.
-    partial: Option<Head>,
+    pub(crate) partial: Option<Head>,
     parts: Vec<u8>,
     /// Where the log ends if nothing more is valid.
-    end: Option<Place>,
+    pub(crate) end: Option<Place>,
 }
 
-enum Ended {
+pub(crate) enum Ended {
     /// All of the segment was read.
     Clean,
     Damaged(usize, String),
@@ -90,22 +90,21 @@ fn all_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |sum, &byte| sum | byte) == 0)
 }
 
+/// The segments there are, in order.
+pub(crate) fn ordinals(storage: &dyn Storage) -> Result<Vec<u64>, Error> {
+    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+    let mut ordinals: Vec<u64> = names.iter().filter_map(|name| segment_ordinal(name)).collect();
+    ordinals.sort_unstable();
+    Ok(ordinals)
+}
+
 /// Reads the whole log, cuts what is torn, and gives the segment to go on with.
 pub(crate) fn recover(
     storage: &dyn Storage,
     each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<(Summary, Option<Open>), Error> {
-    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-    let mut ordinals: Vec<u64> = names.iter().filter_map(|name| segment_ordinal(name)).collect();
-    ordinals.sort_unstable();
-    let mut reader = Reader {
-        each,
-        summary: Summary::default(),
-        expected: 1,
-        partial: None,
-        parts: Vec::new(),
-        end: None,
-    };
+    let ordinals = ordinals(storage)?;
+    let mut reader = Reader::new(each);
     let mut bytes = Vec::new();
     let mut damage = None;
     for (i, &ordinal) in ordinals.iter().enumerate() {
@@ -146,7 +145,7 @@ pub(crate) fn recover(
 }
 
 /// Damage at `position`, of which a later block says that it had been synced, is not the trace of a power cut.
-fn refuse_if_synced(
+pub(crate) fn refuse_if_synced(
     storage: &dyn Storage,
     ordinals: &[u64],
     segment: usize,
@@ -190,8 +189,18 @@ fn cut(storage: &dyn Storage, ordinals: &[u64], end: Option<Place>) -> Result<()
     Ok(())
 }
 
-impl Reader<'_> {
-    fn segment(&mut self, name: &str, segment: usize, ordinal: u64, bytes: &[u8]) -> Result<Ended, Error> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(each: &'a mut dyn FnMut(Record<'_>) -> Result<(), String>) -> Self {
+        Self { each, summary: Summary::default(), expected: 1, partial: None, parts: Vec::new(), end: None }
+    }
+
+    pub(crate) fn segment(
+        &mut self,
+        name: &str,
+        segment: usize,
+        ordinal: u64,
+        bytes: &[u8],
+    ) -> Result<Ended, Error> {
         let first =
             block::read_segment_head(bytes, ordinal).map_err(|reason| Error::corrupt(name, 0, reason))?;
         let Some(first) = first else { return Ok(Ended::Damaged(0, "the segment's head is torn".into())) };

@@ -43,6 +43,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 50, on_demand: false },
     Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
     Suite { name: "http_api", kind: Kind::Killer, checks_min: 150, on_demand: false },
+    Suite { name: "log_tools", kind: Kind::Killer, checks_min: 70, on_demand: false },
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
     Suite { name: "redis_differential", kind: Kind::BesideRedis, checks_min: 20_000, on_demand: false },
     Suite { name: "rdb_files", kind: Kind::BesideRedis, checks_min: 700, on_demand: false },
