@@ -154,6 +154,7 @@ fn human(bytes: u64) -> String {
 
 fn persistence(call: &mut Call<'_, '_>, lines: &mut Lines) {
     let levels = &call.shared.levels;
+    let is_full = call.shared.settings.alarms.is_full();
     lines.add("loading", 0);
     lines.add("async_loading", 0);
     // There is no snapshot; the log has them all.
@@ -164,7 +165,7 @@ fn persistence(call: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("aof_rewrite_in_progress", 0);
     lines.add("aof_rewrite_scheduled", 0);
     lines.add("aof_last_bgrewrite_status", "ok");
-    lines.add("aof_last_write_status", "ok");
+    lines.add("aof_last_write_status", if is_full { "err" } else { "ok" });
     lines.add("log_position", call.engine.position());
     lines.add("log_written_position", levels.level(Level::Written));
     lines.add("log_synced_position", levels.level(Level::Synced));
