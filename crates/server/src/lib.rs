@@ -4,6 +4,7 @@
 mod alarms;
 mod amqp;
 mod around;
+mod clock;
 mod command_log;
 mod connection;
 mod doorkeeper;

@@ -1,5 +1,6 @@
 //! From a data directory to its state: by a server that starts, and by tools that need the directory for themselves.
 
+use crate::clock::not_before;
 use crate::serve::StartError;
 use crate::{Settings, now_ms};
 use leveret_engine::Engine;
@@ -32,6 +33,8 @@ pub(crate) fn recover(settings: &Settings, threads_count: usize) -> Result<Recov
     let options = Options { segment_bytes: settings.segment_bytes };
     let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
     let summary = log.replay(&mut |record| engine.apply(&record)).map_err(StartError::Log)?;
+    // The machine's clock may have been ahead when the log was written.
+    not_before(summary.last_time_ms);
     engine.after_replay(now_ms());
     Ok(Recovered { engine, log, summary })
 }
