@@ -41,3 +41,18 @@ fn a_planted_mistake_is_found_kept_and_named() {
     assert!(std::panic::catch_unwind(|| run(&std::fs::read(path).unwrap())).is_err(), "the input is another");
     std::fs::remove_dir_all(found).unwrap();
 }
+
+#[test]
+fn what_is_applied_can_be_told() {
+    let mut told = 0;
+    for target in TARGETS.iter().filter(|target| target.name.ends_with("-changes")) {
+        for changes in corpus(target).unwrap() {
+            let head = leveret_wal::Head { kind: 1, partition: 0, term: 0, position: 1, time_ms: 1 };
+            let record = leveret_wal::Record { head, changes: &changes };
+            if leveret_engine::Engine::new(1, 1).apply(&record).is_ok() {
+                told += leveret_engine::describe_record(&record).expect("it was applied").len();
+            }
+        }
+    }
+    assert!(told >= 60, "only {told} changes were told");
+}

@@ -84,7 +84,8 @@ fn missing(suite: &Suite) -> Result<()> {
         Kind::BesideRedis if !crate::install::have("redis-server") => {
             bail!("there is no redis-server to compare with: install the Debian package redis-server")
         }
-        Kind::BesideRedis => python().map(|_| ()),
+        Kind::Mounter if !crate::install::is_root() => bail!("only root may mount a file system"),
+        Kind::BesideRedis | Kind::Mounter => python().map(|_| ()),
         Kind::Program | Kind::Killer | Kind::Probe { .. } | Kind::Pytest(_) => python().map(|_| ()),
     }
 }
@@ -93,7 +94,9 @@ fn missing(suite: &Suite) -> Result<()> {
 fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
     let run = |server: Option<&Server>| -> Result<Ran> {
         match &suite.kind {
-            Kind::Program | Kind::Killer | Kind::BesideRedis => program(suite.name, server).map(Ran::whole),
+            Kind::Program | Kind::Killer | Kind::Mounter | Kind::BesideRedis => {
+                program(suite.name, server).map(Ran::whole)
+            }
             Kind::Probe { reference } => {
                 probe::run(suite.name, reference, server.context("a probe needs a server")?)
             }
@@ -112,10 +115,12 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
         }
     };
     let ran = match (&suite.kind, reference) {
-        (Kind::Killer | Kind::BesideRedis | Kind::CrateTests(_), true) => {
+        (Kind::Killer | Kind::Mounter | Kind::BesideRedis | Kind::CrateTests(_), true) => {
             bail!("this suite starts a server of ours; there is no reference for it")
         }
-        (Kind::Killer | Kind::BesideRedis, false) | (Kind::RedisTcl | Kind::Hiredis, _) => run(None)?,
+        (Kind::Killer | Kind::Mounter | Kind::BesideRedis, false) | (Kind::RedisTcl | Kind::Hiredis, _) => {
+            run(None)?
+        }
         (
             Kind::Program
             | Kind::Probe { .. }

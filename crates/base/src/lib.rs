@@ -3,6 +3,7 @@
 
 pub mod blocks;
 pub mod codec;
+pub mod describe;
 pub mod garbage;
 pub mod prefetch;
 pub mod table;

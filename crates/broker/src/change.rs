@@ -1,6 +1,10 @@
 //! The changes of the broker as bytes; the tags are part of the log's format and are never reused. Applying a change
 //! calls the primitive that recorded it.
 
+mod names;
+
+pub use names::CHANGE_NAMES;
+
 use crate::exchange::{Binding, Destination, Kind};
 use crate::pattern::Pattern;
 use crate::policy::{ApplyTo, Policy, PolicyKey};

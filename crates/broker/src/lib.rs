@@ -23,7 +23,7 @@ mod txn;
 
 pub use arguments::{FILTER_BYTES, SEGMENT_BYTES_MAX, age_ms};
 pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostAbout, VhostId, WINDOW_BYTES};
-pub use change::CHANGE_TAGS;
+pub use change::{CHANGE_NAMES, CHANGE_TAGS};
 pub use exception::Exception;
 pub use message::{Message, MessageParts};
 pub use pattern::{Pattern, WrongPattern};

@@ -323,7 +323,7 @@ impl Asked {
 
     /// Runs a change; what it did is on the disk when this returns.
     fn change<T>(&self, run: impl FnOnce(&mut Engine) -> Result<T, Refusal>) -> Result<T, Refusal> {
-        self.shared.change(run).unwrap_or_else(|| Err(Refusal::stopping()))
+        self.shared.change(run).unwrap_or_else(|| Err(Refusal::unavailable(self.shared.is_stopping())))
     }
 
     /// Rows of a list, read in slices. Those that are gone meanwhile are left out.

@@ -16,6 +16,7 @@ pub(crate) async fn health(State(shared): State<Arc<Shared>>) -> impl IntoRespon
     let position = shared.engine.try_lock_for(ENTRY_MAX).map(|engine| engine.position());
     let (status, code) = match position {
         _ if shared.is_stopping() => ("stopping", StatusCode::SERVICE_UNAVAILABLE),
+        _ if shared.settings.alarms.is_full() => ("disk full", StatusCode::SERVICE_UNAVAILABLE),
         None => ("busy", StatusCode::SERVICE_UNAVAILABLE),
         Some(_) => ("ok", StatusCode::OK),
     };

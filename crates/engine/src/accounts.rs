@@ -6,6 +6,7 @@ mod errand;
 mod password;
 
 pub use change::CHANGE_TAGS;
+pub(crate) use change::{USER_DELETE, USER_PUT};
 pub use errand::{Check, Errand, Finding, Keep};
 pub use leveret_broker::{Pattern, WrongPattern};
 pub use password::{Password, WrongHash};

@@ -45,6 +45,8 @@ pub struct Engine {
     pub(crate) monitors: Vec<SessionId>,
     /// Overdue keys stay until somebody asks for them. (Redis: DEBUG SET-ACTIVE-EXPIRE)
     pub keeps_overdue: bool,
+    /// Nothing can be recorded for now: overdue keys stay, too, for what is changed in between is held in memory.
+    pub has_no_space: bool,
     /// When the next slice of overdue keys is due.
     expiry_due_ms: UnixMillis,
     /// The session whose commands are being executed.
@@ -86,6 +88,7 @@ impl Engine {
             trackers: Trackers::default(),
             monitors: Vec::new(),
             keeps_overdue: false,
+            has_no_space: false,
             expiry_due_ms: 0,
             actor: None,
             tail: Tail::default(),
@@ -300,7 +303,7 @@ impl Engine {
             self.unpause();
         }
         // Keys do not go by themselves while writes are held back.
-        let expired = if self.is_paused() || self.keeps_overdue { 0 } else { self.expire_keys() };
+        let expired = if !self.may_expire() || self.keeps_overdue { 0 } else { self.expire_keys() };
         self.on_broker(|txn| txn.tick());
         expired > EXPIRE_VISITS / 10
     }
@@ -308,12 +311,16 @@ impl Engine {
     /// Removes the overdue keys that were read.
     #[cold]
     fn expire_read(&mut self) {
-        if self.is_paused() {
+        if !self.may_expire() {
             return self.keyspace.forget_overdue();
         }
         self.begin();
         Txn::new(&mut self.keyspace, 0, self.now_ms, Changes::on(self.tail.changes())).expire_read();
         self.end();
+    }
+
+    fn may_expire(&self) -> bool {
+        !self.is_paused() && !self.has_no_space
     }
 
     fn expire_keys(&mut self) -> usize {
@@ -332,7 +339,7 @@ impl Engine {
         let expiry = with_deadlines.then_some(self.expiry_due_ms);
         let fields = self.keyspace.next_field_deadline();
         let keys =
-            expiry.into_iter().chain(fields).min().filter(|_| !self.is_paused() && !self.keeps_overdue);
+            expiry.into_iter().chain(fields).min().filter(|_| self.may_expire() && !self.keeps_overdue);
         [keys, self.pause_end(), self.waiters.next_deadline(), self.broker.next_deadline()]
             .into_iter()
             .flatten()

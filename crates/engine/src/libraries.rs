@@ -10,8 +10,8 @@ use std::sync::Arc;
 /// The tags that belong to libraries.
 pub(crate) const CHANGE_TAGS: std::ops::RangeInclusive<u8> = 0x98..=0x9b;
 
-const PUT: u8 = 0x98;
-const DELETE: u8 = 0x99;
+pub(crate) const PUT: u8 = 0x98;
+pub(crate) const DELETE: u8 = 0x99;
 
 /// All libraries.
 #[derive(Debug, Default)]

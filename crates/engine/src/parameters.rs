@@ -9,8 +9,8 @@ use std::hash::{BuildHasher, Hasher};
 /// The tags that belong to parameters.
 pub(crate) const CHANGE_TAGS: std::ops::RangeInclusive<u8> = 0x90..=0x97;
 
-const PUT: u8 = 0x90;
-const DELETE: u8 = 0x91;
+pub(crate) const PUT: u8 = 0x90;
+pub(crate) const DELETE: u8 = 0x91;
 
 /// Component, vhost or user (empty for all), and name.
 pub type ParameterKey = [String; 3];

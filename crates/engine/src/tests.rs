@@ -26,6 +26,9 @@ fn the_log_replayed_is_the_state() {
             world.step(&mut rng);
             world.write().expect("the disk is fine");
         }
+        let mut log = Log::open(Arc::new(disk.crash()), Options::default()).expect("the disk opens");
+        let told = log.replay(&mut |record| crate::describe_record(&record).map(|_| ()));
+        told.expect("every change has a name, and its fields are where they should be");
         let replayed = replayed(&disk, u64::MAX);
         assert_eq!(replayed.digest(), world.engine.digest(), "seed {seed}");
         assert_eq!(replayed.position(), world.engine.position(), "seed {seed}");

@@ -2,6 +2,10 @@
 //! the fields; the tags are part of the log's format and are never reused. Applying a change calls the primitive
 //! that recorded it, so there is no second path.
 
+mod names;
+
+pub use names::CHANGE_NAMES;
+
 use crate::STRING_MAX;
 use crate::db::Keyspace;
 use crate::txn::Txn;

@@ -29,7 +29,7 @@ mod values;
 mod view;
 mod watch;
 
-pub use change::CHANGE_TAGS;
+pub use change::{CHANGE_NAMES, CHANGE_TAGS};
 pub use command::{Row, Run, Spec, category, flag};
 pub use db::{DATABASES, DbIndex, Keyspace};
 pub use error::Error;

@@ -4,6 +4,7 @@ mod allocator;
 mod bench;
 mod config;
 mod ctl;
+mod log;
 mod serve;
 mod snapshot;
 
@@ -15,6 +16,7 @@ Leveret takes the place of Redis and RabbitMQ for unmodified clients.
 Usage:
   leveret serve --data-dir DIR [--config FILE.toml] [--KEY VALUE …]
   leveret bench resp|amqp [--FLAG VALUE …]
+  leveret log dump|verify|repair --data-dir DIR [--FLAG …]
   leveret ctl VERB [ARG …]
   leveret import|export dump.rdb --data-dir DIR [--FLAG …]
   leveret help | version
@@ -30,6 +32,10 @@ fn main() -> ExitCode {
         Some("serve") => serve::run(&args.collect::<Vec<_>>()),
         Some("bench") => bench::run(&args.collect::<Vec<_>>()),
         Some("ctl") => ctl::run(&args.collect::<Vec<_>>()),
+        Some("log") => match log::run(&args.collect::<Vec<_>>()) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Some("import") => snapshot::import(&args.collect::<Vec<_>>()),
         Some("export") => snapshot::export(&args.collect::<Vec<_>>()),
         Some("version" | "--version" | "-V") => {

@@ -1,17 +1,25 @@
 //! Alarms: while memory or disk space is short nothing is taken from AMQP publishers, and they are told why. Everybody else goes
-//! on, consumers above all. (RabbitMQ: memory and disk alarms)
+//! on, consumers above all. (RabbitMQ: memory and disk alarms) When there is no disk space at all, writes of Redis clients are
+//! refused, too.
 
 use crate::output_limits::bytes;
 use crate::shared::{Shared, resident_bytes};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use leveret_engine::keyspace::Error;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 const MEMORY: u8 = 1;
 const DISK: u8 = 2;
+
+/// As Redis says it when its own log cannot be written; it finds out likewise, when it has tried. (Redis: `writeCommandsGetDiskErrorMessage`)
+pub(crate) const DISK_FULL: Error =
+    Error::new("MISCONF Errors writing to the AOF file: No space left on device");
 
 /// What is short, and when that is so.
 #[derive(Debug)]
 pub struct Alarms {
     raised: AtomicU8,
+    /// The log could not be written for lack of space.
+    full: AtomicBool,
     /// Bytes that the process may have.
     memory_max: AtomicU64,
     /// As it was set: a part of the machine's memory, or bytes.
@@ -24,6 +32,7 @@ impl Default for Alarms {
     fn default() -> Self {
         let alarms = Self {
             raised: AtomicU8::new(0),
+            full: AtomicBool::new(false),
             memory_max: AtomicU64::new(0),
             memory_text: parking_lot::RwLock::default(),
             disk_min: AtomicU64::new(50_000_000),
@@ -77,13 +86,27 @@ impl Alarms {
 
     /// Disk space is short.
     pub fn has_disk(&self) -> bool {
-        self.raised.load(Relaxed) & DISK != 0
+        self.short() & DISK != 0
+    }
+
+    /// There is no disk space at all.
+    pub fn is_full(&self) -> bool {
+        self.full.load(Relaxed)
+    }
+
+    /// True when that is news.
+    pub(crate) fn set_full(&self, full: bool) -> bool {
+        self.full.swap(full, Relaxed) != full
+    }
+
+    fn short(&self) -> u8 {
+        self.raised.load(Relaxed) | if self.is_full() { DISK } else { 0 }
     }
 
     /// What publishers are told while something is short.
     #[inline]
     pub(crate) fn reason(&self) -> Option<&'static str> {
-        match self.raised.load(Relaxed) {
+        match self.short() {
             0 => None,
             MEMORY => Some("low on memory"),
             DISK => Some("low on disk"),

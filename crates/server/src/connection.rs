@@ -4,7 +4,7 @@ use crate::OutputLimits;
 use crate::output::Output;
 use crate::placement;
 use crate::session::Session;
-use leveret_engine::Engine;
+use leveret_engine::{Engine, Position};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use std::io::{self, IoSlice, Write};
@@ -91,6 +91,8 @@ pub(crate) struct Connection {
     pub(crate) listed: bool,
     /// Something waits for a sync.
     pub(crate) holding: bool,
+    /// The last commit that its answers tell of; other connections' may come between.
+    pub(crate) last_commit: Position,
     /// The socket may have more to read.
     pub(crate) readable: bool,
     writable: bool,
@@ -116,6 +118,7 @@ impl Connection {
             over_since_ms: None,
             weighed: 0,
             listed: false,
+            last_commit: 0,
             holding: false,
             readable: true,
             writable: true,

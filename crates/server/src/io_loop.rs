@@ -247,6 +247,7 @@ impl IoLoop {
             return self.be_busy();
         };
         engine.enter(now);
+        engine.has_no_space = shared.settings.alarms.is_full();
         for id in self.closed_sessions.drain(..) {
             engine.close_session(id);
         }
@@ -298,8 +299,14 @@ impl IoLoop {
         for id in dirty.drain(..) {
             let Some(&token) = self.by_session.get(&id) else { continue };
             if let (Some(connection), Some(session)) = (self.connections.get_mut(token), engine.session(id)) {
+                let was_blocked = connection.session.is_blocked();
                 connection.session.collect(&self.shared, session, &mut connection.out);
-                if session.killed {
+                let is_killed = session.killed;
+                if was_blocked && !connection.session.is_blocked() {
+                    // What it was given was taken from somewhere.
+                    connection.last_commit = engine.position();
+                }
+                if is_killed {
                     self.close(token);
                     continue;
                 }
@@ -365,9 +372,12 @@ fn execute(
     shared: &Shared,
     meanwhile: &dyn Fn(&mut Engine),
 ) {
-    let before = engine.commands_count;
+    let (before, position) = (engine.commands_count, engine.position());
     if !connection.session.execute(engine, &Around::new(shared, meanwhile), &mut connection.out) {
         connection.closing = true;
+    }
+    if engine.position() != position {
+        connection.last_commit = engine.position();
     }
     // The count may have begun anew. (Redis: CONFIG RESETSTAT)
     let count = engine.commands_count.saturating_sub(before);

@@ -5,6 +5,7 @@ mod alarms;
 mod amqp;
 mod around;
 mod checkpointer;
+mod clock;
 mod command_log;
 mod connection;
 mod doorkeeper;

@@ -1,5 +1,7 @@
 //! The gate's two hands: the write that every turn waits for, and the flusher thread that syncs what has accumulated.
-//! A failed write or sync ends the process: nothing that was answered may turn out not to be there.
+//! A failed write or sync ends the process: nothing that was answered may turn out not to be there. Only when there is no
+//! space does it go on: what was executed and not written stays in the tail, nobody is told of it, writers are refused, and
+//! the flusher tries again until there is space.
 
 use crate::settings::Fsync;
 use crate::shared::Shared;
@@ -28,22 +30,55 @@ fn stop_node(what: &str, error: &leveret_wal::Error) -> ! {
 }
 
 impl Shared {
-    /// Hands everything up to `position` to the kernel, with one write for all threads that wait.
+    /// Hands everything up to `position` to the kernel, with one write for all threads that wait. While the disk is full
+    /// nothing is tried here: the level stays behind.
     pub(crate) fn write_up_to(&self, position: u64) {
+        if !self.settings.alarms.is_full() {
+            self.write(position);
+        }
+    }
+
+    /// True when everything up to `position` is written.
+    fn write(&self, position: u64) -> bool {
         if self.levels.level(Level::Written) >= position {
-            return;
+            return true;
         }
         let mut writer = self.log.lock();
-        if self.levels.level(Level::Written) >= position {
-            return;
-        }
         let LogWriter { log, spare } = &mut *writer;
-        self.engine.lock().take_tail(spare);
-        match log.write(spare) {
-            Ok(written) => self.levels.set_written(written),
-            Err(error) => stop_node("writing to the log", &error),
+        while self.levels.level(Level::Written) < position {
+            // What a full disk has left of the last one comes first.
+            if spare.is_empty() {
+                self.engine.lock().take_tail(spare);
+            }
+            let result = log.write(spare);
+            self.stats.log_writes.fetch_add(1, Ordering::Relaxed);
+            match result {
+                Ok(written) => self.levels.set_written(written),
+                Err(error) if error.is_full() => {
+                    self.disk_is_full(&error);
+                    return false;
+                }
+                Err(error) => stop_node("writing to the log", &error),
+            }
         }
-        self.stats.log_writes.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    fn disk_is_full(&self, error: &leveret_wal::Error) {
+        if self.settings.alarms.set_full(true) {
+            tracing::error!(%error, "the disk is full: writers are refused, AMQP publishers are blocked, readers go on");
+            self.wake_all();
+        }
+    }
+
+    /// Is there space again? Then those who waited for it are answered.
+    fn try_again(&self) {
+        let position = self.engine.lock().position();
+        if self.write(position) && self.settings.alarms.set_full(false) {
+            tracing::info!("there is disk space again: everything that was executed is written");
+            self.want_sync();
+            self.wake_all();
+        }
     }
 
     /// Somebody waits for a sync.
@@ -87,22 +122,31 @@ impl Shared {
     /// Everything that was executed is on disk when this returns: the end of a clean stop.
     pub(crate) fn flush(&self, syncer: &Syncer) {
         let position = self.engine.lock().position();
-        self.write_up_to(position);
+        if !self.write(position) {
+            tracing::error!("the disk is full: what was executed last and never confirmed is lost");
+        }
         self.sync(syncer);
     }
 }
 
 /// The flusher thread: syncs when somebody waits, else once a second. (Redis: `appendfsync`)
 pub(crate) fn run_flusher(shared: &Arc<Shared>, syncer: &Syncer) {
-    let (mut last, mut watched) = (Instant::now(), Instant::now());
+    let (mut last, mut watched, mut tried) = (Instant::now(), Instant::now(), Instant::now());
     while !shared.stopping.load(Ordering::Acquire) {
         let wanted = {
             let mut wanted = shared.sync_wanted.lock();
-            if !*wanted {
+            // Those who wait for a full disk want a sync all the time.
+            if shared.settings.alarms.is_full() {
+                shared.sync_signal.wait_for(&mut wanted, FULL_PERIOD);
+            } else if !*wanted {
                 shared.sync_signal.wait_for(&mut wanted, Duration::from_secs(1));
             }
             std::mem::take(&mut *wanted)
         };
+        if shared.settings.alarms.is_full() && tried.elapsed() >= FULL_PERIOD {
+            shared.try_again();
+            tried = Instant::now();
+        }
         if watched.elapsed() >= WATCH_PERIOD {
             shared.watch_resources();
             watched = Instant::now();
@@ -118,6 +162,9 @@ pub(crate) fn run_flusher(shared: &Arc<Shared>, syncer: &Syncer) {
         }
     }
 }
+
+/// Between two tries to write to a full disk.
+const FULL_PERIOD: Duration = Duration::from_millis(200);
 
 /// Between two looks at memory and disk.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);

@@ -1,5 +1,6 @@
 //! From a data directory to its state: by a server that starts, and by tools that need the directory for themselves.
 
+use crate::clock::not_before;
 use crate::serve::StartError;
 use crate::{Settings, now_ms};
 use leveret_engine::Engine;
@@ -38,6 +39,8 @@ pub(crate) fn recover(settings: &Settings, threads_count: usize) -> Result<Recov
         engine.restored(head);
     }
     let summary = log.replay_into(&mut engine).map_err(StartError::Log)?;
+    // The machine's clock may have been ahead when the log was written.
+    not_before(summary.last_time_ms.max(restored.map_or(0, |head| head.time_ms)));
     engine.after_replay(now_ms());
     Ok(Recovered { engine, log, restored, summary })
 }

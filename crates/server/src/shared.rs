@@ -1,6 +1,7 @@
 //! What all threads of a server share: the engine behind its one lock, the log behind another, and the levels.
 
 use crate::checkpointer::Checkpointer;
+pub use crate::clock::now_ms;
 use crate::doorkeeper::Doorkeeper;
 use crate::io_loop::Mailbox;
 use crate::listeners::Listeners;
@@ -16,7 +17,7 @@ use leveret_cluster::Alone;
 use leveret_engine::Engine;
 use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 /// One server's common state. Lock order: the log before the engine.
 pub struct Shared {
@@ -119,11 +120,6 @@ impl Shared {
     pub fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Acquire)
     }
-}
-
-/// Milliseconds since the Unix epoch, by the wall clock.
-pub fn now_ms() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64)
 }
 
 /// Resident memory of the process, in bytes.

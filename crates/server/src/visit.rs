@@ -10,7 +10,7 @@ impl Shared {
     pub(crate) fn visit<T>(&self, run: impl FnOnce(&mut Engine) -> T) -> Option<(T, Position)> {
         let mut engine = self.engine.lock();
         // What is changed before has its sync: the last one comes when nobody holds the engine any more.
-        if self.is_stopping() {
+        if self.is_stopping() || self.settings.alarms.is_full() {
             return None;
         }
         engine.enter(now_ms());
@@ -26,7 +26,8 @@ impl Shared {
         Some((result, position))
     }
 
-    /// Runs a change; what it did is on the disk when this returns. `None` when the server is stopping: then it is not run.
+    /// Runs a change; what it did is on the disk when this returns. `None` when the server is stopping, or the disk is full: then
+    /// it is not run.
     pub fn change<T>(&self, run: impl FnOnce(&mut Engine) -> T) -> Option<T> {
         let (result, position) = self.visit(run)?;
         self.wait_for_sync(position);

@@ -184,6 +184,28 @@ pub(crate) fn proves_synced(bytes: &[u8], from: usize, ordinal: u64, position: u
     false
 }
 
+/// The last position of valid blocks at or behind `from`: what somebody loses who cuts there, as far as that can be told.
+pub(crate) fn last_position(bytes: &[u8], from: usize, ordinal: u64) -> Option<u64> {
+    let magic = BLOCK_MAGIC.to_le_bytes();
+    let (mut at, mut last) = (from, None);
+    while let Some(i) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == magic[0])) {
+        at += i;
+        let rest = bytes.get(at..).unwrap_or_default();
+        match if rest.starts_with(&magic) { read(rest, ordinal) } else { Ok(Found::End) } {
+            Ok(Found::Block(head, payload)) => {
+                let more = match head.part {
+                    Part::Whole => (Records::new(head.first, payload).count() as u64).saturating_sub(1),
+                    Part::First | Part::Middle | Part::Last => 0,
+                };
+                last = last.max(head.first.position.checked_add(more));
+                at += BLOCK_HEAD + payload.len();
+            }
+            Ok(Found::End | Found::Damaged(_)) | Err(_) => at += 1,
+        }
+    }
+    last
+}
+
 /// The records of a payload, or of one that was put together from parts.
 pub(crate) struct Records<'a> {
     rest: &'a [u8],

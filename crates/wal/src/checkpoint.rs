@@ -114,6 +114,10 @@ impl Checkpoints {
         if self.shared.synced.load(Ordering::Acquire) < head.position {
             Syncer { shared: Arc::clone(&self.shared) }.sync()?;
         }
+        if self.shared.synced.load(Ordering::Acquire) < head.position {
+            // The disk was full before the log had all of it.
+            return Err(Error::io("write", "the log", io::ErrorKind::StorageFull.into()));
+        }
         let (storage, name) = (&self.shared.storage, checkpoint_name(head.position));
         storage.rename(UNFINISHED, &name).map_err(|e| Error::io("rename", UNFINISHED, e))?;
         storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
@@ -182,8 +186,18 @@ impl CheckpointWriter {
     }
 }
 
+/// Reads the newest checkpoint from start to end, if there is one; gives its head and its size.
+pub(crate) fn newest(
+    storage: &dyn Storage,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+) -> Result<Option<(CheckpointHead, u64)>, Error> {
+    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+    let newest = names.iter().filter_map(|name| checkpoint_position(name)).max();
+    newest.map(|position| read(storage, &checkpoint_name(position), each)).transpose()
+}
+
 /// Reads a checkpoint from start to end; gives its head and its size.
-pub(crate) fn read(
+fn read(
     storage: &dyn Storage,
     name: &str,
     each: &mut dyn FnMut(&[u8]) -> Result<(), String>,

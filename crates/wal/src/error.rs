@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A failure. After one of `Io` in a write or sync the log refuses everything.
+/// A failure. After one of `Io` in a write or sync the log refuses everything, unless there was only no space to write.
 #[derive(Debug)]
 pub enum Error {
     /// The operating system refused.
@@ -32,9 +32,22 @@ impl Error {
         Error::Io { operation, file: file.to_owned(), source }
     }
 
+    /// There is no space: nothing is lost, and the same may be tried again. A sync never answers this, for what it leaves on disk
+    /// is not known.
+    pub fn is_full(&self) -> bool {
+        match self {
+            Error::Io { operation, source, .. } => *operation != "sync" && is_full(source),
+            Error::Corrupt { .. } | Error::Poisoned => false,
+        }
+    }
+
     pub(crate) fn corrupt(file: &str, offset: usize, reason: impl Into<String>) -> Self {
         Error::Corrupt { file: file.to_owned(), offset: offset as u64, reason: reason.into() }
     }
+}
+
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
 
 impl fmt::Display for Error {

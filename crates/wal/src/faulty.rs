@@ -83,6 +83,11 @@ impl FaultyDisk {
         self.inner.lock().faults.space_left = Some(n);
     }
 
+    /// There is space again.
+    pub fn free_space(&self) {
+        self.inner.lock().faults.space_left = None;
+    }
+
     /// Reads give less than asked for.
     pub fn short_reads(&self) {
         self.inner.lock().faults.short_reads = true;

@@ -5,6 +5,7 @@ mod block;
 mod checkpoint;
 mod error;
 pub mod faulty;
+mod inspect;
 mod log;
 mod recovery;
 mod storage;
@@ -12,9 +13,10 @@ mod tail;
 
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;
+pub use inspect::{Ending, Inspection, Place, inspect, repair};
 pub use log::{Log, Options, Preparer, Syncer};
 pub use recovery::{Cut, Replay, Summary};
-pub use storage::{Disk, File, Storage};
+pub use storage::{Disk, File, Onlooker, Storage};
 pub use tail::{Head, Record, Tail};
 
 #[cfg(any(test, feature = "fuzz"))]

@@ -2,10 +2,8 @@
 //! has no threads itself. The trap: a write and a sync overlap, so a sync answers with what was written before it began.
 
 use crate::block::{self, BLOCK_HEAD, BlockHead, Part, SEGMENT_HEAD};
-use crate::checkpoint::{
-    self, CheckpointHead, Checkpoints, UNFINISHED, checkpoint_name, checkpoint_position,
-};
-use crate::error::Error;
+use crate::checkpoint::{self, CheckpointHead, Checkpoints, UNFINISHED, checkpoint_position};
+use crate::error::{Error, is_full};
 use crate::recovery::{self, Each, Recovered, Replay, Summary};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record, Tail};
@@ -75,6 +73,14 @@ impl Shared {
         if self.poisoned.load(Ordering::Acquire) { Err(Error::Poisoned) } else { Ok(()) }
     }
 
+    /// Turns a failure of a write into our error and refuses everything from now on, unless it may be tried again.
+    fn writing<T>(&self, operation: &'static str, file: &str, result: io::Result<T>) -> Result<T, Error> {
+        match result {
+            Err(source) if is_full(&source) => Err(Error::io(operation, file, source)),
+            result => self.fatal(operation, file, result),
+        }
+    }
+
     /// Turns a failure into our error and refuses everything from now on.
     fn fatal<T>(&self, operation: &'static str, file: &str, result: io::Result<T>) -> Result<T, Error> {
         result.map_err(|source| {
@@ -100,6 +106,8 @@ pub struct Log {
     written: u64,
     /// What the checkpoint has, once it is read.
     restored: Option<CheckpointHead>,
+    /// Bytes of the tail's first record that stand in parts already: the disk was full before the rest.
+    split: usize,
     replayed: bool,
 }
 
@@ -123,8 +131,15 @@ impl Log {
             synced: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
         };
-        let (open, restored) = (None, None);
-        Ok(Self { shared: Arc::new(shared), open, next_ordinal: 1, written: 0, restored, replayed: false })
+        Ok(Self {
+            shared: Arc::new(shared),
+            open: None,
+            next_ordinal: 1,
+            written: 0,
+            restored: None,
+            split: 0,
+            replayed: false,
+        })
     }
 
     /// Reads the newest checkpoint, if there is one: blocks of whole changes in order. Comes before [`Log::replay`], which
@@ -136,11 +151,8 @@ impl Log {
         each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<Option<CheckpointHead>, Error> {
         assert!(!self.replayed, "a checkpoint is read before the log");
-        let storage = self.shared.storage.as_ref();
-        let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-        let newest = names.iter().filter_map(|name| checkpoint_position(name)).max();
-        let Some(position) = newest else { return Ok(None) };
-        let (head, size) = checkpoint::read(storage, &checkpoint_name(position), each)?;
+        let newest = checkpoint::newest(self.shared.storage.as_ref(), each)?;
+        let Some((head, size)) = newest else { return Ok(None) };
         self.shared.checkpoint_bytes.store(size, Ordering::Relaxed);
         self.restored = Some(head);
         Ok(self.restored)
@@ -182,33 +194,19 @@ impl Log {
     }
 
     /// Hands the records of the tail to the kernel and empties it; answers with the last position written. One write
-    /// per block, one block unless a segment ends. After a failure everything is refused.
+    /// per block, one block unless a segment ends. After a failure everything is refused; but when the disk is full (see
+    /// [`Error::is_full`]) what has not been written stays in the tail, and the same tail may be tried again.
     pub fn write(&mut self, tail: &mut Tail) -> Result<u64, Error> {
         assert!(self.replayed, "a log is replayed before it is written");
         self.shared.check()?;
         let Some(mut first) = tail.first else { return Ok(self.written) };
         assert_eq!(first.position, self.written + 1, "positions are contiguous");
         let mut at = 0;
-        while BLOCK_HEAD + at < tail.bytes.len() {
-            let payload = tail.bytes.get(BLOCK_HEAD + at..).expect("the loop stays inside");
-            let room = self.room();
-            let (count, len) = block::fitting(payload, room);
-            if count > 0 {
-                self.put(&mut tail.bytes[at..BLOCK_HEAD + at + len], Part::Whole, first)?;
-                first.position += count;
-                at += len;
-                continue;
-            }
-            let record = block::first_record_len(payload);
-            let segment = self.shared.segment_bytes as usize;
-            // A record that is small against a segment waits for the next one, a large one is split.
-            if record <= segment / 8 || room < segment / 16 {
-                self.roll(first.position)?;
-            } else {
-                self.put_split(tail, at, record, first)?;
-                first.position += 1;
-                at += record;
-            }
+        if let Err(error) = self.put_all(tail, &mut at, &mut first) {
+            tail.drop_front(at, first);
+            self.written = first.position - 1;
+            self.shared.unsynced.lock().written = self.written;
+            return Err(error);
         }
         self.written = tail.last_position;
         self.shared.unsynced.lock().written = self.written;
@@ -221,6 +219,32 @@ impl Log {
         Ok(self.written)
     }
 
+    /// Writes everything from `at` on, which begins with the record of `first`; both go on with what is written.
+    fn put_all(&mut self, tail: &mut Tail, at: &mut usize, first: &mut Head) -> Result<(), Error> {
+        while BLOCK_HEAD + *at < tail.bytes.len() {
+            let payload = tail.bytes.get(BLOCK_HEAD + *at..).expect("the loop stays inside");
+            let room = self.room();
+            let (count, len) = block::fitting(payload, room);
+            if count > 0 && self.split == 0 {
+                self.put(&mut tail.bytes[*at..BLOCK_HEAD + *at + len], Part::Whole, *first)?;
+                first.position += count;
+                *at += len;
+                continue;
+            }
+            let record = block::first_record_len(payload);
+            let segment = self.shared.segment_bytes as usize;
+            // A record that is small against a segment waits for the next one, a large one is split.
+            if self.split == 0 && (record <= segment / 8 || room < segment / 16) {
+                self.roll(first.position)?;
+            } else {
+                self.put_split(tail, *at, record, *first)?;
+                first.position += 1;
+                *at += record;
+            }
+        }
+        Ok(())
+    }
+
     /// How many bytes a block could hold here.
     fn room(&self) -> usize {
         let used = self.open.as_ref().map_or(self.shared.segment_bytes, |open| open.offset);
@@ -229,8 +253,8 @@ impl Log {
 
     /// One record as parts. A block's head overwrites what stands before it: that has been written already.
     fn put_split(&mut self, tail: &mut Tail, at: usize, record: usize, first: Head) -> Result<(), Error> {
-        let mut done = 0;
-        while done < record {
+        while self.split < record {
+            let done = self.split;
             if self.room() < (self.shared.segment_bytes / 16) as usize {
                 self.roll(first.position)?;
             }
@@ -242,8 +266,9 @@ impl Log {
                 (false, true) => Part::Last,
             };
             self.put(&mut tail.bytes[at + done..BLOCK_HEAD + at + done + len], part, first)?;
-            done += len;
+            self.split += len;
         }
+        self.split = 0;
         Ok(())
     }
 
@@ -251,7 +276,7 @@ impl Log {
         let open = self.open.as_mut().expect("without a segment there is no room");
         let synced = self.shared.synced.load(Ordering::Acquire);
         block::seal(bytes, &BlockHead { part, first, synced }, open.ordinal);
-        self.shared.fatal("write", &open.name, open.file.write_at(bytes, open.offset))?;
+        self.shared.writing("write", &open.name, open.file.write_at(bytes, open.offset))?;
         open.offset += bytes.len() as u64;
         self.shared.logged.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         let mut unsynced = self.shared.unsynced.lock();
@@ -268,16 +293,18 @@ impl Log {
         let name = segment_name(ordinal);
         // The lock stays until the rename is through: the preparer creates a file of the same temporary name.
         let mut prepared = shared.prepared.lock();
-        let file = match prepared.file.take() {
+        let file = match &prepared.file {
             Some(file) => {
-                shared.fatal("rename", NEXT, shared.storage.rename(NEXT, &name))?;
+                let file = Arc::clone(file);
+                shared.writing("rename", NEXT, shared.storage.rename(NEXT, &name))?;
+                prepared.file = None;
                 file
             }
-            None => shared.fatal("create", &name, shared.storage.create(&name))?,
+            None => shared.writing("create", &name, shared.storage.create(&name))?,
         };
         prepared.wanted = false;
         drop(prepared);
-        shared.fatal("write", &name, file.write_at(&block::segment_head(ordinal, first), 0))?;
+        shared.writing("write", &name, file.write_at(&block::segment_head(ordinal, first), 0))?;
         let mut unsynced = shared.unsynced.lock();
         unsynced.directory = true;
         unsynced.files.push((name.clone(), Arc::clone(&file)));
@@ -352,12 +379,17 @@ impl Preparer {
             }
             prepared.wanted = false;
         }
+        // Not the last bytes: the log itself needs them more.
+        let spare = shared.storage.free_bytes().map_or(u64::MAX, |free| free / 2);
+        if spare < shared.segment_bytes {
+            return Ok(false);
+        }
         match self.fill() {
             Ok(file) => {
                 shared.prepared.lock().file = Some(file);
                 Ok(true)
             }
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if is_full(&error) => {
                 shared.fatal("remove", NEXT, shared.storage.remove(NEXT))?;
                 Ok(false)
             }

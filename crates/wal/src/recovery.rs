@@ -60,14 +60,14 @@ const WINDOW: usize = 64;
 
 /// A place behind a whole record.
 #[derive(Clone, Copy)]
-struct Place {
-    segment: usize,
-    offset: usize,
+pub(crate) struct Place {
+    pub(crate) segment: usize,
+    pub(crate) offset: usize,
 }
 
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     replay: &'a mut dyn Replay,
-    summary: Summary,
+    pub(crate) summary: Summary,
     /// Up to here a checkpoint has everything.
     restored: u64,
     /// A record whose beginning is not needed any more may go on here.
@@ -75,15 +75,15 @@ struct Reader<'a> {
     /// First positions of the segments read.
     firsts: Vec<u64>,
     /// The position that the next record, or the rest of the one that has begun, must have.
-    expected: u64,
+    pub(crate) expected: u64,
     /// A record of which parts have been read.
-    partial: Option<Head>,
+    pub(crate) partial: Option<Head>,
     parts: Vec<u8>,
     /// Where the log ends if nothing more is valid.
-    end: Option<Place>,
+    pub(crate) end: Option<Place>,
 }
 
-enum Ended {
+pub(crate) enum Ended {
     /// All of the segment was read.
     Clean,
     Damaged(usize, String),
@@ -117,6 +117,14 @@ fn all_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |sum, &byte| sum | byte) == 0)
 }
 
+/// The segments there are, in order.
+pub(crate) fn ordinals(storage: &dyn Storage) -> Result<Vec<u64>, Error> {
+    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+    let mut ordinals: Vec<u64> = names.iter().filter_map(|name| segment_ordinal(name)).collect();
+    ordinals.sort_unstable();
+    Ok(ordinals)
+}
+
 /// What recovery leaves.
 pub(crate) struct Recovered {
     pub(crate) summary: Summary,
@@ -128,7 +136,7 @@ pub(crate) struct Recovered {
 
 /// The first segment that is needed after a checkpoint of this position. The last record in it may go on in the next one, so
 /// that one must begin with a position that is in the checkpoint, too.
-fn first_needed(storage: &dyn Storage, ordinals: &[u64], restored: u64) -> Result<usize, Error> {
+pub(crate) fn first_needed(storage: &dyn Storage, ordinals: &[u64], restored: u64) -> Result<usize, Error> {
     for (i, &ordinal) in ordinals.iter().enumerate().rev() {
         let name = segment_name(ordinal);
         let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
@@ -148,26 +156,14 @@ pub(crate) fn recover(
     restored: u64,
     replay: &mut dyn Replay,
 ) -> Result<Recovered, Error> {
-    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-    let mut ordinals: Vec<u64> = names.iter().filter_map(|name| segment_ordinal(name)).collect();
-    ordinals.sort_unstable();
+    let mut ordinals = ordinals(storage)?;
     let needed = first_needed(storage, &ordinals, restored)?;
     // A crash has come between a checkpoint and the removal of what it makes unnecessary.
     for ordinal in ordinals.drain(..needed) {
         let name = segment_name(ordinal);
         storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
     }
-    let mut reader = Reader {
-        replay,
-        summary: Summary { last_position: restored, ..Summary::default() },
-        restored,
-        is_inside: false,
-        firsts: Vec::new(),
-        expected: restored + 1,
-        partial: None,
-        parts: Vec::new(),
-        end: None,
-    };
+    let mut reader = Reader::new(replay, restored);
     let mut bytes = Vec::new();
     let mut damage = None;
     for (i, &ordinal) in ordinals.iter().enumerate() {
@@ -192,13 +188,7 @@ pub(crate) fn recover(
     if damage.is_none() && reader.partial.is_some() {
         damage = Some((ordinals.len().saturating_sub(1), bytes.len(), "the last record has no end".into()));
     }
-    if restored > 0 && reader.expected <= restored {
-        let name = ordinals.last().map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
-        let last = reader.expected.saturating_sub(1);
-        let reason = format!("the log ends at position {last}, but the checkpoint is of position {restored}");
-        let offset = damage.as_ref().map_or(0, |(_, offset, _)| *offset);
-        return Err(Error::corrupt(&name, offset, reason));
-    }
+    reader.check_end(&ordinals, damage.as_ref().map_or(0, |(_, offset, _)| *offset))?;
     if let Some((segment, offset, reason)) = damage {
         refuse_if_synced(storage, &ordinals, segment, offset, &reason, reader.expected, &mut bytes)?;
         cut(storage, &ordinals, reader.end)?;
@@ -218,7 +208,7 @@ pub(crate) fn recover(
 }
 
 /// Damage at `position`, of which a later block says that it had been synced, is not the trace of a power cut.
-fn refuse_if_synced(
+pub(crate) fn refuse_if_synced(
     storage: &dyn Storage,
     ordinals: &[u64],
     segment: usize,
@@ -262,8 +252,40 @@ fn cut(storage: &dyn Storage, ordinals: &[u64], end: Option<Place>) -> Result<()
     Ok(())
 }
 
-impl Reader<'_> {
-    fn segment(&mut self, name: &str, segment: usize, ordinal: u64, bytes: &[u8]) -> Result<Ended, Error> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(replay: &'a mut dyn Replay, restored: u64) -> Self {
+        Self {
+            replay,
+            summary: Summary { last_position: restored, ..Summary::default() },
+            restored,
+            is_inside: false,
+            firsts: Vec::new(),
+            expected: restored + 1,
+            partial: None,
+            parts: Vec::new(),
+            end: None,
+        }
+    }
+
+    /// A log that ends before what its checkpoint has, is not this checkpoint's.
+    pub(crate) fn check_end(&self, ordinals: &[u64], offset: usize) -> Result<(), Error> {
+        let restored = self.restored;
+        if restored == 0 || self.expected > restored {
+            return Ok(());
+        }
+        let name = ordinals.last().map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
+        let last = self.expected.saturating_sub(1);
+        let reason = format!("the log ends at position {last}, but the checkpoint is of position {restored}");
+        Err(Error::corrupt(&name, offset, reason))
+    }
+
+    pub(crate) fn segment(
+        &mut self,
+        name: &str,
+        segment: usize,
+        ordinal: u64,
+        bytes: &[u8],
+    ) -> Result<Ended, Error> {
         let first =
             block::read_segment_head(bytes, ordinal).map_err(|reason| Error::corrupt(name, 0, reason))?;
         let Some(first) = first else { return Ok(Ended::Damaged(0, "the segment's head is torn".into())) };

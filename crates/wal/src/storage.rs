@@ -20,6 +20,10 @@ pub trait Storage: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// How many bytes more would fit, if that can be told.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A file written at offsets.
@@ -36,6 +40,23 @@ pub trait File: Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
 }
 
+const LOCK: &str = "LOCK";
+
+/// Says which process has the directory. One that only looks at it does not leave its number.
+fn in_use(path: &Path, mut lock: &std::fs::File) -> io::Error {
+    let mut owner = String::new();
+    // Without a number the sentence is still true.
+    let _ = lock.read_to_string(&mut owner);
+    let is_alive = owner.trim().parse::<u32>().is_ok_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
+    let who = if is_alive { format!(" (pid {})", owner.trim()) } else { String::new() };
+    let message = format!("the data directory {} is in use by another process{who}", path.display());
+    io::Error::new(io::ErrorKind::ResourceBusy, message)
+}
+
+fn list(path: &Path) -> io::Result<Vec<String>> {
+    std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
 /// A directory that this process has for itself.
 pub struct Disk {
     path: PathBuf,
@@ -47,16 +68,9 @@ impl Disk {
     pub fn open(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
         let mut lock =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join("LOCK"))?;
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join(LOCK))?;
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut owner = String::new();
-            lock.read_to_string(&mut owner)?;
-            let message = format!(
-                "the data directory {} is in use by another process (pid {})",
-                path.display(),
-                owner.trim()
-            );
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, message));
+            return Err(in_use(path, &lock));
         }
         lock.set_len(0)?;
         writeln!(lock, "{}", std::process::id())?;
@@ -64,13 +78,65 @@ impl Disk {
     }
 }
 
+/// A directory that is only looked at: nothing in it is made or changed, and no server may use it meanwhile.
+pub struct Onlooker {
+    path: PathBuf,
+    _lock: Option<std::fs::File>,
+}
+
+impl Onlooker {
+    /// Refuses, by its number, a process that has the directory: what it writes would look like damage.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let lock = match std::fs::File::open(path.join(LOCK)) {
+            Ok(lock) => Some(lock),
+            // No server has ever had it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        if let Some(lock) = &lock
+            && rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
+        {
+            return Err(in_use(path, lock));
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+}
+
+fn only_looked_at<T>() -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, "the directory is only looked at"))
+}
+
+impl Storage for Onlooker {
+    fn list(&self) -> io::Result<Vec<String>> {
+        list(&self.path)
+    }
+
+    fn create(&self, _name: &str) -> io::Result<Arc<dyn File>> {
+        only_looked_at()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(DiskFile(std::fs::File::open(self.path.join(name))?)))
+    }
+
+    fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {
+        only_looked_at()
+    }
+
+    fn remove(&self, _name: &str) -> io::Result<()> {
+        only_looked_at()
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        only_looked_at()
+    }
+}
+
 struct DiskFile(std::fs::File);
 
 impl Storage for Disk {
     fn list(&self) -> io::Result<Vec<String>> {
-        std::fs::read_dir(&self.path)?
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect()
+        list(&self.path)
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
@@ -97,6 +163,11 @@ impl Storage for Disk {
 
     fn sync_dir(&self) -> io::Result<()> {
         std::fs::File::open(&self.path)?.sync_all()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let stat = rustix::fs::statvfs(&self.path).ok()?;
+        Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
 

@@ -100,6 +100,12 @@ impl Tail {
         self.bytes.len() - BLOCK_HEAD
     }
 
+    /// Forgets the first bytes, which are whole records; `first` is the head of the record behind them.
+    pub(crate) fn drop_front(&mut self, bytes: usize, first: Head) {
+        self.bytes.drain(..bytes);
+        self.first = Some(first);
+    }
+
     pub(crate) fn clear(&mut self) {
         self.bytes.truncate(BLOCK_HEAD);
         if self.bytes.capacity() > KEPT {

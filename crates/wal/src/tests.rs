@@ -1,9 +1,11 @@
 //! What the log promises, tried on disks that fail: cuts and flips at every byte, crashes by seed, errors, a full disk.
 
+mod checkpoints;
+
 use crate::faulty::FaultyDisk;
 use crate::fuzz;
 use crate::log::segment_name;
-use crate::{CheckpointHead, Disk, Error, Head, Log, Options, Storage, Summary, Tail};
+use crate::{Disk, Ending, Error, Head, Log, Onlooker, Options, Storage, Summary, Tail, inspect, repair};
 use std::sync::Arc;
 
 type Kept = (Head, Vec<u8>);
@@ -256,7 +258,7 @@ fn a_crash_of_recovery_itself_is_survived() {
 
 #[test]
 fn after_a_failure_everything_is_refused() {
-    for fault in 0..3 {
+    for fault in [0, 2] {
         let disk = FaultyDisk::new(9);
         let mut log = open(&disk, 4096);
         replay(&mut log).unwrap();
@@ -267,7 +269,6 @@ fn after_a_failure_everything_is_refused() {
         syncer.sync().unwrap();
         match fault {
             0 => disk.fail_writes_after(0),
-            1 => disk.full_after(20),
             _ => disk.fail_syncs_after(0),
         }
         add(&mut tail, 2, b"two");
@@ -355,90 +356,132 @@ fn the_corpus_reaches_the_records() {
     }
 }
 
-/// Six records in the log, and a checkpoint of the first three.
-fn checkpointed(disk: &FaultyDisk) -> Vec<Kept> {
-    let mut log = open(disk, 256);
-    assert_eq!(log.restore(&mut |_| Ok(())).unwrap(), None);
+/// Looking at a log says what a start would do with it, and changes nothing; what is damaged can be cut, and is kept.
+#[test]
+fn an_inspection_foretells_the_start_and_a_repair_makes_it_possible() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk, 512);
     replay(&mut log).unwrap();
-    let checkpoints = log.checkpoints();
-    let (mut tail, mut written) = (Tail::default(), Vec::new());
-    for position in 1..=6 {
-        written.push(add(&mut tail, position, &[position as u8; 100]));
+    let mut tail = Tail::default();
+    for position in 1..=40 {
+        add(&mut tail, position, &[position as u8; 60]);
         log.write(&mut tail).unwrap();
-        if position == 3 {
-            let mut writer = checkpoints.begin(CheckpointHead { position, time_ms: 77 }).unwrap();
-            writer.write(b"first").unwrap();
-            writer.write(b"").unwrap();
-            writer.write(b"second").unwrap();
-            let reclaimed = checkpoints.publish(writer).unwrap();
-            assert!(reclaimed.segments > 0 && reclaimed.checkpoint_bytes > 32, "{reclaimed:?}");
-            assert_eq!(checkpoints.checkpoint_bytes(), reclaimed.checkpoint_bytes);
+        log.syncer().sync().unwrap();
+    }
+    let names: Vec<String> = disk.list().unwrap();
+    let contents: Vec<Vec<u8>> = names.iter().map(|name| disk.content(name).unwrap()).collect();
+    let (mut torn, mut damaged) = (0, 0);
+    for (i, content) in contents.iter().enumerate() {
+        for at in (0..content.len()).step_by(7) {
+            let disk = FaultyDisk::new(2);
+            names.iter().zip(&contents).for_each(|(name, content)| disk.put(name, content));
+            let mut changed = content.clone();
+            changed[at] ^= 0x55;
+            disk.put(&names[i], &changed);
+            let all = |disk: &FaultyDisk| -> Vec<_> {
+                disk.list().unwrap().into_iter().map(|name| (disk.content(&name), name)).collect()
+            };
+            let before = all(&disk);
+            let looked = inspect(&disk, &mut |_| Ok(()));
+            assert_eq!(all(&disk), before, "looking changes nothing");
+            let Ok(looked) = looked else {
+                assert!(replay(&mut open(&disk, 512)).is_err(), "a format that is not known is no damage");
+                continue;
+            };
+            match looked.ending {
+                Ending::Whole => panic!("byte {at} of {} was changed, and nobody sees it", names[i]),
+                Ending::Torn(place) => {
+                    torn += 1;
+                    let (summary, _) = replay(&mut open(&disk, 512)).unwrap();
+                    let cut = summary.cut.unwrap();
+                    assert_eq!((cut.file, cut.offset), place.end.unwrap_or((names[0].clone(), 0)));
+                    assert_eq!(summary.last_position, looked.summary.last_position);
+                }
+                Ending::Damaged(place) => {
+                    damaged += 1;
+                    let refusal = replay(&mut open(&disk, 512)).unwrap_err();
+                    assert!(
+                        matches!(&refusal, Error::Corrupt { file, offset, .. } if *file == place.file && *offset == place.offset),
+                        "{refusal} is not {place:?}"
+                    );
+                    assert_eq!(place.last_behind, Some(40), "what would be lost can be made out");
+                    let kept = repair(&disk, &place).unwrap();
+                    let disk = disk.crash();
+                    let (summary, _) = replay(&mut open(&disk, 512)).unwrap();
+                    assert_eq!((summary.cut, summary.last_position), (None, looked.summary.last_position));
+                    let bytes: usize = kept.iter().map(|name| disk.content(name).unwrap().len()).sum();
+                    assert!(bytes as u64 >= place.bytes_behind, "what was cut is kept");
+                }
+            }
         }
     }
-    log.syncer().sync().unwrap();
-    written
-}
-
-fn restore(log: &mut Log) -> Result<(Option<CheckpointHead>, Vec<u8>), Error> {
-    let mut bytes = Vec::new();
-    let head = log.restore(&mut |changes| {
-        bytes.extend_from_slice(changes);
-        Ok(())
-    })?;
-    Ok((head, bytes))
+    assert!(torn > 5 && damaged > 100, "{torn} torn, {damaged} damaged");
 }
 
 #[test]
-fn a_checkpoint_takes_the_place_of_what_comes_before() {
-    let disk = FaultyDisk::new(1);
-    let written = checkpointed(&disk);
-    let name = "00000000000000000003.checkpoint";
-    assert!(disk.content(&segment_name(1)).is_none(), "its records are in the checkpoint");
-    let bytes = disk.content(name).unwrap();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden.checkpoint");
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(path, &bytes).unwrap();
-    }
-    assert_eq!(bytes, std::fs::read(path).unwrap(), "the format has changed: it needs a new version");
-    let disk = disk.crash();
-    disk.short_reads();
-    let mut log = open(&disk, 256);
-    let (head, changes) = restore(&mut log).unwrap();
-    assert_eq!(head, Some(CheckpointHead { position: 3, time_ms: 77 }));
-    assert_eq!(changes, b"firstsecond");
-    let (summary, records) = replay(&mut log).unwrap();
-    assert_eq!((records, summary.last_position), (written[3..].to_vec(), 6));
-    // Without it the log is not whole, and nothing is cut for that.
-    disk.remove(name).unwrap();
-    let error = replay(&mut open(&disk, 256)).unwrap_err().to_string();
-    assert!(error.contains("and 1 is missing"), "{error}");
-    assert!(disk.content(&segment_name(3)).is_some());
+fn who_looks_on_keeps_servers_out_and_leaves_no_trace() {
+    let folder = std::env::temp_dir().join(format!("leveret-onlooker-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    Onlooker::open(&folder).unwrap();
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "nothing is made");
+    let server = Disk::open(&folder).unwrap();
+    let refusal = Onlooker::open(&folder).err().unwrap().to_string();
+    assert!(refusal.contains(&format!("(pid {})", std::process::id())), "{refusal}");
+    drop(server);
+    let (one, other) = (Onlooker::open(&folder).unwrap(), Onlooker::open(&folder).unwrap());
+    assert!(one.create("x").is_err() && other.remove("LOCK").is_err() && one.rename("LOCK", "x").is_err());
+    assert!(Disk::open(&folder).is_err(), "a server would write while somebody reads");
+    drop((one, other));
+    Disk::open(&folder).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// Wherever the space ends: what is written is what was said, the rest is tried again, and nothing is there twice.
 #[test]
-fn a_damaged_checkpoint_is_refused() {
-    let disk = FaultyDisk::new(1);
-    checkpointed(&disk);
-    let name = "00000000000000000003.checkpoint";
-    let whole = disk.content(name).unwrap();
-    for at in 0..whole.len() {
-        for flip in [1, 0x80, 0xff] {
-            let mut bytes = whole.clone();
-            bytes[at] ^= flip;
-            disk.put(name, &bytes);
-            let error = restore(&mut open(&disk, 256)).expect_err("a flip was not seen").to_string();
-            assert!(error.starts_with(name), "{error}");
+fn a_full_disk_takes_the_same_again() {
+    let (mut refusals, mut kept_some) = (0, 0);
+    for (room, seed) in (0..2600).step_by(13).zip(0..) {
+        let disk = FaultyDisk::new(seed);
+        let mut log = open(&disk, 512);
+        replay(&mut log).unwrap();
+        let mut tail = Tail::default();
+        let mut all = vec![add(&mut tail, 1, b"before")];
+        log.write(&mut tail).unwrap();
+        log.syncer().sync().unwrap();
+        for (position, len) in (2..).zip([10, 60, 700, 3, 90, 90, 1500, 1]) {
+            all.push(add(&mut tail, position, &vec![position as u8; len]));
         }
-        disk.put(name, &whole[..at]);
-        assert!(restore(&mut open(&disk, 256)).is_err(), "cut at {at}");
+        disk.full_after(room);
+        let mut tries = 0;
+        while let Err(error) = log.write(&mut tail) {
+            assert!(error.is_full(), "{error}");
+            refusals += 1;
+            tries += 1;
+            // What the log says it has is there after a crash that loses nothing, and no more.
+            let written = log.syncer().sync().unwrap();
+            kept_some += usize::from(written > 1);
+            let (summary, records) = replay(&mut open(&disk.crash(), 512)).unwrap();
+            assert_eq!(records, all[..written as usize], "room {room}");
+            assert!(summary.last_position == written);
+            match tries {
+                1 => disk.full_after(room / 2),
+                _ => disk.free_space(),
+            }
+        }
+        let last = add(&mut tail, 10, b"after");
+        log.write(&mut tail).unwrap();
+        all.push(last);
+        assert_eq!(log.syncer().sync().unwrap(), 10);
+        let (summary, records) = replay(&mut open(&disk.crash(), 512)).unwrap();
+        assert_eq!((records, summary.cut), (all, None), "room {room}");
     }
-    disk.put(name, &[&whole[..], b"x"].concat());
-    assert!(restore(&mut open(&disk, 256)).is_err(), "there is more behind it");
-    // One that was not finished is no checkpoint.
-    disk.put(name, &whole);
-    disk.put("checkpoint.tmp", &whole[..40]);
-    let mut log = open(&disk, 256);
-    assert!(restore(&mut log).unwrap().0.is_some());
-    replay(&mut log).unwrap();
-    assert!(disk.content("checkpoint.tmp").is_none());
+    assert!(refusals > 200 && kept_some > 50, "{refusals} refusals, {kept_some} with something written");
+}
+
+/// A sync that answers so has failed like any other.
+#[test]
+fn a_sync_is_never_tried_again() {
+    let error = Error::io("sync", "a file", std::io::Error::from_raw_os_error(28));
+    assert!(!error.is_full());
+    assert!(Error::io("write", "a file", std::io::Error::from_raw_os_error(122)).is_full(), "a quota");
 }

@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Program,
     /// Likewise, but it starts and kills the server itself.
     Killer,
+    /// Likewise, and it mounts a small file system, which only root may.
+    Mounter,
     /// Likewise, beside Debian's redis-server, which is not installed for it: the package starts a server of its own; and
     /// beside the newest peers if they are there.
     BesideRedis,
@@ -43,6 +45,8 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 50, on_demand: false },
     Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
     Suite { name: "http_api", kind: Kind::Killer, checks_min: 150, on_demand: false },
+    Suite { name: "log_tools", kind: Kind::Killer, checks_min: 70, on_demand: false },
+    Suite { name: "disk_trouble", kind: Kind::Mounter, checks_min: 5000, on_demand: false },
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
     Suite { name: "redis_differential", kind: Kind::BesideRedis, checks_min: 20_000, on_demand: false },
     Suite { name: "rdb_files", kind: Kind::BesideRedis, checks_min: 700, on_demand: false },

@@ -83,9 +83,10 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, "not_authorised", reason)
     }
 
-    /// Nothing is changed any more.
-    pub(super) fn stopping() -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the server is stopping")
+    /// Nothing is changed any more, or for now.
+    pub(super) fn unavailable(is_stopping: bool) -> Self {
+        let why = if is_stopping { "the server is stopping" } else { "the disk is full" };
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", why)
     }
 
     /// It may not be done as it is now.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 /// The tags that belong to accounts.
 pub const CHANGE_TAGS: std::ops::RangeInclusive<u8> = 0x80..=0x8f;
 
-const USER_PUT: u8 = 0x80;
-const USER_DELETE: u8 = 0x81;
+pub(crate) const USER_PUT: u8 = 0x80;
+pub(crate) const USER_DELETE: u8 = 0x81;
 
 impl Engine {
     /// A user as it is from now on, new or not.

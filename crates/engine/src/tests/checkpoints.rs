@@ -2,11 +2,12 @@
 //! the log leads from there to where the server is.
 
 use super::world::{World, find, replayed_from};
+use crate::engine::KIND_COMMIT;
 use crate::{Engine, Slice};
 use leveret_keyspace::{ArgsBuf, Reply};
 use leveret_resp::Version;
-use leveret_wal::CheckpointHead;
 use leveret_wal::faulty::FaultyDisk;
+use leveret_wal::{CheckpointHead, Head, Record};
 use std::fmt::Write;
 
 /// One that is being handed over.
@@ -29,6 +30,9 @@ impl OnItsWay {
     }
 
     fn check(&self, disk: &FaultyDisk, engine: &Engine, seed: u64) {
+        let head = Head { kind: KIND_COMMIT, partition: 0, term: 0, position: 1, time_ms: 0 };
+        let told = crate::describe_record(&Record { head, changes: &self.changes });
+        told.expect("every change has a name, and its fields are where they should be");
         let mut restored = Engine::new(seed ^ 77, 1);
         restored.restore(&self.changes).expect("it can be read");
         restored.restored(self.head);

@@ -10,18 +10,28 @@ use std::sync::atomic::Ordering;
 const HEARTBEAT_PERIOD_MS: u64 = 1000;
 
 impl IoLoop {
-    /// Who may be answered? Everything is written by now; `always` waits for the disk, and so do confirms.
+    /// The position up to which Redis clients may be told of commits.
+    fn level(&self) -> u64 {
+        self.shared.levels.level(match self.shared.settings.fsync() {
+            Fsync::Always => Level::Synced,
+            Fsync::Everysec | Fsync::No => Level::Written,
+        })
+    }
+
+    /// Who may be answered? Everything is written by now; `always` waits for the disk, and so do confirms. Only a full disk
+    /// keeps something from being written: then those wait who have changed something, and readers go on.
     pub(super) fn gate(&mut self, position: u64) {
-        let synced = self.shared.levels.level(Level::Synced);
-        let now = self.shared.settings.fsync() != Fsync::Always || synced >= position;
+        let (synced, level) = (self.shared.levels.level(Level::Synced), self.level());
+        let is_full = self.shared.settings.alarms.is_full();
         for &token in &self.turn {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             let waits = match &connection.session {
                 Session::Resp(_) => {
+                    let told_of = if is_full { connection.last_commit } else { position };
                     if connection.out.unsent() > 0 {
-                        connection.out.gate(position, now);
+                        connection.out.gate(told_of, level >= told_of);
                     }
-                    !now
+                    level < told_of
                 }
                 Session::Amqp(_) => {
                     let waits = connection.session.encode(synced, &mut connection.out.bytes);
@@ -82,13 +92,13 @@ impl IoLoop {
 
     /// Lets out what waited for the disk, as far as it has come.
     fn release(&mut self) {
-        let level = self.shared.levels.level(Level::Synced);
+        let (synced, level) = (self.shared.levels.level(Level::Synced), self.level());
         for token in std::mem::take(&mut self.holding) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
             connection.holding = match &connection.session {
                 Session::Resp(_) => connection.out.release(level),
                 Session::Amqp(_) => {
-                    let waits = connection.session.encode(level, &mut connection.out.bytes);
+                    let waits = connection.session.encode(synced, &mut connection.out.bytes);
                     connection.out.gate(0, true);
                     waits
                 }

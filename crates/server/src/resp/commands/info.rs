@@ -161,6 +161,7 @@ fn persistence(call: &mut Call<'_, '_>, lines: &mut Lines) {
     let running = doing.map(|_| now_ms().saturating_sub(checkpointer.began_ms()) / 1000);
     // Redis prints -1 for what there is none of.
     let seconds = |is_there: bool, seconds: u64| if is_there { seconds as i64 } else { -1 };
+    let is_full = call.shared.settings.alarms.is_full();
     lines.add("loading", 0);
     lines.add("async_loading", 0);
     lines.add("rdb_changes_since_last_save", call.engine.position().saturating_sub(report.position));
@@ -176,7 +177,7 @@ fn persistence(call: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("aof_last_rewrite_time_sec", seconds(report.count > 0 || report.has_failed, report.seconds));
     lines.add("aof_current_rewrite_time_sec", seconds(doing == Some(Why::Rewrite), running.unwrap_or(0)));
     lines.add("aof_last_bgrewrite_status", status);
-    lines.add("aof_last_write_status", "ok");
+    lines.add("aof_last_write_status", if is_full { "err" } else { "ok" });
     lines.add("aof_current_size", logged + base);
     lines.add("aof_base_size", base);
     lines.add("log_position", call.engine.position());

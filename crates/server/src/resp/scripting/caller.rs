@@ -2,6 +2,7 @@
 
 use super::raised::Raised;
 use super::values::to_lua;
+use crate::alarms::DISK_FULL;
 use crate::around::Around;
 use crate::memory::Room;
 use crate::resp::acl::Where;
@@ -166,6 +167,9 @@ impl<'a> Caller<'a> {
         if !self.rights.declared && !self.wrote {
             if flags & flag::WRITE != 0 && self.shared.settings.replicas_to_write.load(Relaxed) > 0 {
                 return Err(Error::new("NOREPLICAS Not enough good replicas to write."));
+            }
+            if flags & flag::WRITE != 0 && self.shared.settings.alarms.is_full() {
+                return Err(DISK_FULL);
             }
             if flags & flag::DENYOOM != 0 && self.shared.room(self.engine) == Room::None {
                 return Err(Error::new("OOM command not allowed when used memory > 'maxmemory'."));

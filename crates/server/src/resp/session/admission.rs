@@ -1,6 +1,7 @@
 //! Which commands are executed now, queued, or refused.
 
 use super::{Answering, RespSession};
+use crate::alarms::DISK_FULL;
 use crate::memory::Room;
 use crate::resp::acl::{Rules, Where};
 use crate::resp::table::{Command, find};
@@ -29,7 +30,10 @@ impl RespSession {
         if let Some(rules) = &self.rules {
             check_sort(rules, command, args)?;
         }
-        if room == Room::None || shared.settings.replicas_to_write.load(Relaxed) > 0 {
+        if room == Room::None
+            || shared.settings.replicas_to_write.load(Relaxed) > 0
+            || shared.settings.alarms.is_full()
+        {
             self.may_run_restricted(engine, shared, room, (command, args))?;
         }
         if self.multi.is_some() && command.spec.flags & flag::NO_MULTI != 0 && !runs_inside_multi(command) {
@@ -50,7 +54,7 @@ impl RespSession {
     }
 
     /// Memory is short: commands that need more are refused, and so is what would be queued. Replicas are asked for: there are
-    /// none, so writes are refused.
+    /// none, so writes are refused. The disk is full: writes are refused, and PING, which says whether they would be.
     #[cold]
     fn may_run_restricted(
         &self,
@@ -67,6 +71,9 @@ impl RespSession {
         });
         if room == Room::None && (in_multi || flags & flag::DENYOOM != 0) {
             return Err(Error::new("OOM command not allowed when used memory > 'maxmemory'."));
+        }
+        if shared.settings.alarms.is_full() && (flags & flag::WRITE != 0 || command.spec.name == "ping") {
+            return Err(DISK_FULL);
         }
         if shared.settings.replicas_to_write.load(Relaxed) > 0 && flags & flag::WRITE != 0 {
             return Err(Error::new("NOREPLICAS Not enough good replicas to write."));

@@ -1,0 +1,177 @@
+"""`leveret log` as its user sees it: what a dump tells, that looking changes nothing, what a verification says of a whole, a torn
+and a damaged log, and what a repair would lose, loses and keeps.
+"""
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+
+import pika
+
+from server import Server
+
+CHECKS = 0
+
+
+def equal(got, expected, what=""):
+    global CHECKS
+    CHECKS += 1
+    assert got == expected, f"{what}: got {got!r} instead of {expected!r}"
+
+
+def holds(condition, text):
+    global CHECKS
+    CHECKS += 1
+    assert condition, text
+
+
+def log(*arguments, code=0):
+    ended = subprocess.run([os.environ["LEVERET_BINARY"], "log", *arguments], capture_output=True, text=True, timeout=60)
+    equal(ended.returncode, code, f"log {arguments}: {ended.stdout}{ended.stderr}")
+    return ended.stdout + ended.stderr
+
+
+def files(folder):
+    return {name: hashlib.sha256(open(os.path.join(folder, name), "rb").read()).hexdigest() for name in sorted(os.listdir(folder))}
+
+
+def stopped(server):
+    server.process.send_signal(signal.SIGTERM)
+    equal(server.process.wait(), 0, "the end of a clean stop")
+    server.process = None
+
+
+def fill(server):
+    r = server.redis()
+    r.set("hare", "quick")
+    r.set("session", b"\x00\xff" * 3, px=9_000_000)
+    r.rpush("list", "a", "b")
+    r.hset("hash", mapping={"field": "value"})
+    r.sadd("set", "m")
+    r.zadd("zset", {"m": 1.5, "n": float("inf")})
+    r.xadd("stream", {"f": "v"}, id="5-1")
+    r.xgroup_create("stream", "g", id="0")
+    r.xreadgroup("g", "c", {"stream": ">"})
+    r.set("long", "x" * 5000)
+    r.rename("hare", "leveret")
+    with r.pipeline() as p:
+        p.incr("n")
+        p.append("n", "0")
+        p.execute()
+    r.acl_setuser("ann", enabled=True, passwords=["+secret"])
+    r.function_load("#!lua name=lib\nredis.register_function('f', function() return 1 end)")
+    channel = server.amqp().channel()
+    channel.queue_declare("jobs", durable=True)
+    channel.confirm_delivery()
+    channel.basic_publish("", "jobs", b"work", pika.BasicProperties(delivery_mode=2))
+    channel.basic_get("jobs", auto_ack=True)
+    channel.queue_delete("jobs")
+
+
+def dumped(server):
+    fill(server)
+    for verb in ("dump", "verify", "repair"):
+        said = log(verb, "--data-dir", server.data, code=1)
+        holds(f"is in use by another process (pid {server.process.pid})" in said, said)
+    stopped(server)
+    before = files(server.data)
+    text = log("dump", "--data-dir", server.data)
+    for line in [
+        r'^\d+ 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z put db=0 key="hare" value="quick"$',
+        r'put with deadline db=0 deadline_ms=\d{13} key="session" value="\\x00\\xff',
+        r'list push right db=0 key="list" elements=\["a" "b"\]$',
+        r'hash set db=0 key="hash" fields_and_values=\["field" "value"\]$',
+        r'set add db=0 key="set" members=\["m"\]$',
+        r'sorted set put db=0 key="zset" items=\[1\.5:"m" inf:"n"\]$',
+        r'stream add db=0 entry=5-1 key="stream" fields_and_values=\["f" "v"\]$',
+        r'stream deliver db=0 .* group="g" consumer="c" deliveries=\[5-1:\d+:1\]$',
+        r'value="x{120}"… \(5000 bytes\)$',
+        r'rename db=0 from="hare" to="leveret"$',
+        r'user put name="ann" .*passwords=\[\(\d+ bytes, not shown\)\]',
+        r'library put name="lib" text="#!lua name=lib',
+        r'queue declare vhost=0 queue=\d+ flags=0 name="jobs"',
+        r'message exchange="" routing_key="jobs" properties=".*" body="work"$',
+        r'enqueue queue=\d+ seq=\d+ deadline_ms=\d+$',
+        r'settle queue=\d+ seq=\d+$',
+        r'queue delete queue=\d+$',
+    ]:
+        holds(re.search(line, text, re.MULTILINE), f"{line} is not in\n{text}")
+    holds("secret" not in text, "a password is shown")
+    lines = text.splitlines()
+    objects = [json.loads(line) for line in log("dump", "--data-dir", server.data, "--json").splitlines()]
+    equal([f"{o['position']} {o['change']}" for o in objects],
+          [re.sub(r"^(\d+) \S+ ((?:[a-z]+ ?)+?)( [a-z_]+=.*)?$", r"\1 \2", line).strip() for line in lines], "both forms")
+    values = {(o["change"], o["fields"].get("key")): o["fields"] for o in objects}
+    equal(values["put", "long"]["value"], "x" * 5000, "JSON has everything")
+    equal(values["put with deadline", "session"]["value"], {"base64": "AP8A/wD/"}, "what is no text")
+    equal(values["sorted set put", "zset"]["items"], [{"score": 1.5, "member": "m"}, {"score": "inf", "member": "n"}], "a list of pairs")
+    equal(values["list push right", "list"]["elements"], ["a", "b"], "a list")
+    position = next(o["position"] for o in objects if o["fields"].get("key") == "n")
+    both = [o["change"] for o in objects if o["position"] == position]
+    equal(len(both), 2, "a transaction is one commit")
+    equal(log("dump", "--data-dir", server.data, "--from", str(position), "--to", str(position)).count("\n"), 2, "one position")
+    holds("x" * 5000 in log("dump", "--data-dir", server.data, "--full"), "--full shortens nothing")
+    said = log("verify", "--data-dir", server.data)
+    last = objects[-1]["position"]
+    holds(f"1 segments, {last} records" in said and f"positions 1 to {last}" in said and "the log is whole" in said, said)
+    said = log("repair", "--data-dir", server.data, "--yes")
+    holds("nothing to repair" in said, said)
+    after = files(server.data)
+    equal({n: h for n, h in after.items() if n != "LOCK"}, {n: h for n, h in before.items() if n != "LOCK"}, "nothing has changed")
+    return last
+
+
+def broken(server, last):
+    segment = os.path.join(server.data, "00000000000000000001.segment")
+    whole = open(segment, "rb").read()
+    used = len(whole.rstrip(b"\x00"))
+
+    def with_bytes(content):
+        open(segment, "wb").write(content)
+
+    # What a crash leaves behind the end.
+    with_bytes(whole[:used] + b"\x00" * 40 + b"torn" + whole[used + 44:])
+    before = files(server.data)
+    said = log("verify", "--data-dir", server.data, code=3)
+    holds("the log is torn in 00000000000000000001.segment at byte" in said and "it was never confirmed" in said, said)
+    holds("the log is torn" in log("dump", "--data-dir", server.data, code=3), "a dump says so")
+    equal(files(server.data), before, "looking changes nothing")
+    # A flipped bit in the middle of what had been synced.
+    at = used // 2
+    with_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
+    before = files(server.data)
+    said = log("verify", "--data-dir", server.data, code=4)
+    place = re.search(r"damaged in 00000000000000000001.segment at byte (\d+): a block's checksum is wrong, although position (\d+) had been synced", said)
+    holds(place, said)
+    holds(f"positions up to {last} can be made out there" in said, said)
+    equal(files(server.data), before, "looking changes nothing")
+    refused = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
+    holds(refused.returncode == 1 and f"is damaged at byte {place[1]}" in refused.stderr, refused.stderr)
+    said = log("repair", "--data-dir", server.data, code=4)
+    kept = int(place[2]) - 1
+    holds(f"loses every commit after position {kept}; --yes does it. Nothing was changed" in said, said)
+    equal({n: h for n, h in files(server.data).items() if n != "LOCK"}, {n: h for n, h in before.items() if n != "LOCK"}, "nothing has changed")
+    said = log("repair", "--data-dir", server.data, "--yes")
+    holds(f"the log ends with position {kept} now" in said, said)
+    beside = f"{segment}.cut-at-{place[1]}"
+    equal(open(beside, "rb").read(), (whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])[int(place[1]):], "what was cut is kept")
+    holds(f"positions 1 to {kept}" in log("verify", "--data-dir", server.data), "it is whole again")
+    server.start()
+    equal(server.redis().exists("hare", "leveret"), 1, "what stood before is there")
+    server.redis().set("after", 1)
+    stopped(server)
+    holds("the log is whole" in log("verify", "--data-dir", server.data), "and goes on")
+
+
+with Server("log-tools", "--appendfsync", "always") as server:
+    broken(server, dumped(server))
+with tempfile.TemporaryDirectory() as folder:
+    holds("there is no data directory" in log("verify", "--data-dir", folder + "/none", code=1), "a wrong name")
+    equal(os.path.exists(folder + "/none"), False, "nothing is made")
+    holds("0 segments, 0 records" in log("verify", "--data-dir", folder), "an empty directory")
+    equal(os.listdir(folder), [], "nothing is made")
+    holds("there is no 'log mend'" in log("mend", code=1), "a wrong verb")
+print(f"{CHECKS} checks passed")

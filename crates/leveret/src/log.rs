@@ -1,0 +1,311 @@
+//! `leveret log`: what is in the log of a data directory, whether it is whole, and what to do when it is not. No server may
+//! use the directory meanwhile: half a block that is being written looks like damage. Dump and verify change nothing.
+
+use crate::config;
+use anyhow::{Context, Result, anyhow, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use leveret_engine::{Described, DescribedValue, describe_record};
+use leveret_wal::{Disk, Ending, Inspection, Onlooker, Place, Record, inspect, repair};
+use serde_json::json;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Usage: leveret log dump   --data-dir DIR [--json] [--full] [--from POSITION] [--to POSITION]
+       leveret log verify --data-dir DIR
+       leveret log repair --data-dir DIR [--yes]
+
+On a data directory that no server uses. Dump and verify change nothing in it.
+
+  dump      a line for each change: position, time, what it is, its fields; long strings are shortened without --full,
+            and --json prints one object a line with everything. Passwords are not shown.
+  verify    reads every byte; tells segments, records and how the log ends. It ends with 0 when the log is whole, 3 when its
+            end is torn (what a crash leaves, which was never confirmed; a server that starts cuts it), 4 when it is damaged.
+  repair    tells what would be lost by cutting a damaged log where it cannot be read on; with --yes it cuts it there, and keeps
+            what it has cut in files beside, which end in .cut-at-OFFSET and .cut.
+";
+
+/// Of `verify`.
+const TORN: u8 = 3;
+const DAMAGED: u8 = 4;
+/// Longer strings are shortened.
+const SHOWN: usize = 120;
+
+/// Runs `leveret log VERB`.
+pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
+    let (verb, args) = match args.split_first() {
+        Some((verb, args)) if verb != "--help" && verb != "-h" => (verb.as_str(), args),
+        Some(_) | None => {
+            write!(std::io::stdout(), "{HELP}")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    let known: &[&str] = match verb {
+        "dump" => &["--json", "--full", "--from", "--to"],
+        "verify" => &[],
+        "repair" => &["--yes"],
+        other => bail!("there is no 'log {other}'\n\n{HELP}"),
+    };
+    let (mut given, mut rest, mut args) = (Vec::new(), Vec::new(), args.iter());
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            flag @ ("--from" | "--to") if known.contains(&flag) => {
+                let value = args.next().ok_or_else(|| anyhow!("{flag} needs a position"))?;
+                given.push((
+                    flag,
+                    value.parse().map_err(|_| anyhow!("{flag} needs a position, not '{value}'"))?,
+                ));
+            }
+            flag if known.contains(&flag) => given.push((flag, 0u64)),
+            _ => rest.push(arg.clone()),
+        }
+    }
+    let dir = config::read(&rest)?.data_dir;
+    if !dir.is_dir() {
+        bail!("there is no data directory {}", dir.display());
+    }
+    let has = |flag| given.iter().any(|(name, _)| *name == flag);
+    let number = |flag| given.iter().find(|(name, _)| *name == flag).map(|(_, value)| *value);
+    match verb {
+        "dump" => {
+            let how = How { json: has("--json"), full: has("--full") };
+            dump(&dir, how, number("--from").unwrap_or(0)..=number("--to").unwrap_or(u64::MAX))
+        }
+        "verify" => verify(&dir),
+        _ => mend(&dir, has("--yes")),
+    }
+}
+
+/// How changes are printed.
+#[derive(Clone, Copy)]
+struct How {
+    json: bool,
+    full: bool,
+}
+
+fn onlooker(dir: &Path) -> Result<Onlooker> {
+    Onlooker::open(dir).with_context(|| format!("cannot read the data directory {}", dir.display()))
+}
+
+fn dump(dir: &Path, how: How, wanted: std::ops::RangeInclusive<u64>) -> Result<ExitCode> {
+    let onlooker = onlooker(dir)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    // Who reads only the first lines is satisfied.
+    let mut closed = false;
+    let inspection = inspect(&onlooker, &mut |record| {
+        if !closed && wanted.contains(&record.head.position) {
+            let changes = describe_record(&record)?;
+            closed = changes.iter().try_for_each(|change| print(&mut out, &record, change, how)).is_err();
+        }
+        Ok(())
+    })?;
+    if !closed && out.flush().is_ok() {
+        tell_ending(&inspection.ending);
+    }
+    Ok(code(&inspection.ending))
+}
+
+fn print(out: &mut impl Write, record: &Record<'_>, change: &Described<'_>, how: How) -> std::io::Result<()> {
+    let (position, time_ms) = (record.head.position, record.head.time_ms);
+    if how.json {
+        let mut object = serde_json::Map::new();
+        object.insert("position".into(), position.into());
+        object.insert("time_ms".into(), time_ms.into());
+        object.insert("change".into(), change.name.into());
+        object.insert("fields".into(), to_json(&change.fields));
+        return writeln!(out, "{}", serde_json::Value::Object(object));
+    }
+    write!(out, "{position} {} {}", utc(time_ms), change.name)?;
+    for (name, value) in &change.fields {
+        write!(out, " {name}={}", to_text(value, how))?;
+    }
+    writeln!(out)
+}
+
+fn to_json(fields: &[(&'static str, DescribedValue<'_>)]) -> serde_json::Value {
+    let value = |value: &DescribedValue<'_>| match value {
+        DescribedValue::Number(number) => json!(number),
+        DescribedValue::Entry(ms, seq) => json!(format!("{ms}-{seq}")),
+        // JSON has no infinity.
+        DescribedValue::Score(score) if score.is_infinite() => json!(score.to_string()),
+        DescribedValue::Score(score) => json!(score),
+        DescribedValue::Bytes(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => json!(text),
+            Err(_) => json!({ "base64": BASE64_STANDARD.encode(bytes) }),
+        },
+        DescribedValue::Hidden(len) => json!({ "hidden_bytes": len }),
+        DescribedValue::Many(many) => many
+            .iter()
+            .map(|fields| match fields.as_slice() {
+                [(_, DescribedValue::Many(_))] | [] | [_, _, ..] => to_json(fields),
+                [single] => to_json(std::slice::from_ref(single))[single.0].take(),
+            })
+            .collect(),
+    };
+    fields
+        .iter()
+        .map(|(name, field)| ((*name).to_owned(), value(field)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
+}
+
+fn to_text(value: &DescribedValue<'_>, how: How) -> String {
+    match value {
+        DescribedValue::Number(number) => number.to_string(),
+        DescribedValue::Entry(ms, seq) => format!("{ms}-{seq}"),
+        DescribedValue::Score(score) => score.to_string(),
+        DescribedValue::Bytes(bytes) if how.full || bytes.len() <= SHOWN => {
+            format!("\"{}\"", bytes.escape_ascii())
+        }
+        DescribedValue::Bytes(bytes) => {
+            let shown = bytes.get(..SHOWN).unwrap_or_default();
+            format!("\"{}\"… ({} bytes)", shown.escape_ascii(), bytes.len())
+        }
+        DescribedValue::Hidden(len) => format!("({len} bytes, not shown)"),
+        DescribedValue::Many(many) => {
+            let most = if how.full { usize::MAX } else { 20 };
+            let mut texts: Vec<String> = many
+                .iter()
+                .take(most)
+                .map(|fields| {
+                    fields.iter().map(|(_, value)| to_text(value, how)).collect::<Vec<_>>().join(":")
+                })
+                .collect();
+            if many.len() > most {
+                texts.push(format!("… ({} in all)", many.len()));
+            }
+            format!("[{}]", texts.join(" "))
+        }
+    }
+}
+
+/// A time as people write it: days are counted by the calendar's own rules, in eras of 400 years.
+fn utc(time_ms: u64) -> String {
+    let (seconds, ms) = (time_ms / 1000, time_ms % 1000);
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, year) = if month < 10 { (month + 3, year) } else { (month - 9, year + 1) };
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z", year + era * 400)
+}
+
+fn code(ending: &Ending) -> ExitCode {
+    match ending {
+        Ending::Whole => ExitCode::SUCCESS,
+        Ending::Torn(_) => ExitCode::from(TORN),
+        Ending::Damaged(_) => ExitCode::from(DAMAGED),
+    }
+}
+
+fn tell_ending(ending: &Ending) {
+    let (what, place) = match ending {
+        Ending::Whole => return,
+        Ending::Torn(place) => ("torn", place),
+        Ending::Damaged(place) => ("damaged", place),
+    };
+    eprintln!("the log is {what} in {} at byte {}: {}", place.file, place.offset, place.reason);
+}
+
+fn tell(text: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+fn tell_summary(inspection: &Inspection) -> Result<()> {
+    let summary = &inspection.summary;
+    if let Some(checkpoint) = inspection.checkpoint {
+        tell(&format!("a checkpoint of position {}, made {}", checkpoint.position, utc(checkpoint.time_ms)))?;
+    }
+    tell(&format!("{} segments, {} records, {} bytes", inspection.segments, summary.records, summary.bytes))?;
+    if summary.records > 0 {
+        let (first, last) = (summary.first_position, summary.last_position);
+        tell(&format!("positions {first} to {last}, the last of {}", utc(summary.last_time_ms)))?;
+    }
+    Ok(())
+}
+
+fn verify(dir: &Path) -> Result<ExitCode> {
+    let inspection = inspect(&onlooker(dir)?, &mut |record| describe_record(&record).map(|_| ()))?;
+    tell_summary(&inspection)?;
+    match &inspection.ending {
+        Ending::Whole => tell("the log is whole")?,
+        Ending::Torn(place) => {
+            tell_place(place, "torn")?;
+            tell("a server that starts cuts this: it was never confirmed")?;
+        }
+        Ending::Damaged(place) => {
+            tell_place(place, "damaged")?;
+            tell("a server refuses to start; 'leveret log repair' cuts it there")?;
+        }
+    }
+    Ok(code(&inspection.ending))
+}
+
+fn tell_place(place: &Place, what: &str) -> Result<()> {
+    tell(&format!("the log is {what} in {} at byte {}: {}", place.file, place.offset, place.reason))?;
+    match &place.end {
+        Some((file, offset)) => tell(&format!("its last whole record ends in {file} at byte {offset}"))?,
+        None => tell("no record can be read")?,
+    }
+    let mut behind = format!("{} bytes stand behind that", place.bytes_behind);
+    if !place.segments_behind.is_empty() {
+        behind += &format!(", {} more segments among them", place.segments_behind.len());
+    }
+    if let Some(last) = place.last_behind {
+        behind += &format!("; positions up to {last} can be made out there");
+    }
+    tell(&behind)
+}
+
+fn mend(dir: &Path, yes: bool) -> Result<ExitCode> {
+    let disk = Disk::open(dir).with_context(|| format!("cannot use the data directory {}", dir.display()))?;
+    let inspection = inspect(&disk, &mut |record| describe_record(&record).map(|_| ()))?;
+    tell_summary(&inspection)?;
+    let place = match &inspection.ending {
+        Ending::Whole => {
+            tell("the log is whole; there is nothing to repair")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ending::Torn(place) => {
+            tell_place(place, "torn")?;
+            tell("there is nothing to repair: a server that starts cuts this, which was never confirmed")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ending::Damaged(place) => place,
+    };
+    tell_place(place, "damaged")?;
+    let last = inspection.summary.last_position;
+    if !yes {
+        tell(&format!(
+            "cutting it there loses every commit after position {last}; --yes does it. Nothing was changed"
+        ))?;
+        return Ok(ExitCode::from(DAMAGED));
+    }
+    let kept = repair(&disk, place)?;
+    tell(&format!(
+        "cut: the log ends with position {last} now. What was cut is kept in {}",
+        kept.join(", ")
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (time_ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (1_798_761_600_001, "2027-01-01T00:00:00.001Z"),
+        ] {
+            assert_eq!(super::utc(time_ms), text);
+        }
+    }
+}

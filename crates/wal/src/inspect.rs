@@ -1,0 +1,184 @@
+//! Reading a log without changing it: what is there, and how it ends. And the one thing to do about damage, which loses
+//! something and so is never done by a server: to cut there, and keep what was cut beside.
+
+use crate::block;
+use crate::checkpoint::{self, CheckpointHead};
+use crate::error::Error;
+use crate::log::segment_name;
+use crate::recovery::{self, Each, Ended, Reader, Summary, read_file};
+use crate::storage::Storage;
+use crate::tail::Record;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// The checkpoint that the log goes on from.
+    pub checkpoint: Option<CheckpointHead>,
+    /// How many segment files there are.
+    pub segments: u64,
+    /// The records that can be read.
+    pub summary: Summary,
+    /// How the log ends.
+    pub ending: Ending,
+}
+
+/// How a log ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// With its last record.
+    Whole,
+    /// With what a crash has left of something that was never confirmed; a server that starts cuts it.
+    Torn(Place),
+    /// Something that had been on disk is not what it was; a server refuses to start.
+    Damaged(Place),
+}
+
+/// Where it ends, and what stands behind that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The segment that cannot be read on.
+    pub file: String,
+    /// Where in it, in bytes.
+    pub offset: u64,
+    /// What is wrong there.
+    pub reason: String,
+    /// The last segment with a whole record, and where that ends; `None` when no record can be read.
+    pub end: Option<(String, u64)>,
+    /// Bytes behind the end.
+    pub bytes_behind: u64,
+    /// Segments behind the end's.
+    pub segments_behind: Vec<String>,
+    /// The last position that can still be made out behind the end.
+    pub last_behind: Option<u64>,
+}
+
+/// Reads everything and changes nothing.
+pub fn inspect(
+    storage: &dyn Storage,
+    each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
+) -> Result<Inspection, Error> {
+    let checkpoint = checkpoint::newest(storage, &mut |_| Ok(()))?.map(|(head, _)| head);
+    let restored = checkpoint.map_or(0, |head| head.position);
+    let mut ordinals = recovery::ordinals(storage)?;
+    // What comes before it is only not removed yet.
+    ordinals.drain(..recovery::first_needed(storage, &ordinals, restored)?);
+    let mut each = Each(each);
+    let mut reader = Reader::new(&mut each, restored);
+    let mut bytes = Vec::new();
+    let mut trouble = None;
+    for (i, &ordinal) in ordinals.iter().enumerate() {
+        let name = segment_name(ordinal);
+        read(storage, &name, &mut bytes)?;
+        let gap = i > 0 && ordinals.get(i - 1).is_some_and(|before| before + 1 != ordinal);
+        let ended = match gap {
+            true => Ended::Damaged(0, "the segment before it is missing".into()),
+            false => reader.segment(&name, i, ordinal, &bytes)?,
+        };
+        if let Ended::Damaged(offset, reason) = ended {
+            trouble = Some((i, offset, reason));
+            break;
+        }
+    }
+    if trouble.is_none() && reader.partial.is_some() {
+        trouble = Some((ordinals.len().saturating_sub(1), bytes.len(), "the last record has no end".into()));
+    }
+    reader.check_end(&ordinals, trouble.as_ref().map_or(0, |(_, offset, _)| *offset))?;
+    let ending = match trouble {
+        None => Ending::Whole,
+        Some((segment, offset, reason)) => {
+            let mut place = behind(storage, &ordinals, &reader, &mut bytes)?;
+            (place.offset, place.reason) = (offset as u64, reason);
+            place.file = ordinals.get(segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
+            let expected = reader.expected;
+            let judged = recovery::refuse_if_synced(
+                storage,
+                &ordinals,
+                segment,
+                offset,
+                &place.reason,
+                expected,
+                &mut bytes,
+            );
+            match judged {
+                Ok(()) => Ending::Torn(place),
+                Err(Error::Corrupt { reason, .. }) => Ending::Damaged(Place { reason, ..place }),
+                Err(other @ (Error::Io { .. } | Error::Poisoned)) => return Err(other),
+            }
+        }
+    };
+    Ok(Inspection { checkpoint, segments: ordinals.len() as u64, summary: reader.summary, ending })
+}
+
+fn read(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Error> {
+    let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
+    read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", name, e))
+}
+
+/// What stands behind the last whole record.
+fn behind(
+    storage: &dyn Storage,
+    ordinals: &[u64],
+    reader: &Reader<'_>,
+    bytes: &mut Vec<u8>,
+) -> Result<Place, Error> {
+    let mut place = Place {
+        file: String::new(),
+        offset: 0,
+        reason: String::new(),
+        end: None,
+        bytes_behind: 0,
+        segments_behind: Vec::new(),
+        last_behind: None,
+    };
+    let first = reader.end.map_or(0, |end| end.segment);
+    for (i, &ordinal) in ordinals.iter().enumerate().skip(first) {
+        let name = segment_name(ordinal);
+        read(storage, &name, bytes)?;
+        let from = match reader.end {
+            Some(end) if end.segment == i => {
+                place.end = Some((name, end.offset as u64));
+                end.offset
+            }
+            Some(_) | None => {
+                place.segments_behind.push(name);
+                0
+            }
+        };
+        // Zeros at the end of a file were never anything.
+        let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        place.bytes_behind += used.saturating_sub(from) as u64;
+        place.last_behind = place.last_behind.max(block::last_position(bytes, from, ordinal));
+    }
+    Ok(place)
+}
+
+/// Cuts a log where it ends, and keeps what was cut: the rest of the end's segment in a file of its own, later segments under
+/// another name. Gives the names of these files. What is kept is on disk before anything is cut, and later segments go
+/// last first, so that a crash leaves a log that can be repaired again.
+pub fn repair(storage: &dyn Storage, place: &Place) -> Result<Vec<String>, Error> {
+    let mut kept = Vec::new();
+    let mut bytes = Vec::new();
+    if let Some((name, offset)) = &place.end {
+        read(storage, name, &mut bytes)?;
+        let rest = bytes.get(*offset as usize..).unwrap_or_default();
+        let beside = format!("{name}.cut-at-{offset}");
+        let file = storage.create(&beside).map_err(|e| Error::io("create", &beside, e))?;
+        file.write_at(rest, 0).map_err(|e| Error::io("write", &beside, e))?;
+        file.sync_data().map_err(|e| Error::io("sync", &beside, e))?;
+        kept.push(beside);
+    }
+    let sync_dir = || storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e));
+    sync_dir()?;
+    for name in place.segments_behind.iter().rev() {
+        let beside = format!("{name}.cut");
+        storage.rename(name, &beside).map_err(|e| Error::io("rename", name, e))?;
+        sync_dir()?;
+        kept.push(beside);
+    }
+    if let Some((name, offset)) = &place.end {
+        let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
+        file.set_len(*offset).map_err(|e| Error::io("cut", name, e))?;
+        file.sync_data().map_err(|e| Error::io("sync", name, e))?;
+    }
+    Ok(kept)
+}
