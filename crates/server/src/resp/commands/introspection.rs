@@ -2,7 +2,7 @@
 
 use super::{Function, LOADING_STALE, help, session};
 use crate::resp::session::Call;
-use crate::resp::table::{Command, Run, TABLE, find};
+use crate::resp::table::{self, Command, Run, TABLE, find};
 use leveret_engine::keyspace::command::{FindKeys, Group, KeySpec, Row};
 use leveret_engine::keyspace::{ArgsBuf, Error, Reply, category, flag};
 
@@ -296,8 +296,7 @@ fn list(call: &mut Call<'_, '_>) -> Result<(), Error> {
 fn inner<'a>(call: &Call<'a, '_>) -> Result<(&'static Command, ArgsBuf), Error> {
     let inner: ArgsBuf = call.args.iter().skip(2).collect();
     let args = inner.as_args();
-    let command =
-        TABLE.get(args.get(0).unwrap_or_default()).ok_or(Error::new("ERR Invalid command specified"))?;
+    let command = table::named(args).map_err(|_| Error::new("ERR Invalid command specified"))?;
     if command.spec.keys.is_empty() {
         return Err(Error::new("ERR The command has no key arguments"));
     }

@@ -6,7 +6,6 @@ use crate::resp::table::Command;
 use crate::shared::Shared;
 use leveret_engine::Engine;
 use leveret_engine::keyspace::{Args, flag};
-use std::ops::Range;
 
 impl RespSession {
     #[cold]
@@ -103,26 +102,27 @@ impl RespSession {
 /// The arguments without secrets.
 fn shown(command: &Command, args: Args<'_>) -> Vec<Vec<u8>> {
     const HIDDEN: &[u8] = b"(redacted)";
-    let secrets = match command.spec.name {
-        "auth" => std::iter::once(1..3).collect(),
+    let places = |first: usize, count: usize| (first..first + count).collect();
+    let secrets: Vec<usize> = match command.spec.name {
+        "auth" => places(1, 2),
         "hello" => {
             let auth = args.iter().position(|arg| arg.eq_ignore_ascii_case(b"auth"));
-            auth.into_iter().map(|at| at + 1..at + 3).collect()
+            auth.map_or_else(Vec::new, |at| places(at + 1, 2))
         }
-        "acl|setuser" => std::iter::once(3..args.len()).collect(),
+        "acl|setuser" => places(3, args.len()),
         "migrate" => secrets_of_migrate(args),
         _ => Vec::new(),
     };
     args.iter()
         .enumerate()
-        .map(|(i, arg)| match secrets.iter().any(|places| places.contains(&i)) {
+        .map(|(i, arg)| match secrets.contains(&i) {
             true => HIDDEN.to_vec(),
             false => arg.to_vec(),
         })
         .collect()
 }
 
-fn secrets_of_migrate(args: Args<'_>) -> Vec<Range<usize>> {
+fn secrets_of_migrate(args: Args<'_>) -> Vec<usize> {
     let (mut secrets, mut i) = (Vec::new(), 6);
     while let Some(word) = args.get(i) {
         let count = match word.to_ascii_lowercase().as_slice() {
@@ -131,7 +131,7 @@ fn secrets_of_migrate(args: Args<'_>) -> Vec<Range<usize>> {
             b"keys" => break,
             _ => 0,
         };
-        secrets.push(i + 1..i + 1 + count);
+        secrets.extend(i + 1..i + 1 + count);
         i += 1 + count;
     }
     secrets
