@@ -121,8 +121,8 @@ impl Shape<'_> {
     pub(super) fn cells(&self) -> Vec<Cell> {
         let bounds = self.bounds();
         // The middle of corners near a pole lies where no cells are.
-        let centre =
-            Place { latitude: self.centre.latitude.clamp(-LATITUDE_MAX, LATITUDE_MAX), ..self.centre };
+        let latitude = self.centre.latitude.clamp(-LATITUDE_MAX, LATITUDE_MAX - 0.001);
+        let centre = Place { latitude, ..self.centre };
         let mut cell = Cell::around(centre, self.step(), LATITUDE_MAX);
         let falls_short = |cell: Cell| {
             cell.beside(0, 1).area().latitude.1 < bounds.latitude.1
