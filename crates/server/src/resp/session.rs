@@ -471,7 +471,7 @@ impl RespSession {
         if shared.observed.may_be_slow(taken) && !self.in_script {
             self.note_slow(engine, shared, command, args, taken);
         }
-        if shared.observed.large_requests.concerns(args.encoded_len_max() as u64) {
+        if shared.observed.large_requests.concerns(args.encoded_len_max() as u64) && !self.in_script {
             self.note_request(engine, shared, command, args);
         }
         let written = reply.written().saturating_sub(len) as u64;

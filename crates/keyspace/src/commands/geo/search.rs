@@ -1,6 +1,6 @@
 //! Searching for members near a place: GEOSEARCH, and GEORADIUS as it was before.
 
-use super::shape::{Extent, Shape};
+use super::shape::{Extent, Shape, middle};
 use super::{ACCESS, place, place_of, reply_distance, reply_place, unit};
 use crate::command::{Group, Row, flag, key_behind, keys, read, write};
 use crate::commands::{integer, sorted_set};
@@ -8,7 +8,7 @@ use crate::event;
 use crate::geohash::Place;
 use crate::number::parse_float;
 use crate::values::{Element, SortedSet};
-use crate::{Args, Error, Reply, Txn, View};
+use crate::{Args, Error, Reply, Txn, View, parse_integer};
 
 const STORED: &[&str] = &["OW", "UPDATE", "VARIABLE_FLAGS"];
 const RADIUS_COST: &str = "O(N+log(M)) where N is the number of elements inside the bounding box of the circular area delimited by center and radius and M is the number of items inside the index.";
@@ -19,13 +19,13 @@ pub(in crate::commands) const ROWS: &[Row] = &[
         .keys(&[keys(ACCESS, 1, 0, 1)])
         .since("6.2.0")
         .cost(SEARCH_COST)
-        .says("Returns the members inside a circle or a box."),
+        .says("Returns the members inside a circle, a box or a polygon."),
     write("geosearchstore", -8, Group::Geo, |txn, args, reply| store(txn, args, SEARCH_STORE, reply))
         .flags(flag::DENYOOM)
         .keys(&[keys(&["OW", "UPDATE"], 1, 0, 1), keys(ACCESS, 2, 0, 1)])
         .since("6.2.0")
         .cost(SEARCH_COST)
-        .says("Stores the members inside a circle or a box."),
+        .says("Stores the members inside a circle, a box or a polygon."),
     write("georadius", -6, Group::Geo, |txn, args, reply| store(txn, args, AROUND_PLACE, reply))
         .flags(flag::DENYOOM)
         .keys(&[keys(ACCESS, 1, 0, 1), key_behind(STORED, "STORE", 6), key_behind(STORED, "STOREDIST", 6)])
@@ -160,23 +160,27 @@ impl<'a> Wanted<'a> {
             }
             (b"STOREDIST", ..) if is_search && kind.may_store => flagged(&mut self.store_distance),
             // The same may be said again, but not in the other way.
-            (b"FROMMEMBER", Some(member), ..) if is_search && (self.centre.is_none() || self.from_member) => {
+            (b"FROMMEMBER", Some(member), ..)
+                if is_search && !self.is_polygon() && (self.centre.is_none() || self.from_member) =>
+            {
                 self.from_member = true;
                 self.centre = Some(centre_of(set, member)?);
                 2
             }
-            (b"FROMLONLAT", Some(longitude), Some(latitude), _) if is_search && !self.from_member => {
+            (b"FROMLONLAT", Some(longitude), Some(latitude), _)
+                if is_search && !self.is_polygon() && !self.from_member =>
+            {
                 self.centre = Some(Some(place(longitude, latitude)?));
                 3
             }
             (b"BYRADIUS", Some(radius), Some(unit), _)
-                if is_search && !matches!(self.extent, Some(Extent::Box { .. })) =>
+                if is_search && matches!(self.extent, None | Some(Extent::Circle { .. })) =>
             {
                 self.circle(radius, unit)?;
                 3
             }
             (b"BYBOX", Some(width), Some(height), Some(name))
-                if is_search && !matches!(self.extent, Some(Extent::Circle { .. })) =>
+                if is_search && matches!(self.extent, None | Some(Extent::Box { .. })) =>
             {
                 let number = |text, what| parse_float(text).ok_or(Error::new(what));
                 let width = number(width, "ERR need numeric width")?;
@@ -188,8 +192,32 @@ impl<'a> Wanted<'a> {
                 self.extent = Some(Extent::Box { width: width * self.metres, height: height * self.metres });
                 4
             }
+            // It has a middle of its own.
+            (b"BYPOLYGON", Some(count), Some(_), _)
+                if is_search && self.extent.is_none() && self.centre.is_none() || self.is_polygon() =>
+            {
+                self.polygon(count, args.from(2))?
+            }
             _ => return Err(Error::Syntax),
         })
+    }
+
+    fn is_polygon(&self) -> bool {
+        matches!(self.extent, Some(Extent::Polygon(_)))
+    }
+
+    /// Takes so many corners; gives how many arguments the option has.
+    fn polygon(&mut self, count: &[u8], corners: Args<'a>) -> Result<usize, Error> {
+        let count = parse_integer(count).and_then(|count| i32::try_from(count).ok());
+        let count = count.ok_or(Error::new("ERR invalid number of vertices"))?;
+        let count = usize::try_from(count).ok().filter(|count| (3..=corners.len() / 2).contains(count));
+        let count = count.ok_or(Error::new("ERR GEOSEARCH BYPOLYGON must have at least 3 vertices"))?;
+        let corner = |i: usize| place(&corners[2 * i], &corners[2 * i + 1]);
+        let corners: Vec<Place> = (0..count).map(corner).collect::<Result<_, _>>()?;
+        self.metres = 1.0;
+        self.centre = Some(Some(middle(&corners)));
+        self.extent = Some(Extent::Polygon(corners));
+        Ok(2 + 2 * count)
     }
 
     fn circle(&mut self, radius: &[u8], name: &[u8]) -> Result<(), Error> {
@@ -232,7 +260,7 @@ impl<'a> Wanted<'a> {
 
     /// The members inside, in the order that is wanted and as many.
     fn found<'s>(&self, set: Option<&'s SortedSet>) -> Vec<Found<'s>> {
-        let (Some(set), Some(Some(centre)), Some(extent)) = (set, self.centre, self.extent) else {
+        let (Some(set), Some(Some(centre)), Some(extent)) = (set, self.centre, &self.extent) else {
             return Vec::new();
         };
         let limit = self.count.unwrap_or(usize::MAX);
@@ -265,7 +293,7 @@ struct Found<'s> {
 }
 
 /// The members inside a shape, cell by cell, at most so many.
-fn inside<'s>(set: &'s SortedSet, shape: &Shape, count_max: usize) -> Vec<Found<'s>> {
+fn inside<'s>(set: &'s SortedSet, shape: &Shape<'_>, count_max: usize) -> Vec<Found<'s>> {
     let mut found = Vec::new();
     for cell in shape.cells() {
         let (least, end) = cell.scores();

@@ -470,10 +470,10 @@ fn refused(name: &str, why: &str) -> Error {
 
 /// A number within its limits, or Redis' refusal.
 fn number<T: TryFrom<i64>>(value: &str, least: i64, most: i64) -> Result<T, String> {
-    parse_integer(value.as_bytes())
-        .filter(|number| (least..=most).contains(number))
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
+    let number = parse_integer(value.as_bytes()).ok_or("argument couldn't be parsed into an integer")?;
+    let number = Some(number).filter(|number| (least..=most).contains(number));
+    let number = number.and_then(|number| T::try_from(number).ok());
+    number.ok_or_else(|| format!("argument must be between {least} and {most} inclusive"))
 }
 
 fn resetstat(call: &mut Call<'_, '_>) -> Result<(), Error> {

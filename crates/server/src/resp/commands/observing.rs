@@ -75,7 +75,12 @@ fn monitor(call: &mut Call<'_, '_>) -> Result<(), Error> {
 fn slowlog_get(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let count = match call.args.get(2) {
         None => 10,
-        Some(_) if call.args.len() > 3 => return Err(Error::WrongArity("slowlog|get".into())),
+        Some(_) if call.args.len() > 3 => {
+            let sub = String::from_utf8_lossy(&call.args[1]).into_owned();
+            let text =
+                format!("ERR unknown subcommand or wrong number of arguments for '{sub}'. Try SLOWLOG HELP.");
+            return Err(Error::Other(text.into()));
+        }
         Some(text) => commandlog::count(text)?,
     };
     commandlog::reply_entries(&call.shared.observed.slow, count, call.reply);
