@@ -142,7 +142,7 @@ def full(fsync):
         channel.confirm_delivery()
         for i in range(20):
             channel.basic_publish("", "jobs", b"job %d" % i, pika.BasicProperties(delivery_mode=2))
-        blocker = server.redis()
+        blocker = redis.Redis(port=server.resp_port, retry=None, socket_timeout=90)
         waiting = []
         waiter = threading.Thread(target=lambda: waiting.append(blocker.blpop("never", 60)), daemon=True)
         waiter.start()
@@ -314,6 +314,47 @@ def at_start_and_stop():
         holds(all(server.redis().exists(key) for key in ["kept", *answered]), "what was answered")
 
 
+def import_without_space():
+    """What is half there is not taken for the whole."""
+    with small_disk("full-import") as server:
+        snapshot = os.path.join(server.directory, "large.rdb")
+        keys = 4000
+        with open(snapshot, "wb") as file:
+            file.write(b"REDIS0010")
+            for i in range(keys):
+                name = b"%d" % i
+                file.write(b"\x00" + bytes([len(name)]) + name + b"\x50\x00" + b"v" * 4096)
+            file.write(b"\xff" + bytes(8))
+
+        def importing(*flags):
+            command = [os.environ["LEVERET_BINARY"], "import", snapshot, "--data-dir", server.data, *flags]
+            return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+        ended = importing()
+        said = re.search(r"No space left on device.*\n(\d+) keys had been imported before", ended.stderr)
+        holds(ended.returncode == 1 and said and 0 < int(said[1]) < keys, f"{ended}")
+        ended = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
+        holds(ended.returncode == 1 and "was not finished" in ended.stderr, f"{ended}")
+        assert subprocess.run(["mount", "-o", "remount,size=64m", server.data]).returncode == 0
+        ended = importing("--replace")
+        holds(ended.returncode == 0 and f"{keys} keys" in ended.stdout, f"{ended}")
+        server.start()
+        equal(server.redis().dbsize(), keys, "all of it")
+        # Killed on the way.
+        stop(server)
+        command = [os.environ["LEVERET_BINARY"], "import", snapshot, "--data-dir", server.data, "--flush"]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+            while not os.path.exists(os.path.join(server.data, "IMPORTING")):
+                assert process.poll() is None, "it was quicker"
+                time.sleep(0.001)
+            process.kill()
+        ended = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
+        holds(ended.returncode == 1 and "was not finished" in ended.stderr, f"{ended}")
+        equal(importing("--flush").returncode, 0, "once more")
+        server.start()
+        equal(server.redis().dbsize(), keys, "all of it")
+
+
 def may_not_write():
     with small_disk("read-only") as server:
         server.start()
@@ -333,5 +374,6 @@ for fsync in ("everysec", "always"):
 killed_while_full()
 back_and_forth()
 at_start_and_stop()
+import_without_space()
 may_not_write()
 print(f"{CHECKS} checks passed")

@@ -381,7 +381,18 @@ def decisions():
     module = b"\x07" + string(b"json") + b"\x81" + (0x24F4F3B5A0C00003).to_bytes(8, "big") + b"\x05" + string(b"{}") + b"\x00"
     aux = b"\xf7\x81" + (0x24F4F3B5A0C00003).to_bytes(8, "big") + b"\x02\x02" + b"\x04" + bytes(8) + b"\x03" + bytes(4) + b"\x00"
     info = b"\xf4\x0a\x01\x00" + b"\xfb\x03\x00" + b"\xf8\x07" + b"\xf9\x05" + b"\xfd" + struct.pack("<i", 2_000_000_000)
+    # A stream of Redis 7.2's form, as Redis 8.6 and 8.8 go on with it.
+    pack = b"".join([b"\x01\x01", b"\x00\x01", b"\x01\x01", b"\x81f\x02", b"\x00\x01", b"\x02\x01", b"\x00\x01", b"\x00\x01", b"\x81v\x02", b"\x04\x01"])
+    pack = struct.pack("<IH", len(pack) + 7, 10) + pack + b"\xff"
+    entries = b"\x01" + string(struct.pack(">QQ", 5, 1)) + string(pack) + b"\x01" + b"\x05\x01" + b"\x05\x01" + b"\x00\x00" + b"\x01"
+    group = b"\x01" + string(b"g") + b"\x00\x00\x00" + b"\x00" + b"\x00"
+    eight_six = b"\x1a" + string(b"s") + entries + group + b"\x40\x64\x40\x64\x00\x00\x00"
+    eight_eight = b"\x1b" + string(b"s") + entries + group + b"\x00" + b"\x40\x64\x40\x64\x00\x00\x00"
+    producers = b"\x1a" + string(b"s") + entries + group + b"\x40\x64\x40\x64\x01" + string(b"p") + b"\x00\x00\x00"
     tests = [
+        ([b"\x15" + string(b"s") + entries + group], [], "1 keys", []),
+        ([eight_six], [], "1 keys", []),
+        ([eight_eight], [], "1 keys", []),
         ([aux, info, key(b"a", b"1")], [], "1 keys", ["What the module"]),
         ([module, key(b"a", b"1")], ["--without-modules"], "1 keys", ["1 keys were left out because only a module"]),
         ([b"\x02" + string(b"empty") + b"\x00", key(b"a", b"1")], [], "1 keys", ["1 keys were left out because nothing"]),
@@ -400,6 +411,7 @@ def decisions():
         holds("1 keys" in succeeds("import", small_file(valkey, version=b"VALKEY080"), "--data-dir", folder), "Valkey's hash")
         refusals = [
             (small_file(valkey), "the value of key 'h'"),
+            (small_file(producers), "the value of key 's'"),
             (small_file(module), "has a value of the module type"),
             (small_file(b"\xfe\x10"), "at byte 9: database 16: there are 16 here"),
             (small_file(b"\x1c" + string(b"k")), "at byte 9: key 'k' of database 0 has type 28, which is not known"),

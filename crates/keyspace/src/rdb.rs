@@ -51,6 +51,10 @@ const HASH_METADATA_EARLY: u8 = 22;
 const HASH_LISTPACK_EX_EARLY: u8 = 23;
 const HASH_METADATA: u8 = 24;
 const HASH_LISTPACK_EX: u8 = 25;
+/// Redis', from 8.6, with producers that may say a thing twice.
+const STREAM_4: u8 = 26;
+/// Redis', from 8.8, with pending entries that are nobody's.
+const STREAM_5: u8 = 27;
 
 /// What is read: Redis 8.0's.
 const VERSION_MAX: u16 = 12;

@@ -34,6 +34,10 @@ impl Clock {
     }
 
     fn at(&self, machine: u64, passed: impl FnOnce() -> Instant) -> u64 {
+        let last = self.last.load(Relaxed);
+        if machine == last {
+            return machine;
+        }
         let last = self.last.fetch_max(machine, Relaxed);
         if machine >= last { machine } else { self.behind(machine, last, passed()) }
     }

@@ -39,7 +39,7 @@ impl fmt::Display for Failed {
             Failed::Refused(why) => f.write_str(why),
             Failed::Half(failed, keys) => write!(
                 f,
-                "{failed}\n{keys} keys had been imported before and are there. A server will not start with them: run the import again with --replace or --flush"
+                "{failed}\nUp to {keys} keys had been imported before and are there. A server will not start with them: run the import again with --replace or --flush"
             ),
         }
     }

@@ -338,7 +338,7 @@ fn is_known(family: Family, kind: u8) -> bool {
     match kind {
         0..=5 | 9..=21 => true,
         22 => true,
-        23..=25 => family == Family::Redis,
+        23..=27 => family == Family::Redis,
         _ => false,
     }
 }

@@ -87,9 +87,8 @@ impl Value {
                 Rest::Fields { left: input.len()?, form: Deadlines::Before }
             }
             (super::HASH_2, Family::Valkey) => Rest::Fields { left: input.len()?, form: Deadlines::Behind },
-            (super::STREAM | super::STREAM_2 | super::STREAM_3, _) => {
-                Rest::Blocks(Blocks::begin(kind, input)?)
-            }
+            (super::STREAM | super::STREAM_2 | super::STREAM_3, _)
+            | (super::STREAM_4 | super::STREAM_5, Family::Redis) => Rest::Blocks(Blocks::begin(kind, input)?),
             _ => return Err(BadFormat),
         };
         Ok(Self { kind, rest })

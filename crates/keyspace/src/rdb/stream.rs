@@ -6,7 +6,7 @@ mod write;
 
 use super::input::{Input, Slice};
 use super::packed::listpack;
-use super::{BadFormat, STREAM, STREAM_3};
+use super::{BadFormat, STREAM, STREAM_3, STREAM_4, STREAM_5};
 use crate::values::EntryId;
 use crate::{UnixMillis, parse_integer};
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,6 +143,14 @@ impl Blocks {
             let group = LoadedGroup::read(self, input, &stream)?;
             stream.groups.push(group);
         }
+        if self.kind >= STREAM_4 {
+            let (_duration, _most) = (input.len()?, input.len()?);
+            // What they have said is not known here, so that the same could be said twice.
+            if input.len()? != 0 {
+                return Err(BadFormat);
+            }
+            let (_added, _duplicates) = (input.len()?, input.len()?);
+        }
         let names: BTreeSet<&Vec<u8>> = stream.groups.iter().map(|group| &group.name).collect();
         let is_sound = len == self.count
             && self.last <= last
@@ -223,13 +231,17 @@ impl LoadedGroup {
         for _ in 0..input.len()? {
             let (name, seen_ms) = (input.string()?, read_ms(input)?);
             // Before Redis 7.2 being seen and being active were the same.
-            let active_ms = if blocks.kind == STREAM_3 { read_ms(input)? } else { seen_ms };
+            let active_ms = if blocks.kind >= STREAM_3 { read_ms(input)? } else { seen_ms };
             let active_ms = Some(active_ms).filter(|at| *at != UNKNOWN);
             let mut pending = Vec::new();
             for _ in 0..input.len()? {
                 pending.push(read_raw_id(input)?);
             }
             consumers.push(LoadedConsumer { name, seen_ms, active_ms, pending });
+        }
+        // Pending entries of nobody are not known here.
+        if blocks.kind >= STREAM_5 && input.len()? != 0 {
+            return Err(BadFormat);
         }
         Ok(Self { name, last, read_count, pending, consumers })
     }

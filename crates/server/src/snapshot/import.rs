@@ -216,7 +216,7 @@ impl Import<'_> {
         Ok(())
     }
 
-    /// Makes one key; false if nothing of it is left. What fails on the way leaves no half key behind.
+    /// Makes one key; false if nothing of it is left. What is wrong in the file leaves no half key behind.
     fn key(
         &mut self,
         reader: &mut Reader<File>,
@@ -237,6 +237,8 @@ impl Import<'_> {
             Ok(count) if self.engine.keyspace.elements_count(db, name).unwrap_or(0) == count => {
                 Ok(self.engine.keyspace.elements_count(db, name).is_some())
             }
+            // The log takes nothing more, not even that the key goes.
+            Err(failed @ Failed::Log(_)) => Err(failed),
             result => {
                 self.engine.on_keyspace(db, |txn| txn.make_room(name));
                 self.write()?;
