@@ -5,6 +5,7 @@ use crate::config::{self, KEYS};
 use anyhow::{Context, Result, anyhow};
 use leveret_console::Console;
 use leveret_server::Server;
+use rustix::process::{Resource, Rlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -24,6 +25,7 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             tracing::error!(%error, "the process cannot be stopped by SHUTDOWN");
         }
     };
+    raise_file_limit();
     let server = leveret_server::start(settings).map_err(|error| anyhow!("{error}"))?;
     let console = match leveret_console::start(server.shared.clone()) {
         Ok(console) => console,
@@ -40,6 +42,15 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     console.stop();
     tracing::info!("stopped; everything is on disk");
     Ok(())
+}
+
+/// Every connection is an open file, and the limit that shells begin with is 1,024. (Redis: adjustOpenFilesLimit)
+fn raise_file_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = rustix::process::setrlimit(Resource::Nofile, wanted) {
+        tracing::warn!(%error, files = ?limit.current, "the number of open files limits the connections");
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "this is what the person at the terminal reads")]
