@@ -227,7 +227,7 @@ impl MessageParts {
         }
         self.bytes.extend_from_slice(part);
         let len = self.bytes.len() - before;
-        self.body_len.checked_sub(len).ok_or(len - self.body_len)
+        self.body_len.checked_sub(len).ok_or_else(|| len - self.body_len)
     }
 
     /// Checks the properties that the broker acts on.
