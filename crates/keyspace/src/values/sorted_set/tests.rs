@@ -36,16 +36,21 @@ fn check_ranges(
 
 #[test]
 fn a_sorted_set_does_what_a_sorted_vector_does() {
+    // Miri takes a thousand times as long, and the large form is what has something to hide from it.
+    let (seeds, steps) = if cfg!(miri) { (2, 1500) } else { (80, 2500) };
     let mut encodings = BTreeMap::<&str, usize>::new();
-    for seed in 0..80 {
+    for seed in 0..seeds {
         let (mut rng, hasher) = (fastrand::Rng::with_seed(seed), FixedState::with_seed(seed));
         let (mut set, mut plain) = (SortedSet::default(), BTreeMap::<Vec<u8>, i64>::new());
+        if cfg!(miri) {
+            set = SortedSet::Ordered(Box::new(Ordered::new(hasher.clone())));
+        }
         let names = [20, 100, 3000][rng.usize(..3)];
         let (scores, unit) = (rng.i64(1..5000), [1.0, 10.0, 1000.0, 3.0][rng.usize(..4)]);
         // Some only grow, and some shrink from time to time.
         let shrinks = rng.bool();
         let prefix = ["m", "", "-", "0"][rng.usize(..4)];
-        for step in 0..2500 {
+        for step in 0..steps {
             let member = format!("{prefix}{}", rng.usize(..names)).into_bytes();
             let removes = shrinks && step % 1000 > 600;
             match rng.u8(..6) {
@@ -86,7 +91,8 @@ fn a_sorted_set_does_what_a_sorted_vector_does() {
         assert!(scanned.iter().eq(plain.keys()), "seed {seed}");
         assert!(set.random(&mut rng).is_none_or(|(_, member)| plain.contains_key(&*member)));
     }
-    assert!(encodings.values().all(|count| *count > 10) && encodings.len() == 2, "{encodings:?}");
+    let both = encodings.values().all(|count| *count > 10) && encodings.len() == 2;
+    assert!(both || cfg!(miri), "{encodings:?}");
 }
 
 #[test]
