@@ -26,15 +26,19 @@ const DOCUMENT: &str = "docs/benchmarks.md";
 
 /// Measures the rows named, or all of them and then renews the document.
 #[allow(clippy::print_stdout, reason = "this is a command-line tool")]
-pub(crate) fn main(names: &[String]) -> Result<()> {
+pub(crate) fn main(arguments: &[String]) -> Result<()> {
+    let (rounds, names) = match arguments {
+        [flag, rounds, names @ ..] if flag == "--rounds" => (rounds.parse().context("--rounds")?, names),
+        names => (ROUNDS, names),
+    };
     let rows = chosen(names)?;
     if std::thread::available_parallelism()?.get() < 2 {
         bail!("server and load need a core each");
     }
     build_release()?;
     let mut results = Results::default();
-    for round in 1..=ROUNDS {
-        eprintln!("round {round} of {ROUNDS}");
+    for round in 1..=rounds {
+        eprintln!("round {round} of {rounds}");
         measure(&rows, &mut results)?;
     }
     let table = table::render(&rows, &results);
@@ -42,7 +46,7 @@ pub(crate) fn main(names: &[String]) -> Result<()> {
     if names.is_empty() {
         let path = root().join(DOCUMENT);
         let document = std::fs::read_to_string(&path)?;
-        std::fs::write(path, table::replace(&document, &format!("{}\n{table}", heading()?))?)?;
+        std::fs::write(path, table::replace(&document, &format!("{}\n{table}", heading(rounds)?))?)?;
         eprintln!("{DOCUMENT} is renewed");
     }
     match results.failures.len() {
@@ -156,7 +160,7 @@ fn generator(what: &str, port: &str, flags: &[&str]) -> Result<serde_json::Value
 }
 
 /// Date, commit, machine and versions.
-fn heading() -> Result<String> {
+fn heading(rounds: usize) -> Result<String> {
     let run = |program: &str, args: &[&str]| -> Result<String> {
         let mut command = Command::new(program);
         command.args(args).current_dir(root());
@@ -172,7 +176,7 @@ fn heading() -> Result<String> {
     let cores = std::thread::available_parallelism()?;
     Ok(format!(
         "{date}, commit {commit}{changed}; {cores} cores, the server on one, the load (`leveret bench`) on the other; \
-         {ROUNDS} interleaved rounds, medians.\nLeveret with `--io-threads 1 --auto-aof-rewrite-percentage 0` and its log on beside {} and {} with \
+         {rounds} interleaved rounds, medians.\nLeveret with `--io-threads 1 --auto-aof-rewrite-percentage 0` and its log on beside {} and {} with \
          `--appendonly yes --auto-aof-rewrite-percentage 0 --save \"\"` and\n{} as it comes. RESP: 50 connections, \
          1,000,000 keys or elements, 64-byte values. AMQP: one producer, one consumer, one\nclassic queue, 64-byte bodies, at most \
          4,096 messages in flight. CPU is the server's own, user and system.\n",
