@@ -22,7 +22,7 @@ cargo xtask fix                      format and apply lint suggestions
 cargo xtask conformance SUITE|short|all [--reference]
                                      other people's clients against the built binary, or against Debian's
                                      redis-server and rabbitmq-server
-cargo xtask bench [ROW …]            side by side with Redis, Valkey and RabbitMQ, those of `peers` or Debian's; all rows
+cargo xtask bench [--rounds N] [ROW …]  side by side with Redis, Valkey and RabbitMQ, those of `peers` or Debian's; all rows
                                      together renew docs/benchmarks.md
 cargo xtask peers                    the newest Redis, Valkey and RabbitMQ for the benchmark, into target/peers (as root)
 cargo xtask fuzz [TARGET] [--seconds N] [--seed N] [--replay FILE]
