@@ -125,8 +125,9 @@ pub(super) fn render(rows: &[&Row], results: &Results) -> String {
         text.push_str(&format!("\n{} is not installed here; its cells are empty.\n", name(*kind)));
     }
     for failure in &results.failures {
-        let line = failure.lines().next().unwrap_or_default();
-        text.push_str(&format!("\nA measurement failed: {line}\n"));
+        // Which command it was is no news to a reader; it names folders of this machine.
+        let what = failure.split_once(": ").map_or(failure.as_str(), |(what, _)| what);
+        text.push_str(&format!("\nA measurement failed: {what}\n"));
     }
     text
 }
