@@ -9,7 +9,7 @@ use crate::queue::Queue;
 use crate::txn::{Delayed, Replies, Returning, Txn};
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
-use leveret_base::codec::Changes;
+use leveret_base::codec::{Changes, Place};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -146,6 +146,8 @@ pub struct Broker {
     pub(crate) keeping: Vec<ExchangeId>,
     /// The message that the changes being replayed speak of.
     pub(crate) replaying: Option<Arc<Message>>,
+    /// Where the change that is being replayed lies, if it is in the log.
+    pub place: Option<Place>,
     pub(crate) rng: fastrand::Rng,
     /// What the addresses of replies are made of. Random, from whoever makes the broker.
     pub secret: [u8; 32],
@@ -184,6 +186,7 @@ impl Broker {
             delaying: Vec::new(),
             keeping: Vec::new(),
             replaying: None,
+            place: None,
             rng: fastrand::Rng::with_seed(seed),
             secret: [0; 32],
             route: Vec::new(),
@@ -268,7 +271,7 @@ impl Broker {
 
     /// After replay: what may have been delivered is marked so, and time goes on.
     pub fn after_replay(&mut self, now_ms: UnixMillis) {
-        self.replaying = None;
+        (self.replaying, self.place) = (None, None);
         let ids: Vec<QueueId> = self.queues.keys().copied().collect();
         for id in ids {
             if let Some(queue) = self.queues.get_mut(&id) {

@@ -6,7 +6,7 @@ use crate::pattern::Pattern;
 use crate::policy::{ApplyTo, Policy, PolicyKey};
 use crate::txn::Txn;
 use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis, VhostAbout, VhostId};
-use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
+use leveret_base::codec::{Changes, Malformed, Place, Reader, put_bytes, put_varint};
 use std::sync::Arc;
 
 /// The tags that belong to the broker.
@@ -153,6 +153,7 @@ pub(crate) enum Change<'a> {
 impl Change<'_> {
     #[inline]
     pub(crate) fn record(&self, changes: &mut Changes<'_>) {
+        let place = changes.next_place();
         let Some(out) = changes.buffer() else { return };
         match self {
             Change::VhostPut { id, name, first, about } => {
@@ -191,6 +192,9 @@ impl Change<'_> {
             Change::Bind { source, binding } => record_binding(out, BIND, *source, binding),
             Change::Unbind { source, binding } => record_binding(out, UNBIND, *source, binding),
             Change::Message(message) => {
+                if let Some(place) = place {
+                    message.lies_at(place);
+                }
                 out.push(if message.died { LETTER } else { MESSAGE });
                 strings(
                     out,
@@ -281,6 +285,29 @@ fn text(fields: &mut Reader<'_>) -> Result<String, Malformed> {
     String::from_utf8(fields.bytes()?.to_vec()).map_err(|_| Malformed)
 }
 
+fn message(tag: u8, fields: &mut Reader<'_>) -> Result<Message, Malformed> {
+    let (exchange, routing_key) = (short(fields)?, short(fields)?);
+    let (properties, body) = (fields.bytes()?, fields.bytes()?);
+    let mut message = Message::new(exchange, routing_key, properties, body).map_err(|_| Malformed)?;
+    message.died = tag == LETTER;
+    Ok(message)
+}
+
+impl Message {
+    /// The message that lies there, of the commit that made these changes.
+    pub fn read(changes: &[u8], place: Place) -> Result<Message, Malformed> {
+        let mut fields = Reader::new(changes.get(place.offset as usize..).ok_or(Malformed)?);
+        match fields.byte()? {
+            tag @ (MESSAGE | LETTER) => {
+                let message = message(tag, &mut fields)?;
+                message.lies_at(place);
+                Ok(message)
+            }
+            _ => Err(Malformed),
+        }
+    }
+}
+
 fn policy_key(fields: &mut Reader<'_>) -> Result<PolicyKey, Malformed> {
     Ok((VhostId(id(fields)?), fields.varint()? != 0, text(fields)?.into()))
 }
@@ -316,11 +343,10 @@ impl Broker {
                 txn.remove_binding(source, &binding);
             }
             MESSAGE | LETTER => {
-                let (exchange, routing_key) = (short(fields)?, short(fields)?);
-                let (properties, body) = (fields.bytes()?, fields.bytes()?);
-                let mut message =
-                    Message::new(exchange, routing_key, properties, body).map_err(|_| Malformed)?;
-                message.died = tag == LETTER;
+                let message = message(tag, fields)?;
+                if let Some(place) = self.place {
+                    message.lies_at(place);
+                }
                 self.replaying = Some(Arc::new(message));
                 return Ok(());
             }

@@ -4,7 +4,9 @@ use crate::Exception;
 use crate::cursor::X_STREAM_OFFSET;
 use crate::txn::REPLY_TO;
 use leveret_amqp::{Properties, PropertyValues, ReplyCode, Table, TableBuf, Value};
+use leveret_base::codec::Place;
 use smallvec::SmallVec;
+use std::sync::OnceLock;
 
 /// A published message. The properties are kept byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +28,8 @@ pub struct Message {
     properties_len: u32,
     /// `expiration`, in milliseconds.
     pub ttl_ms: Option<u64>,
+    /// Where the log has it, once it does.
+    place: OnceLock<Place>,
 }
 
 impl Message {
@@ -40,6 +44,17 @@ impl Message {
         parts.header(properties, body.len());
         parts.bytes.extend_from_slice(body);
         parts.complete()
+    }
+
+    /// Where the log has it, if it does.
+    pub fn place(&self) -> Option<Place> {
+        self.place.get().copied()
+    }
+
+    /// The log has it there. It may be recorded again: the first place is as good as any.
+    #[inline]
+    pub(crate) fn lies_at(&self, place: Place) {
+        let _ = self.place.set(place);
     }
 
     /// The exchange it was published to.
@@ -146,7 +161,21 @@ impl Message {
         let parts = [self.exchange(), self.routing_key(), &properties, self.body()];
         let has_headers = !headers.as_table().is_empty();
         let properties_len = properties.len() as u32;
-        Some(Self { bytes: parts.concat().into(), properties_len, has_headers, ..*self })
+        let Self { exchange_len, routing_key_len, persistent, died, wants_reply, priority, ttl_ms, .. } =
+            *self;
+        Some(Self {
+            bytes: parts.concat().into(),
+            exchange_len,
+            routing_key_len,
+            persistent,
+            has_headers,
+            died,
+            wants_reply,
+            priority,
+            properties_len,
+            ttl_ms,
+            place: OnceLock::new(),
+        })
     }
 
     /// Its properties, with the header that says where it is in a stream. (RabbitMQ: x-stream-offset)
@@ -252,6 +281,7 @@ impl MessageParts {
             priority,
             properties_len,
             ttl_ms,
+            place: OnceLock::new(),
         })
     }
 }

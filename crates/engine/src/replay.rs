@@ -1,7 +1,7 @@
 //! Records back into state: the tags say whose change it is, and the owner's primitive is called again.
 
 use crate::engine::{Engine, KIND_COMMIT};
-use leveret_base::codec::Reader;
+use leveret_base::codec::{Place, Reader};
 use leveret_wal::Record;
 
 impl Engine {
@@ -15,6 +15,8 @@ impl Engine {
         }
         let mut fields = Reader::new(record.changes);
         while !fields.is_empty() {
+            let offset = u32::try_from(record.changes.len() - fields.left()).ok();
+            self.broker.place = offset.map(|offset| Place { position: record.head.position, offset });
             let tag = fields.byte().map_err(|e| e.to_string())?;
             let applied = if leveret_keyspace::CHANGE_TAGS.contains(&tag) {
                 self.keyspace.apply(tag, &mut fields)

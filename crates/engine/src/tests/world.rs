@@ -13,7 +13,7 @@ use std::sync::Arc;
 const VHOST: VhostId = VhostId(0);
 /// Small, so that a run crosses many segments.
 const OPTIONS: Options = Options { segment_bytes: 16 * 1024 };
-const QUEUES: [&[u8]; 3] = [b"q0", b"q1", b"q2"];
+pub(super) const QUEUES: [&[u8]; 3] = [b"q0", b"q1", b"q2"];
 const EXCHANGES: [&[u8]; 3] = [b"e0", b"e1", b"e2"];
 
 pub(super) fn find(name: &[u8]) -> Run {
