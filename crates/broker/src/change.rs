@@ -354,6 +354,7 @@ impl Broker {
                 let (queue, seq, deadline) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
                 let message = replaying.clone().ok_or(Malformed)?;
                 txn.enqueue(queue, seq, deadline, &message);
+                txn.page_out(queue);
             }
             VHOST_PUT => {
                 let (id, first) = (VhostId(id(fields)?), ExchangeId(id(fields)?));

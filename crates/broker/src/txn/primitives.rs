@@ -110,7 +110,7 @@ impl Txn<'_> {
             auto_delete,
             arguments: arguments.into(),
             seen: Seen::from_arguments(Table::from_validated(arguments)).ok().flatten().map(Box::new),
-            ready: Entries::new(meaning.priority_max),
+            ready: Entries::new(meaning.priority_max, &self.broker.memory_bytes),
             stream: (meaning.kind == QueueType::Stream).then(Box::default),
             unacked: HashMap::default(),
             held_until: BTreeSet::new(),
@@ -242,7 +242,7 @@ impl Txn<'_> {
     pub(crate) fn enqueue(&mut self, id: QueueId, seq: u64, deadline: u64, message: &Arc<Message>) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
         queue.next_seq = queue.next_seq.max(seq + 1);
-        if queue.keeps(message) {
+        if queue.keeps(message.persistent) {
             Change::Enqueue { queue: id, seq, deadline }.record(&mut self.changes);
         }
         let message = message.clone();
@@ -261,7 +261,7 @@ impl Txn<'_> {
             return 0;
         }
         if queue.is_logged() {
-            let is_logged = |held: &&Unacked| queue.keeps(&held.entry.message);
+            let is_logged = |held: &&Unacked| queue.keeps(held.entry.body.is_persistent());
             let mut kept: Vec<u64> =
                 queue.unacked.values().filter(is_logged).map(|held| held.entry.seq).collect();
             kept.sort_unstable();
@@ -302,7 +302,7 @@ impl Txn<'_> {
     pub(crate) fn settle_ready(&mut self, id: QueueId, seq: u64) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
         if let Some(entry) = queue.ready.take(seq) {
-            let kept = queue.keeps(&entry.message);
+            let kept = queue.keeps(entry.body.is_persistent());
             self.record_settle(id, kept, &entry);
         }
     }
@@ -319,7 +319,7 @@ impl Txn<'_> {
             if queue.meaning.delivery_limit.is_some_and(|limit| entry.returns > limit) {
                 return self.depart(id, entry, Reason::DeliveryLimit);
             }
-            if queue.keeps(&entry.message) {
+            if queue.keeps(entry.body.is_persistent()) {
                 let (seq, returns) = (entry.seq, entry.returns);
                 Change::Returned { queue: id, seq, returns }.record(&mut self.changes);
             }

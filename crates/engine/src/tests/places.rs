@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The changes of every commit in the log.
-fn commits(disk: &FaultyDisk) -> BTreeMap<u64, Vec<u8>> {
+pub(super) fn commits(disk: &FaultyDisk) -> BTreeMap<u64, Vec<u8>> {
     let mut commits = BTreeMap::new();
     let mut log = Log::open(Arc::new(disk.clone()), Options::default()).expect("the log opens");
     let mut keep = |record: leveret_wal::Record<'_>| {

@@ -2,7 +2,7 @@
 
 use crate::Engine;
 use leveret_amqp::{ArrayBuf, Properties, PropertyValues, Table, TableBuf, Value};
-use leveret_broker::{ApplyTo, Consume, ExchangeDeclare, How, Message, Pattern, Policy, PolicyKey};
+use leveret_broker::{ApplyTo, Consume, ExchangeDeclare, Got, How, Message, Pattern, Policy, PolicyKey};
 use leveret_broker::{QueueDeclare, QueueId, VhostId};
 use leveret_keyspace::{ArgsBuf, Reply, Row, Run};
 use leveret_resp::Version;
@@ -354,8 +354,10 @@ impl World {
 
     fn get(&mut self, rng: &mut fastrand::Rng) {
         let (queue, no_ack) = (Self::queue(rng), rng.bool());
-        let got = self.engine.on_broker(|txn| txn.get(VHOST, self.session, 1, queue, no_ack));
-        self.held.extend(got.ok().flatten().filter(|_| !no_ack).map(|got| (got.queue, got.seq)));
+        let got = self.engine.on_broker(|txn| txn.get_or_fetch(VHOST, self.session, 1, queue, no_ack));
+        if let (Ok(Got::Message(got)), false) = (got, no_ack) {
+            self.held.push((got.queue, got.seq));
+        }
     }
 
     fn settle(&mut self, rng: &mut fastrand::Rng) {
