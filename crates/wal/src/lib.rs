@@ -5,12 +5,14 @@ mod block;
 mod error;
 pub mod faulty;
 mod log;
+mod reader;
 mod recovery;
 mod storage;
 mod tail;
 
 pub use error::Error;
 pub use log::{Log, Options, Preparer, Syncer};
+pub use reader::Reader;
 pub use recovery::{Cut, Summary};
 pub use storage::{Disk, File, Storage};
 pub use tail::{Head, Record, Tail};

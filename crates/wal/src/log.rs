@@ -3,6 +3,7 @@
 
 use crate::block::{self, BLOCK_HEAD, BlockHead, Part, SEGMENT_HEAD};
 use crate::error::Error;
+use crate::reader::Reader;
 use crate::recovery::{self, Summary};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record, Tail};
@@ -14,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// The name of a segment that is being prepared.
 const NEXT: &str = "next.tmp";
 const ZEROS: usize = 1024 * 1024;
+/// A block gets no larger, unless it is one record: whoever reads a record reads its block.
+const BLOCK_MAX: usize = 128 * 1024;
 
 /// What can be chosen.
 #[derive(Debug, Clone, Copy)]
@@ -50,9 +53,11 @@ struct Prepared {
     file: Option<Arc<dyn File>>,
 }
 
-struct Shared {
-    storage: Arc<dyn Storage>,
+pub(crate) struct Shared {
+    pub(crate) storage: Arc<dyn Storage>,
     segment_bytes: u64,
+    /// Ordinals and first positions of all segments.
+    pub(crate) segments: Mutex<Vec<(u64, u64)>>,
     unsynced: Mutex<Unsynced>,
     prepared: Mutex<Prepared>,
     /// Held for a whole sync: a second one may not find the list empty and answer before the first is through.
@@ -103,6 +108,7 @@ impl Log {
         let shared = Shared {
             storage,
             segment_bytes,
+            segments: Mutex::default(),
             unsynced: Mutex::default(),
             prepared: Mutex::default(),
             syncing: Mutex::default(),
@@ -134,6 +140,7 @@ impl Log {
         self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
         self.open = open;
         self.written = summary.last_position;
+        *self.shared.segments.lock() = recovery::segments(storage.as_ref())?;
         self.shared.unsynced.lock().written = summary.last_position;
         self.shared.synced.store(summary.last_position, Ordering::Release);
         self.replayed = true;
@@ -151,7 +158,10 @@ impl Log {
         while BLOCK_HEAD + at < tail.bytes.len() {
             let payload = tail.bytes.get(BLOCK_HEAD + at..).expect("the loop stays inside");
             let room = self.room();
-            let (count, len) = block::fitting(payload, room);
+            let (mut count, mut len) = block::fitting(payload, room.min(BLOCK_MAX));
+            if count == 0 && block::first_record_len(payload) <= room {
+                (count, len) = (1, block::first_record_len(payload));
+            }
             if count > 0 {
                 self.put(&mut tail.bytes[at..BLOCK_HEAD + at + len], Part::Whole, first)?;
                 first.position += count;
@@ -240,6 +250,7 @@ impl Log {
         unsynced.directory = true;
         unsynced.files.push((name.clone(), Arc::clone(&file)));
         drop(unsynced);
+        shared.segments.lock().push((ordinal, first));
         self.open = Some(Open { ordinal, name, file, offset: SEGMENT_HEAD as u64 });
         self.next_ordinal += 1;
         Ok(())
@@ -248,6 +259,11 @@ impl Log {
     /// The hand of the flusher thread.
     pub fn syncer(&self) -> Syncer {
         Syncer { shared: Arc::clone(&self.shared) }
+    }
+
+    /// A hand of whoever reads what was written.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
     }
 
     /// The hand of the thread that prepares segments.

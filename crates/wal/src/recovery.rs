@@ -145,6 +145,29 @@ pub(crate) fn recover(
     Ok((reader.summary, Some(Open { ordinal, name, file, offset: end.offset as u64 })))
 }
 
+/// Ordinals and first positions of the segments that are there.
+pub(crate) fn segments(storage: &dyn Storage) -> Result<Vec<(u64, u64)>, Error> {
+    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+    let mut ordinals: Vec<u64> = names.iter().filter_map(|name| segment_ordinal(name)).collect();
+    ordinals.sort_unstable();
+    let mut segments = Vec::new();
+    for ordinal in ordinals {
+        let name = segment_name(ordinal);
+        let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+        let (mut head, mut at) = ([0; SEGMENT_HEAD], 0);
+        while at < SEGMENT_HEAD {
+            match file.read_at(&mut head[at..], at as u64).map_err(|e| Error::io("read", &name, e))? {
+                0 => break,
+                count => at += count,
+            }
+        }
+        let first =
+            block::read_segment_head(&head, ordinal).map_err(|reason| Error::corrupt(&name, 0, reason))?;
+        segments.extend(first.map(|first| (ordinal, first)));
+    }
+    Ok(segments)
+}
+
 /// Damage at `position`, of which a later block says that it had been synced, is not the trace of a power cut.
 fn refuse_if_synced(
     storage: &dyn Storage,
