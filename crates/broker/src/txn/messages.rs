@@ -229,7 +229,7 @@ impl Txn<'_> {
                 }
                 continue;
             }
-            let ttl = [queue.meaning.ttl_ms, message.ttl_ms].into_iter().flatten().min();
+            let ttl = [queue.meaning.ttl_ms, message.ttl_ms()].into_iter().flatten().min();
             if is_limited && self.rejects(id, message) {
                 published.queues += 1;
                 published.rejected = true;
