@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 /// Places in a block.
 pub(crate) const BLOCK_LEN: usize = 512;
-/// A block has no more bytes of messages, unless it has one only: it is fetched as a whole.
-pub(crate) const BLOCK_BYTES: u64 = 1024 * 1024;
+/// A block has no more bytes of messages, unless it has one only: it is fetched as a whole. Few large messages to a block
+/// would cost as much as their places.
+pub(crate) const BLOCK_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Where an entry stands, as far as its block does not say it.
 struct HerePlace {
