@@ -119,6 +119,13 @@ impl Block {
         (self.start, self.gone_count, self.bytes) = (0, 0, 0);
     }
 
+    /// The number of its last place, whether or not an entry is there.
+    #[inline]
+    pub(crate) fn last_number(&self) -> Option<u64> {
+        let distance = self.distance(self.len().checked_sub(1)?)?;
+        Some(self.first + u64::from(distance))
+    }
+
     #[inline]
     fn distance(&self, index: usize) -> Option<u32> {
         match &self.places {

@@ -61,9 +61,12 @@ impl Lane {
         }
     }
 
-    /// An entry behind all others.
+    /// An entry behind all others; one that is not goes where its number says.
     #[inline]
     pub(crate) fn push(&mut self, entry: Entry) {
+        if self.blocks.back().and_then(Block::last_number).is_some_and(|last| last >= entry.seq) {
+            return self.put_back(entry);
+        }
         let left = match self.blocks.back_mut() {
             Some(block) => block.push(entry),
             None => {
@@ -307,6 +310,16 @@ mod tests {
         let places: usize = lane.blocks.iter().map(Block::capacity).sum();
         assert!(places <= count as usize / 25, "{places} places for {} entries", count / 100);
         assert_eq!(lane.iter().count() as u64, count / 100);
+    }
+
+    #[test]
+    fn numbers_in_no_order_come_out_in_order() {
+        let mut lane = Lane::default();
+        [5, 9, 7, 5, 3, 12].into_iter().for_each(|seq| lane.push(entry(seq, 0)));
+        lane.page_out_last();
+        assert!(lane.take(7).is_some() && lane.take(7).is_none());
+        let all: Vec<u64> = std::iter::from_fn(|| lane.pop()).map(|entry| entry.seq).collect();
+        assert_eq!(all, [3, 5, 5, 9, 12]);
     }
 
     #[test]
