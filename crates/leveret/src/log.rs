@@ -6,7 +6,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use leveret_engine::{Described, DescribedValue, describe_record};
-use leveret_wal::{Disk, Ending, Inspection, Onlooker, Place, Record, inspect, repair};
+use leveret_wal::{
+    Disk, Ending, Explained, Inspection, Onlooker, Place, Record, Why, explain, inspect, repair,
+};
 use serde_json::json;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -15,6 +17,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Usage: leveret log dump   --data-dir DIR [--json] [--full] [--from POSITION] [--to POSITION]
        leveret log verify --data-dir DIR
+       leveret log explain --data-dir DIR
        leveret log repair --data-dir DIR [--yes]
 
 On a data directory that no server uses. Dump and verify change nothing in it.
@@ -23,6 +26,7 @@ On a data directory that no server uses. Dump and verify change nothing in it.
             and --json prints one object a line with everything. Passwords are not shown.
   verify    reads every byte; tells segments, records and how the log ends. It ends with 0 when the log is whole, 3 when its
             end is torn (what a crash leaves, which was never confirmed; a server that starts cuts it), 4 when it is damaged.
+  explain   tells of every file why it is still there.
   repair    tells what would be lost by cutting a damaged log where it cannot be read on; with --yes it cuts it there, and keeps
             what it has cut in files beside, which end in .cut-at-OFFSET and .cut.
 ";
@@ -44,7 +48,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
     };
     let known: &[&str] = match verb {
         "dump" => &["--json", "--full", "--from", "--to"],
-        "verify" => &[],
+        "verify" | "explain" => &[],
         "repair" => &["--yes"],
         other => bail!("there is no 'log {other}'\n\n{HELP}"),
     };
@@ -74,6 +78,7 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             dump(&dir, how, number("--from").unwrap_or(0)..=number("--to").unwrap_or(u64::MAX))
         }
         "verify" => verify(&dir),
+        "explain" => tell_why(&dir),
         _ => mend(&dir, has("--yes")),
     }
 }
@@ -244,6 +249,28 @@ fn verify(dir: &Path) -> Result<ExitCode> {
         }
     }
     Ok(code(&inspection.ending))
+}
+
+/// A line for each file: its name, its size, and why it is there.
+fn tell_why(dir: &Path) -> Result<ExitCode> {
+    for Explained { file, bytes, why } in explain(&onlooker(dir)?)? {
+        let why = match why {
+            Why::Newest(position) => format!("the state at position {position}; a start begins with it"),
+            Why::Older(position) => format!("the state at position {position}; the next start removes it"),
+            Why::InCheckpoint => {
+                "everything in it is in the checkpoint; the next start removes it".to_owned()
+            }
+            Why::After(first, last) => {
+                format!(
+                    "positions {first} to {last}, which no checkpoint has; the next checkpoint makes it unnecessary"
+                )
+            }
+            Why::Last(first) => format!("from position {first} on; it is the one that is written to"),
+            Why::Unreadable => "its head cannot be read: see 'leveret log verify'".to_owned(),
+        };
+        tell(&format!("{file}  {bytes} bytes  {why}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn tell_place(place: &Place, what: &str) -> Result<()> {

@@ -109,6 +109,67 @@ pub fn inspect(
     Ok(Inspection { checkpoint, segments: ordinals.len() as u64, summary: reader.summary, ending })
 }
 
+/// A file of a log and why it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// Its name.
+    pub file: String,
+    /// Its size.
+    pub bytes: u64,
+    /// Why it is there.
+    pub why: Why,
+}
+
+/// Why a file of a log is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The state at this position: a start begins with it.
+    Newest(u64),
+    /// An older state. It or the newest one is only not removed yet.
+    Older(u64),
+    /// The checkpoint has everything that it has; it is only not removed yet.
+    InCheckpoint,
+    /// These positions come after the checkpoint, the first one perhaps with its end only.
+    After(u64, u64),
+    /// From this position on; it is the one that is written to.
+    Last(u64),
+    /// Its head cannot be read.
+    Unreadable,
+}
+
+/// Tells of every checkpoint and every segment why it is there. Only heads are read.
+pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
+    let size = |name: &str| {
+        let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
+        file.size().map_err(|e| Error::io("read", name, e))
+    };
+    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+    let mut checkpoints: Vec<u64> =
+        names.iter().filter_map(|name| checkpoint::checkpoint_position(name)).collect();
+    checkpoints.sort_unstable();
+    let newest = checkpoints.last().copied();
+    let mut explained = Vec::new();
+    for position in checkpoints {
+        let file = checkpoint::checkpoint_name(position);
+        let why = if Some(position) == newest { Why::Newest(position) } else { Why::Older(position) };
+        explained.push(Explained { bytes: size(&file)?, file, why });
+    }
+    let ordinals = recovery::ordinals(storage)?;
+    let firsts = ordinals.iter().map(|&ordinal| recovery::first_position(storage, ordinal));
+    let firsts = firsts.collect::<Result<Vec<_>, _>>()?;
+    for (i, &ordinal) in ordinals.iter().enumerate() {
+        let file = segment_name(ordinal);
+        let why = match (firsts.get(i).copied().flatten(), firsts.get(i + 1).copied()) {
+            (None, _) => Why::Unreadable,
+            (Some(first), None | Some(None)) => Why::Last(first),
+            (Some(_), Some(Some(next))) if newest.is_some_and(|newest| next <= newest) => Why::InCheckpoint,
+            (Some(first), Some(Some(next))) => Why::After(first, next.saturating_sub(1).max(first)),
+        };
+        explained.push(Explained { bytes: size(&file)?, file, why });
+    }
+    Ok(explained)
+}
+
 fn read(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Error> {
     let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
     read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", name, e))

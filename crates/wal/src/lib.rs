@@ -13,7 +13,7 @@ mod tail;
 
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;
-pub use inspect::{Ending, Inspection, Place, inspect, repair};
+pub use inspect::{Ending, Explained, Inspection, Place, Why, explain, inspect, repair};
 pub use log::{Log, Options, Preparer, Syncer};
 pub use recovery::{Cut, Replay, Summary};
 pub use storage::{Disk, File, Onlooker, Storage};

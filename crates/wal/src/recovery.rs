@@ -134,16 +134,20 @@ pub(crate) struct Recovered {
     pub(crate) segments: Vec<(u64, u64)>,
 }
 
+/// The first position of a segment, as far as its head can be read.
+pub(crate) fn first_position(storage: &dyn Storage, ordinal: u64) -> Result<Option<u64>, Error> {
+    let name = segment_name(ordinal);
+    let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+    let mut head = [0; SEGMENT_HEAD];
+    let len = file.read_at(&mut head, 0).map_err(|e| Error::io("read", &name, e))?;
+    Ok(block::read_segment_head(head.get(..len).unwrap_or_default(), ordinal).unwrap_or(None))
+}
+
 /// The first segment that is needed after a checkpoint of this position. The last record in it may go on in the next one, so
 /// that one must begin with a position that is in the checkpoint, too.
 pub(crate) fn first_needed(storage: &dyn Storage, ordinals: &[u64], restored: u64) -> Result<usize, Error> {
     for (i, &ordinal) in ordinals.iter().enumerate().rev() {
-        let name = segment_name(ordinal);
-        let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-        let mut head = [0; SEGMENT_HEAD];
-        let len = file.read_at(&mut head, 0).map_err(|e| Error::io("read", &name, e))?;
-        let first = block::read_segment_head(head.get(..len).unwrap_or_default(), ordinal);
-        if first.is_ok_and(|first| first.is_some_and(|first| first <= restored)) {
+        if first_position(storage, ordinal)?.is_some_and(|first| first <= restored) {
             return Ok(i);
         }
     }

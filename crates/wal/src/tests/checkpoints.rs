@@ -3,7 +3,7 @@
 use super::{Kept, add, open, replay};
 use crate::faulty::FaultyDisk;
 use crate::log::segment_name;
-use crate::{CheckpointHead, Ending, Error, Log, Storage, Tail, inspect};
+use crate::{CheckpointHead, Ending, Error, Log, Storage, Tail, Why, explain, inspect};
 
 /// Six records in the log, and a checkpoint of the first three.
 fn checkpointed(disk: &FaultyDisk) -> Vec<Kept> {
@@ -111,4 +111,27 @@ fn an_inspection_begins_with_the_checkpoint() {
     bytes[50] ^= 1;
     disk.put(name, &bytes);
     assert!(inspect(&disk, &mut |_| Ok(())).unwrap_err().to_string().starts_with(name));
+}
+
+#[test]
+fn every_file_can_say_why_it_is_there() {
+    let disk = FaultyDisk::new(1);
+    checkpointed(&disk);
+    let whys = |disk: &FaultyDisk| -> Vec<Why> {
+        explain(disk).unwrap().into_iter().map(|explained| explained.why).collect()
+    };
+    let before = whys(&disk);
+    assert!(matches!(before[..], [Why::Newest(3), Why::After(..), .., Why::Last(6)]), "{before:?}");
+    // A crash has kept what the checkpoint made unnecessary.
+    let first = FaultyDisk::new(2);
+    let mut log = open(&first, 256);
+    replay(&mut log).unwrap();
+    let mut tail = Tail::default();
+    for position in 1..=4 {
+        add(&mut tail, position, &[position as u8; 100]);
+        log.write(&mut tail).unwrap();
+    }
+    let checkpoint = "00000000000000000003.checkpoint";
+    first.put(checkpoint, &disk.content(checkpoint).unwrap());
+    assert!(whys(&first).contains(&Why::InCheckpoint), "{:?}", whys(&first));
 }
