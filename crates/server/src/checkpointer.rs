@@ -148,7 +148,7 @@ impl Checkpointer {
     }
 
     /// Waits until one is to be made; `None` at the end.
-    fn next(&self, checkpoints: &Checkpoints) -> Option<Why> {
+    fn next(&self, checkpoints: &Checkpoints, has_room: impl Fn() -> bool) -> Option<Why> {
         let mut failed_at = None;
         let mut wanted = self.wanted.lock();
         loop {
@@ -161,7 +161,7 @@ impl Checkpointer {
                 failed_at = Some(Instant::now());
             }
             let may_retry = failed_at.is_none_or(|at: Instant| at.elapsed() >= RETRY);
-            if may_retry && self.is_due() {
+            if may_retry && self.is_due() && has_room() {
                 wanted.why.get_or_insert(Why::Rewrite);
             }
             if let Some(why) = self.take(&mut wanted) {
@@ -190,7 +190,9 @@ impl Checkpointer {
 
 /// The thread.
 pub(crate) fn run(shared: &Shared, checkpoints: &Checkpoints) {
-    while let Some(why) = shared.checkpointer.next(checkpoints) {
+    // The little that is left of a disk is the log's; by hand it may be tried.
+    let has_room = || !shared.settings.alarms.has_disk();
+    while let Some(why) = shared.checkpointer.next(checkpoints, has_room) {
         shared.checkpoint(checkpoints, why, |held| std::thread::sleep(held * REST));
     }
 }
@@ -250,8 +252,8 @@ impl Shared {
         // What cannot be written is handed over nevertheless: every checkpoint comes to its end.
         let mut writing = checkpoints.begin(head);
         loop {
-            let held = Instant::now();
             let mut engine = self.engine.lock();
+            let held = Instant::now();
             let hurry = engine.checkpoint_bytes() > HURRY_BYTES;
             let slice = engine.checkpoint_slice(SLICE_BYTES, &mut changes);
             let garbage = engine.take_garbage();
