@@ -144,7 +144,8 @@ def load(server, writers, messages):
 def destroy_end_of_log(directory):
     """Overwrites the end of what the newest segments hold with zeroes, as a disk that lied about a sync would."""
     left = DESTROYED_BYTES
-    for name in sorted(os.listdir(directory), reverse=True):
+    segments = [name for name in os.listdir(directory) if name.endswith(".segment")]
+    for name in sorted(segments, reverse=True):
         path = os.path.join(directory, name)
         with open(path, "r+b") as file:
             content = file.read().rstrip(b"\0")
@@ -160,13 +161,18 @@ def destroy_end_of_log(directory):
 def main():
     writers = [{"number": number, "counter": 0, "list": 0, "both": 0} for number in range(WRITERS)]
     messages = {"tried": 0, "confirmed": [], "acked": set()}
-    with Server("kill") as server:
+    # So small that a life has several segments and checkpoints.
+    flags = ["--log-segment-bytes", "1048576", "--auto-aof-rewrite-min-size", "300kb", "--auto-aof-rewrite-percentage", "20"]
+    with Server("kill", *flags) as server:
         check_all(server, writers, messages)
         for _ in range(ROUNDS):
             load(server, writers, messages)
             server.start()
             check_all(server, writers, messages)
         writes = sum(notes["counter"] + notes["list"] + notes["both"] for notes in writers)
+        with open(server.log) as log:
+            checkpoints = log.read().count("a checkpoint was made")
+        assert checkpoints >= ROUNDS, f"too few checkpoints to mean anything: {checkpoints}"
         assert writes > 1000, f"too little was written to mean anything: {writes}"
         assert len(messages["confirmed"]) > 100, f"too few messages to mean anything: {len(messages['confirmed'])}"
         assert len(messages["acked"]) > 50, f"too few acks to mean anything: {len(messages['acked'])}"
@@ -178,6 +184,10 @@ def main():
             check_all(server, writers, messages)
         except Loss as loss:
             print(f"a destroyed log is noticed: {loss}")
+        except AssertionError as error:
+            # What is behind the checkpoint was shorter than what was destroyed.
+            assert "the server ended" in str(error), error
+            print(f"a destroyed log is refused: {error}")
         else:
             raise AssertionError("the log was destroyed and nothing was missed: these checks prove nothing")
     print(f"{ROUNDS} kills, {writes} acknowledged writes, {len(messages['confirmed'])} confirmed messages, nothing lost")
