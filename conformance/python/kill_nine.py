@@ -172,7 +172,7 @@ def main():
         writes = sum(notes["counter"] + notes["list"] + notes["both"] for notes in writers)
         with open(server.log) as log:
             checkpoints = log.read().count("a checkpoint was made")
-        assert checkpoints >= ROUNDS, f"too few checkpoints to mean anything: {checkpoints}"
+        assert checkpoints >= ROUNDS // 2, f"too few checkpoints to mean anything: {checkpoints}"
         assert writes > 1000, f"too little was written to mean anything: {writes}"
         assert len(messages["confirmed"]) > 100, f"too few messages to mean anything: {len(messages['confirmed'])}"
         assert len(messages["acked"]) > 50, f"too few acks to mean anything: {len(messages['acked'])}"
