@@ -3,11 +3,11 @@
 //! are faster than it is, it does not rest, and then they wait for it (`Engine::checkpoint_bytes`).
 //! A checkpoint that fails costs nothing but its own file; the log has everything.
 
-use crate::shared::Shared;
+use crate::shared::{Shared, now_ms};
 use leveret_engine::Slice;
-use leveret_wal::{CheckpointWriter, Checkpoints, Error, Reclaimed};
+use leveret_wal::{CheckpointHead, CheckpointWriter, Checkpoints, Error, Reclaimed};
 use parking_lot::{Condvar, Mutex};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Bytes of one slice: some tens of microseconds under the engine's lock.
@@ -25,12 +25,11 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Why a checkpoint is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Why {
     /// Somebody has asked for it. (Redis: BGSAVE, SAVE)
-    Save = 1,
+    Save,
     /// The log has grown, or somebody has asked for that. (Redis: BGREWRITEAOF)
-    Rewrite = 2,
+    Rewrite,
 }
 
 /// What is known of checkpoints.
@@ -48,95 +47,88 @@ pub(crate) struct Report {
 }
 
 #[derive(Default)]
-struct Wanted {
-    why: Option<Why>,
+struct State {
+    wanted: Option<Why>,
+    /// What is being done, and since when.
+    doing: Option<(Why, u64)>,
+    report: Report,
     stopping: bool,
 }
 
 /// The thread's state.
-#[derive(Default)]
 pub(crate) struct Checkpointer {
-    wanted: Mutex<Wanted>,
+    checkpoints: Checkpoints,
+    state: Mutex<State>,
     signal: Condvar,
-    /// What is being done; 0 is nothing.
-    doing: AtomicU8,
-    began_ms: AtomicU64,
-    report: Mutex<Report>,
     /// Redis: `auto-aof-rewrite-percentage`, `auto-aof-rewrite-min-size`.
     pub(crate) growth_percent: AtomicU64,
     pub(crate) growth_bytes_min: AtomicU64,
-    /// Bytes logged since the last one, and bytes of that.
-    sizes: [AtomicU64; 2],
 }
 
 impl Checkpointer {
-    /// With Redis' defaults.
-    pub(crate) fn new() -> Self {
-        let new = Self::default();
-        new.growth_percent.store(100, Relaxed);
-        new.growth_bytes_min.store(64 * 1024 * 1024, Relaxed);
-        new
+    /// With Redis' defaults; `restored` is the checkpoint that recovery has begun with.
+    pub(crate) fn new(checkpoints: Checkpoints, restored: Option<CheckpointHead>) -> Self {
+        let (position, at_ms) = restored.map_or((0, now_ms()), |head| (head.position, head.time_ms));
+        let report = Report { position, at_ms, ..Report::default() };
+        Self {
+            checkpoints,
+            state: Mutex::new(State { report, ..State::default() }),
+            signal: Condvar::new(),
+            growth_percent: AtomicU64::new(100),
+            growth_bytes_min: AtomicU64::new(64 * 1024 * 1024),
+        }
     }
 
     /// Asks for one; false if one is on its way or asked for.
     pub(crate) fn ask(&self, why: Why) -> bool {
-        let mut wanted = self.wanted.lock();
-        if self.doing().is_some() || wanted.why.is_some() {
+        let mut state = self.state.lock();
+        if state.doing.is_some() || state.wanted.is_some() {
             return false;
         }
-        wanted.why = Some(why);
+        state.wanted = Some(why);
         self.signal.notify_one();
         true
     }
 
     /// Asks for one after the one that is on its way.
     pub(crate) fn ask_later(&self, why: Why) {
-        let mut wanted = self.wanted.lock();
-        if wanted.why != Some(Why::Save) {
+        let mut state = self.state.lock();
+        if state.wanted != Some(Why::Save) {
             // It does what the other would do, too.
-            wanted.why = Some(why);
+            state.wanted = Some(why);
         }
         self.signal.notify_one();
     }
 
     /// What is being done.
     pub(crate) fn doing(&self) -> Option<Why> {
-        match self.doing.load(Relaxed) {
-            0 => None,
-            1 => Some(Why::Save),
-            _ => Some(Why::Rewrite),
-        }
+        self.state.lock().doing.map(|(why, _)| why)
+    }
+
+    /// Since when.
+    pub(crate) fn began_ms(&self) -> Option<u64> {
+        self.state.lock().doing.map(|(_, began_ms)| began_ms)
     }
 
     /// What is asked for.
     pub(crate) fn asked(&self) -> Option<Why> {
-        self.wanted.lock().why
-    }
-
-    /// Since when something is being done.
-    pub(crate) fn began_ms(&self) -> u64 {
-        self.began_ms.load(Relaxed)
+        self.state.lock().wanted
     }
 
     /// What is known of the last one.
     pub(crate) fn report(&self) -> Report {
-        *self.report.lock()
+        self.state.lock().report
     }
 
-    /// Bytes logged since the last one, and bytes of that.
+    /// Bytes logged since the last one began, and bytes of that.
     pub(crate) fn sizes(&self) -> [u64; 2] {
-        self.sizes.each_ref().map(|size| size.load(Relaxed))
+        [self.checkpoints.logged_bytes(), self.checkpoints.checkpoint_bytes()]
     }
 
     /// The thread ends.
     pub(crate) fn stop(&self) {
-        self.wanted.lock().stopping = true;
+        self.state.lock().stopping = true;
         self.signal.notify_one();
-    }
-
-    /// The start: what recovery has found.
-    pub(crate) fn recovered(&self, position: u64, at_ms: u64) {
-        *self.report.lock() = Report { position, at_ms, ..Report::default() };
     }
 
     /// True when the log has grown so much beside the last checkpoint that another is worth it.
@@ -148,66 +140,61 @@ impl Checkpointer {
     }
 
     /// Waits until one is to be made; `None` at the end.
-    fn next(&self, checkpoints: &Checkpoints, has_room: impl Fn() -> bool) -> Option<Why> {
-        let mut failed_at = None;
-        let mut wanted = self.wanted.lock();
+    fn next(&self, has_room: impl Fn() -> bool) -> Option<Why> {
+        let since = Instant::now();
+        let mut state = self.state.lock();
         loop {
-            if wanted.stopping {
+            if state.stopping {
                 return None;
             }
-            self.sizes[0].store(checkpoints.logged_bytes(), Relaxed);
-            self.sizes[1].store(checkpoints.checkpoint_bytes(), Relaxed);
-            if self.report.lock().has_failed && failed_at.is_none() {
-                failed_at = Some(Instant::now());
-            }
-            let may_retry = failed_at.is_none_or(|at: Instant| at.elapsed() >= RETRY);
+            let may_retry = !state.report.has_failed || since.elapsed() >= RETRY;
             if may_retry && self.is_due() && has_room() {
-                wanted.why.get_or_insert(Why::Rewrite);
+                state.wanted.get_or_insert(Why::Rewrite);
             }
-            if let Some(why) = self.take(&mut wanted) {
+            if let Some(why) = take(&mut state) {
                 return Some(why);
             }
-            self.signal.wait_for(&mut wanted, PERIOD);
+            self.signal.wait_for(&mut state, PERIOD);
         }
-    }
-
-    fn take(&self, wanted: &mut Wanted) -> Option<Why> {
-        let why = wanted.why.take()?;
-        self.doing.store(why as u8, Relaxed);
-        Some(why)
     }
 
     /// What was asked for is being done from here on.
     #[cfg(test)]
     pub(crate) fn take_asked(&self) -> Option<Why> {
-        self.take(&mut self.wanted.lock())
+        take(&mut self.state.lock())
     }
 
     fn is_stopping(&self) -> bool {
-        self.wanted.lock().stopping
+        self.state.lock().stopping
     }
 }
 
+fn take(state: &mut State) -> Option<Why> {
+    let why = state.wanted.take()?;
+    state.doing = Some((why, now_ms()));
+    Some(why)
+}
+
 /// The thread.
-pub(crate) fn run(shared: &Shared, checkpoints: &Checkpoints) {
+pub(crate) fn run(shared: &Shared) {
     // The little that is left of a disk is the log's; by hand it may be tried.
     let has_room = || !shared.settings.alarms.has_disk();
-    while let Some(why) = shared.checkpointer.next(checkpoints, has_room) {
-        shared.checkpoint(checkpoints, why, |held| std::thread::sleep(held * REST));
+    while let Some(why) = shared.checkpointer.next(has_room) {
+        shared.checkpoint(why, |held| std::thread::sleep(held * REST));
     }
 }
 
 impl Shared {
     /// Makes a checkpoint; `rest` is called between slices with how long the engine was held.
-    pub(crate) fn checkpoint(&self, checkpoints: &Checkpoints, why: Why, rest: impl Fn(Duration)) {
+    pub(crate) fn checkpoint(&self, why: Why, rest: impl Fn(Duration)) {
         let began = Instant::now();
-        self.checkpointer.began_ms.store(crate::shared::now_ms(), Relaxed);
-        let result = self.write_checkpoint(checkpoints, rest);
-        self.checkpointer.sizes[0].store(checkpoints.logged_bytes(), Relaxed);
-        self.checkpointer.sizes[1].store(checkpoints.checkpoint_bytes(), Relaxed);
+        let result = self.write_checkpoint(rest);
+        let is_made = matches!(result, Ok(Some(_)));
         {
-            let mut report = self.checkpointer.report.lock();
-            match &result {
+            let mut state = self.checkpointer.state.lock();
+            state.doing = None;
+            let report = &mut state.report;
+            match result {
                 Ok(Some((position, Reclaimed { checkpoint_bytes, segments }))) => {
                     tracing::info!(
                         position,
@@ -215,8 +202,7 @@ impl Shared {
                         segments,
                         "a checkpoint was made, segments were removed"
                     );
-                    report.position = *position;
-                    report.at_ms = crate::shared::now_ms();
+                    (report.position, report.at_ms) = (position, now_ms());
                     report.count += 1;
                     (report.seconds, report.has_failed) = (began.elapsed().as_secs(), false);
                 }
@@ -227,12 +213,11 @@ impl Shared {
                 }
             }
         }
-        self.checkpointer.doing.store(0, Relaxed);
         if why == Why::Rewrite {
             return;
         }
         let mut engine = self.engine.lock();
-        engine.saved(result.is_ok());
+        engine.saved(is_made);
         for thread in engine.threads_to_wake(usize::MAX) {
             if let Some(mailbox) = self.mailboxes.get(thread) {
                 mailbox.wake();
@@ -241,11 +226,8 @@ impl Shared {
     }
 
     /// `None` when the server stops before it is finished.
-    fn write_checkpoint(
-        &self,
-        checkpoints: &Checkpoints,
-        rest: impl Fn(Duration),
-    ) -> Result<Option<(u64, Reclaimed)>, Error> {
+    fn write_checkpoint(&self, rest: impl Fn(Duration)) -> Result<Option<(u64, Reclaimed)>, Error> {
+        let checkpoints = &self.checkpointer.checkpoints;
         let mut changes = Vec::with_capacity(2 * SLICE_BYTES);
         let head = self.engine.lock().begin_checkpoint(&mut changes);
         let Some(head) = head else { return Ok(None) };

@@ -1,44 +1,12 @@
 //! The doorkeeper thread does what is meant to take long about passwords, beside the event loops.
 
+use crate::backlog::Backlog;
 use crate::shared::Shared;
 use leveret_engine::SessionId;
 use leveret_engine::accounts::Errand;
-use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
 
 /// What is to be done: at most one errand for each connection.
-#[derive(Default)]
-pub(crate) struct Doorkeeper {
-    waiting: Mutex<(VecDeque<(SessionId, Errand)>, bool)>,
-    signal: Condvar,
-}
-
-impl Doorkeeper {
-    /// Leaves them to the thread.
-    pub(crate) fn take(&self, errands: Vec<(SessionId, Errand)>) {
-        self.waiting.lock().0.extend(errands);
-        self.signal.notify_one();
-    }
-
-    /// The thread ends; nobody waits any more.
-    pub(crate) fn stop(&self) {
-        self.waiting.lock().1 = true;
-        self.signal.notify_one();
-    }
-
-    fn next(&self) -> Option<(SessionId, Errand)> {
-        let mut waiting = self.waiting.lock();
-        loop {
-            if waiting.1 {
-                return None;
-            }
-            if let Some(next) = waiting.0.pop_front() {
-                return Some(next);
-            }
-            self.signal.wait(&mut waiting);
-        }
-    }
-}
+pub(crate) type Doorkeeper = Backlog<(SessionId, Errand)>;
 
 impl Shared {
     /// The thread.

@@ -286,7 +286,7 @@ impl IoLoop {
             shared.reaper.take(garbage);
         }
         if !errands.is_empty() {
-            shared.doorkeeper.take(errands);
+            shared.doorkeeper.extend(errands);
         }
         shared.write_up_to(position);
         self.gate(position);

@@ -4,6 +4,7 @@
 mod alarms;
 mod amqp;
 mod around;
+mod backlog;
 mod checkpointer;
 mod clock;
 mod command_log;

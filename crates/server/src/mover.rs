@@ -5,11 +5,11 @@ mod target;
 
 pub(crate) use target::Target;
 
+use crate::backlog::Backlog;
 use crate::shared::Shared;
 use leveret_engine::keyspace::{DbIndex, Parcel};
 use leveret_engine::{Migrated, SessionId, Travelling};
-use parking_lot::{Condvar, Mutex};
-use std::collections::VecDeque;
+use parking_lot::Mutex;
 use std::net::{Shutdown, TcpStream};
 use target::{Broken, Link};
 
@@ -26,8 +26,7 @@ pub(crate) struct Migration {
 /// What is to be carried: at most one migration for each connection.
 #[derive(Default)]
 pub(crate) struct Mover {
-    waiting: Mutex<(VecDeque<(SessionId, Migration)>, bool)>,
-    signal: Condvar,
+    migrations: Backlog<(SessionId, Migration)>,
     /// Where the thread is talking to.
     socket: Mutex<Option<TcpStream>>,
 }
@@ -49,30 +48,15 @@ struct Load {
 impl Mover {
     /// Leaves it to the thread.
     pub(crate) fn take(&self, id: SessionId, migration: Migration) {
-        self.waiting.lock().0.push_back((id, migration));
-        self.signal.notify_one();
+        self.migrations.extend([(id, migration)]);
     }
 
     /// The thread ends as soon as it notices; what it has not finished stays here.
     pub(crate) fn stop(&self) {
-        self.waiting.lock().1 = true;
-        self.signal.notify_one();
+        self.migrations.stop();
         if let Some(socket) = &*self.socket.lock() {
             // It may be closed already.
             let _ = socket.shutdown(Shutdown::Both);
-        }
-    }
-
-    fn next(&self) -> Option<(SessionId, Migration)> {
-        let mut waiting = self.waiting.lock();
-        loop {
-            if waiting.1 {
-                return None;
-            }
-            if let Some(next) = waiting.0.pop_front() {
-                return Some(next);
-            }
-            self.signal.wait(&mut waiting);
         }
     }
 
@@ -84,7 +68,7 @@ impl Mover {
 impl Shared {
     /// The thread.
     pub(crate) fn move_keys(&self) {
-        while let Some((id, migration)) = self.mover.next() {
+        while let Some((id, migration)) = self.mover.migrations.next() {
             let migrated = self.carry(&migration);
             self.mover.talks_to(None);
             let Some(migrated) = migrated else { return };

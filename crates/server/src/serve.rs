@@ -1,5 +1,6 @@
 //! Starting and stopping: recovery, listeners, threads.
 
+use crate::Settings;
 use crate::checkpointer::{self, Checkpointer};
 use crate::doorkeeper::Doorkeeper;
 use crate::io_loop::{IoLoop, Mailbox};
@@ -14,7 +15,6 @@ use crate::recover::{Recovered, recover, refuse_half_import};
 use crate::resp::Compiled;
 use crate::resp::{Scripts, TABLE, configure};
 use crate::shared::{Shared, Stats};
-use crate::{Settings, now_ms};
 use leveret_cluster::Alone;
 use leveret_wal::{CheckpointHead, Summary, Syncer};
 use mio::Poll;
@@ -107,18 +107,18 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let registry = polls[0].registry().try_clone().map_err(failed)?;
     let listeners = Listeners::new(registry);
     listeners.add(sockets).map_err(failed)?;
-    let (syncer, preparer, checkpoints) = (log.syncer(), log.preparer(), log.checkpoints());
+    let (syncer, preparer) = (log.syncer(), log.preparer());
     engine.keyspace.set_policy(settings.policy);
     let memory = Gauge::new(&settings.allocator);
     let shared = Arc::new(Shared {
         settings,
         engine: Mutex::new(engine),
-        log: Mutex::new(LogWriter::new(log)),
         levels: Alone::recovered(recovered.last_position),
         placement: Placement::default(),
         reaper: Reaper::default(),
         doorkeeper: Doorkeeper::default(),
-        checkpointer: Checkpointer::new(),
+        checkpointer: Checkpointer::new(log.checkpoints(), restored),
+        log: Mutex::new(LogWriter::new(log)),
         mover: Mover::default(),
         mailboxes,
         listeners,
@@ -148,8 +148,6 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         let io_loop = IoLoop::new(shared.clone(), index, poll);
         threads.push(spawn(format!("io-{index}"), move || io_loop.run()).map_err(failed)?);
     }
-    let checkpointed = restored.map_or((0, now_ms()), |head| (head.position, head.time_ms));
-    shared.checkpointer.recovered(checkpointed.0, checkpointed.1);
     let for_checkpointer = shared.clone();
     let (for_flusher, its_syncer) = (shared.clone(), syncer.clone());
     let (for_preparer, for_reaper, for_doorkeeper) = (shared.clone(), shared.clone(), shared.clone());
@@ -158,8 +156,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         spawn("reaper".into(), move || for_reaper.reaper.run()).map_err(failed)?,
         spawn("doorkeeper".into(), move || for_doorkeeper.keep_the_door()).map_err(failed)?,
         spawn("preparer".into(), move || run_preparer(&for_preparer, &preparer)).map_err(failed)?,
-        spawn("checkpointer".into(), move || checkpointer::run(&for_checkpointer, &checkpoints))
-            .map_err(failed)?,
+        spawn("checkpointer".into(), move || checkpointer::run(&for_checkpointer)).map_err(failed)?,
     ];
     let for_mover = shared.clone();
     // Nobody waits for its end: it may hang in the search for a host's address.

@@ -5,7 +5,7 @@ use crate::block;
 use crate::checkpoint::{self, CheckpointHead};
 use crate::error::Error;
 use crate::log::segment_name;
-use crate::recovery::{self, Each, Ended, Reader, Summary, read_file};
+use crate::recovery::{self, Each, Reader, Summary, read_file};
 use crate::storage::Storage;
 use crate::tail::Record;
 
@@ -65,24 +65,7 @@ pub fn inspect(
     let mut each = Each(each);
     let mut reader = Reader::new(&mut each, restored);
     let mut bytes = Vec::new();
-    let mut trouble = None;
-    for (i, &ordinal) in ordinals.iter().enumerate() {
-        let name = segment_name(ordinal);
-        read(storage, &name, &mut bytes)?;
-        let gap = i > 0 && ordinals.get(i - 1).is_some_and(|before| before + 1 != ordinal);
-        let ended = match gap {
-            true => Ended::Damaged(0, "the segment before it is missing".into()),
-            false => reader.segment(&name, i, ordinal, &bytes)?,
-        };
-        if let Ended::Damaged(offset, reason) = ended {
-            trouble = Some((i, offset, reason));
-            break;
-        }
-    }
-    if trouble.is_none() && reader.partial.is_some() {
-        trouble = Some((ordinals.len().saturating_sub(1), bytes.len(), "the last record has no end".into()));
-    }
-    reader.check_end(&ordinals, trouble.as_ref().map_or(0, |(_, offset, _)| *offset))?;
+    let trouble = reader.all(storage, &ordinals, &mut bytes, |_, _| Ok(()))?;
     let ending = match trouble {
         None => Ending::Whole,
         Some((segment, offset, reason)) => {

@@ -77,13 +77,13 @@ pub(crate) struct Reader<'a> {
     /// The position that the next record, or the rest of the one that has begun, must have.
     pub(crate) expected: u64,
     /// A record of which parts have been read.
-    pub(crate) partial: Option<Head>,
+    partial: Option<Head>,
     parts: Vec<u8>,
     /// Where the log ends if nothing more is valid.
     pub(crate) end: Option<Place>,
 }
 
-pub(crate) enum Ended {
+enum Ended {
     /// All of the segment was read.
     Clean,
     Damaged(usize, String),
@@ -169,30 +169,9 @@ pub(crate) fn recover(
     }
     let mut reader = Reader::new(replay, restored);
     let mut bytes = Vec::new();
-    let mut damage = None;
-    for (i, &ordinal) in ordinals.iter().enumerate() {
-        let name = segment_name(ordinal);
-        let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-        read_file(file.as_ref(), &mut bytes).map_err(|e| Error::io("read", &name, e))?;
-        let gap = i > 0 && ordinals.get(i - 1).is_some_and(|before| before + 1 != ordinal);
-        let ended = match gap {
-            true => Ended::Damaged(0, "the segment before it is missing".into()),
-            false => reader.segment(&name, i, ordinal, &bytes)?,
-        };
-        // A killed process leaves bytes that the kernel has and the disk does not: what is replayed is made durable.
-        file.sync_data().map_err(|e| Error::io("sync", &name, e))?;
-        match ended {
-            Ended::Clean => {}
-            Ended::Damaged(offset, reason) => {
-                damage = Some((i, offset, reason));
-                break;
-            }
-        }
-    }
-    if damage.is_none() && reader.partial.is_some() {
-        damage = Some((ordinals.len().saturating_sub(1), bytes.len(), "the last record has no end".into()));
-    }
-    reader.check_end(&ordinals, damage.as_ref().map_or(0, |(_, offset, _)| *offset))?;
+    // A killed process leaves bytes that the kernel has and the disk does not: what is replayed is made durable.
+    let sync = |file: &dyn File, name: &str| file.sync_data().map_err(|e| Error::io("sync", name, e));
+    let damage = reader.all(storage, &ordinals, &mut bytes, sync)?;
     if let Some((segment, offset, reason)) = damage {
         refuse_if_synced(storage, &ordinals, segment, offset, &reason, reader.expected, &mut bytes)?;
         cut(storage, &ordinals, reader.end)?;
@@ -271,8 +250,41 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Reads these segments up to the first place that is not valid, if there is one: segment, offset and reason. `after` is
+    /// called with each file that was read.
+    pub(crate) fn all(
+        &mut self,
+        storage: &dyn Storage,
+        ordinals: &[u64],
+        bytes: &mut Vec<u8>,
+        after: impl Fn(&dyn File, &str) -> Result<(), Error>,
+    ) -> Result<Option<(usize, usize, String)>, Error> {
+        let mut damage = None;
+        for (i, &ordinal) in ordinals.iter().enumerate() {
+            let name = segment_name(ordinal);
+            let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+            read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", &name, e))?;
+            let gap = i > 0 && ordinals.get(i - 1).is_some_and(|before| before + 1 != ordinal);
+            let ended = match gap {
+                true => Ended::Damaged(0, "the segment before it is missing".into()),
+                false => self.segment(&name, i, ordinal, bytes)?,
+            };
+            after(file.as_ref(), &name)?;
+            if let Ended::Damaged(offset, reason) = ended {
+                damage = Some((i, offset, reason));
+                break;
+            }
+        }
+        if damage.is_none() && self.partial.is_some() {
+            damage =
+                Some((ordinals.len().saturating_sub(1), bytes.len(), "the last record has no end".into()));
+        }
+        self.check_end(ordinals, damage.as_ref().map_or(0, |(_, offset, _)| *offset))?;
+        Ok(damage)
+    }
+
     /// A log that ends before what its checkpoint has, is not this checkpoint's.
-    pub(crate) fn check_end(&self, ordinals: &[u64], offset: usize) -> Result<(), Error> {
+    fn check_end(&self, ordinals: &[u64], offset: usize) -> Result<(), Error> {
         let restored = self.restored;
         if restored == 0 || self.expected > restored {
             return Ok(());
@@ -283,13 +295,7 @@ impl<'a> Reader<'a> {
         Err(Error::corrupt(&name, offset, reason))
     }
 
-    pub(crate) fn segment(
-        &mut self,
-        name: &str,
-        segment: usize,
-        ordinal: u64,
-        bytes: &[u8],
-    ) -> Result<Ended, Error> {
+    fn segment(&mut self, name: &str, segment: usize, ordinal: u64, bytes: &[u8]) -> Result<Ended, Error> {
         let first =
             block::read_segment_head(bytes, ordinal).map_err(|reason| Error::corrupt(name, 0, reason))?;
         let Some(first) = first else { return Ok(Ended::Damaged(0, "the segment's head is torn".into())) };

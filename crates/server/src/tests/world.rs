@@ -24,7 +24,7 @@ use leveret_engine::accounts::{Password, Pattern, Permissions, TopicPermissions,
 use leveret_engine::broker::VhostAbout;
 use leveret_engine::{Card, Engine, Link};
 use leveret_wal::faulty::FaultyDisk;
-use leveret_wal::{Checkpoints, Log, Options, Syncer};
+use leveret_wal::{Log, Options, Syncer};
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +54,6 @@ pub(super) struct World {
     disk: FaultyDisk,
     shared: Shared,
     syncer: Syncer,
-    checkpoints: Checkpoints,
     syncing: bool,
     now_ms: u64,
     clients: BTreeMap<String, Client>,
@@ -96,18 +95,18 @@ impl World {
 
     fn on(disk: FaultyDisk, now_ms: u64, pieces: Pieces) -> Self {
         let (engine, log, last) = recover(&disk, now_ms);
-        let (syncer, checkpoints) = (log.syncer(), log.checkpoints());
+        let syncer = log.syncer();
         let mut settings = Settings::new(PathBuf::from("data"));
         settings.allocator.in_use = || IN_USE.get();
         let shared = Shared {
             settings,
             engine: Mutex::new(engine),
-            log: Mutex::new(LogWriter::new(log)),
             levels: Alone::recovered(last),
             placement: Placement::default(),
             reaper: Reaper::default(),
             doorkeeper: Doorkeeper::default(),
-            checkpointer: Checkpointer::new(),
+            checkpointer: Checkpointer::new(log.checkpoints(), None),
+            log: Mutex::new(LogWriter::new(log)),
             mover: Mover::default(),
             mailboxes: Vec::new(),
             listeners: Listeners::default(),
@@ -128,7 +127,7 @@ impl World {
             run_id: "0".repeat(40),
             memory: Gauge::default(),
         };
-        Self { disk, shared, syncer, checkpoints, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
+        Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
     }
 
     pub(super) fn now_ms(&self) -> u64 {
@@ -402,7 +401,7 @@ impl World {
         drop(engine);
         self.shared.write_up_to(position);
         if let Some(why) = self.shared.checkpointer.take_asked() {
-            self.shared.checkpoint(&self.checkpoints, why, |_| ());
+            self.shared.checkpoint(why, |_| ());
             return self.run();
         }
         if self.syncing {

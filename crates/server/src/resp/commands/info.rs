@@ -158,7 +158,7 @@ fn persistence(call: &mut Call<'_, '_>, lines: &mut Lines) {
     let (report, doing, asked) = (checkpointer.report(), checkpointer.doing(), checkpointer.asked());
     let [logged, base] = checkpointer.sizes();
     let status = if report.has_failed { "err" } else { "ok" };
-    let running = doing.map(|_| now_ms().saturating_sub(checkpointer.began_ms()) / 1000);
+    let running = checkpointer.began_ms().map(|began_ms| now_ms().saturating_sub(began_ms) / 1000);
     // Redis prints -1 for what there is none of.
     let seconds = |is_there: bool, seconds: u64| if is_there { seconds as i64 } else { -1 };
     let is_full = call.shared.settings.alarms.is_full();
