@@ -53,7 +53,12 @@ impl Shared {
             let result = log.write(spare);
             self.stats.log_writes.fetch_add(1, Ordering::Relaxed);
             match result {
-                Ok(written) => self.levels.set_written(written),
+                Ok(written) => {
+                    self.levels.set_written(written);
+                    if log.unsynced_bytes() >= SYNC_BYTES && self.settings.fsync() != Fsync::No {
+                        self.want_sync();
+                    }
+                }
                 Err(error) if error.is_full() => {
                     self.disk_is_full(&error);
                     return false;
@@ -169,18 +174,18 @@ const FULL_PERIOD: Duration = Duration::from_millis(200);
 /// Between two looks at memory and disk.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
-/// Of the kernel's scheduler.
-const LEAST_PRIORITY: i32 = 19;
+/// So much is synced at once though nobody waits: what the kernel does for a sync it does in one go, and who shares that
+/// processor waits for it.
+const SYNC_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The preparer thread: the next segment is there before it is needed.
-/// Nobody waits for it, so it takes what others leave of the processor: filling a file with zeros would keep an I/O thread
-/// of the same core from answering for milliseconds.
+/// Between two pieces of the next segment: with it a segment takes a third of a second.
+const PREPARER_REST: Duration = Duration::from_micros(100);
+
+/// The preparer thread: the next segment is there before it is needed. It sleeps after every piece, because filling a file
+/// with zeros would keep an I/O thread of the same processor from answering for milliseconds.
 pub(crate) fn run_preparer(shared: &Arc<Shared>, preparer: &Preparer) {
-    if let Err(error) = rustix::process::setpriority_process(None, LEAST_PRIORITY) {
-        tracing::warn!(%error, "preparing log segments has the priority of everything else");
-    }
     while !shared.stopping.load(Ordering::Acquire) {
-        if let Err(error) = preparer.run() {
+        if let Err(error) = preparer.run(&mut || std::thread::sleep(PREPARER_REST)) {
             stop_node("preparing a log segment", &error);
         }
         std::thread::park_timeout(Duration::from_millis(200));

@@ -9,12 +9,20 @@ use crate::storage::{File, Storage};
 use crate::tail::{Head, Record, Tail};
 use parking_lot::Mutex;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The name of a segment that is being prepared.
 const NEXT: &str = "next.tmp";
-const ZEROS: usize = 1024 * 1024;
+/// How much of it is filled at a time. Nothing else runs on that processor meanwhile: a kernel need not interrupt a write.
+const PIECE: usize = 64 * 1024;
+/// Likewise how much is synced.
+const SYNCED_PIECE: u64 = 4 * 1024 * 1024;
+/// A segment that grows is left for a prepared one when it has so many bytes: a small log stays a small file.
+const GROWN: u64 = 1024 * 1024;
+/// What the kernel's cache of files consists of.
+const PAGE: u64 = 4096;
 
 /// What can be chosen.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +49,7 @@ pub(crate) fn segment_ordinal(name: &str) -> Option<u64> {
 #[derive(Default)]
 struct Unsynced {
     written: u64,
+    bytes: u64,
     files: Vec<(String, Arc<dyn File>)>,
     directory: bool,
 }
@@ -90,12 +99,23 @@ impl Shared {
     }
 }
 
+/// How many zeros follow a block, so that a page which it is the first to write into is written as a whole. What is behind
+/// the block are zeros anyway; but of a prepared page that the kernel has let go of meanwhile it would read the rest from
+/// disk first, and the turn would wait for it.
+fn padding(offset: u64, len: u64, segment_bytes: u64) -> usize {
+    let end = offset + len;
+    let page = (end - 1) / PAGE * PAGE;
+    if page < offset { 0 } else { (page + PAGE).min(segment_bytes).saturating_sub(end) as usize }
+}
+
 /// The segment that is written to.
 pub(crate) struct Open {
     pub(crate) ordinal: u64,
     pub(crate) name: String,
     pub(crate) file: Arc<dyn File>,
     pub(crate) offset: u64,
+    /// It was not prepared: where it ends the file system finds it more space, and who writes may have to wait for that.
+    pub(crate) grows: bool,
 }
 
 /// The log: replayed once, then written to by one thread at a time.
@@ -181,7 +201,9 @@ impl Log {
         for name in names.iter().filter(is_left_over) {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
-        let Recovered { summary, open, segments } = recovery::recover(storage.as_ref(), restored, replay)?;
+        let segment_bytes = self.shared.segment_bytes;
+        let Recovered { summary, open, segments } =
+            recovery::recover(storage.as_ref(), segment_bytes, restored, replay)?;
         self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
         self.open = open;
         self.written = summary.last_position;
@@ -201,6 +223,12 @@ impl Log {
         self.shared.check()?;
         let Some(mut first) = tail.first else { return Ok(self.written) };
         assert_eq!(first.position, self.written + 1, "positions are contiguous");
+        if self.split == 0
+            && self.open.as_ref().is_some_and(|open| open.grows)
+            && self.shared.prepared.lock().file.is_some()
+        {
+            self.roll(first.position)?;
+        }
         let mut at = 0;
         if let Err(error) = self.put_all(tail, &mut at, &mut first) {
             tail.drop_front(at, first);
@@ -211,8 +239,9 @@ impl Log {
         self.written = tail.last_position;
         self.shared.unsynced.lock().written = self.written;
         tail.clear();
+        let segment_bytes = self.shared.segment_bytes;
         if let Some(open) = &self.open
-            && open.offset > self.shared.segment_bytes / 4
+            && open.offset > if open.grows { GROWN.min(segment_bytes / 4) } else { segment_bytes / 4 }
         {
             self.shared.prepared.lock().wanted = true;
         }
@@ -226,7 +255,7 @@ impl Log {
             let room = self.room();
             let (count, len) = block::fitting(payload, room);
             if count > 0 && self.split == 0 {
-                self.put(&mut tail.bytes[*at..BLOCK_HEAD + *at + len], Part::Whole, *first)?;
+                self.put(tail, *at..BLOCK_HEAD + *at + len, Part::Whole, *first)?;
                 first.position += count;
                 *at += len;
                 continue;
@@ -265,21 +294,30 @@ impl Log {
                 (false, false) => Part::Middle,
                 (false, true) => Part::Last,
             };
-            self.put(&mut tail.bytes[at + done..BLOCK_HEAD + at + done + len], part, first)?;
+            self.put(tail, at + done..BLOCK_HEAD + at + done + len, part, first)?;
             self.split += len;
         }
         self.split = 0;
         Ok(())
     }
 
-    fn put(&mut self, bytes: &mut [u8], part: Part, first: Head) -> Result<(), Error> {
+    /// One block, which is `range` of the tail.
+    fn put(&mut self, tail: &mut Tail, range: Range<usize>, part: Part, first: Head) -> Result<(), Error> {
         let open = self.open.as_mut().expect("without a segment there is no room");
         let synced = self.shared.synced.load(Ordering::Acquire);
-        block::seal(bytes, &BlockHead { part, first, synced }, open.ordinal);
-        self.shared.writing("write", &open.name, open.file.write_at(bytes, open.offset))?;
-        open.offset += bytes.len() as u64;
-        self.shared.logged.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        block::seal(&mut tail.bytes[range.clone()], &BlockHead { part, first, synced }, open.ordinal);
+        let len = range.len() as u64;
+        let end = tail.bytes.len();
+        // What stands behind it in the tail is the next block.
+        let zeros = if range.end == end { padding(open.offset, len, self.shared.segment_bytes) } else { 0 };
+        tail.bytes.resize(end + zeros, 0);
+        let written = open.file.write_at(&tail.bytes[range.start..range.end + zeros], open.offset);
+        tail.bytes.truncate(end);
+        self.shared.writing("write", &open.name, written)?;
+        open.offset += len;
+        self.shared.logged.fetch_add(len, Ordering::Relaxed);
         let mut unsynced = self.shared.unsynced.lock();
+        unsynced.bytes += len;
         if unsynced.files.last().is_none_or(|(name, _)| *name != open.name) {
             unsynced.files.push((open.name.clone(), Arc::clone(&open.file)));
         }
@@ -293,6 +331,7 @@ impl Log {
         let name = segment_name(ordinal);
         // The lock stays until the rename is through: the preparer creates a file of the same temporary name.
         let mut prepared = shared.prepared.lock();
+        let grows = prepared.file.is_none();
         let file = match &prepared.file {
             Some(file) => {
                 let file = Arc::clone(file);
@@ -310,9 +349,14 @@ impl Log {
         unsynced.files.push((name.clone(), Arc::clone(&file)));
         drop(unsynced);
         shared.segments.lock().push((ordinal, first));
-        self.open = Some(Open { ordinal, name, file, offset: SEGMENT_HEAD as u64 });
+        self.open = Some(Open { ordinal, name, file, offset: SEGMENT_HEAD as u64, grows });
         self.next_ordinal += 1;
         Ok(())
+    }
+
+    /// How many bytes nobody has begun to sync.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.shared.unsynced.lock().bytes
     }
 
     /// The hand of the flusher thread.
@@ -343,7 +387,7 @@ impl Syncer {
     pub fn sync(&self) -> Result<u64, Error> {
         let _alone = self.shared.syncing.lock();
         self.shared.check()?;
-        let Unsynced { written, files, directory } = {
+        let Unsynced { written, files, directory, .. } = {
             let mut unsynced = self.shared.unsynced.lock();
             let written = unsynced.written;
             std::mem::replace(&mut *unsynced, Unsynced { written, ..Unsynced::default() })
@@ -369,7 +413,9 @@ pub struct Preparer {
 impl Preparer {
     /// Prepares a zero-filled segment if the log has asked for one; true if it did. A full disk is no error here: the
     /// log then goes on with growing files, and fails where it must.
-    pub fn run(&self) -> Result<bool, Error> {
+    ///
+    /// It calls `rest` again and again, so that what shares its processor gets its turn.
+    pub fn run(&self, rest: &mut dyn FnMut()) -> Result<bool, Error> {
         let shared = &self.shared;
         shared.check()?;
         {
@@ -384,7 +430,7 @@ impl Preparer {
         if spare < shared.segment_bytes {
             return Ok(false);
         }
-        match self.fill() {
+        match self.fill(rest) {
             Ok(file) => {
                 shared.prepared.lock().file = Some(file);
                 Ok(true)
@@ -397,16 +443,19 @@ impl Preparer {
         }
     }
 
-    fn fill(&self) -> io::Result<Arc<dyn File>> {
+    fn fill(&self, rest: &mut dyn FnMut()) -> io::Result<Arc<dyn File>> {
         let file = self.shared.storage.create(NEXT)?;
-        let zeros = vec![0; ZEROS];
+        let zeros = vec![0; PIECE];
         let mut offset = 0;
         while offset < self.shared.segment_bytes {
-            let len = (self.shared.segment_bytes - offset).min(ZEROS as u64);
+            let len = (self.shared.segment_bytes - offset).min(PIECE as u64);
             file.write_at(&zeros[..len as usize], offset)?;
             offset += len;
+            if offset % SYNCED_PIECE == 0 || offset == self.shared.segment_bytes {
+                file.sync_data()?;
+            }
+            rest();
         }
-        file.sync_data()?;
         Ok(file)
     }
 }

@@ -157,6 +157,7 @@ pub(crate) fn first_needed(storage: &dyn Storage, ordinals: &[u64], restored: u6
 /// Reads the log from a checkpoint's position on, cuts what is torn, and gives the segment to go on with.
 pub(crate) fn recover(
     storage: &dyn Storage,
+    segment_bytes: u64,
     restored: u64,
     replay: &mut dyn Replay,
 ) -> Result<Recovered, Error> {
@@ -186,7 +187,8 @@ pub(crate) fn recover(
     let ordinal = ordinals.get(end.segment).copied().unwrap_or_default();
     let name = segment_name(ordinal);
     let file: Arc<dyn File> = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-    let open = Some(Open { ordinal, name, file, offset: end.offset as u64 });
+    let size = file.size().map_err(|e| Error::io("read", &name, e))?;
+    let open = Some(Open { ordinal, name, file, offset: end.offset as u64, grows: size < segment_bytes });
     Ok(Recovered { summary, open, segments })
 }
 

@@ -211,7 +211,7 @@ fn life(seed: u64) {
                 assert_eq!(synced, written.len());
             }
             if random.bool() {
-                preparer.run().unwrap();
+                preparer.run(&mut || ()).unwrap();
             }
         }
         // A killed process loses nothing, a power cut what was not synced.
@@ -284,7 +284,7 @@ fn after_a_failure_everything_is_refused() {
         add(&mut tail, 3, b"three");
         assert!(matches!(log.write(&mut tail), Err(Error::Poisoned)));
         assert!(matches!(syncer.sync(), Err(Error::Poisoned)));
-        assert!(matches!(log.preparer().run(), Err(Error::Poisoned)));
+        assert!(matches!(log.preparer().run(&mut || ()), Err(Error::Poisoned)));
         let (_, records) = replay(&mut open(&disk.crash(), 4096)).unwrap();
         assert!(records.len() == 1 || (fault == 2 && records.len() == 2));
     }

@@ -254,7 +254,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     pause(
         "pause-growth",
-        "worst PING while the keyspace grows to 10,000,000 keys, ms",
+        "PING at p99.99 while the keyspace grows to 10,000,000 keys, ms",
         Event::Growth(10_000_000),
     ),
     pause(
