@@ -1,7 +1,8 @@
 //! A byte string of its own behind one pointer: its length, in one byte or five, stands in front of it. So a table of such
 //! strings has twice the items in a cache line that fat pointers have, and no capacity is kept that nobody uses.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::ops::Range;
 use std::ptr::NonNull;
 
 /// Longer strings have this first byte and four bytes of length.
@@ -46,6 +47,24 @@ unsafe fn measure(start: NonNull<u8>) -> (usize, usize) {
     }
 }
 
+/// Writes a length in front of a string.
+///
+/// # Safety
+/// There is room for it.
+#[inline]
+unsafe fn write_head(start: NonNull<u8>, len: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if head_of(len) == 1 {
+            start.write(len as u8);
+        } else {
+            start.write(LONG);
+            let len = u32::try_from(len).expect("the codec limits a string to 512 MB");
+            start.add(1).cast::<u32>().write_unaligned(len);
+        }
+    }
+}
+
 impl Thin {
     /// The parts, one behind the other.
     #[inline]
@@ -56,13 +75,7 @@ impl Thin {
         // SAFETY: the size is not zero; head and parts fill it exactly.
         unsafe {
             let Some(start) = NonNull::new(alloc(layout)) else { handle_alloc_error(layout) };
-            if head == 1 {
-                start.write(len as u8);
-            } else {
-                start.write(LONG);
-                let len = u32::try_from(len).expect("the codec limits a string to 512 MB");
-                start.add(1).cast::<u32>().write_unaligned(len);
-            }
+            write_head(start, len);
             let mut at = start.add(head);
             for part in parts {
                 at.as_ptr().copy_from_nonoverlapping(part.as_ptr(), part.len());
@@ -87,6 +100,48 @@ impl Thin {
             let (head, len) = measure(self.0);
             std::slice::from_raw_parts_mut(self.0.as_ptr().add(head), len)
         }
+    }
+
+    /// Puts `size` bytes in the place of some, and gives them to be written.
+    pub fn splice(&mut self, place: Range<usize>, size: usize) -> &mut [u8] {
+        let len = self.bytes().len();
+        assert!(place.start <= place.end && place.end <= len, "the place lies inside");
+        let after = len - (place.end - place.start) + size;
+        let (old_head, head) = (head_of(len), head_of(after));
+        let (old_layout, layout) = (layout(old_head, len), layout(head, after));
+        let behind = len - place.end;
+        // SAFETY: while bytes move the allocation has room for both the old and the new string; each move stays inside of what
+        // `place` was checked against.
+        unsafe {
+            if layout.size() > old_layout.size() {
+                self.reallocate(old_layout, layout);
+            }
+            let start = self.0.as_ptr();
+            let tail = (start.add(old_head + place.end), start.add(head + place.start + size));
+            if head >= old_head {
+                tail.0.copy_to(tail.1, behind);
+                start.add(old_head).copy_to(start.add(head), place.start);
+            } else {
+                start.add(old_head).copy_to(start.add(head), place.start);
+                tail.0.copy_to(tail.1, behind);
+            }
+            write_head(self.0, after);
+            if layout.size() < old_layout.size() {
+                self.reallocate(old_layout, layout);
+            }
+            let room = std::slice::from_raw_parts_mut(self.0.as_ptr().add(head + place.start), size);
+            room.fill(0);
+            room
+        }
+    }
+
+    /// # Safety
+    /// `from` is the layout it has now.
+    unsafe fn reallocate(&mut self, from: Layout, to: Layout) {
+        // SAFETY: the caller's promise; the size is not zero.
+        let start = unsafe { realloc(self.0.as_ptr(), from, to.size()) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(to) };
+        self.0 = start;
     }
 
     /// Its pointer, which is worth something while it lives.
@@ -156,5 +211,21 @@ mod tests {
             assert!(thin.bytes().iter().all(|byte| *byte == 7) && copy.bytes() == bytes);
         }
         assert_eq!(size_of::<Option<Thin>>(), 8);
+    }
+
+    #[test]
+    fn a_spliced_string_is_what_a_vec_would_be() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        for len_max in [4, 300, 2000] {
+            let (mut thin, mut plain) = (Thin::new(&[]), Vec::new());
+            for _ in 0..300 {
+                let start = rng.usize(..=plain.len());
+                let place = start..rng.usize(start..=plain.len());
+                let more = vec![rng.u8(..); rng.usize(..len_max)];
+                thin.splice(place.clone(), more.len()).copy_from_slice(&more);
+                plain.splice(place, more);
+                assert_eq!(thin.bytes(), plain);
+            }
+        }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) enum Walked {
     /// It is under a key.
     Live(DbIndex, Box<[u8]>),
     /// It has gone from its key.
-    Gone(Box<Object>),
+    Gone(Object),
 }
 
 /// A checkpoint of the keyspace on its way.
@@ -77,7 +77,7 @@ impl Checkpoint {
     }
 
     /// A value has left its key for good: it comes back if nobody needs it.
-    pub(crate) fn keep(&mut self, db: DbIndex, key: &[u8], object: Box<Object>) -> Option<Box<Object>> {
+    pub(crate) fn keep(&mut self, db: DbIndex, key: &[u8], object: Object) -> Option<Object> {
         for walked in &mut self.walked {
             if matches!(walked, Walked::Live(at, name) if *at == db && **name == *key) {
                 *walked = Walked::Gone(object);
@@ -141,7 +141,7 @@ impl Checkpoint {
             }
             let Some(walked) = self.walked.last_mut() else { break };
             let object = match walked {
-                Walked::Gone(object) => Some(&mut **object),
+                Walked::Gone(object) => Some(object),
                 Walked::Live(db, key) => {
                     let table = &mut dbs[*db as usize].table;
                     table.find_mut(hash_of(key), |entry| entry.key() == &**key).and_then(Entry::object_mut)

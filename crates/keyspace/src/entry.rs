@@ -1,6 +1,7 @@
-//! One key with its value in one allocation behind one pointer: a head of 12 bytes, the deadline if there is one, the
-//! key, then the value. Short strings and integers live inside; everything else is a boxed [`Object`]. Of
-//! this crate's `unsafe` most is here; the trap is that every size is computed from the head, so the head must never lie.
+//! One key with its value in one allocation behind one pointer. A head of 8 bytes comes first, and behind it the length
+//! of a short string (4 bytes), nothing for an integer, or an [`Object`], which has to be aligned; then the deadline if there is
+//! one, the key, and last the string or the integer. Of this crate's `unsafe` most is here; the trap is that every size is
+//! computed from the head, so the head must never lie.
 
 use crate::UnixMillis;
 use crate::values::Object;
@@ -14,7 +15,6 @@ pub(crate) const INLINE_MAX: usize = 16 * 1024;
 #[repr(C)]
 struct Head {
     key_len: u32,
-    value_len: u32,
     /// Bits 0 and 1: the kind; bit 2: there is a deadline; bit 3: the string is a piece of work; bit 4: the epoch; from bit 8 on:
     /// the clock, which readers write as well.
     bits: Cell<u32>,
@@ -25,6 +25,8 @@ enum Kind {
     Bytes,
     Integer,
     Object,
+    /// What an object leaves when it is taken out.
+    Gone,
 }
 
 const KIND: u32 = 0b11;
@@ -41,7 +43,8 @@ impl Head {
         match self.bits.get() & KIND {
             0 => Kind::Bytes,
             1 => Kind::Integer,
-            _ => Kind::Object,
+            2 => Kind::Object,
+            _ => Kind::Gone,
         }
     }
 
@@ -56,8 +59,23 @@ impl Head {
 }
 
 const HEAD: usize = size_of::<Head>();
+const LENGTH: usize = size_of::<u32>();
+const INTEGER: usize = size_of::<i64>();
 const DEADLINE: usize = size_of::<UnixMillis>();
 const ALIGN: usize = 8;
+const _: () = assert!(HEAD.is_multiple_of(align_of::<Object>()) && align_of::<Object>() <= ALIGN);
+
+impl Kind {
+    /// What stands between the head and the deadline.
+    #[inline]
+    fn before_deadline(self) -> usize {
+        match self {
+            Kind::Bytes => LENGTH,
+            Kind::Integer => 0,
+            Kind::Object | Kind::Gone => size_of::<Object>(),
+        }
+    }
+}
 
 /// What an entry is made of.
 pub(crate) enum Payload<'a> {
@@ -66,7 +84,7 @@ pub(crate) enum Payload<'a> {
     /// A string that is a canonical decimal integer.
     Integer(i64),
     /// Anything else.
-    Object(Box<Object>),
+    Object(Object),
 }
 
 /// A value, borrowed.
@@ -87,18 +105,20 @@ pub(crate) struct Entry(NonNull<Head>);
 unsafe impl Send for Entry {}
 
 impl Payload<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Payload::Bytes(bytes) => bytes.len(),
-            Payload::Integer(_) | Payload::Object(_) => 8,
-        }
-    }
-
     fn kind(&self) -> Kind {
         match self {
             Payload::Bytes(_) => Kind::Bytes,
             Payload::Integer(_) => Kind::Integer,
             Payload::Object(_) => Kind::Object,
+        }
+    }
+
+    /// What stands behind the key.
+    fn len_behind(&self) -> usize {
+        match self {
+            Payload::Bytes(bytes) => bytes.len(),
+            Payload::Integer(_) => INTEGER,
+            Payload::Object(_) => 0,
         }
     }
 }
@@ -111,22 +131,30 @@ impl Entry {
     /// Makes an entry.
     pub(crate) fn new(key: &[u8], value: Payload<'_>, deadline: Option<UnixMillis>) -> Self {
         let key_len = u32::try_from(key.len()).expect("the codec limits a key to 512 MB");
-        let has_deadline = deadline.is_some();
-        let size = HEAD + if has_deadline { DEADLINE } else { 0 } + key.len() + value.len();
-        let layout = layout(size);
+        let kind = value.kind();
+        let deadline_at = HEAD + kind.before_deadline();
+        let key_at = deadline_at + if deadline.is_some() { DEADLINE } else { 0 };
+        let layout = layout(key_at + key.len() + value.len_behind());
         // SAFETY: the size is never zero; every write below stays within it, as the head describes.
         unsafe {
             let start = alloc(layout);
             let Some(head) = NonNull::new(start.cast::<Head>()) else { handle_alloc_error(layout) };
-            let bits = value.kind() as u32 | if has_deadline { HAS_DEADLINE } else { 0 };
-            head.write(Head { key_len, value_len: value.len() as u32, bits: Cell::new(bits) });
-            let mut entry = Entry(head);
+            let bits = kind as u32 | if deadline.is_some() { HAS_DEADLINE } else { 0 };
+            head.write(Head { key_len, bits: Cell::new(bits) });
             if let Some(deadline) = deadline {
-                start.add(HEAD).cast::<UnixMillis>().write_unaligned(deadline);
+                start.add(deadline_at).cast::<UnixMillis>().write_unaligned(deadline);
             }
-            start.add(entry.key_offset()).copy_from_nonoverlapping(key.as_ptr(), key.len());
-            entry.write_value(value);
-            entry
+            start.add(key_at).copy_from_nonoverlapping(key.as_ptr(), key.len());
+            let behind = start.add(key_at + key.len());
+            match value {
+                Payload::Bytes(bytes) => {
+                    start.add(HEAD).cast::<u32>().write(bytes.len() as u32);
+                    behind.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+                }
+                Payload::Integer(integer) => behind.cast::<i64>().write_unaligned(integer),
+                Payload::Object(object) => start.add(HEAD).cast::<Object>().write(object),
+            }
+            Entry(head)
         }
     }
 
@@ -142,17 +170,34 @@ impl Entry {
     }
 
     #[inline]
-    fn key_offset(&self) -> usize {
-        HEAD + if self.head().has_deadline() { DEADLINE } else { 0 }
+    fn deadline_offset(&self) -> usize {
+        HEAD + self.head().kind().before_deadline()
     }
 
     #[inline]
-    fn value_offset(&self) -> usize {
+    fn key_offset(&self) -> usize {
+        self.deadline_offset() + if self.head().has_deadline() { DEADLINE } else { 0 }
+    }
+
+    /// Where the string or the integer begins.
+    #[inline]
+    fn behind_offset(&self) -> usize {
         self.key_offset() + self.head().key_len as usize
     }
 
+    /// How long the string or the integer is.
+    #[inline]
+    fn behind_len(&self) -> usize {
+        match self.head().kind() {
+            // SAFETY: a string's length lies behind the head.
+            Kind::Bytes => unsafe { self.start().add(HEAD).cast::<u32>().read() as usize },
+            Kind::Integer => INTEGER,
+            Kind::Object | Kind::Gone => 0,
+        }
+    }
+
     fn size(&self) -> usize {
-        self.value_offset() + self.head().value_len as usize
+        self.behind_offset() + self.behind_len()
     }
 
     /// About how many bytes it takes with its value and its place in the table.
@@ -184,9 +229,9 @@ impl Entry {
     #[inline]
     pub(crate) fn deadline(&self) -> Option<UnixMillis> {
         // SAFETY: the deadline lies behind the head where the head says there is one.
-        self.head()
-            .has_deadline()
-            .then(|| unsafe { self.start().add(HEAD).cast::<UnixMillis>().read_unaligned() })
+        self.head().has_deadline().then(|| unsafe {
+            self.start().add(self.deadline_offset()).cast::<UnixMillis>().read_unaligned()
+        })
     }
 
     /// When or how often it was used, in 24 bits; see `access.rs`.
@@ -217,17 +262,21 @@ impl Entry {
         bits.set(bits.get() & !EPOCH | if epoch { EPOCH } else { 0 });
     }
 
-    /// The value.
+    /// The value; the integer 0 if it was taken out.
     #[inline]
     pub(crate) fn value(&self) -> Value<'_> {
-        let head = self.head();
-        // SAFETY: the kind says what lies at the value's offset, and the object is owned by this entry.
+        // SAFETY: the kind says what lies behind the head and behind the key.
         unsafe {
-            let at = self.start().add(self.value_offset());
-            match head.kind() {
-                Kind::Bytes => Value::Bytes(std::slice::from_raw_parts(at, head.value_len as usize)),
-                Kind::Integer => Value::Integer(at.cast::<i64>().read_unaligned()),
-                Kind::Object => Value::Object(&*at.cast::<*mut Object>().read_unaligned()),
+            match self.head().kind() {
+                Kind::Bytes => {
+                    let at = self.start().add(self.behind_offset());
+                    Value::Bytes(std::slice::from_raw_parts(at, self.behind_len()))
+                }
+                Kind::Integer => {
+                    Value::Integer(self.start().add(self.behind_offset()).cast::<i64>().read_unaligned())
+                }
+                Kind::Object => Value::Object(&*self.start().add(HEAD).cast::<Object>()),
+                Kind::Gone => Value::Integer(0),
             }
         }
     }
@@ -235,9 +284,7 @@ impl Entry {
     /// The object, to be changed.
     pub(crate) fn object_mut(&mut self) -> Option<&mut Object> {
         // SAFETY: as in `value`; `&mut self` makes the borrow unique.
-        (self.head().kind() == Kind::Object).then(|| unsafe {
-            &mut *self.start().add(self.value_offset()).cast::<*mut Object>().read_unaligned()
-        })
+        (self.head().kind() == Kind::Object).then(|| unsafe { &mut *self.start().add(HEAD).cast::<Object>() })
     }
 
     /// True for a string that was appended to or written into since it was set.
@@ -255,22 +302,35 @@ impl Entry {
     pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         // SAFETY: as in `value`; `&mut self` makes the borrow unique.
         (self.head().kind() == Kind::Bytes).then(|| unsafe {
-            let len = self.head().value_len as usize;
-            std::slice::from_raw_parts_mut(self.start().add(self.value_offset()), len)
+            std::slice::from_raw_parts_mut(self.start().add(self.behind_offset()), self.behind_len())
         })
     }
 
-    /// Replaces the value; in place when its size stays the same.
+    /// Replaces the value; in place when it is of the same kind.
     #[inline]
     pub(crate) fn set_value(&mut self, value: Payload<'_>) {
-        if self.head().kind() == Kind::Object {
-            drop(self.take_object());
+        let kind = self.head().kind();
+        if value.kind() != kind {
+            *self = self.successor(self.key(), value, self.deadline());
+            return;
         }
-        if value.len() != self.head().value_len as usize {
-            self.resize(self.value_offset() + value.len());
+        // SAFETY: what lies there is of that kind, and a string has been given as much room as it needs.
+        unsafe {
+            match value {
+                Payload::Bytes(bytes) => {
+                    if bytes.len() != self.behind_len() {
+                        self.resize(bytes.len());
+                    }
+                    let at = self.start().add(self.behind_offset());
+                    at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+                }
+                Payload::Integer(integer) => {
+                    self.start().add(self.behind_offset()).cast::<i64>().write_unaligned(integer);
+                }
+                Payload::Object(object) => *self.start().add(HEAD).cast::<Object>() = object,
+            }
         }
-        // SAFETY: the allocation has room for exactly this value.
-        unsafe { self.write_value(value) };
+        self.head().set_kind(kind);
     }
 
     /// Sets or removes the deadline.
@@ -278,7 +338,10 @@ impl Entry {
         if deadline.is_some() == self.head().has_deadline() {
             if let Some(deadline) = deadline {
                 // SAFETY: the head says there is a deadline.
-                unsafe { self.start().add(HEAD).cast::<UnixMillis>().write_unaligned(deadline) };
+                unsafe {
+                    let at = self.start().add(self.deadline_offset());
+                    at.cast::<UnixMillis>().write_unaligned(deadline);
+                }
             }
             return;
         }
@@ -291,7 +354,7 @@ impl Entry {
         self.rebuilt(Some(key), deadline)
     }
 
-    /// A new allocation that takes the value; what is left here is an integer nobody reads.
+    /// A new allocation that takes the value.
     fn rebuilt(&mut self, key: Option<&[u8]>, deadline: Option<UnixMillis>) -> Entry {
         let is_raw = self.is_raw();
         let object = self.take_object();
@@ -302,55 +365,40 @@ impl Entry {
             (None, Value::Integer(integer)) => Payload::Integer(integer),
             (None, Value::Object(_)) => unreachable!("take_object has just taken the object"),
         };
-        let mut entry = Entry::new(key, payload, deadline);
-        entry.set_clock(self.clock());
-        entry.set_epoch(self.epoch());
+        let mut entry = self.successor(key, payload, deadline);
         if is_raw {
             entry.set_raw();
         }
         entry
     }
 
-    /// Takes the object out and leaves the integer 0.
-    pub(crate) fn take_object(&mut self) -> Option<Box<Object>> {
+    /// Another entry that takes its place, and was used and handed over when this one was.
+    fn successor(&self, key: &[u8], value: Payload<'_>, deadline: Option<UnixMillis>) -> Entry {
+        let entry = Entry::new(key, value, deadline);
+        entry.set_clock(self.clock());
+        entry.set_epoch(self.epoch());
+        entry
+    }
+
+    /// Takes the object out. What is left is good for its key, and to be given another value.
+    pub(crate) fn take_object(&mut self) -> Option<Object> {
         if self.head().kind() != Kind::Object {
             return None;
         }
-        // SAFETY: the pointer came from a box and is forgotten right here; both kinds take 8 bytes.
-        unsafe {
-            let at = self.start().add(self.value_offset());
-            let object = Box::from_raw(at.cast::<*mut Object>().read_unaligned());
-            at.cast::<i64>().write_unaligned(0);
-            self.head().set_kind(Kind::Integer);
-            Some(object)
-        }
+        self.head().set_kind(Kind::Gone);
+        // SAFETY: there is an object, and from now on nobody takes those bytes for one.
+        Some(unsafe { self.start().add(HEAD).cast::<Object>().read() })
     }
 
-    fn resize(&mut self, size: usize) {
+    /// Makes room for a string of so many bytes where there is another one.
+    fn resize(&mut self, len: usize) {
+        let (before, after) = (layout(self.size()), layout(self.behind_offset() + len));
         // SAFETY: the old layout is the one the head describes; the new size is not zero.
         unsafe {
-            let start = realloc(self.start(), layout(self.size()), size);
-            let Some(head) = NonNull::new(start.cast::<Head>()) else { handle_alloc_error(layout(size)) };
+            let start = realloc(self.start(), before, after.size());
+            let Some(head) = NonNull::new(start.cast::<Head>()) else { handle_alloc_error(after) };
             self.0 = head;
-            let value_len = size - self.value_offset();
-            self.0.as_mut().value_len = value_len as u32;
-        }
-    }
-
-    /// Writes kind and value.
-    ///
-    /// # Safety
-    /// The allocation has room for exactly this value, and no object is there now.
-    unsafe fn write_value(&mut self, value: Payload<'_>) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            self.head().set_kind(value.kind());
-            let at = self.start().add(self.value_offset());
-            match value {
-                Payload::Bytes(bytes) => at.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()),
-                Payload::Integer(integer) => at.cast::<i64>().write_unaligned(integer),
-                Payload::Object(object) => at.cast::<*mut Object>().write_unaligned(Box::into_raw(object)),
-            }
+            start.add(HEAD).cast::<u32>().write(len as u32);
         }
     }
 }
@@ -389,7 +437,7 @@ mod tests {
         assert_eq!((entry.key(), bytes(&entry).len(), entry.deadline()), (&b"key"[..], 1000, Some(77)));
         entry.set_value(Payload::Integer(-5));
         assert!(matches!(entry.value(), Value::Integer(-5)));
-        entry.set_value(Payload::Object(Box::new(Object::Blob(Blocks::from(&[1; 20][..])))));
+        entry.set_value(Payload::Object(Object::Blob(Blocks::from(&[1; 20][..]))));
         entry.set_deadline(None);
         let mut entry = entry.renamed(b"another key");
         assert_eq!((entry.key(), entry.deadline()), (&b"another key"[..], None));

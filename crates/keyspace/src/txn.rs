@@ -170,7 +170,7 @@ impl<'a> Txn<'a> {
     }
 
     /// A value has left its key for good: it is freed, at once or later.
-    fn free(&mut self, key: &[u8], object: Box<Object>) {
+    fn free(&mut self, key: &[u8], object: Object) {
         let object = match &mut self.keyspace.checkpoint {
             Some(checkpoint) => checkpoint.keep(self.db, key, object),
             None => Some(object),
@@ -226,7 +226,7 @@ impl<'a> Txn<'a> {
                 let mut collection = C::default();
                 let result = change(&mut collection);
                 if !collection.is_empty() {
-                    self.insert(key, Payload::Object(Box::new(collection.into_object())), None);
+                    self.insert(key, Payload::Object(collection.into_object()), None);
                 }
                 (result, false)
             }

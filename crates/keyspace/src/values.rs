@@ -22,7 +22,7 @@ pub(crate) use stream::Entry as StreamEntry;
 pub(crate) use stream::{Consumer, EntryId, Group, Keep, Pending, Stream};
 pub(crate) use walk::{Slot, Walk};
 
-/// A value of its own allocation.
+/// A value that is more than a short string. It lies in its entry, and what it consists of in allocations of its own.
 #[derive(Clone)]
 pub(crate) enum Object {
     /// A string beyond the inline limit.
@@ -39,8 +39,8 @@ pub(crate) enum Object {
     Stream(Box<Stream>),
 }
 
-// A small collection is this beside its one run of bytes.
-const _: () = assert!(size_of::<Object>() == 32, "every key that is no short string has one");
+// A small collection is this in its entry and one run of bytes beside it.
+const _: () = assert!(size_of::<Object>() == 24, "every key that is no short string has one");
 
 /// What all collections have in common: a missing key is an empty one, and an emptied one goes with its key, but for streams.
 pub(crate) trait Collection: Default {
@@ -103,13 +103,13 @@ impl Object {
         }
     }
 
-    /// About how many bytes it takes; that many elements stand for the others.
+    /// About how many bytes it takes beside itself; that many elements stand for the others.
     pub(crate) fn memory(&self, samples: usize) -> usize {
         /// Beside the bytes of an element: lengths, pointers, places in tables.
         const LISTED: usize = 2;
         const NAMED: usize = 24;
         if let Some(bytes) = self.packed_bytes() {
-            return size_of::<Object>() + bytes;
+            return bytes;
         }
         let mean = |sizes: &mut dyn Iterator<Item = usize>, len: usize| {
             let (mut sum, mut count) = (0, 0);
@@ -118,22 +118,20 @@ impl Object {
             }
             sum * len / count.max(1)
         };
-        size_of::<Object>()
-            + match self {
-                Object::Blob(blocks) => blocks.len(),
-                Object::List(list) => {
-                    mean(&mut list.iter(End::Left).map(|element| element.len() + LISTED), list.len())
-                }
-                Object::Hash(hash) => mean(
-                    &mut hash.iter().map(|field| field.name.len() + field.value.len() + NAMED),
-                    hash.len(),
-                ),
-                Object::Set(set) => mean(&mut set.iter().map(|member| member.len() + NAMED), set.len()),
-                Object::SortedSet(set) => {
-                    mean(&mut set.iter().map(|(_, member)| member.len() + 2 * NAMED), set.len())
-                }
-                Object::Stream(stream) => stream.bytes(),
+        match self {
+            Object::Blob(blocks) => blocks.len(),
+            Object::List(list) => {
+                mean(&mut list.iter(End::Left).map(|element| element.len() + LISTED), list.len())
             }
+            Object::Hash(hash) => {
+                mean(&mut hash.iter().map(|field| field.name.len() + field.value.len() + NAMED), hash.len())
+            }
+            Object::Set(set) => mean(&mut set.iter().map(|member| member.len() + NAMED), set.len()),
+            Object::SortedSet(set) => {
+                mean(&mut set.iter().map(|(_, member)| member.len() + 2 * NAMED), set.len())
+            }
+            Object::Stream(stream) => stream.bytes(),
+        }
     }
 
     /// The bytes of a small collection, which is one run of them.

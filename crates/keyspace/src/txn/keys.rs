@@ -17,7 +17,7 @@ impl Txn<'_> {
             match entry.value() {
                 Value::Bytes(bytes) => Payload::Bytes(bytes),
                 Value::Integer(integer) => Payload::Integer(integer),
-                Value::Object(object) => Payload::Object(Box::new(object.clone())),
+                Value::Object(object) => Payload::Object(object.clone()),
             },
         );
         let mut copied = Entry::new(to, payload, deadline);

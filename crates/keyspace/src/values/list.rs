@@ -1,13 +1,14 @@
-//! A list: runs of elements that can be read from both ends. A small list is one of them, a large one a deque of them.
+//! A list: runs of elements. A small list is one of them in an allocation of just its size, a large one a deque of them.
 
 mod chain;
 mod chunk;
 
 use super::element::Element;
 use super::limits;
-use super::packed::Item;
+use super::packed::{Item, Run};
 use chain::Chain;
 use chunk::Chunk;
+use std::ops::Range;
 
 /// Which end of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,66 +22,90 @@ pub(crate) enum End {
 /// Whether a chunk may take the element as well; one that holds a single element may be larger than the limit.
 fn has_room(chunk: &Chunk, element: Item<'_>) -> bool {
     let (count, bytes) = limits::of_chunk();
-    chunk.is_empty() || (chunk.len() < count && chunk.bytes() + Chunk::needs(element) <= bytes)
+    chunk.is_empty() || (chunk.len() < count && chunk.bytes() + element.size() <= bytes)
+}
+
+/// Elements of a small list: its run is moved whenever it grows, and gone through to its end.
+const SMALL_LEN: usize = 64;
+/// And its bytes.
+const SMALL_BYTES: usize = 1024;
+
+/// Whether a list of so much is a small one.
+fn is_small(len: usize, bytes: usize) -> bool {
+    let (len_max, bytes_max) = limits::of_chunk();
+    len <= len_max.min(SMALL_LEN) && bytes <= bytes_max.min(SMALL_BYTES)
 }
 
 /// The elements, head first.
 #[derive(Clone)]
 pub(crate) enum List {
-    One(Chunk),
-    Many(Box<Chain>),
+    Small(Run),
+    Large(Box<Chain>),
 }
 
 impl Default for List {
     fn default() -> Self {
-        List::One(Chunk::default())
+        List::Small(Run::default())
     }
 }
 
 impl From<Chain> for List {
     fn from(chain: Chain) -> Self {
-        if chain.is_one() { List::One(chain.into_one()) } else { List::Many(Box::new(chain)) }
+        if chain.len() == 0 {
+            return Self::default();
+        }
+        match chain.one() {
+            Some(chunk) if is_small(chunk.len(), chunk.bytes()) => {
+                let mut run = Run::default();
+                run.room(0..0, chunk.bytes(), chunk.len()).copy_from_slice(chunk.run());
+                List::Small(run)
+            }
+            Some(_) | None => List::Large(Box::new(chain)),
+        }
     }
+}
+
+/// Where the last element of a small list lies.
+fn last(run: &Run) -> Option<Range<usize>> {
+    run.entries(Item::read).last().map(|(place, _)| place)
 }
 
 impl List {
     /// How many elements there are.
     pub(crate) fn len(&self) -> usize {
         match self {
-            List::One(chunk) => chunk.len(),
-            List::Many(chain) => chain.len(),
+            List::Small(run) => run.len(),
+            List::Large(chain) => chain.len(),
         }
     }
 
     /// The bytes of a small one.
     pub(crate) fn packed_bytes(&self) -> Option<usize> {
         match self {
-            List::One(chunk) => Some(chunk.bytes()),
-            List::Many(_) => None,
+            List::Small(run) => Some(run.size()),
+            List::Large(_) => None,
         }
     }
 
     /// As OBJECT ENCODING prints it.
     pub(crate) fn encoding(&self) -> &'static str {
         match self {
-            List::Many(chain) if !chain.is_one() => "quicklist",
-            List::One(_) | List::Many(_) => "listpack",
+            List::Large(chain) if !chain.is_one() => "quicklist",
+            List::Small(_) | List::Large(_) => "listpack",
         }
     }
 
     /// Adds one element.
     pub(crate) fn push(&mut self, end: End, element: &[u8]) {
         match self {
-            List::Many(chain) => chain.push(end, element),
-            List::One(chunk) => {
-                let item = Item::of(element);
-                if !has_room(chunk, item) {
+            List::Large(chain) => chain.push(end, element),
+            List::Small(run) => {
+                let (item, bytes, len) = (Item::of(element), run.run().len(), run.len() + 1);
+                if !is_small(len, bytes + item.size()) {
                     return self.edit(|chain| chain.push(end, element));
                 }
-                match end {
-                    End::Left => chunk.insert(0, item),
-                    End::Right => chunk.push(item),
-                }
+                let at = if end == End::Left { 0 } else { bytes };
+                item.write(run.room(at..at, item.size(), len));
             }
         }
     }
@@ -88,16 +113,28 @@ impl List {
     /// Hands over one element and removes it; gives whether there was one.
     pub(crate) fn pop(&mut self, end: End, each: impl FnOnce(&[u8])) -> bool {
         match self {
-            List::One(chunk) => chunk.pop(end, each),
-            List::Many(chain) => chain.pop(end, each),
+            List::Large(chain) => chain.pop(end, each),
+            List::Small(run) => {
+                let place = match end {
+                    End::Left => run.entries(Item::read).next().map(|(place, _)| place),
+                    End::Right => last(run),
+                };
+                let Some(place) = place else { return false };
+                if let Some((item, _)) = run.run().get(place.clone()).and_then(Item::read) {
+                    each(&item.element());
+                }
+                let len = run.len() - 1;
+                run.room(place, 0, len);
+                true
+            }
         }
     }
 
     /// One element.
     pub(crate) fn get(&self, index: usize) -> Option<Element<'_>> {
         match self {
-            List::One(chunk) => chunk.iter().nth(index),
-            List::Many(chain) => chain.get(index),
+            List::Small(run) => elements(run).nth(index),
+            List::Large(chain) => chain.get(index),
         }
     }
 
@@ -129,9 +166,9 @@ impl List {
     /// What is rare is written once: a small list becomes a chain for a moment.
     fn edit<T>(&mut self, edit: impl FnOnce(&mut Chain) -> T) -> T {
         match self {
-            List::Many(chain) => edit(chain),
-            List::One(chunk) => {
-                let mut chain = Chain::from(std::mem::take(chunk));
+            List::Large(chain) => edit(chain),
+            List::Small(run) => {
+                let mut chain = Chain::from(Chunk::from_run(run.run(), run.len()));
                 let result = edit(&mut chain);
                 *self = chain.into();
                 result
@@ -141,27 +178,27 @@ impl List {
 
     /// Hands over the elements from `first` to `last`, both included.
     pub(crate) fn range(&self, first: usize, last: usize, mut each: impl FnMut(&[u8])) {
-        let mut left = (last + 1).saturating_sub(first);
+        let left = (last + 1).saturating_sub(first);
         match self {
-            List::One(chunk) => chunk.range(first, &mut left, &mut each),
-            List::Many(chain) => chain.range(first, left, each),
+            List::Small(run) => elements(run).skip(first).take(left).for_each(|element| each(&element)),
+            List::Large(chain) => chain.range(first, left, each),
         }
     }
 
     /// The elements of one part of a large list, by its place from the left.
     pub(crate) fn part(&self, place: usize) -> Option<Vec<Element<'_>>> {
         match self {
-            List::One(_) => None,
-            List::Many(chain) => chain.part(place).map(Iterator::collect),
+            List::Small(_) => None,
+            List::Large(chain) => chain.part(place).map(Iterator::collect),
         }
     }
 
     /// All elements from one end to the other.
     pub(crate) fn iter(&self, from: End) -> Elements<'_> {
         match (self, from) {
-            (List::One(chunk), End::Left) => Box::new(chunk.iter()),
-            (List::One(chunk), End::Right) => Box::new(chunk.iter_back()),
-            (List::Many(chain), _) => chain.iter(from),
+            (List::Small(run), End::Left) => Box::new(elements(run)),
+            (List::Small(run), End::Right) => Box::new(elements(run).collect::<Vec<_>>().into_iter().rev()),
+            (List::Large(chain), _) => chain.iter(from),
         }
     }
 
@@ -170,6 +207,11 @@ impl List {
         part(b"list");
         self.iter(End::Left).for_each(|element| part(&element));
     }
+}
+
+/// All elements of a small list.
+fn elements(run: &Run) -> impl Iterator<Item = Element<'_>> {
+    run.entries(Item::read).map(|(_, item)| item.element())
 }
 
 /// Elements on their way out.
@@ -245,7 +287,7 @@ mod tests {
                 list.iter(End::Right).map(Element::into_owned).eq(plain.iter().rev().cloned()),
                 "seed {seed}"
             );
-            if let List::Many(chain) = list {
+            if let List::Large(chain) = list {
                 chain.check();
             }
         }

@@ -8,6 +8,7 @@
 
 use super::element::Element;
 use crate::number::parse_integer;
+use leveret_base::Thin;
 use std::ops::Range;
 
 const BYTES_8: u8 = 0x5e;
@@ -230,19 +231,23 @@ const COUNT: usize = 4;
 
 /// A run in an allocation of just its size, behind the number of what is in it. An empty one takes none.
 #[derive(Default, Clone)]
-pub(super) struct Block(Box<[u8]>);
+pub(crate) struct Run(Option<Thin>);
 
-impl Block {
-    /// Entries, whatever those are.
-    #[inline]
-    pub(super) fn len(&self) -> usize {
-        self.0.first_chunk::<COUNT>().map_or(0, |count| u32::from_le_bytes(*count) as usize)
+impl Run {
+    fn bytes(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], Thin::bytes)
     }
 
-    /// The run; places are counted from its start.
+    /// How many entries there are, whatever those are.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.bytes().first_chunk::<COUNT>().map_or(0, |count| u32::from_le_bytes(*count) as usize)
+    }
+
+    /// Their bytes; places are counted from the start.
     #[inline]
     pub(super) fn run(&self) -> &[u8] {
-        self.0.get(COUNT..).unwrap_or_default()
+        self.bytes().get(COUNT..).unwrap_or_default()
     }
 
     /// Every entry with its place; `read` gives the first one of a run, and the bytes it takes.
@@ -260,28 +265,15 @@ impl Block {
     }
 
     /// What it takes.
-    pub(super) fn bytes(&self) -> usize {
-        self.0.len()
+    pub(super) fn size(&self) -> usize {
+        self.bytes().len()
     }
 
     /// Makes room for `size` bytes instead of those at `place`, and says that there are `len` entries then.
     pub(super) fn room(&mut self, place: Range<usize>, size: usize, len: usize) -> &mut [u8] {
-        let mut bytes = std::mem::take(&mut self.0).into_vec();
-        if bytes.is_empty() {
-            bytes.reserve_exact(COUNT + size);
-            bytes.resize(COUNT, 0);
-        }
-        bytes[..COUNT].copy_from_slice(&(len as u32).to_le_bytes());
-        let (start, end, before) = (place.start + COUNT, place.end + COUNT, bytes.len());
-        let after = before - place.len() + size;
-        if after > before {
-            bytes.reserve_exact(after - before);
-            bytes.resize(after, 0);
-        }
-        bytes.copy_within(end..before, start + size);
-        bytes.truncate(after);
-        self.0 = bytes.into_boxed_slice();
-        &mut self.0[start..start + size]
+        let run = self.0.get_or_insert_with(|| Thin::new(&[&[0; COUNT]]));
+        run.bytes_mut()[..COUNT].copy_from_slice(&(len as u32).to_le_bytes());
+        run.splice(place.start + COUNT..place.end + COUNT, size)
     }
 }
 

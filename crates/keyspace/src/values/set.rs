@@ -5,7 +5,7 @@ mod integers;
 
 use super::element::Element;
 use super::limits;
-use super::packed::{Block, Item};
+use super::packed::{Item, Run};
 use super::walk::{Slot, Step};
 use crate::change::{self, put_many};
 use crate::db::hash;
@@ -26,7 +26,7 @@ pub(crate) enum Set {
 
 /// Members one behind the other.
 #[derive(Default, Clone)]
-pub(crate) struct Packed(Block);
+pub(crate) struct Packed(Run);
 
 impl Packed {
     fn places(&self) -> impl Iterator<Item = (Range<usize>, Item<'_>)> {
@@ -116,8 +116,8 @@ impl Set {
     /// The bytes of a small one.
     pub(crate) fn packed_bytes(&self) -> Option<usize> {
         match self {
-            Set::Integers(integers) => Some(integers.bytes()),
-            Set::Packed(packed) => Some(packed.0.bytes()),
+            Set::Integers(integers) => Some(integers.size()),
+            Set::Packed(packed) => Some(packed.0.size()),
             Set::Table(_) => None,
         }
     }

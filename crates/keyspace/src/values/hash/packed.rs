@@ -2,12 +2,12 @@
 
 use super::{Field, New};
 use crate::UnixMillis;
-use crate::values::packed::{Block, Item, Number};
+use crate::values::packed::{Item, Number, Run};
 use std::ops::Range;
 
 /// The fields in the order in which they were set first.
 #[derive(Default, Clone)]
-pub(super) struct Packed(Block);
+pub(super) struct Packed(Run);
 
 /// A field and where it lies.
 struct Place<'a> {
@@ -36,7 +36,7 @@ impl Packed {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.0.bytes()
+        self.0.size()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Field<'_>> {

@@ -14,6 +14,9 @@ use std::sync::Arc;
 pub(crate) struct Chain {
     chunks: VecDeque<Arc<Chunk>>,
     len: usize,
+    /// What the last elements of the last chunk take, once somebody has popped from the right: a chunk is read from its start
+    /// only. Empty when that is not known.
+    sizes: Vec<u32>,
 }
 
 impl Chain {
@@ -28,8 +31,8 @@ impl Chain {
     }
 
     /// The one chunk.
-    pub(super) fn into_one(mut self) -> Chunk {
-        self.chunks.pop_front().map_or_else(Chunk::default, Arc::unwrap_or_clone)
+    pub(super) fn one(&self) -> Option<&Chunk> {
+        self.chunks.front().filter(|_| self.is_one()).map(|chunk| &**chunk)
     }
 
     /// Adds one element.
@@ -42,30 +45,58 @@ impl Chain {
         };
         match (last.filter(fits), end) {
             (Some(chunk), End::Left) => Arc::make_mut(chunk).insert(0, element),
-            (Some(chunk), End::Right) => Arc::make_mut(chunk).push(element),
+            (Some(chunk), End::Right) => {
+                Arc::make_mut(chunk).push(element);
+                if !self.sizes.is_empty() {
+                    self.sizes.push(element.size() as u32);
+                }
+            }
             (None, End::Left) => self.chunks.push_front(Arc::new(Chunk::of(element))),
-            (None, End::Right) => self.chunks.push_back(Arc::new(Chunk::of(element))),
+            (None, End::Right) => {
+                self.chunks.push_back(Arc::new(Chunk::of(element)));
+                self.sizes = Vec::new();
+            }
         }
         self.len += 1;
     }
 
     /// Hands over one element and removes it; gives whether there was one.
     pub(super) fn pop(&mut self, end: End, each: impl FnOnce(&[u8])) -> bool {
-        let chunk = match end {
-            End::Left => self.chunks.front_mut(),
-            End::Right => self.chunks.back_mut(),
-        };
-        let Some(chunk) = chunk else { return false };
-        let chunk = Arc::make_mut(chunk);
-        let popped = chunk.pop(end, each);
-        if chunk.is_empty() {
-            drop(match end {
-                End::Left => self.chunks.pop_front(),
-                End::Right => self.chunks.pop_back(),
-            });
+        match end {
+            End::Left => self.pop_left(each),
+            End::Right => self.pop_right(each),
         }
+    }
+
+    fn pop_left(&mut self, each: impl FnOnce(&[u8])) -> bool {
+        let Some(chunk) = self.chunks.front_mut() else { return false };
+        let chunk = Arc::make_mut(chunk);
+        let popped = chunk.pop_left(each);
         self.len -= usize::from(popped);
+        let left = chunk.len();
+        if left == 0 {
+            self.chunks.pop_front();
+        }
+        if self.chunks.len() <= 1 && self.sizes.len() > left {
+            // It was the last chunk's, too.
+            self.sizes = Vec::new();
+        }
         popped
+    }
+
+    fn pop_right(&mut self, each: impl FnOnce(&[u8])) -> bool {
+        let Some(chunk) = self.chunks.back_mut() else { return false };
+        let chunk = Arc::make_mut(chunk);
+        if self.sizes.is_empty() {
+            self.sizes = chunk.sizes();
+        }
+        let Some(size) = self.sizes.pop() else { return false };
+        chunk.pop_right(size, each);
+        self.len -= 1;
+        if chunk.is_empty() {
+            self.chunks.pop_back();
+        }
+        true
     }
 
     /// Chunk and place in it of an element.
@@ -102,6 +133,7 @@ impl Chain {
     /// Puts an element in front of the one at `index`, or at the end.
     pub(super) fn insert(&mut self, index: usize, element: &[u8]) {
         let Some((at, place)) = self.find(index) else { return self.push(End::Right, element) };
+        self.sizes = Vec::new();
         let Some(chunk) = self.chunks.get_mut(at) else { return };
         let (chunk, element) = (Arc::make_mut(chunk), Item::of(element));
         if has_room(chunk, element) {
@@ -125,6 +157,7 @@ impl Chain {
     pub(super) fn remove(&mut self, indexes: &[usize]) {
         let Some((mut at, place)) = indexes.first().and_then(|first| self.find(*first)) else { return };
         let (mut left, mut before, mut emptied) = (indexes, indexes[0] - place, false);
+        self.sizes = Vec::new();
         while let Some(chunk) = self.chunks.get_mut(at).filter(|_| !left.is_empty()) {
             let len = chunk.len();
             let (here, behind) = left.split_at(left.partition_point(|index| *index < before + len));
@@ -152,6 +185,7 @@ impl Chain {
                 let chunk = if end == End::Left { self.chunks.front() } else { self.chunks.back() };
                 let Some(count) = chunk.map(|chunk| chunk.len()) else { break };
                 if count <= left {
+                    self.sizes = Vec::new();
                     drop(if end == End::Left { self.chunks.pop_front() } else { self.chunks.pop_back() });
                     (self.len, left) = (self.len - count, left - count);
                 } else {
@@ -193,6 +227,7 @@ impl From<Chunk> for Chain {
         Self {
             chunks: if chunk.is_empty() { VecDeque::new() } else { VecDeque::from([Arc::new(chunk)]) },
             len,
+            sizes: Vec::new(),
         }
     }
 }
@@ -205,5 +240,7 @@ impl Chain {
         let is_right = |chunk: &Chunk| !chunk.is_empty() && (chunk.len() == 1 || chunk.bytes() <= bytes_max);
         assert!(self.chunks.iter().all(|chunk| is_right(chunk)));
         assert_eq!(self.len, self.chunks.iter().map(|chunk| chunk.len()).sum::<usize>());
+        let sizes = self.chunks.back().map(|chunk| chunk.sizes()).unwrap_or_default();
+        assert!(sizes.ends_with(&self.sizes));
     }
 }

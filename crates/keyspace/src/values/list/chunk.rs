@@ -1,7 +1,6 @@
-//! A run of elements: each as small collections have it, and behind it the length of that once more, written backwards, so
-//! that the run can be read from its end too.
+//! A part of a large list: elements one behind the other, as small collections have them. It is read from its start; who
+//! wants to go backwards collects first where its elements begin.
 
-use super::End;
 use crate::values::element::Element;
 use crate::values::limits;
 use crate::values::packed::Item;
@@ -14,43 +13,8 @@ pub(crate) struct Chunk {
     len: u32,
 }
 
-/// Lengths below this take one byte; others a mark and four.
-const SHORT: usize = 0xff;
 /// Up to here a run has an allocation of just its size; a longer one doubles.
 const EXACT_MAX: usize = 512;
-
-fn size_of_len(len: usize) -> usize {
-    if len < SHORT { 1 } else { 5 }
-}
-
-/// Writes an element to `out`, which has just its size.
-fn write(element: Item<'_>, out: &mut [u8]) {
-    let back = element.write(out);
-    let (width, len) = (back.len(), element.size());
-    if width == 1 {
-        back[0] = len as u8;
-    } else {
-        back[..4].copy_from_slice(&(len as u32).to_le_bytes());
-        back[4] = SHORT as u8;
-    }
-}
-
-/// The first element of a run, and the bytes it takes with its length behind it.
-#[inline]
-fn first(run: &[u8]) -> Option<(Item<'_>, usize)> {
-    let (element, len) = Item::read(run)?;
-    Some((element, len + size_of_len(len)))
-}
-
-/// The last element of a run, likewise.
-fn last(run: &[u8]) -> Option<(Item<'_>, usize)> {
-    let len = match usize::from(*run.last()?) {
-        SHORT => u32::from_le_bytes(*run.get(run.len().checked_sub(5)?..)?.first_chunk()?) as usize,
-        len => len,
-    };
-    let size = len + size_of_len(len);
-    Some((Item::read(run.get(run.len().checked_sub(size)?..)?)?.0, size))
-}
 
 impl Chunk {
     /// One element alone.
@@ -60,10 +24,9 @@ impl Chunk {
         chunk
     }
 
-    /// The bytes an element takes.
-    pub(super) fn needs(element: Item<'_>) -> usize {
-        let len = element.size();
-        len + size_of_len(len)
+    /// So many elements of a small list, which are these bytes.
+    pub(super) fn from_run(run: &[u8], len: usize) -> Self {
+        Self { bytes: run.to_vec(), start: 0, len: len as u32 }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -79,14 +42,15 @@ impl Chunk {
         self.bytes.len() - self.start as usize
     }
 
-    fn run(&self) -> &[u8] {
+    /// Elements one behind the other.
+    pub(super) fn run(&self) -> &[u8] {
         self.bytes.get(self.start as usize..).unwrap_or_default()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = Element<'_>> {
         let mut run = self.run();
         std::iter::from_fn(move || {
-            let (element, size) = first(run)?;
+            let (element, size) = Item::read(run)?;
             run = run.get(size..)?;
             Some(element.element())
         })
@@ -96,7 +60,7 @@ impl Chunk {
     pub(super) fn range(&self, place: usize, left: &mut usize, each: &mut impl FnMut(&[u8])) {
         let mut run = self.bytes.get(self.offset(place)..).unwrap_or_default();
         while *left > 0
-            && let Some((element, size)) = first(run)
+            && let Some((element, size)) = Item::read(run)
         {
             match element {
                 Item::Bytes(bytes) => each(bytes),
@@ -107,12 +71,23 @@ impl Chunk {
         }
     }
 
+    /// What each element takes, in order.
+    pub(super) fn sizes(&self) -> Vec<u32> {
+        let mut run = self.run();
+        let mut sizes = Vec::with_capacity(self.len());
+        while let Some((_, size)) = Item::read(run) {
+            sizes.push(size as u32);
+            run = run.get(size..).unwrap_or_default();
+        }
+        sizes
+    }
+
     pub(super) fn iter_back(&self) -> impl Iterator<Item = Element<'_>> {
         let mut run = self.run();
-        std::iter::from_fn(move || {
-            let (element, size) = last(run)?;
-            run = run.get(..run.len() - size)?;
-            Some(element.element())
+        self.sizes().into_iter().rev().map_while(move |size| {
+            let (before, element) = run.split_at_checked(run.len().checked_sub(size as usize)?)?;
+            run = before;
+            Some(Item::read(element)?.0.element())
         })
     }
 
@@ -129,40 +104,45 @@ impl Chunk {
 
     pub(super) fn push(&mut self, element: Item<'_>) {
         let end = self.bytes.len();
-        self.grow(Self::needs(element));
-        write(element, &mut self.bytes[end..]);
+        self.grow(element.size());
+        element.write(&mut self.bytes[end..]);
         self.len += 1;
     }
 
-    /// Hands over the element at an end and removes it; gives whether there was one.
-    pub(super) fn pop(&mut self, end: End, each: impl FnOnce(&[u8])) -> bool {
-        let found = if end == End::Left { first(self.run()) } else { last(self.run()) };
-        let Some((element, size)) = found else { return false };
+    /// Hands over the first element and removes it; gives whether there was one.
+    pub(super) fn pop_left(&mut self, each: impl FnOnce(&[u8])) -> bool {
+        let Some((element, size)) = Item::read(self.run()) else { return false };
         each(&element.element());
         self.len -= 1;
-        if end == End::Right {
-            self.bytes.truncate(self.bytes.len() - size);
-        } else {
-            self.start += size as u32;
-            if self.start as usize > self.bytes.len() / 2 {
-                self.bytes.drain(..self.start as usize);
-                self.start = 0;
-            }
+        self.start += size as u32;
+        if self.start as usize > self.bytes.len() / 2 {
+            self.bytes.drain(..self.start as usize);
+            self.start = 0;
         }
         true
+    }
+
+    /// Hands over the last element, of which the caller knows the size, and removes it.
+    pub(super) fn pop_right(&mut self, size: u32, each: impl FnOnce(&[u8])) {
+        let place = self.bytes.len() - size as usize;
+        if let Some((element, _)) = self.bytes.get(place..).and_then(Item::read) {
+            each(&element.element());
+        }
+        self.len -= 1;
+        self.bytes.truncate(place);
     }
 
     /// Where the element at a place begins.
     fn offset(&self, place: usize) -> usize {
         let mut offset = self.start as usize;
         for _ in 0..place {
-            offset += first(self.bytes.get(offset..).unwrap_or_default()).map_or(0, |(_, size)| size);
+            offset += Item::read(self.bytes.get(offset..).unwrap_or_default()).map_or(0, |(_, size)| size);
         }
         offset
     }
 
     pub(super) fn insert(&mut self, place: usize, element: Item<'_>) {
-        let needs = Self::needs(element);
+        let needs = element.size();
         let start = if place == 0 && self.start as usize >= needs {
             // What was taken from the front has left room.
             self.start -= needs as u32;
@@ -173,7 +153,7 @@ impl Chunk {
             self.bytes.copy_within(offset..end, offset + needs);
             offset
         };
-        write(element, &mut self.bytes[start..start + needs]);
+        element.write(&mut self.bytes[start..start + needs]);
         self.len += 1;
     }
 
@@ -182,7 +162,7 @@ impl Chunk {
         let (mut from, mut to) = (self.start as usize, self.start as usize);
         let mut next = indexes.iter().copied().peekable();
         for index in before..before + self.len() {
-            let size = first(self.bytes.get(from..).unwrap_or_default()).map_or(0, |(_, size)| size);
+            let size = Item::read(self.bytes.get(from..).unwrap_or_default()).map_or(0, |(_, size)| size);
             if next.next_if_eq(&index).is_some() {
                 self.len -= 1;
             } else {

@@ -1,10 +1,10 @@
 //! Integers in ascending order, each as wide as the widest of them: two, four or eight bytes. (Redis: intset)
 
+use crate::values::packed::Run;
 use std::cmp::Ordering;
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Width {
-    #[default]
     Two = 2,
     Four = 4,
     Eight = 8,
@@ -22,27 +22,33 @@ impl Width {
     }
 }
 
-/// The integers, lowest byte first, in an allocation of just their size.
+/// The integers, lowest byte first.
 #[derive(Default, Clone)]
-pub(crate) struct Integers {
-    bytes: Box<[u8]>,
-    width: Width,
-}
+pub(crate) struct Integers(Run);
 
 impl Integers {
     pub(super) fn len(&self) -> usize {
-        self.bytes.len() / self.width as usize
+        self.0.len()
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes.len()
+    pub(super) fn size(&self) -> usize {
+        self.0.size()
+    }
+
+    fn width(&self) -> Width {
+        match self.0.run().len() / self.len().max(1) {
+            8 => Width::Eight,
+            4 => Width::Four,
+            _ => Width::Two,
+        }
     }
 
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<i64> {
-        let at = index * self.width as usize;
-        let bytes = self.bytes.get(at..at + self.width as usize)?;
-        Some(match self.width {
+        let width = self.width();
+        let at = index * width as usize;
+        let bytes = self.0.run().get(at..at + width as usize)?;
+        Some(match width {
             Width::Two => i64::from(i16::from_le_bytes(bytes.try_into().ok()?)),
             Width::Four => i64::from(i32::from_le_bytes(bytes.try_into().ok()?)),
             Width::Eight => i64::from_le_bytes(bytes.try_into().ok()?),
@@ -73,32 +79,24 @@ impl Integers {
 
     /// Adds an integer that is not there.
     pub(super) fn insert(&mut self, integer: i64) {
-        let width = Width::of(integer).max(self.width);
-        if width > self.width {
-            let mut bytes = Vec::with_capacity((self.len() + 1) * width as usize);
-            for other in self.iter() {
-                bytes.extend_from_slice(&other.to_le_bytes()[..width as usize]);
-            }
-            *self = Self { bytes: bytes.into_boxed_slice(), width };
+        let (len, before) = (self.len(), self.width());
+        let width = Width::of(integer).max(before);
+        if width > before && len > 0 {
+            let others: Vec<u8> =
+                self.iter().flat_map(|other| other.to_le_bytes().into_iter().take(width as usize)).collect();
+            let end = self.0.run().len();
+            self.0.room(0..end, others.len(), len).copy_from_slice(&others);
         }
-        let width = width as usize;
-        let at = self.search(integer).unwrap_or_else(|place| place) * width;
-        let mut bytes = std::mem::take(&mut self.bytes).into_vec();
-        let end = bytes.len();
-        bytes.reserve_exact(width);
-        bytes.resize(end + width, 0);
-        bytes.copy_within(at..end, at + width);
-        bytes[at..at + width].copy_from_slice(&integer.to_le_bytes()[..width]);
-        self.bytes = bytes.into_boxed_slice();
+        let at = self.search(integer).unwrap_or_else(|place| place) * width as usize;
+        let room = self.0.room(at..at, width as usize, len + 1);
+        room.copy_from_slice(&integer.to_le_bytes()[..width as usize]);
     }
 
     /// Removes an integer; gives whether it was there.
     pub(super) fn remove(&mut self, integer: i64) -> bool {
         let Ok(index) = self.search(integer) else { return false };
-        let (at, width) = (index * self.width as usize, self.width as usize);
-        let mut bytes = std::mem::take(&mut self.bytes).into_vec();
-        bytes.drain(at..at + width);
-        self.bytes = bytes.into_boxed_slice();
+        let width = self.width() as usize;
+        self.0.room(index * width..(index + 1) * width, 0, self.len() - 1);
         true
     }
 }

@@ -1,13 +1,13 @@
 //! A small sorted set as one run of bytes: for each item its score, then its member, in the order of the set.
 
 use super::in_order;
-use crate::values::packed::{Block, Item, Number};
+use crate::values::packed::{Item, Number, Run};
 use std::cmp::Ordering;
 use std::ops::Range;
 
 /// The items.
 #[derive(Default, Clone)]
-pub(crate) struct Packed(Block);
+pub(crate) struct Packed(Run);
 
 /// An item and where it lies.
 struct Place<'a> {
@@ -22,7 +22,7 @@ impl Packed {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.0.bytes()
+        self.0.size()
     }
 
     fn places(&self) -> impl Iterator<Item = Place<'_>> {
