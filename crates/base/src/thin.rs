@@ -8,7 +8,8 @@ use std::ptr::NonNull;
 /// Longer strings have this first byte and four bytes of length.
 const LONG: u8 = 0xff;
 
-/// The string.
+/// The string. Its pointer is even.
+#[repr(transparent)]
 pub struct Thin(NonNull<u8>);
 
 // SAFETY: it owns plain bytes, which nobody changes through a shared reference.
@@ -25,7 +26,7 @@ pub struct Alias(NonNull<u8>);
 unsafe impl Send for Alias {}
 
 fn layout(head: usize, len: usize) -> Layout {
-    Layout::array::<u8>(head + len).expect("a string is far smaller than the address space")
+    Layout::from_size_align(head + len, 2).expect("a string is far smaller than the address space")
 }
 
 fn head_of(len: usize) -> usize {

@@ -437,7 +437,7 @@ mod tests {
         assert_eq!((entry.key(), bytes(&entry).len(), entry.deadline()), (&b"key"[..], 1000, Some(77)));
         entry.set_value(Payload::Integer(-5));
         assert!(matches!(entry.value(), Value::Integer(-5)));
-        entry.set_value(Payload::Object(Object::Blob(Blocks::from(&[1; 20][..]))));
+        entry.set_value(Payload::Object(Object::Blob(Box::new(Blocks::from(&[1; 20][..])))));
         entry.set_deadline(None);
         let mut entry = entry.renamed(b"another key");
         assert_eq!((entry.key(), entry.deadline()), (&b"another key"[..], None));

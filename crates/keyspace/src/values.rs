@@ -1,5 +1,6 @@
 //! The values that do not fit into an entry: long strings and collections. They know neither their key nor the log.
 
+mod compact;
 mod element;
 mod hash;
 pub(crate) mod limits;
@@ -26,7 +27,7 @@ pub(crate) use walk::{Slot, Walk};
 #[derive(Clone)]
 pub(crate) enum Object {
     /// A string beyond the inline limit.
-    Blob(Blocks),
+    Blob(Box<Blocks>),
     /// A list, never empty.
     List(List),
     /// A hash, never empty.
@@ -40,7 +41,7 @@ pub(crate) enum Object {
 }
 
 // A small collection is this in its entry and one run of bytes beside it.
-const _: () = assert!(size_of::<Object>() == 24, "every key that is no short string has one");
+const _: () = assert!(size_of::<Object>() == 16, "every key that is no short string has one");
 
 /// What all collections have in common: a missing key is an empty one, and an emptied one goes with its key, but for streams.
 pub(crate) trait Collection: Default {
@@ -165,11 +166,9 @@ impl Object {
     pub(crate) fn walk(&mut self) -> Option<&mut Slot> {
         match self {
             Object::Hash(hash) => hash.table_mut().map(|table| table.walk()),
-            Object::Set(Set::Table(members)) => Some(members.walk()),
-            Object::SortedSet(SortedSet::Ordered(ordered)) => Some(ordered.walk()),
-            Object::Blob(_) | Object::List(_) | Object::Set(_) | Object::SortedSet(_) | Object::Stream(_) => {
-                None
-            }
+            Object::Set(set) => set.table_mut().map(|members| members.walk()),
+            Object::SortedSet(set) => set.ordered_mut().map(|ordered| ordered.walk()),
+            Object::Blob(_) | Object::List(_) | Object::Stream(_) => None,
         }
     }
 
@@ -177,11 +176,9 @@ impl Object {
     pub(crate) fn walk_on(&mut self, count: usize, out: &mut Vec<u8>) -> bool {
         let is_over = match self {
             Object::Hash(hash) => hash.table_mut().is_none_or(|table| table.walk_on(count)),
-            Object::Set(Set::Table(members)) => members.walk_on(count),
-            Object::SortedSet(SortedSet::Ordered(ordered)) => ordered.walk_on(count),
-            Object::Blob(_) | Object::List(_) | Object::Set(_) | Object::SortedSet(_) | Object::Stream(_) => {
-                true
-            }
+            Object::Set(set) => set.table_mut().is_none_or(|members| members.walk_on(count)),
+            Object::SortedSet(set) => set.ordered_mut().is_none_or(|ordered| ordered.walk_on(count)),
+            Object::Blob(_) | Object::List(_) | Object::Stream(_) => true,
         };
         if let Some(slot) = self.walk()
             && let Some(walk) = slot.get()

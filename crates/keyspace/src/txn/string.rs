@@ -70,7 +70,7 @@ impl Txn<'_> {
                         .into_owned();
                     bytes.extend_from_slice(tail);
                     entry.set_value(if bytes.len() > INLINE_MAX {
-                        Payload::Object(Object::Blob(Blocks::from(&*bytes)))
+                        Payload::Object(Object::Blob(Box::new(Blocks::from(&*bytes))))
                     } else {
                         // Never an integer: Redis calls an appended string "raw".
                         return self.finish_append(key, &bytes);
@@ -100,7 +100,7 @@ impl Txn<'_> {
                 if end > INLINE_MAX {
                     let mut blob = Blocks::from(&*whole);
                     blob.write_at(offset, bytes);
-                    self.put_payload(key, Payload::Object(Object::Blob(blob)));
+                    self.put_payload(key, Payload::Object(Object::Blob(Box::new(blob))));
                 } else {
                     whole.resize(whole.len().max(end), 0);
                     whole[offset..end].copy_from_slice(bytes);
@@ -129,7 +129,7 @@ impl Txn<'_> {
         let mut whole = before.unwrap_or_default().into_owned();
         whole.splice(start..start + removed, bytes.iter().copied());
         if whole.len() > INLINE_MAX {
-            self.put_payload(key, Payload::Object(Object::Blob(Blocks::from(&*whole))));
+            self.put_payload(key, Payload::Object(Object::Blob(Box::new(Blocks::from(&*whole)))));
         } else {
             self.put_payload(key, Payload::Bytes(&whole));
         }
@@ -164,7 +164,7 @@ fn payload_of(value: &[u8]) -> Payload<'_> {
         return Payload::Integer(integer);
     }
     if value.len() > INLINE_MAX {
-        return Payload::Object(Object::Blob(Blocks::from(value)));
+        return Payload::Object(Object::Blob(Box::new(Blocks::from(value))));
     }
     Payload::Bytes(value)
 }

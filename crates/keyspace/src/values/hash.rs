@@ -5,6 +5,7 @@
 mod packed;
 mod table;
 
+use super::compact::{Compact, Form};
 use super::element::Element;
 use super::limits;
 use crate::UnixMillis;
@@ -34,12 +35,6 @@ impl Field<'_> {
     }
 }
 
-#[derive(Clone)]
-enum Fields {
-    Packed(Packed),
-    Table(Box<FieldTable>),
-}
-
 /// What most hashes do not have.
 #[derive(Default, Clone)]
 struct Timed {
@@ -49,64 +44,106 @@ struct Timed {
     noted: UnixMillis,
 }
 
-/// The value.
+/// A hash that is large or has deadlines.
 #[derive(Clone)]
-pub(crate) struct Hash {
-    fields: Fields,
-    timed: Option<Box<Timed>>,
+struct Full {
+    fields: Compact<Packed, FieldTable>,
+    timed: Timed,
 }
 
-impl Default for Hash {
-    fn default() -> Self {
-        Self { fields: Fields::Packed(Packed::default()), timed: None }
-    }
-}
+/// The value.
+#[derive(Clone, Default)]
+pub(crate) struct Hash(Compact<Packed, Full>);
 
 impl Hash {
+    fn fields(&self) -> Form<&Packed, &FieldTable> {
+        match self.0.get() {
+            Form::Small(packed) => Form::Small(packed),
+            Form::Large(full) => full.fields.get(),
+        }
+    }
+
+    fn fields_mut(&mut self) -> Form<&mut Packed, &mut FieldTable> {
+        match self.0.get_mut() {
+            Form::Small(packed) => Form::Small(packed),
+            Form::Large(full) => full.fields.get_mut(),
+        }
+    }
+
+    fn timed(&self) -> Option<&Timed> {
+        match self.0.get() {
+            Form::Small(_) => None,
+            Form::Large(full) => Some(&full.timed),
+        }
+    }
+
+    fn full_mut(&mut self) -> &mut Full {
+        if let Form::Small(packed) = self.0.get_mut() {
+            let fields = Compact::small(std::mem::take(packed));
+            self.0 = Compact::large(Full { fields, timed: Timed::default() });
+        }
+        match self.0.get_mut() {
+            Form::Small(_) => unreachable!("it has just been made a full one"),
+            Form::Large(full) => full,
+        }
+    }
+
+    /// A small hash that has lost its last deadline is its fields again.
+    fn settle(&mut self) {
+        if let Form::Large(Full { fields, timed }) = self.0.get_mut()
+            && let Form::Small(packed) = fields.get_mut()
+            && timed.deadlines.is_empty()
+            && timed.noted == 0
+        {
+            packed.forget_deadlines();
+            self.0 = Compact::small(std::mem::take(packed));
+        }
+    }
+
     /// How many fields there are, overdue ones included.
     pub(crate) fn len(&self) -> usize {
-        match &self.fields {
-            Fields::Packed(packed) => packed.len(),
-            Fields::Table(table) => table.len(),
+        match self.fields() {
+            Form::Small(packed) => packed.len(),
+            Form::Large(table) => table.len(),
         }
     }
 
     /// How many fields there are at a time.
     pub(crate) fn live_count(&self, now_ms: UnixMillis) -> usize {
         let overdue = |timed: &Timed| timed.deadlines.range(..=(now_ms, MOST.into())).count();
-        self.len() - self.timed.as_deref().map_or(0, overdue)
+        self.len() - self.timed().map_or(0, overdue)
     }
 
     /// The table of a large one.
     pub(crate) fn table_mut(&mut self) -> Option<&mut FieldTable> {
-        match &mut self.fields {
-            Fields::Packed(_) => None,
-            Fields::Table(table) => Some(table),
+        match self.fields_mut() {
+            Form::Small(_) => None,
+            Form::Large(table) => Some(table),
         }
     }
 
     /// The bytes of a small one.
     pub(crate) fn packed_bytes(&self) -> Option<usize> {
-        match &self.fields {
-            Fields::Packed(packed) => Some(packed.bytes()),
-            Fields::Table(_) => None,
+        match self.fields() {
+            Form::Small(packed) => Some(packed.bytes()),
+            Form::Large(_) => None,
         }
     }
 
     /// As OBJECT ENCODING prints it.
     pub(crate) fn encoding(&self) -> &'static str {
-        match &self.fields {
-            Fields::Packed(_) if self.next_deadline().is_some() => "listpackex",
-            Fields::Packed(_) => "listpack",
-            Fields::Table(_) => "hashtable",
+        match self.fields() {
+            Form::Small(_) if self.next_deadline().is_some() => "listpackex",
+            Form::Small(_) => "listpack",
+            Form::Large(_) => "hashtable",
         }
     }
 
     /// One field, overdue or not.
     pub(crate) fn find(&self, name: &[u8]) -> Option<Field<'_>> {
-        match &self.fields {
-            Fields::Packed(packed) => packed.find(name),
-            Fields::Table(table) => table.find(name),
+        match self.fields() {
+            Form::Small(packed) => packed.find(name),
+            Form::Large(table) => table.find(name),
         }
     }
 
@@ -117,9 +154,9 @@ impl Hash {
 
     /// All fields.
     pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = Field<'_>> + '_> {
-        match &self.fields {
-            Fields::Packed(packed) => Box::new(packed.iter()),
-            Fields::Table(table) => Box::new(table.iter()),
+        match self.fields() {
+            Form::Small(packed) => Box::new(packed.iter()),
+            Form::Large(table) => Box::new(table.iter()),
         }
     }
 
@@ -151,36 +188,34 @@ impl Hash {
     pub(crate) fn remove(&mut self, name: &[u8]) -> bool {
         let Some(deadline) = self.deadline(name) else { return false };
         self.index(name, deadline, 0);
-        match &mut self.fields {
-            Fields::Packed(packed) => packed.remove(name),
-            Fields::Table(table) => table.remove(name),
+        match self.fields_mut() {
+            Form::Small(packed) => packed.remove(name),
+            Form::Large(table) => table.remove(name),
         }
         true
     }
 
     /// When the first field goes.
     pub(crate) fn next_deadline(&self) -> Option<UnixMillis> {
-        self.timed.as_ref()?.deadlines.first().map(|(deadline, _)| *deadline)
+        self.timed()?.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     /// Under which deadline the keyspace has noted this hash; 0 is under none.
     pub(crate) fn noted(&self) -> UnixMillis {
-        self.timed.as_ref().map_or(0, |timed| timed.noted)
+        self.timed().map_or(0, |timed| timed.noted)
     }
 
     /// It has noted it.
     pub(crate) fn set_noted(&mut self, deadline: UnixMillis) {
-        if let Some(timed) = &mut self.timed {
-            timed.noted = deadline;
-            if deadline == 0 && timed.deadlines.is_empty() {
-                self.timed = None;
-            }
+        if let Form::Large(full) = self.0.get_mut() {
+            full.timed.noted = deadline;
+            self.settle();
         }
     }
 
     /// Up to `count` fields whose time is up.
     pub(crate) fn overdue(&self, now_ms: UnixMillis, count: usize) -> Vec<Box<[u8]>> {
-        let all = self.timed.iter().flat_map(|timed| &timed.deadlines);
+        let all = self.timed().into_iter().flat_map(|timed| &timed.deadlines);
         all.take_while(|(deadline, _)| *deadline <= now_ms)
             .take(count)
             .map(|(_, name)| name.clone())
@@ -189,28 +224,28 @@ impl Hash {
 
     /// Visits fields from `cursor` on; gives the cursor to go on from. A small hash is visited as a whole.
     pub(crate) fn scan<'a>(&'a self, cursor: u64, count: usize, each: impl FnMut(Field<'a>)) -> u64 {
-        match &self.fields {
-            Fields::Packed(packed) => {
+        match self.fields() {
+            Form::Small(packed) => {
                 packed.iter().for_each(each);
                 0
             }
-            Fields::Table(table) => table.scan(cursor, count, each),
+            Form::Large(table) => table.scan(cursor, count, each),
         }
     }
 
     /// Any field, each equally likely.
     pub(crate) fn random(&self, rng: &mut fastrand::Rng) -> Option<Field<'_>> {
-        match &self.fields {
-            Fields::Packed(packed) => packed.iter().nth(rng.usize(..packed.len().max(1))),
-            Fields::Table(table) => table.random(rng),
+        match self.fields() {
+            Form::Small(packed) => packed.iter().nth(rng.usize(..packed.len().max(1))),
+            Form::Large(table) => table.random(rng),
         }
     }
 
     /// The deadline of a field that is there.
     fn deadline(&self, name: &[u8]) -> Option<UnixMillis> {
-        match &self.fields {
-            Fields::Packed(packed) => packed.deadline(name),
-            Fields::Table(table) => table.deadline(name),
+        match self.fields() {
+            Form::Small(packed) => packed.deadline(name),
+            Form::Large(table) => table.deadline(name),
         }
     }
 
@@ -227,7 +262,7 @@ impl Hash {
     }
 
     fn put(&mut self, field: New<'_>, hasher: &FixedState) {
-        if let Fields::Packed(packed) = &mut self.fields {
+        if let Form::Small(packed) = self.fields_mut() {
             let is_small = field.name.len().max(field.value.len()) <= limits::HASH_VALUE.size();
             if is_small && packed.put(field, limits::HASH_ENTRIES.size()) {
                 return;
@@ -236,9 +271,9 @@ impl Hash {
             for Field { name, value, deadline } in packed.iter() {
                 table.put(New { name: &name, value: &value, deadline });
             }
-            self.fields = Fields::Table(Box::new(table));
+            self.full_mut().fields = Compact::large(table);
         }
-        if let Fields::Table(table) = &mut self.fields {
+        if let Form::Large(table) = self.fields_mut() {
             table.put(field);
         }
     }
@@ -247,16 +282,14 @@ impl Hash {
         if before == after {
             return;
         }
-        let Timed { deadlines, noted } = &mut **self.timed.get_or_insert_default();
+        let deadlines = &mut self.full_mut().timed.deadlines;
         if before != 0 {
             deadlines.remove(&(before, name.into()));
         }
         if after != 0 {
             deadlines.insert((after, name.into()));
         }
-        if deadlines.is_empty() && *noted == 0 {
-            self.timed = None;
-        }
+        self.settle();
     }
 }
 

@@ -3,6 +3,7 @@
 mod chain;
 mod chunk;
 
+use super::compact::{Compact, Form};
 use super::element::Element;
 use super::limits;
 use super::packed::{Item, Run};
@@ -37,17 +38,8 @@ fn is_small(len: usize, bytes: usize) -> bool {
 }
 
 /// The elements, head first.
-#[derive(Clone)]
-pub(crate) enum List {
-    Small(Run),
-    Large(Box<Chain>),
-}
-
-impl Default for List {
-    fn default() -> Self {
-        List::Small(Run::default())
-    }
-}
+#[derive(Clone, Default)]
+pub(crate) struct List(Compact<Run, Chain>);
 
 impl From<Chain> for List {
     fn from(chain: Chain) -> Self {
@@ -58,9 +50,9 @@ impl From<Chain> for List {
             Some(chunk) if is_small(chunk.len(), chunk.bytes()) => {
                 let mut run = Run::default();
                 run.room(0..0, chunk.bytes(), chunk.len()).copy_from_slice(chunk.run());
-                List::Small(run)
+                List(Compact::small(run))
             }
-            Some(_) | None => List::Large(Box::new(chain)),
+            Some(_) | None => List(Compact::large(chain)),
         }
     }
 }
@@ -73,33 +65,33 @@ fn last(run: &Run) -> Option<Range<usize>> {
 impl List {
     /// How many elements there are.
     pub(crate) fn len(&self) -> usize {
-        match self {
-            List::Small(run) => run.len(),
-            List::Large(chain) => chain.len(),
+        match self.0.get() {
+            Form::Small(run) => run.len(),
+            Form::Large(chain) => chain.len(),
         }
     }
 
     /// The bytes of a small one.
     pub(crate) fn packed_bytes(&self) -> Option<usize> {
-        match self {
-            List::Small(run) => Some(run.size()),
-            List::Large(_) => None,
+        match self.0.get() {
+            Form::Small(run) => Some(run.size()),
+            Form::Large(_) => None,
         }
     }
 
     /// As OBJECT ENCODING prints it.
     pub(crate) fn encoding(&self) -> &'static str {
-        match self {
-            List::Large(chain) if !chain.is_one() => "quicklist",
-            List::Small(_) | List::Large(_) => "listpack",
+        match self.0.get() {
+            Form::Large(chain) if !chain.is_one() => "quicklist",
+            Form::Small(_) | Form::Large(_) => "listpack",
         }
     }
 
     /// Adds one element.
     pub(crate) fn push(&mut self, end: End, element: &[u8]) {
-        match self {
-            List::Large(chain) => chain.push(end, element),
-            List::Small(run) => {
+        match self.0.get_mut() {
+            Form::Large(chain) => chain.push(end, element),
+            Form::Small(run) => {
                 let (item, bytes, len) = (Item::of(element), run.run().len(), run.len() + 1);
                 if !is_small(len, bytes + item.size()) {
                     return self.edit(|chain| chain.push(end, element));
@@ -112,9 +104,9 @@ impl List {
 
     /// Hands over one element and removes it; gives whether there was one.
     pub(crate) fn pop(&mut self, end: End, each: impl FnOnce(&[u8])) -> bool {
-        match self {
-            List::Large(chain) => chain.pop(end, each),
-            List::Small(run) => {
+        match self.0.get_mut() {
+            Form::Large(chain) => chain.pop(end, each),
+            Form::Small(run) => {
                 let place = match end {
                     End::Left => run.entries(Item::read).next().map(|(place, _)| place),
                     End::Right => last(run),
@@ -132,9 +124,9 @@ impl List {
 
     /// One element.
     pub(crate) fn get(&self, index: usize) -> Option<Element<'_>> {
-        match self {
-            List::Small(run) => elements(run).nth(index),
-            List::Large(chain) => chain.get(index),
+        match self.0.get() {
+            Form::Small(run) => elements(run).nth(index),
+            Form::Large(chain) => chain.get(index),
         }
     }
 
@@ -165,9 +157,9 @@ impl List {
 
     /// What is rare is written once: a small list becomes a chain for a moment.
     fn edit<T>(&mut self, edit: impl FnOnce(&mut Chain) -> T) -> T {
-        match self {
-            List::Large(chain) => edit(chain),
-            List::Small(run) => {
+        match self.0.get_mut() {
+            Form::Large(chain) => edit(chain),
+            Form::Small(run) => {
                 let mut chain = Chain::from(Chunk::from_run(run.run(), run.len()));
                 let result = edit(&mut chain);
                 *self = chain.into();
@@ -179,26 +171,26 @@ impl List {
     /// Hands over the elements from `first` to `last`, both included.
     pub(crate) fn range(&self, first: usize, last: usize, mut each: impl FnMut(&[u8])) {
         let left = (last + 1).saturating_sub(first);
-        match self {
-            List::Small(run) => elements(run).skip(first).take(left).for_each(|element| each(&element)),
-            List::Large(chain) => chain.range(first, left, each),
+        match self.0.get() {
+            Form::Small(run) => elements(run).skip(first).take(left).for_each(|element| each(&element)),
+            Form::Large(chain) => chain.range(first, left, each),
         }
     }
 
     /// The elements of one part of a large list, by its place from the left.
     pub(crate) fn part(&self, place: usize) -> Option<Vec<Element<'_>>> {
-        match self {
-            List::Small(_) => None,
-            List::Large(chain) => chain.part(place).map(Iterator::collect),
+        match self.0.get() {
+            Form::Small(_) => None,
+            Form::Large(chain) => chain.part(place).map(Iterator::collect),
         }
     }
 
     /// All elements from one end to the other.
     pub(crate) fn iter(&self, from: End) -> Elements<'_> {
-        match (self, from) {
-            (List::Small(run), End::Left) => Box::new(elements(run)),
-            (List::Small(run), End::Right) => Box::new(elements(run).collect::<Vec<_>>().into_iter().rev()),
-            (List::Large(chain), _) => chain.iter(from),
+        match (self.0.get(), from) {
+            (Form::Small(run), End::Left) => Box::new(elements(run)),
+            (Form::Small(run), End::Right) => Box::new(elements(run).collect::<Vec<_>>().into_iter().rev()),
+            (Form::Large(chain), _) => chain.iter(from),
         }
     }
 
@@ -287,7 +279,7 @@ mod tests {
                 list.iter(End::Right).map(Element::into_owned).eq(plain.iter().rev().cloned()),
                 "seed {seed}"
             );
-            if let List::Large(chain) = list {
+            if let Form::Large(chain) = list.0.get() {
                 chain.check();
             }
         }

@@ -227,10 +227,18 @@ impl Number {
     }
 }
 
-const COUNT: usize = 4;
+/// Of the first byte: a mark of the owner's.
+const MARK: u8 = 0x80;
+/// Of the first byte: the number follows in four bytes.
+const MANY: u8 = 0x7f;
+
+fn head_of(len: usize) -> usize {
+    if len < usize::from(MANY) { 1 } else { 5 }
+}
 
 /// A run in an allocation of just its size, behind the number of what is in it. An empty one takes none.
 #[derive(Default, Clone)]
+#[repr(transparent)]
 pub(crate) struct Run(Option<Thin>);
 
 impl Run {
@@ -238,16 +246,64 @@ impl Run {
         self.0.as_ref().map_or(&[], Thin::bytes)
     }
 
+    fn first(&self) -> u8 {
+        self.bytes().first().copied().unwrap_or(0)
+    }
+
+    /// How many bytes the number of entries takes.
+    #[inline]
+    fn head(&self) -> usize {
+        match self.bytes().first() {
+            None => 0,
+            Some(first) if first & MANY == MANY => 5,
+            Some(_) => 1,
+        }
+    }
+
     /// How many entries there are, whatever those are.
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.bytes().first_chunk::<COUNT>().map_or(0, |count| u32::from_le_bytes(*count) as usize)
+        match self.bytes() {
+            [] => 0,
+            [first, rest @ ..] if first & MANY == MANY => {
+                rest.first_chunk().map_or(0, |count| u32::from_le_bytes(*count) as usize)
+            }
+            [first, ..] => usize::from(first & MANY),
+        }
+    }
+
+    /// Whether its owner has marked it. An empty one that takes nothing is not.
+    #[inline]
+    pub(super) fn is_marked(&self) -> bool {
+        self.first() & MARK != 0
+    }
+
+    /// Marks it.
+    pub(super) fn mark(&mut self) {
+        let len = self.len();
+        self.set_head(len, MARK);
+    }
+
+    fn set_head(&mut self, len: usize, mark: u8) -> &mut Thin {
+        let (before, head) = (self.head(), head_of(len));
+        let run = self.0.get_or_insert_with(|| Thin::new(&[]));
+        if head != before {
+            run.splice(0..before, head);
+        }
+        let bytes = run.bytes_mut();
+        if head == 1 {
+            bytes[0] = mark | len as u8;
+        } else {
+            bytes[0] = mark | MANY;
+            bytes[1..5].copy_from_slice(&(len as u32).to_le_bytes());
+        }
+        run
     }
 
     /// Their bytes; places are counted from the start.
     #[inline]
     pub(super) fn run(&self) -> &[u8] {
-        self.bytes().get(COUNT..).unwrap_or_default()
+        self.bytes().get(self.head()..).unwrap_or_default()
     }
 
     /// Every entry with its place; `read` gives the first one of a run, and the bytes it takes.
@@ -271,9 +327,10 @@ impl Run {
 
     /// Makes room for `size` bytes instead of those at `place`, and says that there are `len` entries then.
     pub(super) fn room(&mut self, place: Range<usize>, size: usize, len: usize) -> &mut [u8] {
-        let run = self.0.get_or_insert_with(|| Thin::new(&[&[0; COUNT]]));
-        run.bytes_mut()[..COUNT].copy_from_slice(&(len as u32).to_le_bytes());
-        run.splice(place.start + COUNT..place.end + COUNT, size)
+        let mark = self.first() & MARK;
+        let run = self.set_head(len, mark);
+        let head = head_of(len);
+        run.splice(place.start + head..place.end + head, size)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod integers;
 
+use super::compact::{Compact, Form};
 use super::element::Element;
 use super::limits;
 use super::packed::{Item, Run};
@@ -11,37 +12,33 @@ use crate::change::{self, put_many};
 use crate::db::hash;
 use crate::number::parse_integer;
 use foldhash::fast::FixedState;
-use integers::Integers;
 use leveret_base::{Table, Thin};
 use std::ops::Range;
 
-/// The members.
-#[derive(Clone)]
-pub(crate) enum Set {
-    Integers(Integers),
-    /// In the order in which they were added.
-    Packed(Packed),
-    Table(Box<Members>),
+/// The members. A run that is marked has strings in the order in which they were added, any other has integers.
+#[derive(Clone, Default)]
+pub(crate) struct Set(Compact<Run, Members>);
+
+/// How they are kept.
+enum Kept<'a> {
+    Integers(&'a Run),
+    Packed(&'a Run),
+    Table(&'a Members),
 }
 
-/// Members one behind the other.
-#[derive(Default, Clone)]
-pub(crate) struct Packed(Run);
+/// The strings of a run and where they lie.
+fn places(run: &Run) -> impl Iterator<Item = (Range<usize>, Item<'_>)> {
+    run.entries(Item::read)
+}
 
-impl Packed {
-    fn places(&self) -> impl Iterator<Item = (Range<usize>, Item<'_>)> {
-        self.0.entries(Item::read)
-    }
+fn find(run: &Run, member: &[u8]) -> Option<Range<usize>> {
+    let wanted = Item::of(member);
+    places(run).find(|(_, item)| *item == wanted).map(|(place, _)| place)
+}
 
-    fn find(&self, member: &[u8]) -> Option<Range<usize>> {
-        let wanted = Item::of(member);
-        self.places().find(|(_, item)| *item == wanted).map(|(place, _)| place)
-    }
-
-    fn push(&mut self, member: &[u8]) {
-        let (end, item) = (self.0.run().len(), Item::of(member));
-        item.write(self.0.room(end..end, item.size(), self.0.len() + 1));
-    }
+fn push(run: &mut Run, member: &[u8]) {
+    let (end, len, item) = (run.run().len(), run.len() + 1, Item::of(member));
+    item.write(run.room(end..end, item.size(), len));
 }
 
 /// A table of members and how it finds them.
@@ -97,115 +94,124 @@ impl Members {
     }
 }
 
-impl Default for Set {
-    fn default() -> Self {
-        Set::Integers(Integers::default())
-    }
-}
-
 impl Set {
+    fn kept(&self) -> Kept<'_> {
+        match self.0.get() {
+            Form::Small(run) if run.is_marked() => Kept::Packed(run),
+            Form::Small(run) => Kept::Integers(run),
+            Form::Large(members) => Kept::Table(members),
+        }
+    }
+
+    /// The table of a large one.
+    pub(crate) fn table_mut(&mut self) -> Option<&mut Members> {
+        match self.0.get_mut() {
+            Form::Small(_) => None,
+            Form::Large(members) => Some(members),
+        }
+    }
+
     /// How many members there are.
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Set::Integers(integers) => integers.len(),
-            Set::Packed(packed) => packed.0.len(),
-            Set::Table(members) => members.table.len(),
+        match self.0.get() {
+            Form::Small(run) => run.len(),
+            Form::Large(members) => members.table.len(),
         }
     }
 
     /// The bytes of a small one.
     pub(crate) fn packed_bytes(&self) -> Option<usize> {
-        match self {
-            Set::Integers(integers) => Some(integers.size()),
-            Set::Packed(packed) => Some(packed.0.size()),
-            Set::Table(_) => None,
+        match self.0.get() {
+            Form::Small(run) => Some(run.size()),
+            Form::Large(_) => None,
         }
     }
 
     /// As OBJECT ENCODING prints it.
     pub(crate) fn encoding(&self) -> &'static str {
-        match self {
-            Set::Integers(_) => "intset",
-            Set::Packed(_) => "listpack",
-            Set::Table(_) => "hashtable",
+        match self.kept() {
+            Kept::Integers(_) => "intset",
+            Kept::Packed(_) => "listpack",
+            Kept::Table(_) => "hashtable",
         }
     }
 
     /// True for a member.
     pub(crate) fn contains(&self, member: &[u8]) -> bool {
-        match self {
-            Set::Integers(integers) => {
-                parse_integer(member).is_some_and(|integer| integers.contains(integer))
+        match self.kept() {
+            Kept::Integers(run) => {
+                parse_integer(member).is_some_and(|integer| integers::contains(run, integer))
             }
-            Set::Packed(packed) => packed.find(member).is_some(),
-            Set::Table(members) => members.contains(member),
+            Kept::Packed(run) => find(run, member).is_some(),
+            Kept::Table(members) => members.contains(member),
         }
     }
 
     /// Adds a member; false when it was one. `hasher` is for a table that is made now.
     pub(crate) fn insert(&mut self, member: &[u8], hasher: &FixedState) -> bool {
-        if let Set::Table(members) = self {
+        if let Some(members) = self.table_mut() {
             return members.insert(member);
         }
         if self.contains(member) {
             return false;
         }
-        match (&mut *self, parse_integer(member)) {
-            (Set::Integers(integers), Some(integer)) if integers.len() < limits::SET_INTEGERS.size() => {
-                integers.insert(integer);
-            }
-            (Set::Packed(packed), _)
-                if packed.0.len() < limits::SET_ENTRIES.size()
-                    && member.len() <= limits::SET_VALUE.size() =>
+        let is_short = member.len() <= limits::SET_VALUE.size();
+        if let Form::Small(run) = self.0.get_mut() {
+            if run.is_marked() {
+                if run.len() < limits::SET_ENTRIES.size() && is_short {
+                    push(run, member);
+                    return true;
+                }
+            } else if run.len() < limits::SET_INTEGERS.size()
+                && let Some(integer) = parse_integer(member)
             {
-                packed.push(member);
-            }
-            _ => {
-                self.convert(member, hasher);
-                return self.insert(member, hasher);
+                integers::insert(run, integer);
+                return true;
             }
         }
-        true
+        self.convert(is_short, hasher);
+        self.insert(member, hasher)
     }
 
-    /// Becomes what has room for the member.
-    fn convert(&mut self, member: &[u8], hasher: &FixedState) {
-        let small = matches!(self, Set::Integers(integers) if integers.len() < limits::SET_ENTRIES.size())
-            && member.len() <= limits::SET_VALUE.size();
-        *self = if small {
-            let mut packed = Packed::default();
-            self.iter().for_each(|other| packed.push(&other));
-            Set::Packed(packed)
-        } else {
-            let mut members =
-                Members { table: Table::default(), hasher: hasher.clone(), walk: Slot::default() };
-            for other in self.iter() {
-                members.insert(&other);
+    /// From integers becomes strings, if one that does not fit in is short and not one too many, or else a table.
+    fn convert(&mut self, is_short: bool, hasher: &FixedState) {
+        self.0 = match self.kept() {
+            Kept::Integers(integers) if is_short && integers.len() < limits::SET_ENTRIES.size() => {
+                let mut run = Run::default();
+                run.mark();
+                self.iter().for_each(|other| push(&mut run, &other));
+                Compact::small(run)
             }
-            Set::Table(Box::new(members))
+            Kept::Integers(_) | Kept::Packed(_) | Kept::Table(_) => {
+                let mut members =
+                    Members { table: Table::default(), hasher: hasher.clone(), walk: Slot::default() };
+                for other in self.iter() {
+                    members.insert(&other);
+                }
+                Compact::large(members)
+            }
         };
     }
 
     /// Removes a member; gives whether it was one.
     pub(crate) fn remove(&mut self, member: &[u8]) -> bool {
-        match self {
-            Set::Integers(integers) => parse_integer(member).is_some_and(|integer| integers.remove(integer)),
-            Set::Packed(packed) => {
-                let Some(place) = packed.find(member) else { return false };
-                let len = packed.0.len() - 1;
-                packed.0.room(place, 0, len);
+        match self.0.get_mut() {
+            Form::Small(run) if run.is_marked() => {
+                let Some(place) = find(run, member) else { return false };
+                run.room(place, 0, run.len() - 1);
                 true
             }
-            Set::Table(members) => members.remove(member),
+            Form::Small(run) => parse_integer(member).is_some_and(|integer| integers::remove(run, integer)),
+            Form::Large(members) => members.remove(member),
         }
     }
 
     /// All members.
     pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = Element<'_>> + '_> {
-        match self {
-            Set::Integers(integers) => Box::new(integers.iter().map(Element::integer)),
-            Set::Packed(packed) => Box::new(packed.places().map(|(_, member)| member.element())),
-            Set::Table(members) => {
+        match self.kept() {
+            Kept::Integers(run) => Box::new(integers::iter(run).map(Element::integer)),
+            Kept::Packed(run) => Box::new(places(run).map(|(_, member)| member.element())),
+            Kept::Table(members) => {
                 Box::new(members.table.iter().map(|member| Element::Borrowed(member.bytes())))
             }
         }
@@ -213,10 +219,10 @@ impl Set {
 
     /// Any member, each equally likely.
     pub(crate) fn random(&self, rng: &mut fastrand::Rng) -> Option<Element<'_>> {
-        match self {
-            Set::Integers(integers) => integers.get(rng.usize(..integers.len().max(1))).map(Element::integer),
-            Set::Packed(_) => self.iter().nth(rng.usize(..self.len().max(1))),
-            Set::Table(members) => {
+        match self.kept() {
+            Kept::Integers(run) => integers::get(run, rng.usize(..run.len().max(1))).map(Element::integer),
+            Kept::Packed(_) => self.iter().nth(rng.usize(..self.len().max(1))),
+            Kept::Table(members) => {
                 members.table.random(|n| rng.usize(..n)).map(|member| Element::Borrowed(member.bytes()))
             }
         }
@@ -224,14 +230,14 @@ impl Set {
 
     /// Visits members from `cursor` on; gives the cursor to go on from. A small set is visited as a whole.
     pub(crate) fn scan<'a>(&'a self, cursor: u64, count: usize, mut each: impl FnMut(Element<'a>)) -> u64 {
-        match self {
-            Set::Table(members) => members.table.scan(
+        match self.kept() {
+            Kept::Table(members) => members.table.scan(
                 cursor,
                 count,
                 |member| hash(&members.hasher, member.bytes()),
                 |member| each(Element::Borrowed(member.bytes())),
             ),
-            Set::Integers(_) | Set::Packed(_) => {
+            Kept::Integers(_) | Kept::Packed(_) => {
                 self.iter().for_each(each);
                 0
             }

@@ -6,6 +6,7 @@ mod order;
 mod ordered;
 mod packed;
 
+use super::compact::{Compact, Form};
 use super::element::Element;
 use super::limits;
 use super::packed::Item;
@@ -22,85 +23,82 @@ fn in_order(left: f64, right: f64, then: impl FnOnce() -> Ordering) -> Ordering 
 }
 
 /// The members.
-#[derive(Clone)]
-pub(crate) enum SortedSet {
-    Packed(Packed),
-    Ordered(Box<Ordered>),
-}
-
-impl Default for SortedSet {
-    fn default() -> Self {
-        SortedSet::Packed(Packed::default())
-    }
-}
+#[derive(Clone, Default)]
+pub(crate) struct SortedSet(Compact<Packed, Ordered>);
 
 /// Items on their way out.
 type Items<'a> = Box<dyn Iterator<Item = (f64, Element<'a>)> + 'a>;
 
 impl SortedSet {
+    /// The index of a large one.
+    pub(crate) fn ordered_mut(&mut self) -> Option<&mut Ordered> {
+        match self.0.get_mut() {
+            Form::Small(_) => None,
+            Form::Large(ordered) => Some(ordered),
+        }
+    }
+
     /// How many members there are.
     pub(crate) fn len(&self) -> usize {
-        match self {
-            SortedSet::Packed(packed) => packed.len(),
-            SortedSet::Ordered(ordered) => ordered.len(),
+        match self.0.get() {
+            Form::Small(packed) => packed.len(),
+            Form::Large(ordered) => ordered.len(),
         }
     }
 
     /// The bytes of a small one.
     pub(crate) fn packed_bytes(&self) -> Option<usize> {
-        match self {
-            SortedSet::Packed(packed) => Some(packed.bytes()),
-            SortedSet::Ordered(_) => None,
+        match self.0.get() {
+            Form::Small(packed) => Some(packed.bytes()),
+            Form::Large(_) => None,
         }
     }
 
     /// As OBJECT ENCODING prints it.
     pub(crate) fn encoding(&self) -> &'static str {
-        match self {
-            SortedSet::Packed(_) => "listpack",
-            SortedSet::Ordered(_) => "skiplist",
+        match self.0.get() {
+            Form::Small(_) => "listpack",
+            Form::Large(_) => "skiplist",
         }
     }
 
     /// A member's score.
     pub(crate) fn score(&self, member: &[u8]) -> Option<f64> {
-        match self {
-            SortedSet::Packed(packed) => packed.find(member).map(|(_, score)| score),
-            SortedSet::Ordered(ordered) => ordered.score(member),
+        match self.0.get() {
+            Form::Small(packed) => packed.find(member).map(|(_, score)| score),
+            Form::Large(ordered) => ordered.score(member),
         }
     }
 
     /// A member's rank, counted from the lowest score, and its score.
     pub(crate) fn rank(&self, member: &[u8]) -> Option<(usize, f64)> {
-        match self {
-            SortedSet::Packed(packed) => packed.find(member),
-            SortedSet::Ordered(ordered) => ordered.rank(member),
+        match self.0.get() {
+            Form::Small(packed) => packed.find(member),
+            Form::Large(ordered) => ordered.rank(member),
         }
     }
 
     /// How many items have a score for which `before` is true; it must be so for all or none above one.
     pub(crate) fn count_scores(&self, before: impl Fn(f64) -> bool) -> usize {
-        match self {
-            SortedSet::Packed(packed) => packed.iter().take_while(|(score, _)| before(*score)).count(),
-            SortedSet::Ordered(ordered) => ordered.count_scores(before),
+        match self.0.get() {
+            Form::Small(packed) => packed.iter().take_while(|(score, _)| before(*score)).count(),
+            Form::Large(ordered) => ordered.count_scores(before),
         }
     }
 
     /// The same by member, where all scores are equal.
     pub(crate) fn count_members(&self, before: impl Fn(&[u8]) -> bool) -> usize {
-        match self {
-            SortedSet::Packed(packed) => {
-                packed.iter().take_while(|(_, item)| before(&item.element())).count()
-            }
-            SortedSet::Ordered(ordered) => ordered.count_members(before),
+        match self.0.get() {
+            Form::Small(packed) => packed.iter().take_while(|(_, item)| before(&item.element())).count(),
+            Form::Large(ordered) => ordered.count_members(before),
         }
     }
 
     /// Gives a member a score; true when it is new. `hasher` is for a large one that is made now.
     pub(crate) fn put(&mut self, score: f64, member: &[u8], hasher: &FixedState) -> bool {
-        let packed = match self {
-            SortedSet::Packed(packed) => packed,
-            SortedSet::Ordered(ordered) => return ordered.put(score, member),
+        let packed = match self.0.get_mut() {
+            Form::Small(packed) => packed,
+            Form::Large(ordered) => return ordered.put(score, member),
         };
         let before = packed.find(member).map(|(_, score)| score);
         match before {
@@ -117,24 +115,24 @@ impl SortedSet {
                 ordered.put(score, &item.element());
             }
             ordered.put(score, member);
-            *self = SortedSet::Ordered(Box::new(ordered));
+            *self = SortedSet(Compact::large(ordered));
         }
         before.is_none()
     }
 
     /// Removes a member; gives whether it was one.
     pub(crate) fn remove(&mut self, member: &[u8]) -> bool {
-        match self {
-            SortedSet::Packed(packed) => packed.remove(member),
-            SortedSet::Ordered(ordered) => ordered.remove(member),
+        match self.0.get_mut() {
+            Form::Small(packed) => packed.remove(member),
+            Form::Large(ordered) => ordered.remove(member),
         }
     }
 
     /// The items with ranks from `start` up to `end`, in order or against it.
     pub(crate) fn range(&self, start: usize, end: usize, reverse: bool) -> Items<'_> {
         let end = end.min(self.len());
-        match self {
-            SortedSet::Packed(packed) => {
+        match self.0.get() {
+            Form::Small(packed) => {
                 let items = packed.iter().take(end).skip(start);
                 if reverse {
                     // It can only be read forwards.
@@ -144,7 +142,7 @@ impl SortedSet {
                     Box::new(items.map(|(score, item)| (score, item.element())))
                 }
             }
-            SortedSet::Ordered(ordered) => {
+            Form::Large(ordered) => {
                 let element = |(score, member)| (score, Element::Borrowed(member));
                 if reverse {
                     Box::new(ordered.range_back(start, end).map(element))
@@ -173,12 +171,12 @@ impl SortedSet {
         count: usize,
         mut each: impl FnMut(f64, Element<'a>),
     ) -> u64 {
-        match self {
-            SortedSet::Packed(packed) => {
+        match self.0.get() {
+            Form::Small(packed) => {
                 packed.iter().for_each(|(score, item)| each(score, item.element()));
                 0
             }
-            SortedSet::Ordered(ordered) => {
+            Form::Large(ordered) => {
                 ordered.scan(cursor, count, |score, member| each(score, Element::Borrowed(member)))
             }
         }

@@ -1,13 +1,19 @@
-//! A small hash as one run of bytes: for each field its name, its value, and the deadline or 0.
+//! A small hash as one run of bytes: for each field its name and its value. A run that is marked has the field's deadline
+//! behind them, or 0.
 
 use super::{Field, New};
 use crate::UnixMillis;
+use crate::values::compact::Small;
 use crate::values::packed::{Item, Number, Run};
 use std::ops::Range;
 
 /// The fields in the order in which they were set first.
 #[derive(Default, Clone)]
+#[repr(transparent)]
 pub(super) struct Packed(Run);
+
+// SAFETY: it is a transparent wrapper of a run.
+unsafe impl Small for Packed {}
 
 /// A field and where it lies.
 struct Place<'a> {
@@ -44,11 +50,16 @@ impl Packed {
     }
 
     fn places(&self) -> impl Iterator<Item = Place<'_>> {
-        let entries = self.0.entries(|run| {
+        let is_timed = self.0.is_marked();
+        let entries = self.0.entries(move |run| {
             let (name, name_size) = Item::read(run)?;
             let (value, value_size) = Item::read(run.get(name_size..)?)?;
-            let (deadline, size) = Number::read(run.get(name_size + value_size..)?)?;
-            Some(((name, value, deadline_of(deadline)), name_size + value_size + size))
+            let size = name_size + value_size;
+            if !is_timed {
+                return Some(((name, value, 0), size));
+            }
+            let (deadline, deadline_size) = Number::read(run.get(size..)?)?;
+            Some(((name, value, deadline_of(deadline)), size + deadline_size))
         });
         entries.map(|(at, (name, value, deadline))| Place { at, name, value, deadline })
     }
@@ -68,6 +79,9 @@ impl Packed {
 
     /// Sets the field, in its place if it is there; false when there would be more fields than `len_max`.
     pub(super) fn put(&mut self, field: New<'_>, len_max: usize) -> bool {
+        if field.deadline != 0 && !self.0.is_marked() {
+            self.rewrite(true);
+        }
         let (at, len) = match self.place(field.name) {
             Some(place) => (place.at, self.len()),
             None => (self.0.run().len()..self.0.run().len(), self.len() + 1),
@@ -76,10 +90,32 @@ impl Packed {
             return false;
         }
         let (name, value) = (Item::of(field.name), Item::of(field.value));
-        let deadline = Number::Decimal(field.deadline as i64, 0);
-        let room = self.0.room(at, name.size() + value.size() + deadline.size(), len);
-        deadline.write(value.write(name.write(room)));
+        let deadline = self.0.is_marked().then_some(Number::Decimal(field.deadline as i64, 0));
+        let size = name.size() + value.size() + deadline.map_or(0, Number::size);
+        let rest = value.write(name.write(self.0.room(at, size, len)));
+        if let Some(deadline) = deadline {
+            deadline.write(rest);
+        }
         true
+    }
+
+    /// No field has a deadline any more.
+    pub(super) fn forget_deadlines(&mut self) {
+        if self.0.is_marked() {
+            self.rewrite(false);
+        }
+    }
+
+    /// All fields once more, with or without their deadlines.
+    fn rewrite(&mut self, is_timed: bool) {
+        let mut packed = Packed::default();
+        if is_timed {
+            packed.0.mark();
+        }
+        for Field { name, value, deadline } in self.iter() {
+            packed.put(New { name: &name, value: &value, deadline }, usize::MAX);
+        }
+        *self = packed;
     }
 
     pub(super) fn remove(&mut self, name: &[u8]) {

@@ -1,13 +1,18 @@
 //! A small sorted set as one run of bytes: for each item its score, then its member, in the order of the set.
 
 use super::in_order;
+use crate::values::compact::Small;
 use crate::values::packed::{Item, Number, Run};
 use std::cmp::Ordering;
 use std::ops::Range;
 
 /// The items.
 #[derive(Default, Clone)]
+#[repr(transparent)]
 pub(crate) struct Packed(Run);
+
+// SAFETY: it is a transparent wrapper of a run.
+unsafe impl Small for Packed {}
 
 /// An item and where it lies.
 struct Place<'a> {

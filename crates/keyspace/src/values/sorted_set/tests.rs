@@ -43,7 +43,7 @@ fn a_sorted_set_does_what_a_sorted_vector_does() {
         let (mut rng, hasher) = (fastrand::Rng::with_seed(seed), FixedState::with_seed(seed));
         let (mut set, mut plain) = (SortedSet::default(), BTreeMap::<Vec<u8>, i64>::new());
         if cfg!(miri) {
-            set = SortedSet::Ordered(Box::new(Ordered::new(hasher.clone())));
+            set = SortedSet(Compact::large(Ordered::new(hasher.clone())));
         }
         let names = [20, 100, 3000][rng.usize(..3)];
         let (scores, unit) = (rng.i64(1..5000), [1.0, 10.0, 1000.0, 3.0][rng.usize(..4)]);
@@ -101,7 +101,7 @@ fn both_forms_are_equal_to_the_last_bit() {
     let member = |i: usize| if i.is_multiple_of(2) { format!("{i}") } else { format!("member {i}") };
     let hasher = FixedState::with_seed(1);
     let (mut small, mut large) =
-        (SortedSet::default(), SortedSet::Ordered(Box::new(Ordered::new(hasher.clone()))));
+        (SortedSet::default(), SortedSet(Compact::large(Ordered::new(hasher.clone()))));
     for (i, score) in scores.iter().cycle().take(100).enumerate() {
         small.put(*score, member(i).as_bytes(), &hasher);
         large.put(*score, member(i).as_bytes(), &hasher);
