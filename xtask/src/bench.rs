@@ -1,6 +1,7 @@
 //! Side by side with Redis, Valkey and RabbitMQ: the same load, in turns, on the same core.
 //! The trap: a peer that idles must not be measured by what the other one leaves behind, so CPU is each server's own.
 
+mod disk;
 mod held;
 mod pause;
 mod peer;
@@ -123,6 +124,8 @@ fn sample(row: &Row, peer: &Peer) -> Result<Sample> {
             let grown = peer.resident_bytes()?.saturating_sub(before);
             Ok(Sample::Scalar(grown as f64 / count as f64 - bytes as f64))
         }
+        Load::StartAgain(left) => disk::start_again(peer.kind, left).map(Sample::Scalar),
+        Load::GroupCommits => disk::group_commits(peer.kind).map(Sample::Scalar),
         Load::Pause(event) => pause::worst(peer, event).map(Sample::Scalar),
         Load::Resp { flags } => load(row, peer, "resp", peer.resp_port, "--requests", flags),
         Load::AmqpHeld { count, unit, flags } => {

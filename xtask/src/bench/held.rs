@@ -5,7 +5,7 @@ use super::{LOAD_CORE, process};
 use crate::conformance::server::binary;
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 const SETTLING: Duration = Duration::from_secs(2);
@@ -16,6 +16,20 @@ pub(super) fn bytes_each(kind: Kind, count: u64, flags: &str) -> Result<f64> {
     let peer = Peer::start(kind)?;
     std::thread::sleep(SETTLING);
     let before = peer.resident_bytes()?;
+    let mut load = begin(&peer, count, flags)?;
+    // The last of it may still be on its way.
+    std::thread::sleep(SETTLING);
+    let grown = peer.resident_bytes().map(|after| after.saturating_sub(before));
+    drop(load.stdin.take());
+    let status = load.wait()?;
+    if !status.success() {
+        bail!("the load has ended with {status}");
+    }
+    Ok(grown? as f64 / count as f64)
+}
+
+/// A load that has made its `count` things and keeps them until its input ends.
+pub(super) fn begin(peer: &Peer, count: u64, flags: &str) -> Result<Child> {
     let mut command = process::pinned(LOAD_CORE)?;
     command
         .arg(binary()?)
@@ -27,13 +41,8 @@ pub(super) fn bytes_each(kind: Kind, count: u64, flags: &str) -> Result<f64> {
     let mut load = command.spawn().context("cannot start the load")?;
     let mut said = BufReader::new(load.stdout.take().context("its output is piped")?).lines();
     let ready = said.next().transpose()?;
-    // The last of it may still be on its way.
-    std::thread::sleep(SETTLING);
-    let grown = peer.resident_bytes().map(|after| after.saturating_sub(before));
-    drop(load.stdin.take());
-    let status = load.wait()?;
-    if ready.as_deref() != Some("ready") || !status.success() {
-        bail!("the load has said {ready:?} and ended with {status}");
+    if ready.as_deref() != Some("ready") {
+        bail!("the load has said {ready:?} and ended with {}", load.wait()?);
     }
-    Ok(grown? as f64 / count as f64)
+    Ok(load)
 }

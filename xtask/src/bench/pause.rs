@@ -39,16 +39,7 @@ pub(super) fn worst(peer: &Peer, event: Event) -> Result<f64> {
         Event::Growth(keys) => Box::new(move || generate(port, "set", keys)),
         Event::Checkpoint => Box::new(move || {
             ask(port, "BGSAVE")?;
-            let since = Instant::now();
-            loop {
-                std::thread::sleep(SHORT_PAUSE);
-                if info(port, "persistence")?.contains("rdb_bgsave_in_progress:0") {
-                    return Ok(());
-                }
-                if since.elapsed() > TIMEOUT {
-                    bail!("it is not written down in time");
-                }
-            }
+            wait_for_checkpoint(port)
         }),
         Event::Deletion(members) => {
             generate(port, "sadd", members)?;
@@ -107,6 +98,24 @@ pub(super) fn worst(peer: &Peer, event: Event) -> Result<f64> {
     Ok(wait.as_secs_f64() * 1000.0)
 }
 
+/// Until nothing is being written down in the background.
+pub(super) fn wait_for_checkpoint(port: u16) -> Result<()> {
+    let since = Instant::now();
+    loop {
+        std::thread::sleep(SHORT_PAUSE);
+        let told = info(port, "persistence")?;
+        if ["rdb_bgsave_in_progress:0", "aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"]
+            .iter()
+            .all(|line| told.contains(line))
+        {
+            return Ok(());
+        }
+        if since.elapsed() > TIMEOUT {
+            bail!("it is not written down in time");
+        }
+    }
+}
+
 fn generate(port: u16, test: &str, count: u64) -> Result<()> {
     let (count, port) = (count.to_string(), port.to_string());
     // One client, which sleeps while it is served: who asks shares its core.
@@ -124,7 +133,7 @@ fn connect(port: u16) -> Result<TcpStream> {
 }
 
 /// A section of INFO.
-fn info(port: u16, section: &str) -> Result<String> {
+pub(super) fn info(port: u16, section: &str) -> Result<String> {
     let mut stream = connect(port)?;
     stream.write_all(format!("INFO {section}\r\nQUIT\r\n").as_bytes())?;
     let mut text = String::new();
@@ -133,7 +142,7 @@ fn info(port: u16, section: &str) -> Result<String> {
 }
 
 /// One line of an answer.
-fn ask(port: u16, command: &str) -> Result<String> {
+pub(super) fn ask(port: u16, command: &str) -> Result<String> {
     let mut stream = connect(port)?;
     stream.write_all(format!("{command}\r\n").as_bytes())?;
     let mut line = Vec::new();

@@ -91,6 +91,8 @@ pub(super) struct Peer {
     dir: PathBuf,
     pub(super) resp_port: u16,
     pub(super) amqp_port: u16,
+    /// Of Leveret's `/metrics`.
+    pub(super) http_port: u16,
     /// From its start until the first answer.
     pub(super) resp_after: Option<Duration>,
     pub(super) amqp_after: Option<Duration>,
@@ -110,7 +112,7 @@ impl Drop for Peer {
 impl Peer {
     /// Starts it and waits until it answers.
     pub(super) fn start(kind: Kind) -> Result<Peer> {
-        let (resp_port, amqp_port) = (free_port()?, free_port()?);
+        let (resp_port, amqp_port, http_port) = (free_port()?, free_port()?, free_port()?);
         let name = format!("{kind:?}-{}-{resp_port}", std::process::id());
         let dir = match peers::folder().filter(|_| kind.package().is_some()) {
             Some(root) => root.join("tmp").join(name),
@@ -124,20 +126,52 @@ impl Peer {
             dir,
             resp_port,
             amqp_port,
+            http_port,
             resp_after: None,
             amqp_after: None,
         };
-        let command = peer.command()?;
-        let started = Instant::now();
-        peer.pid = peer.spawn(command, "server.log")?;
-        if kind.speaks_resp() {
-            peer.resp_after = Some(peer.wait(resp_port, b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n", started)?);
-        }
-        if kind.speaks_amqp() {
-            // A method frame on channel 0 begins the answer.
-            peer.amqp_after = Some(peer.wait(amqp_port, b"AMQP\x00\x00\x09\x01", &[1, 0, 0], started)?);
-        }
+        peer.start_again()?;
         Ok(peer)
+    }
+
+    /// Starts it on what its directory has, and waits until it answers.
+    pub(super) fn start_again(&mut self) -> Result<()> {
+        let command = self.command()?;
+        let started = Instant::now();
+        self.pid = self.spawn(command, "server.log")?;
+        if self.kind.speaks_resp() {
+            let (question, answer) = (b"*1\r\n$4\r\nPING\r\n", b"+PONG\r\n");
+            self.resp_after = Some(self.wait(self.resp_port, question, answer, started)?);
+        }
+        if self.kind.speaks_amqp() {
+            // A method frame on channel 0 begins the answer.
+            self.amqp_after =
+                Some(self.wait(self.amqp_port, b"AMQP\x00\x00\x09\x01", &[1, 0, 0], started)?);
+        }
+        Ok(())
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(super) fn stop(&mut self) -> Result<()> {
+        output({
+            let mut command = Command::new("kill");
+            command.arg(self.pid.to_string());
+            command
+        })?;
+        for child in self.children.drain(..).rev() {
+            let mut child = child;
+            if child.id() == self.pid {
+                child.wait()?;
+            } else {
+                child.kill()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where it has its files.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     fn command(&mut self) -> Result<Command> {
@@ -149,7 +183,8 @@ impl Peer {
                 let mut command = process::pinned(SERVER_CORE)?;
                 command.args(&words);
                 command.args(["serve", "--bind", "127.0.0.1", "--io-threads", "1", "--appendfsync", fsync]);
-                command.args(["--http-port", "0", "--auto-aof-rewrite-percentage", "0"]);
+                command.args(["--auto-aof-rewrite-percentage", "0"]);
+                command.args(["--http-port", &self.http_port.to_string()]);
                 command.args(["--resp-port", &self.resp_port.to_string()]);
                 command.args(["--amqp-port", &self.amqp_port.to_string()]);
                 command.arg("--data-dir").arg(self.dir.join("data"));

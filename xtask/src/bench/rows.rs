@@ -1,6 +1,7 @@
 //! What is measured: one row of the document each. How many operations a row takes is chosen so that the server works for
 //! a second or more, for the kernel counts its CPU in hundredths.
 
+use super::disk::Left;
 use super::pause::Event;
 use super::peer::Kind;
 
@@ -20,6 +21,10 @@ pub(super) enum Load {
     },
     /// Milliseconds that a question takes at most while something happens.
     Pause(Event),
+    /// Seconds until a server answers again that has this.
+    StartAgain(Left),
+    /// Syncs while messages are confirmed, in percent of what the disk can do.
+    GroupCommits,
     /// Flags of the load generator.
     Resp {
         flags: &'static str,
@@ -112,6 +117,30 @@ pub(super) const ROWS: &[Row] = &[
         Load::StartAmqp,
     ),
     scalar("idle", "resident memory when idle, MB", &[Kind::Redis, Kind::Valkey, Kind::RabbitMq], Load::Idle),
+    scalar(
+        "start-keys",
+        "start again from a cold log of 10,000,000 SETs, s",
+        RESP_PEERS,
+        Load::StartAgain(Left::Keys(10_000_000)),
+    ),
+    scalar(
+        "start-checkpoint",
+        "start again from a cold checkpoint of 10,000,000 keys, s",
+        RESP_PEERS,
+        Load::StartAgain(Left::Checkpoint(10_000_000)),
+    ),
+    scalar(
+        "start-messages",
+        "start again from a cold log of 900,000 persistent messages of 1 KiB, s",
+        &[Kind::RabbitMq],
+        Load::StartAgain(Left::Messages(900_000)),
+    ),
+    scalar(
+        "group-commits",
+        "syncs a second while persistent messages are confirmed, % of what the disk can do",
+        &[],
+        Load::GroupCommits,
+    ),
     held(
         "amqp-connections",
         "memory per idle AMQP connection of 10,000, KiB",
