@@ -10,10 +10,11 @@ use crate::queue::Queue;
 use crate::txn::{Delayed, Replies, Returning, Txn};
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
-use leveret_base::codec::Changes;
+use leveret_base::codec::{Changes, Place};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A session, as the engine numbers it.
 pub type SessionId = u64;
@@ -63,6 +64,15 @@ pub struct VhostAbout {
     pub default_queue_type: String,
     /// It cannot be deleted. (RabbitMQ: deletion protection)
     pub protected: bool,
+}
+
+/// Messages of a queue that must be read from the log, as they are wanted in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whose they are.
+    pub queue: QueueId,
+    /// Numbers of entries, in order, and where the log has their messages.
+    pub messages: Vec<(u64, Place)>,
 }
 
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -150,6 +160,17 @@ pub struct Broker {
     /// Messages with numbers, while a checkpoint is read.
     pub(crate) named: Map<u64, Arc<Message>>,
     pub(crate) checkpoint: Option<Box<Checkpoint>>,
+    /// Bytes of messages in queues that may be in memory; what is more, only the log has. `None` is as many as there are.
+    pub memory_bytes_max: Option<u64>,
+    /// Bytes of messages in queues that are in memory.
+    pub(crate) memory_bytes: Arc<AtomicU64>,
+    /// Some messages have been let go of.
+    pub(crate) has_paged: bool,
+    pub(crate) wanted: Vec<Wanted>,
+    /// The log keeps what is behind this position, and before it only the messages that are not in memory.
+    pub(crate) in_log_after: u64,
+    /// Where the change that is being replayed lies, if it is in the log.
+    pub place: Option<Place>,
     pub(crate) rng: fastrand::Rng,
     /// What the addresses of replies are made of. Random, from whoever makes the broker.
     pub secret: [u8; 32],
@@ -190,6 +211,12 @@ impl Broker {
             replaying: None,
             named: Map::default(),
             checkpoint: None,
+            memory_bytes_max: None,
+            memory_bytes: Arc::default(),
+            has_paged: false,
+            wanted: Vec::new(),
+            in_log_after: 0,
+            place: None,
             rng: fastrand::Rng::with_seed(seed),
             secret: [0; 32],
             route: Vec::new(),
@@ -274,7 +301,8 @@ impl Broker {
 
     /// After replay: what may have been delivered is marked so, and time goes on.
     pub fn after_replay(&mut self, now_ms: UnixMillis) {
-        self.restored();
+        self.restored(0);
+        self.place = None;
         let ids: Vec<QueueId> = self.queues.keys().copied().collect();
         for id in ids {
             if let Some(queue) = self.queues.get_mut(&id) {
@@ -295,7 +323,30 @@ impl Broker {
         }
     }
 
-    /// A number that is equal for equal durable states.
+    /// Bytes of messages in queues that are in memory, but for a little of each queue.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_memory_full(&self) -> bool {
+        self.memory_bytes_max.is_some_and(|max| self.memory_bytes() >= max)
+    }
+
+    /// What is to be read from the log, and then given to [`Txn::fetched`].
+    pub fn take_wanted(&mut self) -> Vec<Wanted> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Everything that is not in memory is wanted there.
+    pub fn want_everything(&mut self) {
+        for (&queue, state) in &mut self.queues {
+            let all = state.ready.wanted_at_all();
+            self.wanted.extend(all.into_iter().map(|messages| Wanted { queue, messages }));
+        }
+    }
+
+    /// A number that is equal for equal durable states. All messages must be in memory.
     pub fn digest(&self) -> u64 {
         let exchanges =
             self.exchanges.iter().filter(|(_, exchange)| exchange.durable).map(|(id, exchange)| {
@@ -344,13 +395,17 @@ impl Broker {
             let unacked = queue.unacked.values().map(|unacked| Ready::of(&unacked.entry));
             let mut entries: Vec<_> = queue.ready.iter().chain(unacked).collect();
             entries.sort_by_key(|entry| entry.seq);
-            for entry in entries.into_iter().filter(|entry| queue.keeps(entry.message)) {
+            for entry in entries {
+                let message = entry.body.here().expect("a digest is of messages in memory");
+                if !queue.keeps(message.persistent) {
+                    continue;
+                }
                 hasher.write_u64(entry.seq);
                 hasher.write_u32(entry.returns);
                 hasher.write_u64(entry.deadline);
-                hasher.write(entry.message.routing_key());
-                hasher.write(entry.message.properties());
-                hasher.write(entry.message.body());
+                hasher.write(message.routing_key());
+                hasher.write(message.properties());
+                hasher.write(message.body());
             }
             hasher.finish()
         });

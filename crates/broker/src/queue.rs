@@ -7,7 +7,7 @@ use crate::cursor::Cursor;
 use crate::entries::{Entries, Entry};
 use crate::seen::Seen;
 use crate::stream::Stream;
-use crate::{ExchangeId, Message, QueueId, SessionId, UnixMillis, VhostId};
+use crate::{ExchangeId, QueueId, SessionId, UnixMillis, VhostId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -133,8 +133,8 @@ impl Queue {
     }
 
     /// Whether the log has such a message of this queue. (RabbitMQ: quorum queues and streams keep transient ones, too)
-    pub(crate) fn keeps(&self, message: &Message) -> bool {
-        self.is_logged() && (message.persistent || self.keeps_all())
+    pub(crate) fn keeps(&self, is_persistent: bool) -> bool {
+        self.is_logged() && (is_persistent || self.keeps_all())
     }
 
     /// Whether transient messages are messages like others.

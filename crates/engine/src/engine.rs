@@ -288,7 +288,7 @@ impl Engine {
     /// One commit on the broker.
     pub fn on_broker<T>(&mut self, run: impl FnOnce(&mut leveret_broker::Txn<'_>) -> T) -> T {
         self.begin();
-        let changes = Changes::on(self.tail.changes());
+        let changes = Changes::of_commit(self.tail.changes(), self.position + 1, self.mark);
         let mut txn = leveret_broker::Txn::new(&mut self.broker, self.now_ms, changes);
         let result = run(&mut txn);
         txn.finish();

@@ -2,6 +2,8 @@
 //! power goes, what was synced is there and nothing is there by half. And what spans both worlds is one record.
 
 mod checkpoints;
+mod paging;
+mod places;
 mod power_loss;
 mod streams;
 mod world;

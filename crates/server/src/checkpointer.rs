@@ -237,7 +237,7 @@ impl Shared {
             let mut engine = self.engine.lock();
             let held = Instant::now();
             let hurry = engine.checkpoint_bytes() > HURRY_BYTES;
-            let slice = engine.checkpoint_slice(SLICE_BYTES, &mut changes);
+            let slice = engine.checkpoint_slice(SLICE_BYTES, &mut changes, &mut Vec::new());
             let garbage = engine.take_garbage();
             drop(engine);
             let held = held.elapsed();

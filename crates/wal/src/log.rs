@@ -4,6 +4,7 @@
 use crate::block::{self, BLOCK_HEAD, BlockHead, Part, SEGMENT_HEAD};
 use crate::checkpoint::{self, CheckpointHead, Checkpoints, UNFINISHED, checkpoint_position};
 use crate::error::{Error, is_full};
+use crate::reader::Reader;
 use crate::recovery::{self, Each, Recovered, Replay, Summary};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record, Tail};
@@ -23,6 +24,8 @@ const SYNCED_PIECE: u64 = 4 * 1024 * 1024;
 const GROWN: u64 = 1024 * 1024;
 /// What the kernel's cache of files consists of.
 const PAGE: u64 = 4096;
+/// A block gets no larger, unless it is one record: whoever reads a record reads its block.
+const BLOCK_MAX: usize = 128 * 1024;
 
 /// What can be chosen.
 #[derive(Debug, Clone, Copy)]
@@ -253,7 +256,10 @@ impl Log {
         while BLOCK_HEAD + *at < tail.bytes.len() {
             let payload = tail.bytes.get(BLOCK_HEAD + *at..).expect("the loop stays inside");
             let room = self.room();
-            let (count, len) = block::fitting(payload, room);
+            let (mut count, mut len) = block::fitting(payload, room.min(BLOCK_MAX));
+            if count == 0 && block::first_record_len(payload) <= room {
+                (count, len) = (1, block::first_record_len(payload));
+            }
             if count > 0 && self.split == 0 {
                 self.put(tail, *at..BLOCK_HEAD + *at + len, Part::Whole, *first)?;
                 first.position += count;
@@ -367,6 +373,11 @@ impl Log {
     /// The hand of the thread that writes checkpoints.
     pub fn checkpoints(&self) -> Checkpoints {
         Checkpoints { shared: Arc::clone(&self.shared) }
+    }
+
+    /// A hand of whoever reads what was written.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
     }
 
     /// The hand of the thread that prepares segments.

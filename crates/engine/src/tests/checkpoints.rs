@@ -26,7 +26,7 @@ impl OnItsWay {
 
     /// True at the end.
     fn go_on(&mut self, engine: &mut Engine, rng: &mut fastrand::Rng) -> bool {
-        engine.checkpoint_slice(rng.usize(..3000), &mut self.changes) == Slice::Last
+        engine.checkpoint_slice(rng.usize(..3000), &mut self.changes, &mut Vec::new()) == Slice::Last
     }
 
     fn check(&self, disk: &FaultyDisk, engine: &Engine, seed: u64) {

@@ -2,7 +2,7 @@
 
 use crate::{Engine, Slice};
 use leveret_amqp::{ArrayBuf, Properties, PropertyValues, Table, TableBuf, Value};
-use leveret_broker::{ApplyTo, Consume, ExchangeDeclare, How, Message, Pattern, Policy, PolicyKey};
+use leveret_broker::{ApplyTo, Consume, ExchangeDeclare, Got, How, Message, Pattern, Policy, PolicyKey};
 use leveret_broker::{QueueDeclare, QueueId, VhostId};
 use leveret_keyspace::{ArgsBuf, Reply, Row, Run};
 use leveret_resp::Version;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 const VHOST: VhostId = VhostId(0);
 /// Small, so that a run crosses many segments.
 const OPTIONS: Options = Options { segment_bytes: 16 * 1024 };
-const QUEUES: [&[u8]; 3] = [b"q0", b"q1", b"q2"];
+pub(super) const QUEUES: [&[u8]; 3] = [b"q0", b"q1", b"q2"];
 const EXCHANGES: [&[u8]; 3] = [b"e0", b"e1", b"e2"];
 
 pub(super) fn find(name: &[u8]) -> Run {
@@ -112,7 +112,7 @@ impl World {
             }
             return Ok(false);
         };
-        let slice = self.engine.checkpoint_slice(rng.usize(..2000), &mut changes);
+        let slice = self.engine.checkpoint_slice(rng.usize(..2000), &mut changes, &mut Vec::new());
         writer.write(&changes)?;
         if slice == Slice::More {
             return Ok(false);
@@ -398,8 +398,10 @@ impl World {
 
     fn get(&mut self, rng: &mut fastrand::Rng) {
         let (queue, no_ack) = (Self::queue(rng), rng.bool());
-        let got = self.engine.on_broker(|txn| txn.get(VHOST, self.session, 1, queue, no_ack));
-        self.held.extend(got.ok().flatten().filter(|_| !no_ack).map(|got| (got.queue, got.seq)));
+        let got = self.engine.on_broker(|txn| txn.get_or_fetch(VHOST, self.session, 1, queue, no_ack));
+        if let (Ok(Got::Message(got)), false) = (got, no_ack) {
+            self.held.push((got.queue, got.seq));
+        }
     }
 
     fn settle(&mut self, rng: &mut fastrand::Rng) {
