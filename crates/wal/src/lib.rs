@@ -2,15 +2,19 @@
 //! of what its changes mean; it has no threads and no clock. The format is drawn in `docs/log-format.md`.
 
 mod block;
+mod bodies;
 mod checkpoint;
 mod error;
 pub mod faulty;
 mod inspect;
 mod log;
+mod names;
 mod reader;
 mod recovery;
+mod rewrite;
 mod storage;
 mod tail;
+mod units;
 
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;

@@ -1,212 +1,288 @@
-//! Reading records by their numbers while others are written: by whoever needs bodies again that are not in memory. A
-//! segment's blocks are found by a sparse list of places, made when the segment is first read and never written down.
-//! The trap: behind what was written before the reading began, a block may stand there by half.
+//! Reading messages by their names while others are written: by whoever needs bodies again that are not in memory. The
+//! blocks of a file are found by a sparse list of places, made when the file is first read and never written down.
+//! The trap: a file may be removed or replaced at any time; what is named then lies in another one.
 
 use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
+use crate::bodies;
 use crate::error::Error;
-use crate::log::{Shared, segment_name};
+use crate::log::Shared;
 use crate::storage::File;
-use crate::tail::{Head, Record};
+use crate::tail::{Head, RECORD_HEAD};
+use crate::units::{Unit, around};
+use leveret_base::codec::Place;
 use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Bytes of a segment between two places that are kept.
+/// Bytes of a file between two places that are kept.
 const APART: u64 = 64 * 1024;
+/// Room that is kept from one reading to the next.
+const KEPT: usize = 1024 * 1024;
 
-/// Where a block begins, and the position of the first record in it.
-#[derive(Clone, Copy)]
-struct Place {
-    position: u64,
-    offset: u64,
-}
-
-struct Segment {
+struct OpenUnit {
+    unit: Unit,
     name: String,
     file: Arc<dyn File>,
-    /// By offset; some of its blocks.
-    places: Vec<Place>,
+    /// Where some of its blocks begin, and the first message or record in each.
+    places: Vec<(Place, u64)>,
 }
 
 /// What a block's head says before the block is checked.
 struct Glance {
-    position: u64,
+    first: Place,
     /// Bytes with the head.
     len: u64,
+    /// A record begins in it.
     begins: bool,
+}
+
+/// What was read last.
+#[derive(Default)]
+struct Cached {
+    ordinal: u64,
+    is_segment: bool,
+    /// Of a segment the first record in it, and the one behind the last. Otherwise where it lies.
+    positions: Range<u64>,
+    first: Option<Head>,
 }
 
 /// A hand of the log for reading. Each has what it knows for itself.
 pub struct Reader {
     shared: Arc<Shared>,
-    segments: HashMap<u64, Segment>,
+    units: Arc<Vec<Unit>>,
+    open: HashMap<u64, OpenUnit>,
     bytes: Vec<u8>,
-    parts: Vec<u8>,
+    /// A record that was put together.
+    record: Vec<u8>,
+    cached: Cached,
 }
 
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, segments: HashMap::new(), bytes: Vec::new(), parts: Vec::new() }
+        let (open, cached) = (HashMap::new(), Cached::default());
+        Self { shared, units: Arc::default(), open, bytes: Vec::new(), record: Vec::new(), cached }
     }
 
-    /// Gives the records from a position on, in order, until `each` has enough or there is no more. What was written before
-    /// is there; a record that is not any more is not given, and neither is what comes before the log's beginning.
-    pub fn read(
-        &mut self,
-        from: u64,
-        each: &mut dyn FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
-        let segments = self.shared.segments.lock().clone();
-        self.segments.retain(|ordinal, _| segments.iter().any(|(known, _)| known == ordinal));
-        // A record may go on in the segment that has its position.
-        let after = segments.partition_point(|(_, first)| *first <= from);
-        let Some(mut at) = after.checked_sub(1) else { return Ok(()) };
-        let mut offset = loop {
-            match self.find(segments[at].0, from)? {
-                Some(offset) => break offset,
-                None if at == 0 => return Ok(()),
-                None => at -= 1,
+    /// The message that lies there: the bytes of its commit from its own on, which may be more than it has. What was written
+    /// before is there; `None` is what is not any more, or not yet.
+    pub fn read(&mut self, place: Place) -> Result<Option<&[u8]>, Error> {
+        let found = match self.find(place) {
+            // It has been replaced meanwhile.
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                self.units = Arc::default();
+                self.find(place)?
             }
+            found => found?,
         };
-        let mut partial: Option<Head> = None;
-        for &(ordinal, _) in segments.get(at..).unwrap_or_default() {
-            if self.read_segment(ordinal, offset, from, &mut partial, each)?.is_break() {
-                return Ok(());
-            }
-            offset = SEGMENT_HEAD as u64;
-        }
-        Ok(())
+        Ok(found.map(|(is_record, range)| {
+            let bytes = if is_record { &self.record } else { &self.bytes };
+            bytes.get(range).unwrap_or_default()
+        }))
     }
 
-    /// The largest block that was read last.
+    /// Where the bytes are: in `record` or in `bytes`.
+    fn find(&mut self, place: Place) -> Result<Option<(bool, Range<usize>)>, Error> {
+        let units = Arc::clone(&self.shared.segments.lock());
+        if !Arc::ptr_eq(&units, &self.units) {
+            self.open.retain(|_, open| units.contains(&open.unit));
+            self.units = Arc::clone(&units);
+            self.cached = Cached::default();
+        }
+        if self.cached.is_segment && self.cached.positions.contains(&place.position) {
+            return self.in_block(place);
+        }
+        let range = around(&units, place.position);
+        for unit in units.get(range.clone()).unwrap_or_default().iter().filter(|unit| !unit.is_segment()) {
+            if let Some(found) = self.in_bodies(*unit, place)? {
+                return Ok(Some((false, found)));
+            }
+        }
+        for i in range.rev() {
+            let Some(unit) = units.get(i).filter(|unit| unit.is_segment()) else { continue };
+            if let Some(offset) = self.open(*unit)?.find(Place { offset: 0, ..place })? {
+                return self.in_segment(&units, i, offset, place);
+            }
+        }
+        Ok(None)
+    }
+
+    fn open(&mut self, unit: Unit) -> Result<&mut OpenUnit, Error> {
+        match self.open.entry(unit.ordinal) {
+            std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                let name = unit.name();
+                let file =
+                    self.shared.storage.open(&name).map_err(|error| Error::io("open", &name, error))?;
+                Ok(place.insert(OpenUnit { unit, name, file, places: Vec::new() }))
+            }
+        }
+    }
+
+    /// The bytes of a block.
+    fn load(&mut self, unit: Unit, offset: u64, len: u64) -> Result<bool, Error> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.cached = Cached::default();
+        bytes.resize(len as usize, 0);
+        bytes.shrink_to(KEPT);
+        let is_there = self.open(unit)?.fill(&mut bytes, offset);
+        self.bytes = bytes;
+        is_there
+    }
+
+    fn in_bodies(&mut self, unit: Unit, place: Place) -> Result<Option<Range<usize>>, Error> {
+        let open = self.open(unit)?;
+        let Some(offset) = open.find(place)? else { return Ok(None) };
+        let Some(Glance { len, .. }) = open.glance(offset)? else { return Ok(None) };
+        let is_known = !self.cached.is_segment
+            && (self.cached.ordinal, self.cached.positions.start) == (unit.ordinal, offset);
+        if !is_known {
+            let is_whole = self.load(unit, offset, len)? && bodies::is_whole(&self.bytes, unit.ordinal);
+            if !is_whole {
+                return Err(Error::corrupt(&unit.name(), offset as usize, "a block's checksum is wrong"));
+            }
+            // Where it lies tells it from others.
+            self.cached =
+                Cached { ordinal: unit.ordinal, is_segment: false, positions: offset..offset, first: None };
+        }
+        Ok(bodies::find(&self.bytes, place))
+    }
+
+    /// The record is in the block that was read.
+    fn in_block(&self, place: Place) -> Result<Option<(bool, Range<usize>)>, Error> {
+        let (Some(first), Some(payload)) = (self.cached.first, self.bytes.get(BLOCK_HEAD..)) else {
+            return Ok(None);
+        };
+        Ok(in_records(first, payload, place)
+            .map(|range| (false, range.start + BLOCK_HEAD..range.end + BLOCK_HEAD)))
+    }
+
+    /// The record begins in the block there.
+    fn in_segment(
+        &mut self,
+        units: &[Unit],
+        mut i: usize,
+        mut offset: u64,
+        place: Place,
+    ) -> Result<Option<(bool, Range<usize>)>, Error> {
+        self.record.clear();
+        self.record.shrink_to(KEPT);
+        let mut begun = None;
+        while let Some(unit) = units.get(i).copied().filter(Unit::is_segment) {
+            let damaged = |reason: &str| Error::corrupt(&unit.name(), offset as usize, reason);
+            let Some(Glance { len, .. }) = self.open(unit)?.glance(offset)? else {
+                // The rest of a record is in the next segment.
+                let is_next = units.get(i + 1).is_some_and(|next| next.ordinal == unit.ordinal + 1);
+                if begun.is_none() || !is_next {
+                    break;
+                }
+                (i, offset) = (i + 1, SEGMENT_HEAD as u64);
+                continue;
+            };
+            if !self.load(unit, offset, len)? {
+                return Err(damaged("a block is cut"));
+            }
+            let (part, first, payload) = match block::read(&self.bytes, unit.ordinal) {
+                Ok(Found::Block(head, payload)) => (head.part, head.first, payload),
+                Ok(Found::End) => return Err(damaged("there is no block where one was")),
+                Ok(Found::Damaged(reason)) => return Err(damaged(reason)),
+                Err(reason) => return Err(damaged(&reason)),
+            };
+            match (part, begun) {
+                (Part::Whole, None) => {
+                    let count = Records::new(first, payload).take_while(Result::is_ok).count() as u64;
+                    let positions = first.position..first.position.saturating_add(count);
+                    self.cached =
+                        Cached { ordinal: unit.ordinal, is_segment: true, positions, first: Some(first) };
+                    return self.in_block(place);
+                }
+                (Part::First, None) => {
+                    self.record.extend_from_slice(payload);
+                    begun = Some(first);
+                }
+                (Part::Middle, Some(_)) => self.record.extend_from_slice(payload),
+                (Part::Last, Some(first)) => {
+                    self.record.extend_from_slice(payload);
+                    return Ok(in_records(first, &self.record, place).map(|range| (true, range)));
+                }
+                (Part::Whole | Part::First, Some(_)) => return Err(damaged("a record has no end")),
+                (Part::Middle | Part::Last, None) => return Err(damaged("a record has no beginning")),
+            }
+            offset += len;
+        }
+        Ok(None)
+    }
+
+    /// Room for the largest block that was read last.
     #[cfg(test)]
     pub(crate) fn block_bytes_max(&self) -> usize {
         self.bytes.capacity()
     }
+}
 
-    fn segment(&mut self, ordinal: u64) -> Result<&mut Segment, Error> {
-        let name = segment_name(ordinal);
-        match self.segments.entry(ordinal) {
-            std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
-            std::collections::hash_map::Entry::Vacant(place) => {
-                let file =
-                    self.shared.storage.open(&name).map_err(|error| Error::io("open", &name, error))?;
-                Ok(place.insert(Segment { name, file, places: Vec::new() }))
-            }
+/// The bytes of a record from an offset on.
+fn in_records(first: Head, payload: &[u8], place: Place) -> Option<Range<usize>> {
+    let mut end = 0;
+    for record in Records::new(first, payload) {
+        let record = record.ok()?;
+        end += RECORD_HEAD + record.changes.len();
+        if record.head.position == place.position {
+            let start = end - record.changes.len() + place.offset as usize;
+            return (start <= end).then_some(start..end);
         }
     }
+    None
+}
 
-    /// Where the block begins that has the record, or its first part; `None` if the record began in a segment before.
-    fn find(&mut self, ordinal: u64, position: u64) -> Result<Option<u64>, Error> {
-        let segment = self.segment(ordinal)?;
-        let known = segment.places.partition_point(|place| place.position <= position);
-        let mut offset = match known.checked_sub(1).and_then(|known| segment.places.get(known)) {
-            Some(place) => place.offset,
-            None => SEGMENT_HEAD as u64,
+impl OpenUnit {
+    /// Where the block begins that may have what is wanted; `None` if that came before all of them.
+    fn find(&mut self, wanted: Place) -> Result<Option<u64>, Error> {
+        let known = self.places.partition_point(|(place, _)| *place <= wanted);
+        let mut offset = match known.checked_sub(1).and_then(|known| self.places.get(known)) {
+            Some((_, offset)) => *offset,
+            None if self.unit.is_segment() => SEGMENT_HEAD as u64,
+            None => bodies::HEAD as u64,
         };
-        let mut found = None;
-        while let Some(Glance { position: first, len, begins }) = segment.glance(offset)? {
-            if first > position {
+        let (mut found, mut before) = (None, Place { position: 0, offset: 0 });
+        while let Some(Glance { first, len, begins }) = self.glance(offset)? {
+            // One that is being written may say anything.
+            if first > wanted || first < before {
                 break;
             }
+            before = first;
             if begins {
                 found = Some(offset);
-                segment.keep(Place { position: first, offset });
+                self.keep(first, offset);
             }
             offset += len;
         }
         Ok(found)
     }
 
-    fn read_segment(
-        &mut self,
-        ordinal: u64,
-        mut offset: u64,
-        from: u64,
-        partial: &mut Option<Head>,
-        each: &mut dyn FnMut(Record<'_>) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, Error> {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        let mut parts = std::mem::take(&mut self.parts);
-        let segment = self.segment(ordinal)?;
-        let mut flow = ControlFlow::Continue(());
-        while let Some(Glance { len, .. }) = segment.glance(offset)? {
-            bytes.resize(len as usize, 0);
-            if !segment.fill(&mut bytes, offset)? {
-                break;
-            }
-            let damaged = |reason: &str| Error::corrupt(&segment.name, offset as usize, reason);
-            let (head, payload) = match block::read(&bytes, ordinal).map_err(|reason| damaged(&reason))? {
-                Found::Block(head, payload) => (head, payload),
-                // It is being written: what was before is given.
-                Found::End | Found::Damaged(_) if head_position(&bytes) > from => break,
-                Found::End => return Err(damaged("there is no block where one was")),
-                Found::Damaged(reason) => return Err(damaged(reason)),
-            };
-            let (first, payload) = match (head.part, *partial) {
-                (Part::Whole, None) => (head.first, payload),
-                (Part::First, None) => {
-                    parts.clear();
-                    parts.extend_from_slice(payload);
-                    *partial = Some(head.first);
-                    offset += len;
-                    continue;
-                }
-                (Part::Middle | Part::Last, Some(begun)) => {
-                    parts.extend_from_slice(payload);
-                    if head.part == Part::Middle {
-                        offset += len;
-                        continue;
-                    }
-                    *partial = None;
-                    (begun, parts.as_slice())
-                }
-                (Part::Whole | Part::First, Some(_)) => return Err(damaged("a record has no end")),
-                (Part::Middle | Part::Last, None) => return Err(damaged("a record has no beginning")),
-            };
-            for record in Records::new(first, payload) {
-                let record = record.map_err(damaged)?;
-                if record.head.position >= from && each(record).is_break() {
-                    flow = ControlFlow::Break(());
-                    break;
-                }
-            }
-            if flow.is_break() {
-                break;
-            }
-            offset += len;
-        }
-        bytes.shrink_to(KEPT);
-        parts.shrink_to(KEPT);
-        (self.bytes, self.parts) = (bytes, parts);
-        Ok(flow)
-    }
-}
-
-/// Room that is kept from one reading to the next.
-const KEPT: usize = 1024 * 1024;
-
-fn head_position(block: &[u8]) -> u64 {
-    block::glance(block).map_or(0, |(position, ..)| position)
-}
-
-impl Segment {
     /// Looks at a block's head without reading the block; `None` where there is none.
     fn glance(&self, offset: u64) -> Result<Option<Glance>, Error> {
         let mut head = [0; BLOCK_HEAD];
-        if !self.fill(&mut head, offset)? {
+        let is_segment = self.unit.is_segment();
+        let head = if is_segment { &mut head[..] } else { &mut head[..bodies::BLOCK_HEAD] };
+        if !self.fill(head, offset)? {
             return Ok(None);
         }
-        let Some((position, len, begins)) = block::glance(&head) else { return Ok(None) };
-        let len = len as u64;
+        let glance = if is_segment {
+            block::glance(head).map(|(position, len, begins)| Glance {
+                first: Place { position, offset: 0 },
+                len: len as u64,
+                begins,
+            })
+        } else {
+            bodies::glance(head).map(|(first, len)| Glance { first, len, begins: true })
+        };
         // What no block can have is not made room for.
-        if len > KEPT as u64 {
-            let size = self.file.size().map_err(|error| Error::io("read", &self.name, error))?;
-            if offset + len > size {
-                return Ok(None);
-            }
+        if let Some(Glance { len, .. }) = glance
+            && len > KEPT as u64
+            && offset + len > self.file.size().map_err(|error| Error::io("read", &self.name, error))?
+        {
+            return Ok(None);
         }
-        Ok(Some(Glance { position, len, begins }))
+        Ok(glance)
     }
 
     /// Reads so many bytes; false if there are fewer.
@@ -223,10 +299,10 @@ impl Segment {
         Ok(true)
     }
 
-    /// Keeps a place, if it is far from the last one.
-    fn keep(&mut self, place: Place) {
-        if self.places.last().is_none_or(|last| place.offset >= last.offset + APART) {
-            self.places.push(place);
+    /// Keeps a place, if it is far behind the last one.
+    fn keep(&mut self, first: Place, offset: u64) {
+        if self.places.last().is_none_or(|(_, last)| offset >= last + APART) {
+            self.places.push((first, offset));
         }
     }
 }
