@@ -10,6 +10,7 @@ mod change;
 mod checkpoint;
 mod cursor;
 mod death;
+mod digest;
 mod entries;
 mod exception;
 mod exchange;

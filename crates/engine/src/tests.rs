@@ -5,6 +5,7 @@ mod checkpoints;
 mod paging;
 mod places;
 mod power_loss;
+mod replays;
 mod streams;
 mod world;
 
@@ -15,8 +16,9 @@ use leveret_keyspace::{ArgsBuf, Reply};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Tail};
+use replays::replayed;
 use std::sync::Arc;
-use world::{World, find, message, replayed, run};
+use world::{World, find, message, run};
 
 #[test]
 fn the_log_replayed_is_the_state() {

@@ -117,7 +117,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         placement: Placement::default(),
         reaper: Reaper::default(),
         doorkeeper: Doorkeeper::default(),
-        checkpointer: Checkpointer::new(log.checkpoints(), restored),
+        checkpointer: Checkpointer::new(log.checkpoints(leveret_engine::broker::message_len), restored),
         log: Mutex::new(LogWriter::new(log)),
         mover: Mover::default(),
         mailboxes,

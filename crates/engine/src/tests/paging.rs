@@ -1,68 +1,15 @@
 //! Messages that only the log has: a reader that answers late, in any order and now and then not at all for long changes
 //! nothing of what clients get and what the state is.
 
-use super::places::commits;
-use super::world::{World, replayed};
+use super::replays::{digest, read, replayed, replayed_with};
+use super::world::World;
 use super::{declare, publish};
 use crate::{Engine, SessionId};
 use leveret_amqp::Value;
-use leveret_broker::{Consume, Event, How, Message, VhostId, Wanted};
+use leveret_broker::{Consume, Event, How, VhostId, Wanted};
 use leveret_wal::faulty::FaultyDisk;
-use leveret_wal::{Log, Options, Tail};
-use std::collections::BTreeMap;
+use leveret_wal::{Log, Options, Reader, Tail};
 use std::sync::Arc;
-
-/// Reads what is wanted from the log.
-#[derive(Default)]
-struct Reader {
-    commits: BTreeMap<u64, Vec<u8>>,
-    asked: Vec<Wanted>,
-    read_count: usize,
-}
-
-impl Reader {
-    /// Answers what was asked for, `chance` of ten each.
-    fn answer(&mut self, engine: &mut Engine, disk: &FaultyDisk, rng: &mut fastrand::Rng, chance: u8) {
-        self.asked.append(&mut engine.broker.take_wanted());
-        if self.asked.is_empty() {
-            return;
-        }
-        rng.shuffle(&mut self.asked);
-        if self.commits.last_key_value().is_none_or(|(last, _)| *last < engine.position()) {
-            self.commits = commits(disk);
-        }
-        for wanted in std::mem::take(&mut self.asked) {
-            // What is not written cannot be read yet.
-            let is_written =
-                wanted.messages.iter().all(|(_, place)| self.commits.contains_key(&place.position));
-            if !is_written || rng.u8(..10) >= chance {
-                self.asked.push(wanted);
-                continue;
-            }
-            let read = wanted.messages.iter().map(|(seq, place)| {
-                let changes = &self.commits[&place.position];
-                (
-                    *seq,
-                    Arc::new(
-                        Message::read(&changes[place.offset as usize..], *place)
-                            .expect("a message lies there"),
-                    ),
-                )
-            });
-            let read: Vec<_> = read.collect();
-            self.read_count += read.len();
-            engine.on_broker(|txn| txn.fetched(wanted.queue, &read));
-        }
-    }
-
-    /// Answers everything that can be; true when that was nothing.
-    fn answer_all(&mut self, engine: &mut Engine, disk: &FaultyDisk, rng: &mut fastrand::Rng) -> bool {
-        engine.broker.want_everything();
-        let before = self.read_count;
-        self.answer(engine, disk, rng, 10);
-        self.read_count == before
-    }
-}
 
 #[test]
 fn the_state_is_the_same_wherever_its_messages_are() {
@@ -70,26 +17,18 @@ fn the_state_is_the_same_wherever_its_messages_are() {
     for seed in 0..60 {
         let disk = FaultyDisk::new(seed);
         let mut rng = fastrand::Rng::with_seed(seed);
-        let (mut world, mut reader) = (World::open(&disk, seed), Reader::default());
-        world.engine.broker.memory_bytes_max = Some(0);
+        let mut world = World::open_with(&disk, seed, Some(0));
         for _ in 0..400 {
             world.step(&mut rng);
             world.write().expect("the disk is fine");
-            reader.answer(&mut world.engine, &disk, &mut rng, 3);
+            world.fetch(&mut rng, 3);
             world.write().expect("the disk is fine");
         }
-        while !reader.answer_all(&mut world.engine, &disk, &mut rng) {
-            world.write().expect("the disk is fine");
-        }
-        let mut paged = Engine::new(99, 1);
-        paged.broker.memory_bytes_max = Some(0);
-        let mut log = Log::open(Arc::new(disk.clone()), Options::default()).expect("the log opens");
-        log.replay(&mut |record| paged.apply(&record)).expect("the log replays");
-        while !reader.answer_all(&mut paged, &disk, &mut rng) {}
-        let digest = replayed(&disk, u64::MAX).digest();
-        assert_eq!(world.engine.digest(), digest, "seed {seed}");
-        assert_eq!(paged.digest(), digest, "seed {seed}, replayed with little memory");
-        read_count += reader.read_count;
+        let whole = replayed(&disk, u64::MAX).digest();
+        assert_eq!(world.digest(), whole, "seed {seed}");
+        let (paged, mut reader) = replayed_with(&disk, u64::MAX, Some(0));
+        assert_eq!(digest(&paged, &mut reader), whole, "seed {seed}, replayed with little memory");
+        read_count += world.read_count;
     }
     assert!(read_count > 1000, "only {read_count} messages were read");
 }
@@ -98,30 +37,49 @@ fn the_state_is_the_same_wherever_its_messages_are() {
 struct Queue {
     engine: Engine,
     session: SessionId,
-    disk: FaultyDisk,
     log: Log,
     tail: Tail,
     reader: Reader,
+    wanted: Vec<Wanted>,
+    read_count: usize,
     rng: fastrand::Rng,
 }
 
 impl Queue {
     fn new(memory_bytes_max: u64, arguments: &[(&str, Value<'_>)]) -> Self {
         let disk = FaultyDisk::new(1);
-        let mut log = Log::open(Arc::new(disk.clone()), Options::default()).expect("an empty disk opens");
+        let mut log = Log::open(Arc::new(disk), Options::default()).expect("an empty disk opens");
         log.replay(&mut |_| Ok(())).expect("an empty disk replays");
         let mut engine = Engine::new(1, 1);
         engine.broker.memory_bytes_max = Some(memory_bytes_max);
         let session = engine.open_session(0);
         declare(&mut engine, session, b"dead", &[]);
         declare(&mut engine, session, b"q", arguments);
-        let (tail, reader) = (Tail::default(), Reader::default());
-        Self { engine, session, disk, log, tail, reader, rng: fastrand::Rng::with_seed(1) }
+        let (tail, reader, rng) = (Tail::default(), log.reader(), fastrand::Rng::with_seed(1));
+        Self { engine, session, log, tail, reader, wanted: Vec::new(), read_count: 0, rng }
     }
 
     fn write(&mut self) {
         self.engine.take_tail(&mut self.tail);
         self.log.write(&mut self.tail).expect("the disk is fine");
+    }
+
+    /// Reads what was asked for, every second time.
+    fn fetch(&mut self) {
+        self.wanted.append(&mut self.engine.broker.take_wanted());
+        for wanted in std::mem::take(&mut self.wanted) {
+            if self.rng.bool() {
+                self.wanted.push(wanted);
+                continue;
+            }
+            let messages = wanted
+                .messages
+                .iter()
+                .map(|(seq, place)| (*seq, Arc::new(read(&mut self.reader, *place).expect("it is there"))));
+            let messages: Vec<_> = messages.collect();
+            self.read_count += messages.len();
+            self.engine.on_broker(|txn| txn.fetched(wanted.queue, &messages));
+        }
     }
 
     fn publish(&mut self, count: u32) {
@@ -160,9 +118,9 @@ impl Queue {
                 });
             }
             self.write();
-            let before = self.reader.read_count;
-            self.reader.answer(&mut self.engine, &self.disk, &mut self.rng, 5);
-            let was_read = self.reader.read_count > before || !self.reader.asked.is_empty();
+            let before = self.read_count;
+            self.fetch();
+            let was_read = self.read_count > before || !self.wanted.is_empty();
             self.engine.enter(self.engine.now_ms() + 1);
             self.engine.tick();
             self.write();
@@ -185,7 +143,7 @@ fn a_backlog_takes_little_memory_and_comes_in_order() {
     assert!(used <= max + 512 * 328 && used < all / 10, "{used} of {all} bytes are in memory");
     queue.consume(b"q");
     assert_eq!(queue.drain(), (0..COUNT).collect::<Vec<_>>());
-    assert!(queue.reader.read_count > COUNT as usize * 8 / 10, "{} were read", queue.reader.read_count);
+    assert!(queue.read_count > COUNT as usize * 8 / 10, "{} were read", queue.read_count);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A message says where the log has it: whoever reads that record finds the same message there, and replay says the same.
 
-use super::world::{QUEUES, World, message, replayed};
+use super::replays::replayed;
+use super::world::{QUEUES, World, message};
 use crate::Engine;
 use leveret_broker::{Message, VhostId};
 use leveret_wal::faulty::FaultyDisk;
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The changes of every commit in the log.
-pub(super) fn commits(disk: &FaultyDisk) -> BTreeMap<u64, Vec<u8>> {
+fn commits(disk: &FaultyDisk) -> BTreeMap<u64, Vec<u8>> {
     let mut commits = BTreeMap::new();
     let mut log = Log::open(Arc::new(disk.clone()), Options::default()).expect("the log opens");
     let mut keep = |record: leveret_wal::Record<'_>| {

@@ -105,7 +105,7 @@ impl World {
             placement: Placement::default(),
             reaper: Reaper::default(),
             doorkeeper: Doorkeeper::default(),
-            checkpointer: Checkpointer::new(log.checkpoints(), None),
+            checkpointer: Checkpointer::new(log.checkpoints(leveret_engine::broker::message_len), None),
             log: Mutex::new(LogWriter::new(log)),
             mover: Mover::default(),
             mailboxes: Vec::new(),
