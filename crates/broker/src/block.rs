@@ -1,7 +1,7 @@
 //! A part of a lane: entries whose numbers are near each other, in places of 24 bytes. Either all of them have their
 //! messages in memory, or all only know where the log has them.
 
-use crate::body::{Away, Body, BodyRef};
+use crate::body::{Away, Body, BodyRef, Moved};
 use crate::entries::{Entry, Ready};
 use crate::{Message, UnixMillis};
 use leveret_base::codec::Place;
@@ -85,6 +85,11 @@ impl Block {
             Body::Away(_) => Places::Away(Vec::new()),
         };
         Self { first: entry.seq, places, deadlines: Vec::new(), start: 0, gone_count: 0, bytes: 0 }
+    }
+
+    /// Bytes of the messages that came into it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     pub(crate) fn first_number(&self) -> u64 {
@@ -289,21 +294,21 @@ impl Block {
         (self.start, self.gone_count) = (0, 0);
     }
 
-    /// Lets go of the messages, if the log has all of them behind this position; gives how many bytes that are.
-    pub(crate) fn page_out(&mut self, after: u64) -> u64 {
-        let Places::Here(places) = &self.places else { return 0 };
-        let (mut away, mut bytes) = (Vec::with_capacity(places.len()), 0);
+    /// Lets go of the messages, if the log has all of them behind this position; gives what that is.
+    pub(crate) fn page_out(&mut self, after: u64) -> Option<Moved> {
+        let Places::Here(places) = &self.places else { return None };
+        let (mut away, mut gone) = (Vec::with_capacity(places.len()), Moved::default());
         for place in places.iter().filter(|place| place.message.is_some()) {
             let Some(message) = &place.message else { continue };
             let (Some(known), Ok(returns)) = (Away::of(message, after), u16::try_from(place.returns)) else {
-                return 0;
+                return None;
             };
-            bytes += message.size() as u64;
+            gone.add(message);
             away.push(AwayPlace::new(place.distance, returns, place.redelivered, &known));
         }
         self.close_gaps();
         self.places = Places::Away(away);
-        bytes
+        Some(gone)
     }
 
     /// What has to be read so that the messages are in memory again: numbers of entries, and where their messages are.
@@ -327,20 +332,20 @@ impl Block {
         found.ok().filter(|index| *index >= self.start)
     }
 
-    /// Messages are in memory again: gives how many bytes they are, and what came since they were asked for, which is in
-    /// a block of its own now.
-    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)]) -> (u64, Option<Block>) {
+    /// Messages are in memory again, which `all` counts: gives what came since they were asked for, which is in a block of its
+    /// own now.
+    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], all: &mut Moved) -> Option<Block> {
         if self.is_here() {
-            return (0, None);
+            return None;
         }
         self.close_gaps();
-        let Places::Away(places) = &mut self.places else { return (0, None) };
-        let (mut here, mut bytes) = (Vec::with_capacity(places.len()), 0);
+        let Places::Away(places) = &mut self.places else { return None };
+        let mut here = Vec::with_capacity(places.len());
         for place in places.iter() {
             let seq = self.first + u64::from(place.distance);
             let found = messages.binary_search_by_key(&seq, |(seq, _)| *seq).ok();
             let Some((_, message)) = found.and_then(|found| messages.get(found)) else { break };
-            bytes += message.size() as u64;
+            all.add(message);
             here.push(HerePlace {
                 message: Some(message.clone()),
                 distance: place.distance,
@@ -350,17 +355,17 @@ impl Block {
         }
         let count = here.len();
         if count == 0 {
-            return (0, None);
+            return None;
         }
         let mut rest = places.split_off(count);
         self.places = Places::Here(here);
         let deadlines = self.deadlines.split_off(count.min(self.deadlines.len()));
-        let Some(from) = rest.first().map(|place| place.distance) else { return (bytes, None) };
+        let from = rest.first().map(|place| place.distance)?;
         rest.iter_mut().for_each(|place| place.distance -= from);
         let rest_bytes = rest.iter().map(|place| u64::from(place.body_len)).sum();
         let first = self.first + u64::from(from);
         let places = Places::Away(rest);
-        (bytes, Some(Block { first, places, deadlines, start: 0, gone_count: 0, bytes: rest_bytes }))
+        Some(Block { first, places, deadlines, start: 0, gone_count: 0, bytes: rest_bytes })
     }
 
     /// Entries up to a number, and those that have come back before, may have been delivered.

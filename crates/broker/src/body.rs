@@ -11,6 +11,24 @@ pub(crate) enum Body {
     Away(Away),
 }
 
+/// Messages that have come into memory or gone from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) len: usize,
+    /// Bytes of their contents.
+    pub(crate) body_bytes: u64,
+    /// Bytes that they take in memory.
+    pub(crate) bytes: u64,
+}
+
+impl Moved {
+    pub(crate) fn add(&mut self, message: &Message) {
+        self.len += 1;
+        self.body_bytes += message.body().len() as u64;
+        self.bytes += message.size() as u64;
+    }
+}
+
 /// A message that only the log has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Away {
@@ -110,11 +128,5 @@ impl Body {
             Body::Here(message) => message.body().len() as u64,
             Body::Away(away) => away.body_len.into(),
         }
-    }
-
-    /// Bytes that it takes in memory.
-    #[inline]
-    pub(crate) fn memory_bytes(&self) -> u64 {
-        self.here().map_or(0, |message| message.size() as u64)
     }
 }

@@ -49,6 +49,8 @@ pub enum Event {
     Cancel { channel: u16, consumer_tag: Arc<[u8]> },
     /// It held a message for too long and is closed. (RabbitMQ: consumer timeout)
     TimedOut { channel: u16, timeout_ms: u64 },
+    /// What it wanted to get and was not in memory has been read.
+    Fetched,
 }
 
 /// What is said of a vhost.
@@ -71,6 +73,26 @@ pub struct Wanted {
     pub queue: QueueId,
     /// Numbers of entries, in order, and where the log has their messages.
     pub messages: Vec<(u64, Place)>,
+}
+
+/// What is counted of all queues together, for whoever wants to know without the engine.
+#[derive(Debug, Default)]
+pub struct InMemory {
+    pub(crate) bytes: AtomicU64,
+    pub(crate) left: AtomicU64,
+}
+
+impl InMemory {
+    /// Bytes of messages that are in memory, but for a little of each queue.
+    #[inline]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many messages that only the log had have left their queues or come into memory.
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
 }
 
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -160,11 +182,12 @@ pub struct Broker {
     pub(crate) checkpoint: Option<Box<Checkpoint>>,
     /// Bytes of messages in queues that may be in memory; what is more, only the log has. `None` is as many as there are.
     pub memory_bytes_max: Option<u64>,
-    /// Bytes of messages in queues that are in memory.
-    pub(crate) memory_bytes: Arc<AtomicU64>,
+    pub(crate) in_memory: Arc<InMemory>,
     /// Some messages have been let go of.
     pub(crate) has_paged: bool,
     pub(crate) wanted: Vec<Wanted>,
+    /// Sessions that want to get a message of these queues, once it is read.
+    pub(crate) getting: Vec<(QueueId, SessionId)>,
     /// The log keeps what is behind this position, and before it only the messages that are not in memory.
     pub(crate) in_log_after: u64,
     /// Where the change that is being replayed lies, if it is in the log.
@@ -210,9 +233,10 @@ impl Broker {
             named: Map::default(),
             checkpoint: None,
             memory_bytes_max: None,
-            memory_bytes: Arc::default(),
+            in_memory: Arc::default(),
             has_paged: false,
             wanted: Vec::new(),
+            getting: Vec::new(),
             in_log_after: 0,
             place: None,
             rng: fastrand::Rng::with_seed(seed),
@@ -321,14 +345,14 @@ impl Broker {
         }
     }
 
-    /// Bytes of messages in queues that are in memory, but for a little of each queue.
-    pub fn memory_bytes(&self) -> u64 {
-        self.memory_bytes.load(Ordering::Relaxed)
+    /// What is counted of all queues together.
+    pub fn in_memory(&self) -> &Arc<InMemory> {
+        &self.in_memory
     }
 
     #[inline]
     pub(crate) fn is_memory_full(&self) -> bool {
-        self.memory_bytes_max.is_some_and(|max| self.memory_bytes() >= max)
+        self.memory_bytes_max.is_some_and(|max| self.in_memory.bytes() >= max)
     }
 
     /// What is to be read from the log, and then given to [`Txn::fetched`].

@@ -71,7 +71,7 @@ enum Gone {
     Entries {
         queue: QueueId,
         keeps_all: bool,
-        ready: Entries,
+        ready: Box<Entries>,
         unacked: HashMap<u64, Unacked, FixedState>,
         walk: Walk,
     },
@@ -185,7 +185,7 @@ impl Checkpoint {
         self.gone.push_back(Gone::Entries {
             queue: queue.id,
             keeps_all,
-            ready,
+            ready: Box::new(ready),
             unacked: HashMap::default(),
             walk,
         });
@@ -198,7 +198,10 @@ impl Checkpoint {
         let (id, keeps_all, walk) = (queue.id, queue.keeps_all(), *walk);
         self.gone.push_back(match queue.stream.take() {
             Some(mut stream) => Gone::Segments { queue: id, segments: stream.take_segments(), walk },
-            None => Gone::Entries { queue: id, keeps_all, ready: queue.ready, unacked: queue.unacked, walk },
+            None => {
+                let (ready, unacked) = (Box::new(queue.ready), queue.unacked);
+                Gone::Entries { queue: id, keeps_all, ready, unacked, walk }
+            }
         });
         None
     }

@@ -2,13 +2,14 @@
 //! It knows nothing of who consumes them. The trap: an entry's lane follows from its message alone, so that replay, which
 //! knows only numbers, finds the same order.
 
-use crate::body::{Body, BodyRef};
+use crate::body::{Body, BodyRef, Moved};
+use crate::broker::InMemory;
 use crate::lane::Lane;
 use crate::{Message, UnixMillis};
 use leveret_base::codec::Place;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// A message in a queue.
 #[derive(Clone)]
@@ -56,6 +57,13 @@ impl<'a> Ready<'a> {
     }
 }
 
+/// Entries and the bytes of their bodies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) len: usize,
+    pub(crate) bytes: u64,
+}
+
 /// All ready entries.
 #[derive(Default)]
 pub(crate) struct Entries {
@@ -66,6 +74,8 @@ pub(crate) struct Entries {
     len: usize,
     /// Bytes of bodies.
     bytes: u64,
+    /// What of these only the log has.
+    away: Tally,
     /// When entries leave, and which.
     deadlines: BTreeSet<(UnixMillis, u64)>,
     /// Numbers of the first entries of what was asked for and has not come.
@@ -78,7 +88,7 @@ pub(crate) struct Entries {
 struct Memory {
     bytes: u64,
     told: u64,
-    all: Arc<AtomicU64>,
+    all: Arc<InMemory>,
 }
 
 /// So much may be untold.
@@ -103,14 +113,14 @@ impl Memory {
 
     fn tell(&mut self) {
         // It wraps, so that less is more than all but a little.
-        self.all.fetch_add(self.bytes.wrapping_sub(self.told), Ordering::Relaxed);
+        self.all.bytes.fetch_add(self.bytes.wrapping_sub(self.told), Ordering::Relaxed);
         self.told = self.bytes;
     }
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        self.all.fetch_sub(self.told, Ordering::Relaxed);
+        self.all.bytes.fetch_sub(self.told, Ordering::Relaxed);
     }
 }
 
@@ -119,7 +129,7 @@ pub(crate) type Wanting = Vec<(u64, Place)>;
 
 impl Entries {
     /// None yet; `all` counts the bytes of messages in memory.
-    pub(crate) fn new(priority_max: u8, all: &Arc<AtomicU64>) -> Self {
+    pub(crate) fn new(priority_max: u8, all: &Arc<InMemory>) -> Self {
         let memory = Memory { all: all.clone(), ..Memory::default() };
         Self { priority_max, memory, ..Self::default() }
     }
@@ -166,11 +176,30 @@ impl Entries {
         self.lanes().find_map(Lane::first)
     }
 
+    fn count_away(&mut self, len: usize, bytes: u64) {
+        self.away.len += len;
+        self.away.bytes += bytes;
+    }
+
+    fn count_back(&mut self, len: usize, bytes: u64) {
+        self.away.len -= len;
+        self.away.bytes -= bytes;
+        self.memory.all.left.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    /// What of these only the log has.
+    pub(crate) fn away(&self) -> Tally {
+        self.away
+    }
+
     #[inline]
     fn arrived(&mut self, entry: &Entry) {
         self.len += 1;
         self.bytes += entry.body.len();
-        self.memory.add(entry.body.memory_bytes());
+        match &entry.body {
+            Body::Here(message) => self.memory.add(message.size() as u64),
+            Body::Away(away) => self.count_away(1, away.body_len.into()),
+        }
         if entry.deadline != 0 {
             self.deadlines.insert((entry.deadline, entry.seq));
         }
@@ -180,7 +209,10 @@ impl Entries {
     fn left(&mut self, entry: &Entry) {
         self.len -= 1;
         self.bytes -= entry.body.len();
-        self.memory.subtract(entry.body.memory_bytes());
+        match &entry.body {
+            Body::Here(message) => self.memory.subtract(message.size() as u64),
+            Body::Away(away) => self.count_back(1, away.body_len.into()),
+        }
         if entry.deadline != 0 {
             self.deadlines.remove(&(entry.deadline, entry.seq));
         }
@@ -252,14 +284,13 @@ impl Entries {
         self.first().is_none_or(|first| first.body.here().is_some())
     }
 
-    /// Lets go of messages that came last, as far as the log has them behind this position.
-    pub(crate) fn page_out(&mut self, after: u64) {
-        let Self { lowest, higher, memory, .. } = self;
-        for lane in std::iter::once(lowest).chain(higher) {
-            let bytes = lane.page_out_last(after);
-            if bytes > 0 {
-                return memory.subtract(bytes);
-            }
+    /// Lets go of messages that came last, as far as the log has them behind this position. So many bytes that stand first stay.
+    pub(crate) fn page_out(&mut self, after: u64, head_bytes: u64) {
+        let mut lanes = std::iter::once(&mut self.lowest).chain(&mut self.higher);
+        let gone = lanes.find_map(|lane| lane.page_out_last(after, head_bytes));
+        if let Some(Moved { len, body_bytes, bytes }) = gone {
+            self.memory.subtract(bytes);
+            self.count_away(len, body_bytes);
         }
     }
 
@@ -288,12 +319,16 @@ impl Entries {
         all.into_iter().filter_map(|wanted| self.ask(wanted)).collect()
     }
 
-    /// Messages have been read, in the order of their numbers.
-    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)]) {
-        if let Some((first, _)) = messages.first() {
-            self.asked.remove(first);
+    /// Messages have been read, in the order of their numbers; `first` is the first one that was asked for.
+    pub(crate) fn page_in(&mut self, first: Option<u64>, messages: &[(u64, Arc<Message>)]) {
+        if let Some(first) = first {
+            self.asked.remove(&first);
         }
-        let bytes = self.lanes_mut().map(|lane| lane.page_in(messages)).sum();
-        self.memory.add(bytes);
+        let mut all = Moved::default();
+        for lane in self.lanes_mut() {
+            lane.page_in(messages, &mut all);
+        }
+        self.memory.add(all.bytes);
+        self.count_back(all.len, all.body_bytes);
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::Message;
 use crate::block::Block;
-use crate::body::Body;
+use crate::body::{Body, Moved};
 use crate::entries::{Entry, Ready};
 use leveret_base::codec::Place;
 use std::collections::{BTreeMap, VecDeque};
@@ -139,14 +139,16 @@ impl Lane {
         }
     }
 
-    /// Lets go of the messages that came last, as far as the log has them behind this position; gives how many bytes that
-    /// are.
-    pub(crate) fn page_out_last(&mut self, after: u64) -> u64 {
-        let Some(last) = self.blocks.back_mut().filter(|block| !block.is_empty()) else { return 0 };
-        let bytes = last.page_out(after);
-        if bytes > 0
-            && let Some(mut last) = self.blocks.pop_back()
-        {
+    /// Lets go of the messages that came last, as far as the log has them behind this position; gives what that is. So many
+    /// bytes stay if they stand first: a queue whose messages go soon after they have come reads nothing.
+    pub(crate) fn page_out_last(&mut self, after: u64, head_bytes: u64) -> Option<Moved> {
+        let is_only = self.blocks.len() == 1;
+        let last = self.blocks.back_mut().filter(|block| !block.is_empty())?;
+        if is_only && last.is_here() && last.bytes() < head_bytes {
+            return None;
+        }
+        let gone = last.page_out(after).filter(|gone| gone.len > 0)?;
+        if let Some(mut last) = self.blocks.pop_back() {
             // Behind others that only the log has, as long as there is room.
             while let Some(before) = self.blocks.back_mut().filter(|before| !before.is_here())
                 && let Some(entry) = last.pop()
@@ -160,7 +162,7 @@ impl Lane {
                 self.blocks.push_back(last);
             }
         }
-        bytes
+        Some(gone)
     }
 
     /// The number of the first entry that has to be read so that what stands first is in memory, or else the block behind it.
@@ -193,15 +195,14 @@ impl Lane {
         self.blocks.iter().map(Block::wanted).filter(|wanted| !wanted.is_empty()).chain(returned)
     }
 
-    /// Messages have been read; gives how many bytes they are, as far as they are still wanted.
-    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)]) -> u64 {
-        let mut bytes = 0;
+    /// Messages have been read; `all` counts those that are still wanted.
+    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], all: &mut Moved) {
         for (seq, message) in messages {
             if let Some(entry) = self.returned.get_mut(seq)
                 && entry.body.here().is_none()
             {
                 entry.body = Body::Here(message.clone());
-                bytes += message.size() as u64;
+                all.add(message);
             }
         }
         // Some of them may have left, the first as well.
@@ -209,14 +210,11 @@ impl Lane {
             let index = self.block_of(*seq)?;
             self.blocks.get(index).filter(|block| block.contains(*seq)).map(|_| index)
         });
-        let Some(index) = first else { return bytes };
-        let Some((read, rest)) = self.blocks.get_mut(index).map(|block| block.page_in(messages)) else {
-            return bytes;
-        };
+        let Some(index) = first else { return };
+        let rest = self.blocks.get_mut(index).and_then(|block| block.page_in(messages, all));
         if let Some(rest) = rest {
             self.blocks.insert(index + 1, rest);
         }
-        bytes + read
     }
 }
 
@@ -226,7 +224,7 @@ mod tests {
     use super::Lane;
     use crate::Message;
     use crate::block::{BLOCK_LEN, Block};
-    use crate::body::Body;
+    use crate::body::{Body, Moved};
     use crate::entries::Entry;
     use leveret_base::codec::Place;
     use std::collections::BTreeMap;
@@ -281,12 +279,12 @@ mod tests {
                     }
                     5 => {
                         if random.u8(..20) == 0 {
-                            lane.page_out_last(0);
+                            lane.page_out_last(0, 0);
                         }
                         let all: Vec<_> = lane.wanted_at_all().collect();
                         if random.u8(..20) == 0 && !all.is_empty() {
                             let read = read(&all[random.usize(..all.len())]);
-                            lane.page_in(&read);
+                            lane.page_in(&read, &mut Moved::default());
                         }
                     }
                     6 | 7 => {
@@ -335,7 +333,7 @@ mod tests {
     fn numbers_in_no_order_come_out_in_order() {
         let mut lane = Lane::default();
         [5, 9, 7, 5, 3, 12].into_iter().for_each(|seq| lane.push(entry(seq, 0)));
-        lane.page_out_last(0);
+        lane.page_out_last(0, 0);
         assert!(lane.take(7).is_some() && lane.take(7).is_none());
         let all: Vec<u64> = std::iter::from_fn(|| lane.pop()).map(|entry| entry.seq).collect();
         assert_eq!(all, [3, 5, 5, 9, 12]);

@@ -19,6 +19,9 @@ pub struct QueueReport<'a> {
     pub arguments: Table<'a>,
     pub ready: usize,
     pub ready_bytes: u64,
+    /// Of these, what only the log has.
+    pub paged_out: usize,
+    pub paged_out_bytes: u64,
     pub unacknowledged: usize,
     pub consumers: usize,
     /// The tag of the only consumer that is served, and of the only one there may be.
@@ -118,6 +121,8 @@ impl Broker {
             arguments: Table::from_validated(&queue.arguments),
             ready: queue.ready_counts().0,
             ready_bytes: queue.ready_counts().1,
+            paged_out: queue.ready.away().len,
+            paged_out_bytes: queue.ready.away().bytes,
             unacknowledged: queue.unacked_count(),
             consumers: queue.consumers.len(),
             single_active: tag(queue.active.filter(|_| queue.meaning.single_active)),

@@ -241,9 +241,10 @@ impl Txn<'_> {
             let of = match event {
                 Event::Deliver { channel, .. }
                 | Event::Cancel { channel, .. }
-                | Event::TimedOut { channel, .. } => *channel,
+                | Event::TimedOut { channel, .. } => Some(*channel),
+                Event::Fetched => None,
             };
-            let stays = *id != session || of != channel;
+            let stays = *id != session || of != Some(channel);
             if let (false, Event::Deliver { message, .. }, Some(owned)) = (stays, event, owned.get_mut(id)) {
                 owned.window_bytes = owned.window_bytes.saturating_sub(message.size());
             }
@@ -284,6 +285,7 @@ impl Txn<'_> {
 
     /// A session is gone with all its channels; its exclusive queues are deleted.
     pub fn session_closed(&mut self, session: SessionId) {
+        self.broker.getting.retain(|(_, getting)| *getting != session);
         let Some(owned) = self.broker.owned.remove(&session) else { return };
         let touched =
             owned.channels.into_iter().flat_map(|channel| self.take_channel(session, channel)).collect();

@@ -376,7 +376,7 @@ impl Txn<'_> {
         self.get_or_fetch(vhost, session, channel, queue, no_ack).map(Got::at_once)
     }
 
-    /// Takes the first message, or asks for it.
+    /// Takes the first message, or asks for it: then the session hears when it can be had.
     pub fn get_or_fetch(
         &mut self,
         vhost: VhostId,
@@ -401,11 +401,14 @@ impl Txn<'_> {
                 ),
             ));
         }
-        match self.expire_first(id) {
-            Shed::All if self.must_fetch(id) => return Ok(Got::OnDisk),
-            Shed::All => {}
+        let is_on_disk = match self.expire_first(id) {
+            Shed::All => self.must_fetch(id),
             Shed::Some => return Ok(Got::Empty),
-            Shed::UpToDisk => return Ok(Got::OnDisk),
+            Shed::UpToDisk => true,
+        };
+        if is_on_disk {
+            self.get_later(id, session);
+            return Ok(Got::OnDisk);
         }
         let Some(queue) = self.broker.queues.get_mut(&id) else { return Ok(Got::Empty) };
         let Some(entry) = queue.ready.pop() else { return Ok(Got::Empty) };

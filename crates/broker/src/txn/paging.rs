@@ -2,9 +2,12 @@
 //! it. It is read by somebody else, and with it the queue goes on. Nothing passes what stands before it.
 
 use super::Txn;
-use crate::broker::Wanted;
-use crate::{Message, QueueId};
+use crate::broker::{Broker, Event, Wanted};
+use crate::{Message, QueueId, SessionId};
 use std::sync::Arc;
+
+/// So much of each queue stays in memory though there is too much of it, but never more than a small part of what may be there.
+const HEAD_BYTES: u64 = 64 * 1024;
 
 impl Txn<'_> {
     /// Asks for what stands first in a queue, if it is not in memory; true if so.
@@ -47,15 +50,32 @@ impl Txn<'_> {
         if self.broker.is_memory_full()
             && let Some(queue) = self.broker.queues.get_mut(&id)
         {
-            queue.ready.page_out(self.broker.in_log_after);
+            let head_bytes = HEAD_BYTES.min(self.broker.memory_bytes_max.unwrap_or(0) / 1024);
+            queue.ready.page_out(self.broker.in_log_after, head_bytes);
             self.broker.has_paged = true;
         }
     }
 
-    /// Messages that were wanted, in the order in which they were; the queue goes on.
-    pub fn fetched(&mut self, id: QueueId, messages: &[(u64, Arc<Message>)]) {
+    /// A session wants to get a message that is being read.
+    pub(super) fn get_later(&mut self, id: QueueId, session: SessionId) {
+        if !self.broker.getting.contains(&(id, session)) {
+            self.broker.getting.push((id, session));
+        }
+    }
+
+    /// Messages that were wanted, in the order in which they were, as far as they could be read; the queue goes on. What has left
+    /// it meanwhile may be missing.
+    pub fn fetched(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) {
+        let id = wanted.queue;
+        let Broker { getting, events, .. } = &mut *self.broker;
+        getting.retain(|(of, session)| {
+            if *of == id {
+                events.push((*session, Event::Fetched));
+            }
+            *of != id
+        });
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
-        queue.ready.page_in(messages);
+        queue.ready.page_in(wanted.messages.first().map(|(seq, _)| *seq), messages);
         self.broker.note_due(id);
         self.broker.crowd(id);
         self.dispatch(id);

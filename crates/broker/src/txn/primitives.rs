@@ -111,7 +111,7 @@ impl Txn<'_> {
             auto_delete,
             arguments: arguments.into(),
             seen: Seen::from_arguments(Table::from_validated(arguments)).ok().flatten().map(Box::new),
-            ready: Entries::new(meaning.priority_max, &self.broker.memory_bytes),
+            ready: Entries::new(meaning.priority_max, &self.broker.in_memory),
             stream: (meaning.kind == QueueType::Stream).then(Box::default),
             unacked: HashMap::default(),
             held_until: BTreeSet::new(),

@@ -78,7 +78,7 @@ impl Queue {
                 .map(|(seq, place)| (*seq, Arc::new(read(&mut self.reader, *place).expect("it is there"))));
             let messages: Vec<_> = messages.collect();
             self.read_count += messages.len();
-            self.engine.on_broker(|txn| txn.fetched(wanted.queue, &messages));
+            self.engine.on_broker(|txn| txn.fetched(&wanted, &messages));
         }
     }
 
@@ -139,7 +139,7 @@ fn a_backlog_takes_little_memory_and_comes_in_order() {
     let max = 256 * 1024;
     let mut queue = Queue::new(max, &[]);
     queue.publish(COUNT);
-    let (used, all) = (queue.engine.broker.memory_bytes(), u64::from(COUNT) * 328);
+    let (used, all) = (queue.engine.broker.in_memory().bytes(), u64::from(COUNT) * 328);
     assert!(used <= max + 512 * 328 && used < all / 10, "{used} of {all} bytes are in memory");
     queue.consume(b"q");
     assert_eq!(queue.drain(), (0..COUNT).collect::<Vec<_>>());

@@ -124,7 +124,7 @@ impl World {
                 messages.filter_map(|(seq, place)| Some((*seq, Arc::new(read(&mut self.reader, *place)?))));
             let read: Vec<_> = read.collect();
             self.read_count += read.len();
-            self.engine.on_broker(|txn| txn.fetched(wanted.queue, &read));
+            self.engine.on_broker(|txn| txn.fetched(&wanted, &read));
         }
     }
 
