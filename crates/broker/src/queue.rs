@@ -64,6 +64,8 @@ pub(crate) struct Queue {
     /// What a stream keeps, in place of ready entries.
     pub(crate) stream: Option<Box<Stream>>,
     pub(crate) unacked: HashMap<u64, Unacked, foldhash::fast::FixedState>,
+    /// Bytes of the bodies in it.
+    pub(crate) unacked_bytes: u64,
     /// Until when entries may be held, where that has an end.
     pub(crate) held_until: BTreeSet<(UnixMillis, u64)>,
     pub(crate) next_seq: u64,
@@ -98,6 +100,7 @@ impl Queue {
         {
             walk.hold(held.entry.seq);
         }
+        self.unacked_bytes += held.entry.body.len();
         self.unacked.insert(held.entry.seq, held);
     }
 
@@ -105,6 +108,7 @@ impl Queue {
     #[inline]
     pub(crate) fn release(&mut self, seq: u64) -> Option<Unacked> {
         let held = self.unacked.remove(&seq)?;
+        self.unacked_bytes -= held.entry.body.len();
         if held.until != 0 {
             self.held_until.remove(&(held.until, seq));
         }

@@ -11,7 +11,7 @@ mod world;
 
 use crate::{Engine, SessionId};
 use leveret_amqp::{PropertyValues, Table, TableBuf, Value};
-use leveret_broker::{Consume, Message, QueueDeclare, VhostId};
+use leveret_broker::{Consume, Event, Message, QueueDeclare, VhostId};
 use leveret_keyspace::{ArgsBuf, Reply};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
@@ -267,8 +267,8 @@ fn a_closed_session_gives_everything_back() {
     let seqs: Vec<(u64, bool)> = events
         .iter()
         .filter_map(|event| match event {
-            leveret_broker::Event::Deliver { seq, redelivered, .. } => Some((*seq, *redelivered)),
-            leveret_broker::Event::Cancel { .. } | leveret_broker::Event::TimedOut { .. } => None,
+            Event::Deliver { seq, redelivered, .. } => Some((*seq, *redelivered)),
+            Event::Cancel { .. } | Event::TimedOut { .. } | Event::Fetched => None,
         })
         .collect();
     assert_eq!(seqs, [(1, true), (2, true), (3, true)]);

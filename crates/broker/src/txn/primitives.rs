@@ -114,6 +114,7 @@ impl Txn<'_> {
             ready: Entries::new(meaning.priority_max, &self.broker.in_memory),
             stream: (meaning.kind == QueueType::Stream).then(Box::default),
             unacked: HashMap::default(),
+            unacked_bytes: 0,
             held_until: BTreeSet::new(),
             next_seq: 1,
             delivered_through: 0,
