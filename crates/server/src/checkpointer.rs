@@ -4,6 +4,7 @@
 //! A checkpoint that fails costs nothing but its own file; the log has everything.
 
 use crate::shared::{Shared, now_ms};
+use leveret_base::codec::Name;
 use leveret_engine::Slice;
 use leveret_wal::{CheckpointHead, CheckpointWriter, Checkpoints, Error, Reclaimed};
 use parking_lot::{Condvar, Mutex};
@@ -195,11 +196,12 @@ impl Shared {
             state.doing = None;
             let report = &mut state.report;
             match result {
-                Ok(Some((position, Reclaimed { checkpoint_bytes, segments }))) => {
+                Ok(Some((position, Reclaimed { checkpoint_bytes, segments, kept_bytes }))) => {
                     tracing::info!(
                         position,
                         checkpoint_bytes,
                         segments,
+                        kept_bytes,
                         "a checkpoint was made, segments were removed"
                     );
                     (report.position, report.at_ms) = (position, now_ms());
@@ -228,7 +230,7 @@ impl Shared {
     /// `None` when the server stops before it is finished.
     fn write_checkpoint(&self, rest: impl Fn(Duration)) -> Result<Option<(u64, Reclaimed)>, Error> {
         let checkpoints = &self.checkpointer.checkpoints;
-        let mut changes = Vec::with_capacity(2 * SLICE_BYTES);
+        let (mut changes, mut names) = (Vec::with_capacity(2 * SLICE_BYTES), Vec::new());
         let head = self.engine.lock().begin_checkpoint(&mut changes);
         let Some(head) = head else { return Ok(None) };
         // What cannot be written is handed over nevertheless: every checkpoint comes to its end.
@@ -237,20 +239,21 @@ impl Shared {
             let mut engine = self.engine.lock();
             let held = Instant::now();
             let hurry = engine.checkpoint_bytes() > HURRY_BYTES;
-            let slice = engine.checkpoint_slice(SLICE_BYTES, &mut changes);
+            let slice = engine.checkpoint_slice(SLICE_BYTES, &mut changes, &mut names);
             let garbage = engine.take_garbage();
             drop(engine);
             let held = held.elapsed();
             if let Some(garbage) = garbage {
                 self.reaper.take(garbage);
             }
-            writing = writing.and_then(|mut writer| match write(&mut writer, &changes) {
+            writing = writing.and_then(|mut writer| match write(&mut writer, &changes, &names) {
                 Ok(()) => Ok(writer),
                 Err(error) => {
                     checkpoints.abandon(writer);
                     Err(error)
                 }
             });
+            names.clear();
             changes.clear();
             changes.shrink_to(16 * SLICE_BYTES);
             if slice == Slice::Last {
@@ -270,7 +273,8 @@ impl Shared {
     }
 }
 
-fn write(writer: &mut CheckpointWriter, changes: &[u8]) -> Result<(), Error> {
+fn write(writer: &mut CheckpointWriter, changes: &[u8], names: &[Name]) -> Result<(), Error> {
     writer.write(changes)?;
+    writer.write_names(names)?;
     writer.sync_every(SYNC_BYTES)
 }

@@ -1,10 +1,15 @@
 //! Checkpoints on disk: what the state was at one position, as blocks of changes whose meaning is not known here. A file
-//! gets its name when it is whole and on disk; then the segments that it makes unnecessary go. A failure costs the
-//! checkpoint, never the log.
+//! gets its name when it is whole and on disk; then the segments that it makes unnecessary go, but for the messages that it
+//! has by name only. A failure costs the checkpoint, never the log.
 
+use crate::bodies::bodies_of;
 use crate::error::Error;
 use crate::log::{Shared, Syncer};
+use crate::names;
+use crate::rewrite::{self, Kept};
 use crate::storage::{File, Storage};
+use crate::units::Unit;
+use leveret_base::codec::Name;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +27,8 @@ const MAGIC: &[u8; 8] = b"LEVCKPT\n";
 const FORMAT: u32 = 1;
 const HEAD: usize = 32;
 const BLOCK_HEAD: usize = 16;
+/// Added to the number of a block of names.
+const OF_NAMES: u64 = 1 << 63;
 /// The name of one that is being written.
 pub(crate) const UNFINISHED: &str = "checkpoint.tmp";
 
@@ -62,6 +69,8 @@ fn block_head(payload: &[u8], number: u64, position: u64) -> [u8; BLOCK_HEAD] {
 #[derive(Clone)]
 pub struct Checkpoints {
     pub(crate) shared: Arc<Shared>,
+    /// How long the message is that stands first; nothing else is known of what is in records.
+    pub(crate) message_len: fn(&[u8]) -> Option<usize>,
 }
 
 /// A checkpoint that is being written.
@@ -81,8 +90,10 @@ pub struct CheckpointWriter {
 pub struct Reclaimed {
     /// How large the checkpoint is.
     pub checkpoint_bytes: u64,
-    /// Segments removed.
+    /// Segments removed, or but for a few messages.
     pub segments: usize,
+    /// Bytes that are kept for messages which the checkpoint has by name only.
+    pub kept_bytes: u64,
 }
 
 impl Checkpoints {
@@ -107,7 +118,7 @@ impl Checkpoints {
 
     /// Makes the checkpoint the one to begin with, and removes what comes before it: older checkpoints and segments.
     pub fn publish(&self, mut writer: CheckpointWriter) -> Result<Reclaimed, Error> {
-        writer.put(&[])?;
+        writer.put(&[], false)?;
         let CheckpointWriter { head, file, offset, logged_before, .. } = writer;
         file.sync_data().map_err(|e| Error::io("sync", UNFINISHED, e))?;
         // What is not on disk in the log must not be in a checkpoint either.
@@ -118,13 +129,17 @@ impl Checkpoints {
             // The disk was full before the log had all of it.
             return Err(Error::io("write", "the log", io::ErrorKind::StorageFull.into()));
         }
+        let each_name = |each: &mut dyn FnMut(Name)| each_name(file.as_ref(), UNFINISHED, head, each);
+        let kept = rewrite::keep(&self.shared, head.position, &each_name, self.message_len)?;
         let (storage, name) = (&self.shared.storage, checkpoint_name(head.position));
         storage.rename(UNFINISHED, &name).map_err(|e| Error::io("rename", UNFINISHED, e))?;
         storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
         self.shared.logged.fetch_sub(logged_before, Ordering::Relaxed);
         self.shared.checkpoint_bytes.store(offset, Ordering::Relaxed);
-        let segments = self.remove_before(head.position)?;
-        Ok(Reclaimed { checkpoint_bytes: offset, segments })
+        self.shared.kept_bytes.store(kept.bytes, Ordering::Relaxed);
+        self.shared.names.store(kept.names, Ordering::Relaxed);
+        let segments = self.remove_before(head.position, &kept)?;
+        Ok(Reclaimed { checkpoint_bytes: offset, segments, kept_bytes: kept.bytes })
     }
 
     /// Bytes written to the log since the last checkpoint began.
@@ -137,20 +152,29 @@ impl Checkpoints {
         self.shared.checkpoint_bytes.load(Ordering::Relaxed)
     }
 
-    fn remove_before(&self, position: u64) -> Result<usize, Error> {
-        let mut unnecessary = Vec::new();
+    /// Bytes that are kept for messages which the last checkpoint has by name only, and how many names those are.
+    pub fn kept(&self) -> [u64; 2] {
+        [&self.shared.kept_bytes, &self.shared.names].map(|number| number.load(Ordering::Relaxed))
+    }
+
+    fn remove_before(&self, position: u64, kept: &Kept) -> Result<usize, Error> {
+        let (mut unnecessary, mut needed) = (Vec::new(), Vec::new());
         {
-            let mut segments = self.shared.segments.lock();
-            // All of a segment is in the checkpoint when the next one begins in it, even if with the rest of a record.
-            let count = segments.windows(2).take_while(|pair| pair[1].1 <= position).count();
-            unnecessary.extend(segments.drain(..count).map(|(ordinal, _)| crate::log::segment_name(ordinal)));
+            let mut units = self.shared.segments.lock();
+            let (before, after) = units.split_at(kept.before.min(units.len()));
+            let gone = before.iter().filter(|unit| unit.is_segment() && !kept.units.contains(unit));
+            unnecessary.extend(gone.map(Unit::name));
+            needed.extend(kept.units.iter().map(Unit::name));
+            *units = Arc::new(kept.units.iter().chain(after).copied().collect());
         }
         let segments = unnecessary.len();
         let storage = &self.shared.storage;
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-        unnecessary.extend(
-            names.into_iter().filter(|name| checkpoint_position(name).is_some_and(|at| at < position)),
-        );
+        unnecessary.extend(names.into_iter().filter(|name| {
+            let is_older = checkpoint_position(name).is_some_and(|at| at < position);
+            let is_left_over = bodies_of(name).is_some() && !needed.contains(name);
+            is_older || is_left_over
+        }));
         for name in unnecessary {
             storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
         }
@@ -161,11 +185,17 @@ impl Checkpoints {
 impl CheckpointWriter {
     /// Appends a block of whole changes.
     pub fn write(&mut self, changes: &[u8]) -> Result<(), Error> {
-        if changes.is_empty() { Ok(()) } else { self.put(changes) }
+        if changes.is_empty() { Ok(()) } else { self.put(changes, false) }
     }
 
-    fn put(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let head = block_head(payload, self.blocks, self.head.position);
+    /// Appends the names of messages that changes have written down by their names only: the log keeps those.
+    pub fn write_names(&mut self, names: &[Name]) -> Result<(), Error> {
+        if names.is_empty() { Ok(()) } else { self.put(&names::encode(names), true) }
+    }
+
+    fn put(&mut self, payload: &[u8], of_names: bool) -> Result<(), Error> {
+        let number = if of_names { self.blocks | OF_NAMES } else { self.blocks };
+        let head = block_head(payload, number, self.head.position);
         let written = self
             .file
             .write_at(&head, self.offset)
@@ -186,14 +216,53 @@ impl CheckpointWriter {
     }
 }
 
+/// The position of the newest checkpoint, if there is one.
+pub(crate) fn newest_position(storage: &dyn Storage) -> Result<Option<u64>, Error> {
+    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+    Ok(names.iter().filter_map(|name| checkpoint_position(name)).max())
+}
+
 /// Reads the newest checkpoint from start to end, if there is one; gives its head and its size.
 pub(crate) fn newest(
     storage: &dyn Storage,
     each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    each_name: &mut dyn FnMut(Name),
 ) -> Result<Option<(CheckpointHead, u64)>, Error> {
-    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-    let newest = names.iter().filter_map(|name| checkpoint_position(name)).max();
-    newest.map(|position| read(storage, &checkpoint_name(position), each)).transpose()
+    let newest = newest_position(storage)?;
+    newest.map(|position| read(storage, &checkpoint_name(position), each, each_name)).transpose()
+}
+
+/// Gives the names in a checkpoint, and passes over all else in it.
+pub(crate) fn each_name(
+    file: &dyn File,
+    name: &str,
+    head: CheckpointHead,
+    each: &mut dyn FnMut(Name),
+) -> Result<(), Error> {
+    let (mut offset, mut payload) = (HEAD as u64, Vec::new());
+    loop {
+        let mut head_bytes = [0; BLOCK_HEAD];
+        fill(file, name, &mut head_bytes, offset)?;
+        let len = head_bytes.first_chunk().map_or(0, |len| u32::from_le_bytes(*len)) as usize;
+        let number = head_bytes.last_chunk().map_or(0, |number| u64::from_le_bytes(*number));
+        if len == 0 {
+            return Ok(());
+        }
+        if number & OF_NAMES != 0 {
+            let damaged = |reason: &str| Error::corrupt(name, offset as usize, reason);
+            let size = file.size().map_err(|e| Error::io("read", name, e))?;
+            if len as u64 > size.saturating_sub(offset) {
+                return Err(damaged("a block of the checkpoint is cut"));
+            }
+            payload.resize(len, 0);
+            fill(file, name, &mut payload, offset + BLOCK_HEAD as u64)?;
+            if head_bytes != block_head(&payload, number, head.position) {
+                return Err(damaged("a block's checksum is wrong"));
+            }
+            names::decode(&payload, each).map_err(|error| damaged(&error.to_string()))?;
+        }
+        offset += (BLOCK_HEAD + len) as u64;
+    }
 }
 
 /// Reads a checkpoint from start to end; gives its head and its size.
@@ -201,6 +270,7 @@ fn read(
     storage: &dyn Storage,
     name: &str,
     each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    each_name: &mut dyn FnMut(Name),
 ) -> Result<(CheckpointHead, u64), Error> {
     let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
     let mut bytes = vec![0; HEAD];
@@ -235,10 +305,13 @@ fn read(
         }
         payload.resize(len, 0);
         fill(file.as_ref(), name, &mut payload, offset + BLOCK_HEAD as u64)?;
-        if head_bytes != block_head(&payload, blocks, head.position) {
+        let of_names = head_bytes.last_chunk().map_or(0, |number| u64::from_le_bytes(*number)) & OF_NAMES;
+        if head_bytes != block_head(&payload, blocks | of_names, head.position) {
             return Err(damaged("a block's checksum is wrong"));
         }
-        if len > 0 {
+        if of_names != 0 {
+            names::decode(&payload, each_name).map_err(|error| damaged(&error.to_string()))?;
+        } else if len > 0 {
             each(&payload).map_err(|reason| damaged(&reason))?;
         }
         offset += (BLOCK_HEAD + len) as u64;

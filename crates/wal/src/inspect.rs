@@ -57,7 +57,7 @@ pub fn inspect(
     storage: &dyn Storage,
     each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Inspection, Error> {
-    let checkpoint = checkpoint::newest(storage, &mut |_| Ok(()))?.map(|(head, _)| head);
+    let checkpoint = checkpoint::newest(storage, &mut |_| Ok(()), &mut |_| ())?.map(|(head, _)| head);
     let restored = checkpoint.map_or(0, |head| head.position);
     let mut ordinals = recovery::ordinals(storage)?;
     // What comes before it is only not removed yet.

@@ -2,19 +2,25 @@
 //! of what its changes mean; it has no threads and no clock. The format is drawn in `docs/log-format.md`.
 
 mod block;
+mod bodies;
 mod checkpoint;
 mod error;
 pub mod faulty;
 mod inspect;
 mod log;
+mod names;
+mod reader;
 mod recovery;
+mod rewrite;
 mod storage;
 mod tail;
+mod units;
 
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;
 pub use inspect::{Ending, Explained, Inspection, Place, Why, explain, inspect, repair};
 pub use log::{Log, Options, Preparer, Syncer};
+pub use reader::Reader;
 pub use recovery::{Cut, Replay, Summary};
 pub use storage::{Disk, File, Onlooker, Storage};
 pub use tail::{Head, Record, Tail};

@@ -2,11 +2,14 @@
 //! has no threads itself. The trap: a write and a sync overlap, so a sync answers with what was written before it began.
 
 use crate::block::{self, BLOCK_HEAD, BlockHead, Part, SEGMENT_HEAD};
+use crate::bodies::{self, bodies_of};
 use crate::checkpoint::{self, CheckpointHead, Checkpoints, UNFINISHED, checkpoint_position};
 use crate::error::{Error, is_full};
+use crate::reader::Reader;
 use crate::recovery::{self, Each, Recovered, Replay, Summary};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record, Tail};
+use crate::units::{self, Census, Unit};
 use parking_lot::Mutex;
 use std::io;
 use std::ops::Range;
@@ -23,6 +26,8 @@ const SYNCED_PIECE: u64 = 4 * 1024 * 1024;
 const GROWN: u64 = 1024 * 1024;
 /// What the kernel's cache of files consists of.
 const PAGE: u64 = 4096;
+/// A block gets no larger, unless it is one record: whoever reads a record reads its block.
+const BLOCK_MAX: usize = 128 * 1024;
 
 /// What can be chosen.
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +68,11 @@ struct Prepared {
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
     segment_bytes: u64,
-    /// Ordinals and first positions of all segments.
-    pub(crate) segments: Mutex<Vec<(u64, u64)>>,
+    /// All segments, and what is left of some.
+    pub(crate) segments: Mutex<Arc<Vec<Unit>>>,
+    /// Bytes kept for messages that the last checkpoint has by name only, and how many names that are.
+    pub(crate) kept_bytes: AtomicU64,
+    pub(crate) names: AtomicU64,
     /// Bytes written since the last checkpoint began.
     pub(crate) logged: AtomicU64,
     /// Bytes of the last checkpoint.
@@ -126,6 +134,8 @@ pub struct Log {
     written: u64,
     /// What the checkpoint has, once it is read.
     restored: Option<CheckpointHead>,
+    /// What is kept for it from before.
+    kept: Vec<Unit>,
     /// Bytes of the tail's first record that stand in parts already: the disk was full before the rest.
     split: usize,
     replayed: bool,
@@ -143,6 +153,8 @@ impl Log {
             storage,
             segment_bytes,
             segments: Mutex::default(),
+            kept_bytes: AtomicU64::new(0),
+            names: AtomicU64::new(0),
             logged: AtomicU64::new(0),
             checkpoint_bytes: AtomicU64::new(0),
             unsynced: Mutex::default(),
@@ -157,6 +169,7 @@ impl Log {
             next_ordinal: 1,
             written: 0,
             restored: None,
+            kept: Vec::new(),
             split: 0,
             replayed: false,
         })
@@ -171,8 +184,16 @@ impl Log {
         each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<Option<CheckpointHead>, Error> {
         assert!(!self.replayed, "a checkpoint is read before the log");
-        let newest = checkpoint::newest(self.shared.storage.as_ref(), each)?;
+        let storage = self.shared.storage.as_ref();
+        let Some(position) = checkpoint::newest_position(storage)? else { return Ok(None) };
+        let mut census = Census::new(Arc::new(units::list(storage, position)?));
+        let newest = checkpoint::newest(storage, each, &mut |name| census.count(name))?;
         let Some((head, size)) = newest else { return Ok(None) };
+        census.check(position)?;
+        self.kept = census.needed(position).map(|(unit, _)| unit).collect();
+        let kept_bytes = self.kept.iter().map(|unit| units::size(storage, unit)).sum::<Result<_, _>>()?;
+        self.shared.kept_bytes.store(kept_bytes, Ordering::Relaxed);
+        self.shared.names.store(census.names, Ordering::Relaxed);
         self.shared.checkpoint_bytes.store(size, Ordering::Relaxed);
         self.restored = Some(head);
         Ok(self.restored)
@@ -196,18 +217,26 @@ impl Log {
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
         let restored = self.restored.map_or(0, |head| head.position);
         let is_left_over = |name: &&String| {
-            *name == NEXT || *name == UNFINISHED || checkpoint_position(name).is_some_and(|at| at < restored)
+            *name == NEXT
+                || *name == UNFINISHED
+                || *name == bodies::UNFINISHED
+                || checkpoint_position(name).is_some_and(|at| at < restored)
         };
         for name in names.iter().filter(is_left_over) {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
         let segment_bytes = self.shared.segment_bytes;
         let Recovered { summary, open, segments } =
-            recovery::recover(storage.as_ref(), segment_bytes, restored, replay)?;
+            recovery::recover(storage.as_ref(), segment_bytes, restored, &self.kept, replay)?;
+        let needed: Vec<String> = self.kept.iter().map(Unit::name).collect();
+        for name in names.iter().filter(|name| bodies_of(name).is_some() && !needed.contains(name)) {
+            storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
+        }
         self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
         self.open = open;
         self.written = summary.last_position;
-        *self.shared.segments.lock() = segments;
+        let units = segments.into_iter().map(|(ordinal, first)| Unit::segment(ordinal, first));
+        *self.shared.segments.lock() = Arc::new(self.kept.drain(..).chain(units).collect());
         self.shared.logged.store(summary.bytes, Ordering::Relaxed);
         self.shared.unsynced.lock().written = summary.last_position;
         self.shared.synced.store(summary.last_position, Ordering::Release);
@@ -253,7 +282,10 @@ impl Log {
         while BLOCK_HEAD + *at < tail.bytes.len() {
             let payload = tail.bytes.get(BLOCK_HEAD + *at..).expect("the loop stays inside");
             let room = self.room();
-            let (count, len) = block::fitting(payload, room);
+            let (mut count, mut len) = block::fitting(payload, room.min(BLOCK_MAX));
+            if count == 0 && block::first_record_len(payload) <= room {
+                (count, len) = (1, block::first_record_len(payload));
+            }
             if count > 0 && self.split == 0 {
                 self.put(tail, *at..BLOCK_HEAD + *at + len, Part::Whole, *first)?;
                 first.position += count;
@@ -348,7 +380,7 @@ impl Log {
         unsynced.directory = true;
         unsynced.files.push((name.clone(), Arc::clone(&file)));
         drop(unsynced);
-        shared.segments.lock().push((ordinal, first));
+        Arc::make_mut(&mut shared.segments.lock()).push(Unit::segment(ordinal, first));
         self.open = Some(Open { ordinal, name, file, offset: SEGMENT_HEAD as u64, grows });
         self.next_ordinal += 1;
         Ok(())
@@ -364,9 +396,15 @@ impl Log {
         Syncer { shared: Arc::clone(&self.shared) }
     }
 
-    /// The hand of the thread that writes checkpoints.
-    pub fn checkpoints(&self) -> Checkpoints {
-        Checkpoints { shared: Arc::clone(&self.shared) }
+    /// The hand of the thread that writes checkpoints. `message_len` tells how long the message is that stands first, because
+    /// messages which a checkpoint has by name only are kept and nothing beside them.
+    pub fn checkpoints(&self, message_len: fn(&[u8]) -> Option<usize>) -> Checkpoints {
+        Checkpoints { shared: Arc::clone(&self.shared), message_len }
+    }
+
+    /// A hand of whoever reads what was written.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
     }
 
     /// The hand of the thread that prepares segments.

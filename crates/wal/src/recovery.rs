@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::log::{Open, segment_name, segment_ordinal};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record};
+use crate::units::Unit;
 use std::sync::Arc;
 
 /// What a replay found.
@@ -159,12 +160,16 @@ pub(crate) fn recover(
     storage: &dyn Storage,
     segment_bytes: u64,
     restored: u64,
+    kept: &[Unit],
     replay: &mut dyn Replay,
 ) -> Result<Recovered, Error> {
     let mut ordinals = ordinals(storage)?;
     let needed = first_needed(storage, &ordinals, restored)?;
     // A crash has come between a checkpoint and the removal of what it makes unnecessary.
     for ordinal in ordinals.drain(..needed) {
+        if kept.iter().any(|unit| unit.is_segment() && unit.ordinal == ordinal) {
+            continue;
+        }
         let name = segment_name(ordinal);
         storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
     }

@@ -6,6 +6,7 @@ use crate::amqp::AmqpSession;
 use crate::around::Around;
 use crate::checkpointer::Checkpointer;
 use crate::doorkeeper::Doorkeeper;
+use crate::fetcher::Fetcher;
 use crate::listeners::Listeners;
 use crate::log::LogWriter;
 use crate::memory::Gauge;
@@ -105,7 +106,8 @@ impl World {
             placement: Placement::default(),
             reaper: Reaper::default(),
             doorkeeper: Doorkeeper::default(),
-            checkpointer: Checkpointer::new(log.checkpoints(), None),
+            checkpointer: Checkpointer::new(log.checkpoints(leveret_engine::broker::message_len), None),
+            fetcher: Fetcher::default(),
             log: Mutex::new(LogWriter::new(log)),
             mover: Mover::default(),
             mailboxes: Vec::new(),
