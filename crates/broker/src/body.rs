@@ -47,6 +47,14 @@ pub(crate) enum BodyRef<'a> {
 }
 
 impl<'a> BodyRef<'a> {
+    /// Bytes of its content.
+    pub(crate) fn len(self) -> u64 {
+        match self {
+            BodyRef::Here(message) => message.body().len() as u64,
+            BodyRef::Away(away) => away.body_len.into(),
+        }
+    }
+
     /// The message, if it is in memory.
     #[inline]
     pub(crate) fn here(self) -> Option<&'a Arc<Message>> {

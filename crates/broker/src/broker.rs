@@ -151,6 +151,8 @@ pub struct Broker {
     pub(crate) next_queue: u32,
     /// For each session what must reach its client; the engine drains it after every commit.
     pub events: Vec<(SessionId, Event)>,
+    /// Queues that have messages for somebody who waits for them, or are gone; the engine drains it after every commit.
+    pub filled: Vec<QueueId>,
     pub(crate) channels: Map<(SessionId, u16), Channel>,
     pub(crate) owned: Map<SessionId, Owned>,
     pub(crate) last_consumer: u64,
@@ -219,6 +221,7 @@ impl Broker {
             owned: Map::default(),
             last_consumer: 0,
             garbage: Garbage::default(),
+            filled: Vec::new(),
             due: BTreeSet::new(),
             returning: VecDeque::new(),
             crowded: Vec::new(),

@@ -273,6 +273,11 @@ impl Entries {
         self.lanes().flat_map(Lane::iter)
     }
 
+    /// All entries, in the order in which they will be had.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = Ready<'_>> {
+        self.lanes().flat_map(Lane::in_order)
+    }
+
     /// Entries up to a number, and those that have come back before, may have been delivered.
     pub(crate) fn mark_redelivered(&mut self, through: u64) {
         self.lanes_mut().for_each(|lane| lane.mark_redelivered(through));

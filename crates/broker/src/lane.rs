@@ -131,6 +131,17 @@ impl Lane {
         self.blocks.iter().flat_map(Block::iter).chain(self.returned.values().map(Ready::of))
     }
 
+    /// All entries in order.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = Ready<'_>> {
+        let mut ready = self.blocks.iter().flat_map(Block::iter).peekable();
+        let mut returned = self.returned.values().map(Ready::of).peekable();
+        std::iter::from_fn(move || {
+            let is_returned =
+                returned.peek().is_some_and(|first| ready.peek().is_none_or(|other| first.seq < other.seq));
+            if is_returned { returned.next() } else { ready.next() }
+        })
+    }
+
     /// Entries up to a number, and those that have come back before, may have been delivered.
     pub(crate) fn mark_redelivered(&mut self, through: u64) {
         self.blocks.iter_mut().for_each(|block| block.mark_redelivered(through));

@@ -35,7 +35,8 @@ pub use pattern::{Pattern, WrongPattern};
 pub use policy::{ApplyTo, Effective, POLICY_SETTINGS, Policy, PolicyKey};
 pub use report::{BindingReport, ConsumerReport, ExchangeReport, QueueReport};
 pub use txn::{
-    Consume, Declared, Delivery, ExchangeDeclare, Got, How, Published, QueueDeclare, REPLY_TO, Txn,
+    Consume, Declared, Delivery, ExchangeDeclare, Got, How, Lease, Peeked, Published, QueueDeclare, REPLY_TO,
+    Scheduled, Txn,
 };
 
 /// Milliseconds since the Unix epoch.

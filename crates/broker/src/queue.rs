@@ -16,7 +16,7 @@ pub(crate) struct Unacked {
     pub(crate) entry: Entry,
     pub(crate) session: SessionId,
     pub(crate) channel: u16,
-    /// The consumer it was delivered to; `None` for `basic.get`.
+    /// The consumer it was delivered to, or the number of the lease; `None` for `basic.get`.
     pub(crate) consumer: Option<u64>,
     /// Until when it may be held; 0 is for ever.
     pub(crate) until: UnixMillis,
@@ -76,6 +76,8 @@ pub(crate) struct Queue {
     pub(crate) turn: usize,
     /// The only one that is served, of a queue with a single active consumer.
     pub(crate) active: Option<u64>,
+    /// Somebody who does not consume waits for messages.
+    pub(crate) is_awaited: bool,
     /// When the queue goes, while nobody uses it.
     pub(crate) expires_at: Option<UnixMillis>,
     /// A checkpoint's walk through its entries.

@@ -1,168 +1,142 @@
-//! Commands that span both worlds. They run inside a commit: in `MULTI` it is the transaction's, so a publish and the
-//! changes of keys beside it are one record.
+//! Commands that span both worlds. They run inside a commit: in `MULTI` it is the transaction's, so taking a message, the changes
+//! of keys that come of it, what is published next and the acknowledgement are one record, or nothing.
+
+mod leases;
+mod publish;
+mod queues;
+mod scheduled;
+mod show;
 
 use crate::accounts::{Access, DEFAULT_USER};
-use crate::engine::Engine;
-use leveret_amqp::{Properties, PropertyValues, TableBuf, Value};
-use leveret_broker::Message;
+use crate::engine::{Engine, refuse};
+use leveret_broker::{Exception, QueueId, VhostId};
 use leveret_keyspace::command::Group;
-use leveret_keyspace::{Args, Error, Reply, Row, flag};
-use std::sync::Arc;
+use leveret_keyspace::{Args, Error, Reply, Row, UnixMillis, flag, parse_integer};
+
+pub use leases::{lost_lease, settles};
+
+/// What a command waits for. It has written what it answers if it may not wait, or nothing comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Wait {
+    /// Messages of this queue.
+    pub queue: QueueId,
+    /// Until when; `None` is for ever.
+    pub deadline: Option<UnixMillis>,
+}
 
 /// What runs a bridge command.
-type Function = fn(&mut Engine, Args<'_>, &mut Reply<'_>) -> Result<(), Error>;
+pub type Function = fn(&mut Engine, Args<'_>, &mut Reply<'_>) -> Result<Option<Wait>, Error>;
+
+const fn row(name: &'static str, arity: i16, flags: u32, run: Function) -> Row<Function> {
+    Row::new(name, arity, Group::Amqp, flags, run)
+}
 
 /// The rows.
-pub const ROWS: &[Row<Function>] =
-    &[Row::new("amqp.publish", -4, Group::Amqp, flag::WRITE | flag::DENYOOM, publish as Function)
+pub const ROWS: &[Row<Function>] = &[
+    row("amqp.publish", -4, flag::WRITE | flag::DENYOOM, publish::publish)
         .since("7.4.0")
         .cost("O(N) where N is the number of queues that get the message.")
-        .says("Publishes a message to an exchange; returns how many queues took it.")];
+        .says("Publishes a message to an exchange; returns how many queues took it."),
+    row("amqp.get", -2, flag::WRITE | flag::BLOCKING, leases::get)
+        .since("7.4.0")
+        .cost("O(N) where N is the number of messages.")
+        .says("Takes messages from a queue, each under a lease; waits for the first one if asked to."),
+    row("amqp.ack", -2, flag::WRITE | flag::FAST, leases::ack)
+        .since("7.4.0")
+        .cost("O(N) where N is the number of tokens.")
+        .says(
+            "Acknowledges messages by the tokens of their leases: all of them, or none if a lease is lost.",
+        ),
+    row("amqp.nack", -2, flag::WRITE | flag::FAST, leases::nack)
+        .since("7.4.0")
+        .cost("O(N) where N is the number of tokens.")
+        .says("Gives messages back to their queues, or rejects them for good."),
+    row("amqp.extend", 3, flag::WRITE | flag::FAST, leases::extend)
+        .since("7.4.0")
+        .cost("O(log N) where N is the number of leases of the queue.")
+        .says("Makes a lease end so many milliseconds from now."),
+    row("amqp.len", -2, flag::READONLY | flag::FAST, queues::len)
+        .since("7.4.0")
+        .cost("O(1)")
+        .says("Returns how many messages of a queue are ready."),
+    row("amqp.peek", -4, flag::READONLY, queues::peek)
+        .since("7.4.0")
+        .cost("O(S+N) where S is where to start and N is the number of messages.")
+        .says("Returns ready messages of a queue without taking them."),
+    row("amqp.scheduled", -1, flag::READONLY, scheduled::list)
+        .since("7.4.0")
+        .cost("O(N) where N is the number of messages that wait and are looked at.")
+        .says("Returns messages that wait to be routed, in the order in which they are due."),
+    row("amqp.cancel", 2, flag::WRITE | flag::FAST, scheduled::cancel)
+        .since("7.4.0")
+        .cost("O(log N) where N is the number of messages that wait.")
+        .says("Takes a message back before it is routed."),
+];
 
-/// `AMQP.PUBLISH exchange routing-key body [VHOST v] [PROPS name value …] [HEADERS n name value …] [MANDATORY]`:
-/// persistent unless `PROPS delivery-mode 1`. `MANDATORY` refuses a message that no queue takes.
-fn publish(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let mut vhost = &b"/"[..];
-    let mut mandatory = false;
-    let mut headers = TableBuf::new();
-    let mut values = PropertyValues { delivery_mode: Some(2), ..PropertyValues::default() };
-    let mut i = 4;
-    while let Some(option) = args.get(i) {
-        i += 1;
-        match option.to_ascii_uppercase().as_slice() {
-            b"MANDATORY" => mandatory = true,
-            b"VHOST" => {
-                vhost = args.get(i).ok_or(Error::Syntax)?;
-                i += 1;
-            }
-            b"HEADERS" => {
-                let count = args
-                    .get(i)
-                    .and_then(leveret_keyspace::parse_integer)
-                    .filter(|n| *n >= 0)
-                    .ok_or(Error::NotInteger)?;
-                i += 1;
-                for _ in 0..count {
-                    let (name, value) = args.get(i).zip(args.get(i + 1)).ok_or(Error::Syntax)?;
-                    if name.len() > SHORT_MAX {
-                        return Err(Error::new("ERR a header name is longer than 255 bytes"));
-                    }
-                    headers.push(name, Value::LongStr(value));
-                    i += 2;
-                }
-            }
-            b"PROPS" => {
-                let start = i;
-                while let (Some(name), Some(value)) = (args.get(i), args.get(i + 1))
-                    && property(&mut values, name, value)?
-                {
-                    i += 2;
-                }
-                if i == start {
-                    return Err(Error::Syntax);
-                }
-            }
-            _ => return Err(Error::Syntax),
-        }
+impl Engine {
+    /// Runs one bridge command. Outside `begin`/`end` it is a commit of its own. What it wants to wait for comes back.
+    pub fn run_bridge(&mut self, run: Function, args: Args<'_>, reply: &mut Reply<'_>) -> Option<Wait> {
+        self.commands_count += 1;
+        let mark = reply.mark();
+        self.begin();
+        let result = run(self, args, reply);
+        self.end();
+        result.unwrap_or_else(|error| {
+            refuse(reply, mark, &error);
+            None
+        })
     }
-    if !headers.as_table().is_empty() {
-        values.headers = Some(headers.as_table());
-    }
-    if args[1].len() > SHORT_MAX || args[2].len() > SHORT_MAX {
-        return Err(Error::new("ERR exchange and routing key have at most 255 bytes"));
-    }
-    let mut properties = Vec::new();
-    values.encode(&mut properties);
-    let refused =
-        |exception: leveret_broker::Exception| Error::Other(format!("ERR {}", exception.text).into());
-    let message = Message::new(&args[1], &args[2], &properties, &args[3]).map_err(refused)?;
-    permit(engine, vhost, &message)?;
-    let vhost = engine.broker.vhost(vhost).ok_or(Error::new("ERR NOT_FOUND - no such vhost"))?;
-    let message = Arc::new(message);
-    let published = engine.on_broker(|txn| txn.publish(vhost, &message)).map_err(refused)?;
-    if published.rejected {
-        return Err(Error::new("ERR REJECTED - a queue is full and does not take the message"));
-    }
-    if mandatory && published.queues == 0 {
-        return Err(Error::new("ERR NO_ROUTE - no queue takes the message"));
-    }
-    reply.integer(published.queues as i64);
-    Ok(())
 }
 
-/// Refuses what the client's user may not publish: the same as over AMQP. `default` is nobody there; what it may do is said by its
-/// rules alone.
-fn permit(engine: &mut Engine, vhost: &[u8], message: &Message) -> Result<(), Error> {
-    let actor = engine.actor.and_then(|id| engine.session(id));
-    let Some(name) = actor.and_then(|session| session.card.as_ref()).map(|card| card.user.clone()) else {
-        return Ok(());
-    };
-    let says = Properties::from_validated(message.properties()).user_id();
-    let user = engine.accounts.user(&name);
-    let impersonates = user.is_some_and(|user| user.tags.iter().any(|tag| tag == "impersonator"));
-    if let Some(says) = says.filter(|says| *says != name.as_bytes() && !impersonates) {
-        let says = String::from_utf8_lossy(says);
-        let text = format!(
-            "ERR PRECONDITION_FAILED - user_id property set to '{says}' but authenticated user was '{name}'"
-        );
-        return Err(Error::Other(text.into()));
-    }
-    if name == DEFAULT_USER {
-        return Ok(());
-    }
+#[allow(clippy::needless_pass_by_value, reason = "map_err gives it away")]
+fn refused(exception: Exception) -> Error {
+    Error::Other(format!("ERR {}", exception.text).into())
+}
+
+fn vhost_named(engine: &Engine, name: &[u8]) -> Result<VhostId, Error> {
+    engine.broker.vhost(name).ok_or(Error::new("ERR NOT_FOUND - no such vhost"))
+}
+
+fn queue_named(engine: &Engine, vhost: &[u8], name: &[u8]) -> Result<QueueId, Error> {
+    let id = engine.broker.queue_id(vhost_named(engine, vhost)?, name);
+    id.ok_or_else(|| {
+        let (name, vhost) = (String::from_utf8_lossy(name), String::from_utf8_lossy(vhost));
+        Error::Other(format!("ERR NOT_FOUND - no queue '{name}' in vhost '{vhost}'").into())
+    })
+}
+
+/// The number behind an option's name.
+fn number(value: Option<&[u8]>, least: i64) -> Result<i64, Error> {
+    let number = parse_integer(value.ok_or(Error::Syntax)?).ok_or(Error::NotInteger)?;
+    if number < least { Err(Error::NotInteger) } else { Ok(number) }
+}
+
+/// Refuses what the client's user may not do with an exchange or a queue: the same as over AMQP. `default` is nobody there; what it may do
+/// is said by its rules alone.
+fn permit(engine: &Engine, vhost: &[u8], access: Access, resource: (&str, &[u8])) -> Result<(), Error> {
+    let Some(name) = actor(engine).filter(|name| *name != DEFAULT_USER) else { return Ok(()) };
+    let (kind, resource) = resource;
     let vhost = String::from_utf8_lossy(vhost);
-    let (exchange, key) = (message.exchange(), message.routing_key());
-    let named = if exchange.is_empty() { b"amq.default" } else { exchange };
-    let is_topic =
-        engine.broker.vhost(vhost.as_bytes()).is_some_and(|id| engine.broker.is_topic_exchange(id, exchange));
-    let may = user.is_some_and(|user| {
-        user.allows(&vhost, Access::Write, named)
-            && (!is_topic || user.allows_topic(&vhost, Access::Write, exchange, key))
-    });
-    if may {
+    if engine.accounts.user(name).is_some_and(|user| user.allows(&vhost, access, resource)) {
         return Ok(());
     }
-    let named = String::from_utf8_lossy(named);
-    let text =
-        format!("NOPERM write access to exchange '{named}' in vhost '{vhost}' refused for user '{name}'");
-    Err(Error::Other(text.into()))
+    Err(not_permitted(access, (kind, resource), &vhost, name))
 }
 
-/// A short string of AMQP.
-const SHORT_MAX: usize = 255;
+fn not_permitted(access: Access, resource: (&str, &[u8]), vhost: &str, user: &str) -> Error {
+    let access = match access {
+        Access::Configure => "configure",
+        Access::Write => "write",
+        Access::Read => "read",
+    };
+    let (kind, resource) = (resource.0, String::from_utf8_lossy(resource.1));
+    let text =
+        format!("NOPERM {access} access to {kind} '{resource}' in vhost '{vhost}' refused for user '{user}'");
+    Error::Other(text.into())
+}
 
-/// Sets the property; false when there is none of that name.
-fn property<'a>(values: &mut PropertyValues<'a>, name: &[u8], value: &'a [u8]) -> Result<bool, Error> {
-    let number = |max: i64| {
-        leveret_keyspace::parse_integer(value).filter(|n| (0..=max).contains(n)).ok_or(Error::NotInteger)
-    };
-    let place = match name.to_ascii_lowercase().as_slice() {
-        b"delivery-mode" => {
-            values.delivery_mode = Some(number(2)? as u8);
-            return Ok(true);
-        }
-        b"priority" => {
-            values.priority = Some(number(255)? as u8);
-            return Ok(true);
-        }
-        b"timestamp" => {
-            values.timestamp = Some(number(i64::MAX)? as u64);
-            return Ok(true);
-        }
-        b"content-type" => &mut values.content_type,
-        b"content-encoding" => &mut values.content_encoding,
-        b"correlation-id" => &mut values.correlation_id,
-        b"reply-to" => &mut values.reply_to,
-        b"expiration" => &mut values.expiration,
-        b"message-id" => &mut values.message_id,
-        b"type" => &mut values.kind,
-        b"user-id" => &mut values.user_id,
-        b"app-id" => &mut values.app_id,
-        _ => return Ok(false),
-    };
-    if value.len() > SHORT_MAX {
-        return Err(Error::new("ERR a property is longer than 255 bytes"));
-    }
-    *place = Some(value);
-    Ok(true)
+/// The user whose command it is, if it is anybody's.
+fn actor(engine: &Engine) -> Option<&str> {
+    let session = engine.actor.and_then(|id| engine.session_seen(id))?;
+    session.card.as_ref().map(|card| &*card.user)
 }

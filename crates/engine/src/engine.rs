@@ -59,6 +59,8 @@ pub struct Engine {
     /// Where the changes of the open commit begin.
     mark: usize,
     rng: fastrand::Rng,
+    /// Which start of the server this is: tokens of another one are worth nothing.
+    pub(crate) boot: u64,
     pub(crate) last_session: SessionId,
     /// Keys on their way to other servers, by the number that watches them: was it changed meanwhile?
     pub(crate) travelling: HashMap<SessionId, bool, foldhash::fast::FixedState>,
@@ -97,6 +99,7 @@ impl Engine {
             depth: 0,
             mark: 0,
             rng: fastrand::Rng::with_seed(seed),
+            boot: fastrand::Rng::with_seed(seed ^ BOOT).u64(..),
             last_session: 0,
             travelling: HashMap::default(),
             dirty: vec![Vec::new(); threads],
@@ -229,7 +232,7 @@ impl Engine {
         if self.keyspace.watches.has_happened() {
             self.tell_happened();
         }
-        if !self.keyspace.watches.ready.is_empty() {
+        if !self.keyspace.watches.ready.is_empty() || !self.broker.filled.is_empty() {
             self.serve_waiters();
         }
     }
@@ -449,6 +452,9 @@ impl Engine {
 /// Keys visited by one slice of the active expiry.
 const EXPIRE_VISITS: usize = 400;
 const EXPIRE_PERIOD_MS: u64 = 100;
+
+/// So that the number of a start says nothing about the seeds of tables.
+const BOOT: u64 = 0x6c65_7665_7265_7421;
 
 /// Replaces what the command has written by its refusal.
 #[cold]

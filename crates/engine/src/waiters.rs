@@ -2,19 +2,30 @@
 //! again, in order of arrival, each in its own commit, in the turn that filled the key. (Redis: BLPOP) Others wait until
 //! what was done before them is on disk. (Redis: WAITAOF)
 
+use crate::bridge::{self, Wait};
 use crate::engine::{Engine, Position};
 use crate::session::SessionId;
+use leveret_broker::QueueId;
 use leveret_keyspace::{Args, ArgsBuf, Block, DbIndex, Reply, Run, UnixMillis};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 /// What a blocked session waits for.
 pub(crate) struct Waiting {
     db: DbIndex,
-    run: Run,
+    run: Again,
     args: ArgsBuf,
     block: Block,
+    /// The queue whose messages it waits for.
+    queue: Option<QueueId>,
     /// The answer after the timeout.
     timeout_reply: Vec<u8>,
+}
+
+/// What is run again.
+#[derive(Clone, Copy)]
+enum Again {
+    Keyspace(Run),
+    Bridge(bridge::Function),
 }
 
 impl Waiting {
@@ -27,6 +38,8 @@ impl Waiting {
 #[derive(Default)]
 pub(crate) struct Waiters {
     queues: HashMap<(DbIndex, Box<[u8]>), VecDeque<SessionId>>,
+    /// Who waits for messages of which queue.
+    at_queues: HashMap<QueueId, VecDeque<SessionId>>,
     deadlines: BTreeSet<(UnixMillis, SessionId)>,
     /// Who is to be run again when, whatever happens until then.
     again: BTreeSet<(UnixMillis, SessionId)>,
@@ -74,7 +87,34 @@ impl Engine {
             self.waiters.again.insert((at, id));
         }
         let args = block.again.take().unwrap_or_else(|| args.into());
-        session.waiting = Some(Waiting { db, run, args, block, timeout_reply: timeout_reply.to_vec() });
+        let (run, timeout_reply) = (Again::Keyspace(run), timeout_reply.to_vec());
+        session.waiting = Some(Waiting { db, run, args, block, queue: None, timeout_reply });
+    }
+
+    /// Blocks the session until a queue has messages for it.
+    pub fn wait_at_queue(
+        &mut self,
+        id: SessionId,
+        run: bridge::Function,
+        args: Args<'_>,
+        wait: Wait,
+        timeout_reply: &[u8],
+    ) {
+        let Wait { queue, deadline } = wait;
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if let Some(deadline) = deadline {
+            self.waiters.deadlines.insert((deadline, id));
+        }
+        session.waiting = Some(Waiting {
+            db: 0,
+            run: Again::Bridge(run),
+            args: args.into(),
+            block: Block::new(Vec::new(), "", deadline),
+            queue: Some(queue),
+            timeout_reply: timeout_reply.to_vec(),
+        });
+        self.waiters.at_queues.entry(queue).or_default().push_back(id);
+        self.broker.await_messages(queue, true);
     }
 
     /// Blocks the session until everything up to now is on disk: `run` answers it then.
@@ -161,6 +201,15 @@ impl Engine {
         if let Some(at) = waiting.block.again_at {
             self.waiters.again.remove(&(at, id));
         }
+        if let Some(queue) = waiting.queue
+            && let Some(waiters) = self.waiters.at_queues.get_mut(&queue)
+        {
+            waiters.retain(|other| *other != id);
+            if waiters.is_empty() {
+                self.waiters.at_queues.remove(&queue);
+                self.broker.await_messages(queue, false);
+            }
+        }
         self.waiters.syncs.retain(|(_, other)| *other != id);
         self.waiters.saves.retain(|other| *other != id);
         Some(waiting)
@@ -210,12 +259,22 @@ impl Engine {
         if std::mem::replace(&mut self.waiters.serving, true) {
             return;
         }
-        while !self.keyspace.watches.ready.is_empty() {
+        while !self.keyspace.watches.ready.is_empty() || !self.broker.filled.is_empty() {
             for place in std::mem::take(&mut self.keyspace.watches.ready) {
                 self.serve_key(&place);
             }
+            for queue in std::mem::take(&mut self.broker.filled) {
+                self.serve_queue(queue);
+            }
         }
         self.waiters.serving = false;
+    }
+
+    /// Serves those who wait at a queue, in order of arrival, as long as there is something for the first of them.
+    fn serve_queue(&mut self, queue: QueueId) {
+        while let Some(&id) = self.waiters.at_queues.get(&queue).and_then(VecDeque::front)
+            && self.serve(id)
+        {}
     }
 
     fn serve_key(&mut self, place: &(DbIndex, Box<[u8]>)) {
@@ -253,9 +312,21 @@ impl Engine {
         };
         let mut bytes = Vec::new();
         let mut reply = Reply::new(&mut bytes, version);
-        let block = self.run(waiting.run, waiting.db, waiting.args.as_args(), &mut reply);
-        // What has come may be of another type; then it is none of the waiter's business. (Redis: BLPOP)
-        let served = block.is_none() && (may_refuse || !reply.since(0).starts_with(b"-WRONGTYPE"));
+        let (block, served) = match waiting.run {
+            Again::Keyspace(run) => {
+                let block = self.run(run, waiting.db, waiting.args.as_args(), &mut reply);
+                // What has come may be of another type; then it is none of the waiter's business. (Redis: BLPOP)
+                let served = block.is_none() && (may_refuse || !reply.since(0).starts_with(b"-WRONGTYPE"));
+                (block, served)
+            }
+            Again::Bridge(run) => {
+                // It has the rights of its user still.
+                let actor = self.actor.replace(id);
+                let served = self.run_bridge(run, waiting.args.as_args(), &mut reply).is_none();
+                self.actor = actor;
+                (None, served)
+            }
+        };
         let before = waiting.block.again_at;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.waiting = Some(waiting);

@@ -174,7 +174,7 @@ impl Txn<'_> {
             let (channels, owned) = (&self.broker.channels, &self.broker.owned);
             let Some(queue) = self.broker.queues.get_mut(&id) else { return };
             if queue.consumers.is_empty() {
-                return;
+                return self.tell_awaiting(id);
             }
             if queue.stream.is_some() {
                 return self.read_on(id);
@@ -198,7 +198,7 @@ impl Txn<'_> {
                 }
                 return;
             }
-            let Some(next) = queue.next_consumer(has_credit) else { return };
+            let Some(next) = queue.next_consumer(has_credit) else { return self.tell_awaiting(id) };
             let Some(entry) = queue.ready.pop() else { return };
             let (kept, through) = (queue.keeps(entry.body.is_persistent()), queue.delivered_through);
             let (seq, message) = (entry.seq, entry.delivered());
@@ -231,6 +231,14 @@ impl Txn<'_> {
             self.broker.owned.entry(session).or_default().window_bytes += size;
             self.broker.events.push((session, event));
             self.fetch_ahead(id);
+        }
+    }
+
+    /// Whoever waits for messages without consuming gets what is left.
+    #[inline]
+    fn tell_awaiting(&mut self, id: QueueId) {
+        if self.broker.queues.get(&id).is_some_and(|queue| queue.is_awaited && !queue.ready.is_empty()) {
+            self.broker.note_filled(id);
         }
     }
 

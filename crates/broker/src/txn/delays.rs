@@ -3,7 +3,7 @@
 
 use super::Txn;
 use crate::change::Change;
-use crate::{ExchangeId, Message, UnixMillis};
+use crate::{Broker, ExchangeId, Message, UnixMillis};
 use leveret_amqp::{PropertyValues, Table, TableBuf, Value};
 use std::sync::Arc;
 
@@ -16,6 +16,28 @@ pub(crate) struct Delayed {
     pub(crate) message: Arc<Message>,
     /// The log has it.
     pub(crate) kept: bool,
+}
+
+/// A message that waits, looked at.
+pub struct Scheduled<'a> {
+    /// When it is routed.
+    pub due: UnixMillis,
+    /// Its number, which no other message that waits has.
+    pub number: u64,
+    /// Where it waits.
+    pub exchange: ExchangeId,
+    /// The message.
+    pub message: &'a Arc<Message>,
+}
+
+impl Broker {
+    /// Messages that wait, from a time and a number on, in the order in which they are due.
+    pub fn scheduled(&self, from: (UnixMillis, u64)) -> impl Iterator<Item = Scheduled<'_>> {
+        self.delayed.range(from..).map(|(&(due, number), delayed)| {
+            let Delayed { exchange, ref message, kept: _ } = *delayed;
+            Scheduled { due, number, exchange, message }
+        })
+    }
 }
 
 /// How long a message with these headers waits; none, nothing and less than nothing are the same.
@@ -78,6 +100,11 @@ impl Txn<'_> {
             }
         }
         Some(delayed)
+    }
+
+    /// Takes a message back before it is routed; gives whether it was still waiting.
+    pub fn cancel_scheduled(&mut self, due: UnixMillis, number: u64) -> bool {
+        self.take_delayed(due, number).is_some()
     }
 
     /// Routes what has waited long enough, in a slice.

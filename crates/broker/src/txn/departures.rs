@@ -2,7 +2,8 @@
 //! then. A letter and the leaving it comes from are in one commit. The trap: letters may make others, up to any depth;
 //! so nothing here calls itself, and what is more than a slice waits in its queue for the next tick.
 
-use super::Txn;
+use super::leases::LEASES;
+use super::{How, Txn};
 use crate::QueueId;
 use crate::broker::Event;
 use crate::death::{self, Dead, Reason};
@@ -127,7 +128,7 @@ impl Txn<'_> {
         self.broker.route = route;
     }
 
-    /// Closes the channels that have held a message for too long; all they held goes back.
+    /// Leases that are over end. Closes the channels that have held a message for too long; all they held goes back.
     fn time_out_held(&mut self, id: QueueId) {
         while let Some(queue) = self.broker.queues.get_mut(&id)
             && let Some(&(at, seq)) = queue.held_until.first()
@@ -135,6 +136,11 @@ impl Txn<'_> {
         {
             queue.held_until.pop_first();
             let Some(held) = queue.unacked.get_mut(&seq) else { continue };
+            if held.session == LEASES {
+                held.until = 0;
+                self.settle(LEASES, 0, id, seq, How::Requeue);
+                continue;
+            }
             held.until = 0;
             let (session, channel) = (held.session, held.channel);
             let timeout_ms = queue.meaning.consumer_timeout_ms.unwrap_or(0);

@@ -75,6 +75,9 @@ impl Txn<'_> {
             *of != id
         });
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        if queue.is_awaited {
+            self.broker.filled.push(id);
+        }
         queue.ready.page_in(wanted.messages.first().map(|(seq, _)| *seq), messages);
         self.broker.note_due(id);
         self.broker.crowd(id);

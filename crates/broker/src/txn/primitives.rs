@@ -120,6 +120,7 @@ impl Txn<'_> {
             delivered_through: 0,
             consumers: Vec::new(),
             turn: 0,
+            is_awaited: false,
             active: None,
             expires_at: meaning.expires_ms.map(|ms| self.now_ms + ms),
             meaning,
@@ -149,6 +150,9 @@ impl Txn<'_> {
         let Some(mut queue) = self.broker.queues.remove(&id) else { return };
         if let Some(vhost) = self.broker.vhosts.get_mut(&queue.vhost) {
             vhost.queues.remove(&*queue.name);
+        }
+        if queue.is_awaited {
+            self.broker.note_filled(id);
         }
         for consumer in &queue.consumers {
             let event = Event::Cancel { channel: consumer.channel, consumer_tag: consumer.tag.clone() };

@@ -23,7 +23,7 @@ use crate::ticks;
 use admission::{exec_abort, is_exec, runs_inside_multi};
 use leveret_engine::accounts::DEFAULT_USER;
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
-use leveret_engine::{Card, Engine, SessionId};
+use leveret_engine::{Card, Engine, SessionId, settles};
 use leveret_resp::{Batch, Decoder, ProtocolError, Version};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -435,11 +435,19 @@ impl RespSession {
                 }
                 Ok(())
             }
+            Run::Bridge(_) if self.in_script && engine.commit_bytes() > 0 && settles(args) => {
+                // It could be refused, and nothing undoes what the script has done.
+                Err(Error::new("ERR messages are settled before the first change of a script"))
+            }
             Run::Bridge(run) => {
-                engine.begin();
-                let result = run(engine, args, reply);
-                engine.end();
-                result
+                if let Some(wait) = engine.run_bridge(run, args, reply)
+                    && may_block
+                {
+                    let timeout_reply = reply.since(mark).to_vec();
+                    reply.truncate(mark);
+                    engine.wait_at_queue(self.id, run, args, wait, &timeout_reply);
+                }
+                Ok(())
             }
             Run::Session(run) => run(&mut Call { session: self, engine, shared, args, reply, may_block }),
             Run::Container => Err(Error::WrongArity(command.spec.name.into())),

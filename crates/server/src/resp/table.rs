@@ -4,8 +4,8 @@
 use crate::resp::commands;
 use crate::resp::session::Call;
 use hashbrown::HashMap;
-use leveret_engine::keyspace::{self, Args, Error, Reply, Row, Spec};
-use leveret_engine::{BRIDGE_ROWS, Engine};
+use leveret_engine::keyspace::{self, Args, Error, Row, Spec};
+use leveret_engine::{BRIDGE_ROWS, BridgeFunction};
 use std::sync::LazyLock;
 
 /// What runs a command.
@@ -14,7 +14,7 @@ pub(crate) enum Run {
     /// A command of the keyspace.
     Keyspace(keyspace::Run),
     /// A command that spans keyspace and broker; runs inside a commit.
-    Bridge(fn(&mut Engine, Args<'_>, &mut Reply<'_>) -> Result<(), Error>),
+    Bridge(BridgeFunction),
     /// A command about the session, the server or publish/subscribe.
     Session(fn(&mut Call<'_, '_>) -> Result<(), Error>),
     /// Has subcommands only.

@@ -5,6 +5,7 @@ use crate::resp::acl::{Where, Why};
 use crate::resp::session::{Call, Multi};
 use leveret_engine::keyspace::command::{Group, Row, keys};
 use leveret_engine::keyspace::{Error, flag};
+use leveret_engine::lost_lease;
 
 const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::FAST | flag::ALLOW_BUSY;
 
@@ -48,6 +49,14 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), Error> {
     if touched {
         call.reply.null_array();
         return Ok(());
+    }
+    // What was taken under a lease that is over is somebody else's by now.
+    for (_, args) in &multi.queue {
+        if let Some(token) = lost_lease(call.engine, args.as_args()) {
+            let token = String::from_utf8_lossy(token);
+            let text = format!("EXECABORT Transaction discarded because the lease '{token}' is over.");
+            return Err(Error::Other(text.into()));
+        }
     }
     call.reply.array(multi.queue.len());
     call.engine.begin();

@@ -1,0 +1,149 @@
+//! `AMQP.PUBLISH`: a message from a Redis client.
+
+use super::{Wait, actor, not_permitted, refused, vhost_named};
+use crate::accounts::{Access, DEFAULT_USER};
+use crate::engine::Engine;
+use leveret_amqp::{Properties, PropertyValues, TableBuf, Value};
+use leveret_broker::Message;
+use leveret_keyspace::{Args, Error, Reply};
+use std::sync::Arc;
+
+/// `AMQP.PUBLISH exchange routing-key body [VHOST v] [PROPS name value …] [HEADERS n name value …] [MANDATORY]`:
+/// persistent unless `PROPS delivery-mode 1`. `MANDATORY` refuses a message that no queue takes.
+pub(super) fn publish(
+    engine: &mut Engine,
+    args: Args<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<Option<Wait>, Error> {
+    let mut vhost = &b"/"[..];
+    let mut mandatory = false;
+    let mut headers = TableBuf::new();
+    let mut values = PropertyValues { delivery_mode: Some(2), ..PropertyValues::default() };
+    let mut i = 4;
+    while let Some(option) = args.get(i) {
+        i += 1;
+        match option.to_ascii_uppercase().as_slice() {
+            b"MANDATORY" => mandatory = true,
+            b"VHOST" => {
+                vhost = args.get(i).ok_or(Error::Syntax)?;
+                i += 1;
+            }
+            b"HEADERS" => {
+                let count = args
+                    .get(i)
+                    .and_then(leveret_keyspace::parse_integer)
+                    .filter(|n| *n >= 0)
+                    .ok_or(Error::NotInteger)?;
+                i += 1;
+                for _ in 0..count {
+                    let (name, value) = args.get(i).zip(args.get(i + 1)).ok_or(Error::Syntax)?;
+                    if name.len() > SHORT_MAX {
+                        return Err(Error::new("ERR a header name is longer than 255 bytes"));
+                    }
+                    headers.push(name, Value::LongStr(value));
+                    i += 2;
+                }
+            }
+            b"PROPS" => {
+                let start = i;
+                while let (Some(name), Some(value)) = (args.get(i), args.get(i + 1))
+                    && property(&mut values, name, value)?
+                {
+                    i += 2;
+                }
+                if i == start {
+                    return Err(Error::Syntax);
+                }
+            }
+            _ => return Err(Error::Syntax),
+        }
+    }
+    if !headers.as_table().is_empty() {
+        values.headers = Some(headers.as_table());
+    }
+    if args[1].len() > SHORT_MAX || args[2].len() > SHORT_MAX {
+        return Err(Error::new("ERR exchange and routing key have at most 255 bytes"));
+    }
+    let mut properties = Vec::new();
+    values.encode(&mut properties);
+    let message = Message::new(&args[1], &args[2], &properties, &args[3]).map_err(refused)?;
+    permit(engine, vhost, &message)?;
+    let vhost = vhost_named(engine, vhost)?;
+    let message = Arc::new(message);
+    let published = engine.on_broker(|txn| txn.publish(vhost, &message)).map_err(refused)?;
+    if published.rejected {
+        return Err(Error::new("ERR REJECTED - a queue is full and does not take the message"));
+    }
+    if mandatory && published.queues == 0 {
+        return Err(Error::new("ERR NO_ROUTE - no queue takes the message"));
+    }
+    reply.integer(published.queues as i64);
+    Ok(None)
+}
+
+/// Refuses what the client's user may not publish: the same as over AMQP.
+fn permit(engine: &Engine, vhost: &[u8], message: &Message) -> Result<(), Error> {
+    let Some(name) = actor(engine) else { return Ok(()) };
+    let says = Properties::from_validated(message.properties()).user_id();
+    let user = engine.accounts.user(name);
+    let impersonates = user.is_some_and(|user| user.tags.iter().any(|tag| tag == "impersonator"));
+    if let Some(says) = says.filter(|says| *says != name.as_bytes() && !impersonates) {
+        let says = String::from_utf8_lossy(says);
+        let text = format!(
+            "ERR PRECONDITION_FAILED - user_id property set to '{says}' but authenticated user was '{name}'"
+        );
+        return Err(Error::Other(text.into()));
+    }
+    let (exchange, key) = (message.exchange(), message.routing_key());
+    let named = if exchange.is_empty() { b"amq.default" } else { exchange };
+    super::permit(engine, vhost, Access::Write, ("exchange", named))?;
+    if name == DEFAULT_USER
+        || !engine.broker.vhost(vhost).is_some_and(|id| engine.broker.is_topic_exchange(id, exchange))
+    {
+        return Ok(());
+    }
+    let vhost = String::from_utf8_lossy(vhost);
+    if user.is_some_and(|user| user.allows_topic(&vhost, Access::Write, exchange, key)) {
+        return Ok(());
+    }
+    Err(not_permitted(Access::Write, ("exchange", named), &vhost, name))
+}
+
+/// A short string of AMQP.
+const SHORT_MAX: usize = 255;
+
+/// Sets the property; false when there is none of that name.
+fn property<'a>(values: &mut PropertyValues<'a>, name: &[u8], value: &'a [u8]) -> Result<bool, Error> {
+    let number = |max: i64| {
+        leveret_keyspace::parse_integer(value).filter(|n| (0..=max).contains(n)).ok_or(Error::NotInteger)
+    };
+    let place = match name.to_ascii_lowercase().as_slice() {
+        b"delivery-mode" => {
+            values.delivery_mode = Some(number(2)? as u8);
+            return Ok(true);
+        }
+        b"priority" => {
+            values.priority = Some(number(255)? as u8);
+            return Ok(true);
+        }
+        b"timestamp" => {
+            values.timestamp = Some(number(i64::MAX)? as u64);
+            return Ok(true);
+        }
+        b"content-type" => &mut values.content_type,
+        b"content-encoding" => &mut values.content_encoding,
+        b"correlation-id" => &mut values.correlation_id,
+        b"reply-to" => &mut values.reply_to,
+        b"expiration" => &mut values.expiration,
+        b"message-id" => &mut values.message_id,
+        b"type" => &mut values.kind,
+        b"user-id" => &mut values.user_id,
+        b"app-id" => &mut values.app_id,
+        _ => return Ok(false),
+    };
+    if value.len() > SHORT_MAX {
+        return Err(Error::new("ERR a property is longer than 255 bytes"));
+    }
+    *place = Some(value);
+    Ok(true)
+}
