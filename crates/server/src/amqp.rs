@@ -1,6 +1,7 @@
 //! The AMQP 0-9-1 side: a session per connection, its channels, and what each method does.
 
 mod channel;
+mod commands;
 mod content;
 mod credit;
 mod declare;

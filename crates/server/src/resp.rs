@@ -12,7 +12,7 @@ pub(crate) use commands::configure;
 pub use commands::is_setting;
 pub(crate) use scripting::Scripts;
 pub(crate) use session::{RespSession, Turn};
-pub(crate) use table::TABLE;
+pub(crate) use table::{Command, Run, TABLE};
 
 #[cfg(test)]
 mod tests;

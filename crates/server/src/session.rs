@@ -135,7 +135,7 @@ impl Session {
             Session::Amqp(session) => {
                 session.alarm = shared.settings.alarms.reason();
                 session.credit.bytes_max = shared.settings.publisher_bytes_max;
-                session.execute(engine, &mut out.bytes)
+                session.execute(engine, shared, &mut out.bytes)
             }
         }
     }

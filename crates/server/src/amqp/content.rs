@@ -1,7 +1,9 @@
 //! Messages on a channel: a publish as it arrives, what is delivered and got, and how it is settled.
 
 use crate::amqp::channel::Channel;
+use crate::amqp::commands::COMMANDS;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
+use crate::around::Around;
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
 use leveret_engine::broker::{self, Event, Got, How, VhostId};
@@ -12,7 +14,7 @@ impl AmqpSession {
     /// A whole message on a channel; one that is closing or was never opened takes none.
     pub(crate) fn publish(
         &mut self,
-        engine: &mut Engine,
+        (engine, around): (&mut Engine, &Around<'_>),
         number: u16,
         mandatory: bool,
         message: &Arc<broker::Message>,
@@ -29,12 +31,19 @@ impl AmqpSession {
             Some(channel) if channel.closing => return Ok(()),
             Some(channel) if channel.tx.is_some() => {
                 self.permit_publish(engine, vhost, message)?;
+                if message.exchange() == COMMANDS {
+                    let planned = self.plan(engine, around, message)?;
+                    return self.tx_command(number, message.size() as u64, planned);
+                }
                 return self.tx_publish(engine, vhost, number, mandatory, message);
             }
             Some(_) => {}
             None => return Err(Failure::connection(ReplyCode::ChannelError, "expected 'channel.open'")),
         }
         self.permit_publish(engine, vhost, message)?;
+        if message.exchange() == COMMANDS {
+            return self.command(engine, around, number, message);
+        }
         let published = engine.on_broker(|txn| txn.publish(vhost, message))?;
         if published.queues == 0 && mandatory {
             self.return_message(number, message, out);
@@ -43,6 +52,26 @@ impl AmqpSession {
         self.credit.published(published.queues, if published.durable { message.size() } else { 0 });
         if let Some(confirms) = self.channels.get_mut(&number).and_then(|channel| channel.confirms.as_mut()) {
             confirms.push(position, published.rejected);
+        }
+        Ok(())
+    }
+
+    /// A command is a commit of its own here; its confirm waits for the disk.
+    #[cold]
+    fn command(
+        &mut self,
+        engine: &mut Engine,
+        around: &Around<'_>,
+        number: u16,
+        message: &broker::Message,
+    ) -> Outcome {
+        let planned = self.plan(engine, around, message)?;
+        if let Some(refusal) = self.execute_planned(engine, around, &planned) {
+            return Err(broker::Exception::new(ReplyCode::PreconditionFailed, refusal).into());
+        }
+        let position = engine.position();
+        if let Some(confirms) = self.channels.get_mut(&number).and_then(|channel| channel.confirms.as_mut()) {
+            confirms.push(position, false);
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `exchange.declare` and `queue.declare`. (AMQP 0-9-1 1.6.2.1, 1.7.2.1)
 
+use crate::amqp::commands::{COMMANDS, RESERVED};
 use crate::amqp::permissions::Resource;
 use crate::amqp::session::{AmqpSession, Outcome};
 use leveret_amqp as amqp;
@@ -26,6 +27,15 @@ impl AmqpSession {
             if !engine.broker.has_exchange(vhost, m.exchange) {
                 self.permit_leading(engine, vhost, exchange, m.arguments, b"alternate-exchange")?;
             }
+        }
+        if m.exchange.starts_with(RESERVED) {
+            if m.exchange != COMMANDS || !m.passive {
+                let name = String::from_utf8_lossy(m.exchange);
+                let text = format!("exchange name '{name}' contains reserved prefix 'leveret.*'");
+                return Err(broker::Exception::new(ReplyCode::AccessRefused, text).into());
+            }
+            self.reply(number, 0, &Method::ExchangeDeclareOk(amqp::ExchangeDeclareOk {}), out);
+            return Ok(());
         }
         let declare = broker::ExchangeDeclare {
             name: m.exchange,

@@ -4,6 +4,7 @@ use crate::amqp::channel::{Channel, Confirms};
 use crate::amqp::handshake::Phase;
 use crate::amqp::permissions::Resource;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
+use crate::around::Around;
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
 use leveret_engine::accounts::Access;
@@ -13,7 +14,7 @@ use leveret_engine::{Engine, USER_LIMITS};
 impl AmqpSession {
     pub(crate) fn method(
         &mut self,
-        engine: &mut Engine,
+        (engine, around): (&mut Engine, &Around<'_>),
         number: u16,
         method: Method<'_>,
         out: &mut Vec<u8>,
@@ -227,7 +228,7 @@ impl AmqpSession {
                 self.show_channel(engine, number);
                 Ok(())
             }
-            Method::TxCommit(_) => self.tx_commit(engine, vhost, number, out),
+            Method::TxCommit(_) => self.tx_commit((engine, around), vhost, number, out),
             Method::TxRollback(_) => self.tx_rollback(number, out),
             // Methods of a connection, and those that only a server sends.
             other @ (Method::ConnectionStart(_)

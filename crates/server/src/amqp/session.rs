@@ -6,7 +6,9 @@ use crate::amqp::credit::Credit;
 use crate::amqp::handshake::Phase;
 use crate::amqp::incoming::{Incoming, Limits, Step};
 use crate::amqp::permissions::Rights;
+use crate::around::Around;
 use crate::connection::OUT_MAX;
+use crate::resp::RespSession;
 use leveret_amqp::{ChannelClose, ConnectionClose, Method, ReplyCode};
 use leveret_engine::accounts::Finding;
 use leveret_engine::broker::{Event, Exception, VhostId};
@@ -79,6 +81,8 @@ pub(crate) struct AmqpSession {
     pub(crate) tx_bytes: u64,
     /// Bytes put out for consumers that the engine has not been told of having left.
     pub(crate) delivered_bytes: usize,
+    /// Who executes commands of Redis' protocol for it, from the first one on.
+    pub(super) hands: Option<Box<RespSession>>,
     /// Channels that the broker has closed; what the client did there before it heard of it must go, too.
     timed_out: Vec<u16>,
     /// Closed channels whose replies wait, and what is said when all of them are gone.
@@ -118,6 +122,7 @@ impl AmqpSession {
             blocked: false,
             getting: false,
             credit: Credit::new(usize::MAX),
+            hands: None,
             finding: None,
             forced: None,
             frame_max: 131_072,
@@ -226,7 +231,7 @@ impl AmqpSession {
     }
 
     /// Executes what has arrived, under the lock. False when the connection is over.
-    pub(crate) fn execute(&mut self, engine: &mut Engine, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn execute(&mut self, engine: &mut Engine, around: &Around<'_>, out: &mut Vec<u8>) -> bool {
         if let Some(why) = self.forced.take() {
             self.getting = false;
             self.fail(engine, 0, Failure::connection(ReplyCode::ConnectionForced, why), 0, 0, out);
@@ -240,7 +245,7 @@ impl AmqpSession {
             engine.on_broker(|txn| txn.channel_closed(self.id, number));
         }
         loop {
-            self.execute_steps(engine, out);
+            self.execute_steps(engine, around, out);
             if !self.incoming.steps.is_empty() {
                 return self.phase != Phase::Over;
             }
@@ -279,7 +284,7 @@ impl AmqpSession {
         true
     }
 
-    fn execute_steps(&mut self, engine: &mut Engine, out: &mut Vec<u8>) {
+    fn execute_steps(&mut self, engine: &mut Engine, around: &Around<'_>, out: &mut Vec<u8>) {
         let input = std::mem::take(&mut self.input);
         let mut steps = std::mem::take(&mut self.incoming.steps);
         let (mut left, start) = (steps.drain(..), out.len());
@@ -289,7 +294,7 @@ impl AmqpSession {
             match step {
                 Step::Method { channel, payload, interrupts } => {
                     let bytes = input.get(payload.clone()).unwrap_or_default();
-                    self.method_step(engine, channel, bytes, interrupts, out);
+                    self.method_step((engine, around), channel, bytes, interrupts, out);
                     if self.getting {
                         // It is executed again when the message is there, and what follows it waits, too.
                         waits.push(Step::Method { channel, payload, interrupts });
@@ -303,7 +308,7 @@ impl AmqpSession {
                         waits.push(Step::Publish { channel, mandatory, message });
                         break;
                     }
-                    if let Err(failure) = self.publish(engine, channel, mandatory, &message, out) {
+                    if let Err(failure) = self.publish((engine, around), channel, mandatory, &message, out) {
                         self.fail(engine, channel, failure, 60, 40, out);
                     }
                 }
@@ -328,7 +333,7 @@ impl AmqpSession {
 
     fn method_step(
         &mut self,
-        engine: &mut Engine,
+        (engine, around): (&mut Engine, &Around<'_>),
         number: u16,
         payload: &[u8],
         interrupts: bool,
@@ -345,7 +350,7 @@ impl AmqpSession {
                         ReplyCode::UnexpectedFrame,
                         "expected content header for class 60, got method frame instead",
                     )),
-                    Phase::Running => self.method(engine, number, method, out),
+                    Phase::Running => self.method((engine, around), number, method, out),
                     Phase::Closing | Phase::Over => {
                         self.while_closing(&method, out);
                         Ok(())

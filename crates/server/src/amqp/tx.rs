@@ -2,7 +2,9 @@
 //! of the log. (AMQP 0-9-1 1.9)
 
 use crate::amqp::channel::Held;
+use crate::amqp::commands::Planned;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
+use crate::around::Around;
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
 use leveret_engine::Engine;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(crate) struct Tx {
     publishes: Vec<(bool, Arc<Message>)>,
+    commands: Vec<Planned>,
     settled: Vec<(Held, How)>,
     pub(crate) bytes: u64,
 }
@@ -57,6 +60,24 @@ impl AmqpSession {
             return Ok(());
         };
         let size = message.size() as u64;
+        tx.publishes.push((mandatory, message.clone()));
+        self.gather(number, size)
+    }
+
+    /// A command waits; what can be known to be wrong with it is refused already.
+    pub(crate) fn tx_command(&mut self, number: u16, size: u64, planned: Planned) -> Outcome {
+        let Some(tx) = self.channels.get_mut(&number).and_then(|channel| channel.tx.as_deref_mut()) else {
+            return Ok(());
+        };
+        tx.commands.push(planned);
+        self.gather(number, size)
+    }
+
+    /// So many bytes more wait; more than a connection may have is a mistake of the channel, which ends with all it has gathered.
+    fn gather(&mut self, number: u16, size: u64) -> Outcome {
+        let Some(tx) = self.channels.get_mut(&number).and_then(|channel| channel.tx.as_deref_mut()) else {
+            return Ok(());
+        };
         let (bytes, max) = (self.tx_bytes + size, self.message_bytes_max.max(GATHERED_MAX));
         if bytes > max {
             let text =
@@ -65,13 +86,12 @@ impl AmqpSession {
         }
         tx.bytes += size;
         self.tx_bytes = bytes;
-        tx.publishes.push((mandatory, message.clone()));
         Ok(())
     }
 
     pub(crate) fn tx_commit(
         &mut self,
-        engine: &mut Engine,
+        (engine, around): (&mut Engine, &Around<'_>),
         vhost: VhostId,
         number: u16,
         out: &mut Vec<u8>,
@@ -81,6 +101,20 @@ impl AmqpSession {
         let mut messages = tx.publishes.iter().map(|(_, message)| message);
         if engine.on_broker(|txn| txn.would_reject(vhost, &mut messages)) {
             return Err(refused("partial tx completion"));
+        }
+        // Commands first: as long as nothing is changed a refused one refuses all.
+        engine.begin();
+        let mut failure = None;
+        for planned in &tx.commands {
+            let refusal = self.execute_planned(engine, around, planned);
+            failure = failure.or(refusal);
+            if let Some(refusal) = &failure
+                && engine.commit_bytes() == 0
+            {
+                let refusal = refused(refusal);
+                engine.end();
+                return Err(refusal);
+            }
         }
         let (mut unroutable, mut rejected) = (Vec::new(), false);
         engine.on_broker(|txn| {
@@ -98,7 +132,12 @@ impl AmqpSession {
                 txn.settle(self.id, number, *queue, *seq, *how);
             }
         });
+        engine.end();
         unroutable.into_iter().for_each(|message| self.return_message(number, message, out));
+        if let Some(refusal) = failure {
+            // What came before it stands, as in Redis.
+            return Err(refused(&format!("partial tx completion: {refusal}")));
+        }
         if rejected {
             return Err(refused("partial tx completion"));
         }

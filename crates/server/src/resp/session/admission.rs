@@ -12,7 +12,7 @@ use leveret_resp::Version;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl RespSession {
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &mut self,
         engine: &mut Engine,
         shared: &Shared,
