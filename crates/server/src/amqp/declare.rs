@@ -34,7 +34,9 @@ impl AmqpSession {
                 let text = format!("exchange name '{name}' contains reserved prefix 'leveret.*'");
                 return Err(broker::Exception::new(ReplyCode::AccessRefused, text).into());
             }
-            self.reply(number, 0, &Method::ExchangeDeclareOk(amqp::ExchangeDeclareOk {}), out);
+            if !m.nowait {
+                self.reply(number, 0, &Method::ExchangeDeclareOk(amqp::ExchangeDeclareOk {}), out);
+            }
             return Ok(());
         }
         let declare = broker::ExchangeDeclare {
