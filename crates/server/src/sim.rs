@@ -41,7 +41,7 @@ pub struct Stopped;
 /// In a simulation, ends the server.
 pub(crate) fn stop_here() {
     if clock().is_some() {
-        std::panic::panic_any(Stopped);
+        std::panic::resume_unwind(Box::new(Stopped));
     }
 }
 
