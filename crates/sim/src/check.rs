@@ -1,11 +1,14 @@
 //! What is there after a start, asked for as any client would ask, and held against what was said before.
 
+use crate::amqp::{self, AmqpClient, Reading};
+use crate::ledger::{Copy, Queue};
 use crate::model;
 use crate::stage::Stage;
 use crate::wire::Wire;
 use crate::world::{Past, People};
 use leveret_resp::{Value, encode_command, parse_reply};
 use leveret_server::sim::Machine;
+use std::collections::BTreeMap;
 
 /// Turns in which an answer must come.
 const TURNS_MAX: usize = 2000;
@@ -56,13 +59,25 @@ fn leave(machine: &Machine, mut wire: Wire) {
     converse(machine, &mut wire, |wire| wire.is_over.then_some(()));
 }
 
-/// The first start: what everybody takes for granted.
-pub(crate) fn declare(_machine: &Machine) {}
+/// Makes the queues that everybody uses, where they are not there; gives what is in them.
+pub(crate) fn queues(machine: &Machine) -> BTreeMap<Queue, Vec<Copy>> {
+    let mut wire = Wire::new(machine.connect(true).expect("there are sockets"));
+    let answers = amqp::declare(&mut wire);
+    let mut reading = Reading::default();
+    let found = converse(machine, &mut wire, |wire| amqp::read(wire, &mut reading, answers));
+    leave(machine, wire);
+    found
+}
 
 /// A start after a crash.
 pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
     if let Some(digest) = past.digest {
-        assert_eq!(machine.digest(), digest, "the log gives another state than there was before {:?}", past.crash);
+        assert_eq!(
+            machine.digest(),
+            digest,
+            "the log gives another state than there was before {:?}",
+            past.crash
+        );
     }
     let mut answers: Vec<Vec<Value>> = Vec::new();
     for client in 0..people.resp.len() {
@@ -74,7 +89,8 @@ pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
         Value::Bulk(text) => String::from_utf8_lossy(&text).parse().expect("a counter is a number"),
         other => panic!("a counter is not {other:?}"),
     };
-    let People { rng, resp, ledger, shared, journal, now_ms, .. } = people;
+    let found = queues(machine);
+    let People { rng, resp, amqp, ledger, shared, journal, now_ms, .. } = people;
     shared.crashed(count, past.crash);
     let mut stage = Stage {
         machine,
@@ -93,4 +109,7 @@ pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
     for (client, answers) in resp.iter_mut().zip(&answers) {
         client.crashed(&mut stage, answers, past.crash);
     }
+    stage.note(|| format!("after {:?} there are {found:?}", past.crash));
+    stage.ledger.verify(&found, past.crash, stage.now_ms);
+    amqp.iter_mut().for_each(AmqpClient::crashed);
 }

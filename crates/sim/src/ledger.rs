@@ -20,8 +20,15 @@ pub(crate) enum Queue {
 }
 
 impl Queue {
-    pub(crate) const ALL: [Queue; 7] =
-        [Queue::Classic, Queue::Quorum, Queue::Letters, Queue::Aging, Queue::Ranked, Queue::Dead, Queue::Passing];
+    pub(crate) const ALL: [Queue; 7] = [
+        Queue::Classic,
+        Queue::Quorum,
+        Queue::Letters,
+        Queue::Aging,
+        Queue::Ranked,
+        Queue::Dead,
+        Queue::Passing,
+    ];
     /// Clients publish to these.
     pub(crate) const HOMES: [Queue; 6] =
         [Queue::Classic, Queue::Quorum, Queue::Letters, Queue::Aging, Queue::Ranked, Queue::Passing];
@@ -80,7 +87,8 @@ impl Copy {
     pub(crate) fn found(body: &[u8], queue: Queue) -> Copy {
         let text = String::from_utf8_lossy(body);
         let mut parts = text.split('.');
-        let mut number = || parts.next().and_then(|part| part.parse().ok()).expect("a body begins with its numbers");
+        let mut number =
+            || parts.next().and_then(|part| part.parse().ok()).expect("a body begins with its numbers");
         let (source, number) = (number(), number());
         let home = parts.next().and_then(Queue::named);
         let queue = if queue == Queue::Dead { home.unwrap_or(Queue::Letters) } else { queue };
@@ -163,12 +171,20 @@ pub(crate) struct Ledger {
     groups: Vec<Group>,
     /// Connections that may still say something to the server.
     pub(crate) alive: BTreeSet<u32>,
+    last_connection: u32,
 }
 
 impl Ledger {
     /// How many copies may be somewhere.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// A new connection's number.
+    pub(crate) fn connect(&mut self) -> u32 {
+        self.last_connection += 1;
+        self.alive.insert(self.last_connection);
+        self.last_connection
     }
 
     pub(crate) fn publish(&mut self, copy: Copy, persistent: bool, now_ms: u64) {
@@ -196,16 +212,23 @@ impl Ledger {
         }
     }
 
-    /// It will never have it.
-    pub(crate) fn never(&mut self, copy: Copy) {
+    /// It does not have it and never will; what is as certain as `spared` was there.
+    pub(crate) fn never(&mut self, copy: Copy, spared: Certainty) {
         if let Some(entry) = self.entries.remove(&copy) {
-            assert!(entry.certainty == Certainty::Said, "{copy:?} was there and was never published: {entry:?}");
+            assert!(entry.certainty < spared, "{copy:?} was there and was never published: {entry:?}");
         }
         self.gone.insert(copy);
     }
 
     /// A client gets it from a queue.
-    pub(crate) fn delivered(&mut self, copy: Copy, from: Queue, holder: u32, now_ms: u64) {
+    pub(crate) fn delivered(
+        &mut self,
+        copy: Copy,
+        from: Queue,
+        holder: u32,
+        now_ms: u64,
+        certainty: Certainty,
+    ) {
         assert!(!self.gone.contains(&copy), "{copy:?} was settled for good and is delivered from {from:?}");
         let Some(entry) = self.entries.get_mut(&copy) else {
             panic!("{copy:?} was never published and is delivered from {from:?}");
@@ -219,8 +242,11 @@ impl Ledger {
             let is_old = copy.queue == Queue::Aging && now_ms >= entry.since_ms + AGE_MS;
             entry.dead = entry.settled.take_if(|settled| settled.is_letter);
             let by = entry.dead.map_or((0, 0), |dead| dead.by);
-            assert!(entry.dead.is_some() || is_old, "{copy:?} is delivered from {from:?}, and why? {entry:?}");
-            entry.dead = Some(Settled { by, certainty: Certainty::Done, is_letter: true });
+            assert!(
+                entry.dead.is_some() || is_old,
+                "{copy:?} is delivered from {from:?}, and why? {entry:?}"
+            );
+            entry.dead = Some(Settled { by, certainty, is_letter: true });
         } else if from != Queue::Dead {
             assert!(entry.dead.is_none(), "{copy:?} is delivered from {from:?} and was dead: {entry:?}");
         }
@@ -229,7 +255,7 @@ impl Ledger {
             assert!(may_be_late, "{copy:?} was settled and is delivered from {from:?}: {entry:?}");
         }
         entry.settled = None;
-        entry.certainty = entry.certainty.max(Certainty::Done);
+        entry.certainty = entry.certainty.max(certainty);
         entry.holder = Some(holder);
     }
 
@@ -248,9 +274,9 @@ impl Ledger {
         }
     }
 
-    /// Is it where a letter becomes one of `Dead`?
-    pub(crate) fn is_dead(&self, copy: Copy) -> bool {
-        self.entries.get(&copy).is_some_and(|entry| entry.dead.is_some())
+    /// Does it survive a crash?
+    pub(crate) fn is_kept(&self, copy: Copy) -> bool {
+        self.entries.get(&copy).is_some_and(|entry| entry.is_kept)
     }
 
     /// A connection was told something from which it follows that its step was done.
@@ -302,7 +328,10 @@ impl Ledger {
             let Some(entry) = self.entries.get_mut(&copy) else {
                 panic!("{copy:?} was never published and is in {place:?} after {crash:?}");
             };
-            assert!(entry.is_kept, "{copy:?} is not to be kept and is in {place:?} after {crash:?}: {entry:?}");
+            assert!(
+                entry.is_kept,
+                "{copy:?} is not to be kept and is in {place:?} after {crash:?}: {entry:?}"
+            );
             let is_letter = place == Queue::Dead && copy.queue != Queue::Dead;
             if let Some(settled) = entry.settled
                 && settled.certainty >= spared

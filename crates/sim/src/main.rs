@@ -1,6 +1,7 @@
 //! The whole single server in one thread, with seeded time, disk, network and clients, that crashes at any step and is held
 //! against plain models of what its clients were told. `cargo xtask sim`.
 
+mod amqp;
 mod check;
 mod disk;
 mod fortune;

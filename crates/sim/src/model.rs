@@ -31,7 +31,9 @@ impl fmt::Debug for Val {
             Val::Fleeting(value, until) => write!(f, "until {until} {}", text(value)),
             Val::List(list) => write!(f, "{:?}", list.iter().map(text).collect::<Vec<_>>()),
             Val::Set(set) => write!(f, "{:?}", set.iter().map(text).collect::<Vec<_>>()),
-            Val::Hash(hash) => write!(f, "{:?}", hash.iter().map(|(k, v)| pair((k, text(v)))).collect::<Vec<_>>()),
+            Val::Hash(hash) => {
+                write!(f, "{:?}", hash.iter().map(|(k, v)| pair((k, text(v)))).collect::<Vec<_>>())
+            }
             Val::Scores(scores) => {
                 write!(f, "{:?}", scores.iter().map(|(k, v)| pair((k, v.to_string()))).collect::<Vec<_>>())
             }
@@ -51,8 +53,15 @@ pub(crate) enum Op {
     Forget(u8),
     Append(u8, Bytes),
     Increment(u8, i64),
-    Push { key: u8, left: bool, values: Vec<Bytes> },
-    Pop { key: u8, left: bool },
+    Push {
+        key: u8,
+        left: bool,
+        values: Vec<Bytes>,
+    },
+    Pop {
+        key: u8,
+        left: bool,
+    },
     Move(u8, u8),
     Add(u8, Vec<Bytes>),
     Remove(u8, Bytes),
@@ -85,8 +94,16 @@ pub(crate) enum Expected {
 }
 
 /// Keys of each kind that a client has.
-pub(crate) const KEYS: [(&str, u8); 8] =
-    [("text", 2), ("until", 2), ("long", 1), ("number", 2), ("list", 2), ("set", 1), ("hash", 1), ("scores", 1)];
+pub(crate) const KEYS: [(&str, u8); 8] = [
+    ("text", 2),
+    ("until", 2),
+    ("long", 1),
+    ("number", 2),
+    ("list", 2),
+    ("set", 1),
+    ("hash", 1),
+    ("scores", 1),
+];
 
 pub(crate) fn key(client: usize, kind: &str, number: u8) -> String {
     format!("{kind}:{client}:{number}")
@@ -274,9 +291,7 @@ impl Expected {
             (Expected::Integer, value) => matches!(value, Value::Integer(_)),
             (Expected::TextOrNothing, value) => matches!(value, Value::Null | Value::Bulk(_)),
             // The disk of this server and no replica.
-            (Expected::Confirmed, Value::Array(counts)) => {
-                *counts == [Value::Integer(1), Value::Integer(0)]
-            }
+            (Expected::Confirmed, Value::Array(counts)) => *counts == [Value::Integer(1), Value::Integer(0)],
             (Expected::All(expected), Value::Array(values)) => {
                 expected.len() == values.len() && expected.iter().zip(values).all(|(e, v)| e.fits(v))
             }
@@ -293,7 +308,13 @@ impl Op {
         match self {
             Op::Set(number, value) => vec![word("SET"), name("text", number), value.clone()],
             Op::SetUntil(number, value, until) => {
-                vec![word("SET"), name("until", number), value.clone(), word("PXAT"), word(&until.to_string())]
+                vec![
+                    word("SET"),
+                    name("until", number),
+                    value.clone(),
+                    word("PXAT"),
+                    word(&until.to_string()),
+                ]
             }
             Op::Forget(number) => vec![word("DEL"), name("until", number)],
             Op::Append(number, more) => vec![word("APPEND"), name("long", number), more.clone()],
@@ -320,7 +341,9 @@ impl Op {
             Op::Get(number) => vec![word("GET"), name("text", number)],
             Op::Look(other, number) => vec![word("GET"), key(*other, "text", *number).into_bytes()],
             Op::Count => vec![word("INCR"), word("shared")],
-            Op::Publish(copy, body) => vec![word("AMQP.PUBLISH"), word(""), word(copy.queue.name()), body.clone()],
+            Op::Publish(copy, body) => {
+                vec![word("AMQP.PUBLISH"), word(""), word(copy.queue.name()), body.clone()]
+            }
             Op::Wait => vec![word("WAITAOF"), word("1"), word("0"), word("0")],
             Op::Multi(_) => vec![word("MULTI")],
         }
@@ -378,7 +401,8 @@ pub(crate) fn understood(client: usize, answers: &[Value]) -> Model {
                 ("until", answer) => {
                     let until = answers.next().expect("every question is answered");
                     match (answer, until) {
-                        (Value::Null, Value::Integer(-2)) => continue,
+                        // It may go between the two questions.
+                        (Value::Null | Value::Bulk(_), Value::Integer(-2)) => continue,
                         (answer, Value::Integer(until)) => Val::Fleeting(bytes(answer), *until as u64),
                         (_, other) => panic!("a time was expected, not {other:?}"),
                     }
@@ -386,7 +410,9 @@ pub(crate) fn understood(client: usize, answers: &[Value]) -> Model {
                 ("list", answer) => Val::List(array(answer).iter().map(bytes).collect()),
                 ("set", answer) => Val::Set(array(answer).iter().map(bytes).collect()),
                 ("hash", answer) => Val::Hash(pairs(answer).collect()),
-                ("scores", answer) => Val::Scores(pairs(answer).map(|(member, score)| (member, parsed(&score))).collect()),
+                ("scores", answer) => {
+                    Val::Scores(pairs(answer).map(|(member, score)| (member, parsed(&score))).collect())
+                }
                 (_, Value::Null) => continue,
                 (_, answer) => Val::Text(bytes(answer)),
             };

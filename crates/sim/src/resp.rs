@@ -41,6 +41,8 @@ pub(crate) struct RespClient {
     current: Model,
     /// Answers of the transaction that is being answered.
     parts: Vec<Value>,
+    /// The number of its next message.
+    published: u32,
 }
 
 /// Sources of messages that are Redis clients.
@@ -60,6 +62,7 @@ impl RespClient {
             synced: 0,
             current: Model::default(),
             parts: Vec::new(),
+            published: 1,
         }
     }
 
@@ -130,17 +133,21 @@ impl RespClient {
         }
         for copy in published(&op) {
             stage.ledger.publish(copy, true, stage.now_ms);
+            self.published = copy.number + 1;
         }
         stage.shared.said += counts(&op);
         self.sent.push_back(Sent { op, refused: false });
     }
 
     fn choose(&self, stage: &mut Stage<'_>, number: u64) -> Op {
-        if stage.rng.u8(..5) > 0 {
-            return self.choose_one(stage, number, 0);
-        }
-        let count = stage.rng.usize(1..6);
+        let count = if stage.rng.u8(..5) > 0 { 1 } else { stage.rng.usize(1..6) };
         let mut ops: Vec<Op> = (0..count).map(|i| self.choose_one(stage, number, i as u32)).collect();
+        // A message has keys beside it that say whether it was published.
+        if let [op] = &ops[..]
+            && !matches!(op, Op::Publish(..))
+        {
+            return ops.remove(0);
+        }
         // It is not answered before the end, and waits for nothing there.
         ops.retain(|op| !matches!(op, Op::Wait));
         // What stands for the whole: is it there, then everything is.
@@ -179,7 +186,9 @@ impl RespClient {
             }
             11 => Op::Pop { key, left },
             12 => Op::Move(key, other),
-            13 => Op::Add(0, (0..rng.usize(1..30)).map(|i| format!("s{}", i * 7 % 100).into_bytes()).collect()),
+            13 => {
+                Op::Add(0, (0..rng.usize(1..30)).map(|i| format!("s{}", i * 7 % 100).into_bytes()).collect())
+            }
             14 => Op::Remove(0, format!("s{}", rng.u8(..100)).into_bytes()),
             15..=16 => Op::HashSet(0, member, value),
             17 => Op::HashDelete(0, member),
@@ -192,12 +201,12 @@ impl RespClient {
             21 => Op::Get(key),
             22 => Op::Look(rng.usize(..stage.clients_count), key),
             23 => Op::Count,
-            24 if false => {
+            24 => {
                 let queue = [Queue::Classic, Queue::Quorum, Queue::Letters][rng.usize(..3)];
                 if stage.ledger.len() > stage.messages_max {
                     return Op::Get(key);
                 }
-                let copy = Copy { queue, source: SOURCE + self.id as u32, number: number as u32 * 8 + place };
+                let copy = Copy { queue, source: SOURCE + self.id as u32, number: self.published + place };
                 Op::Publish(copy, copy.body(false, padding.min(2000)))
             }
             _ => Op::Wait,
@@ -230,7 +239,13 @@ impl RespClient {
                         let seen = model::understood(self.id, answers);
                         let certainty = if stage.always { Certainty::Synced } else { Certainty::Done };
                         let seen = (&seen, [*since_ms, stage.now_ms]);
-                        self.settle(stage, seen, self.executed, certainty, "a reconnection");
+                        self.settle(
+                            stage,
+                            seen,
+                            (self.executed, Certainty::Done),
+                            certainty,
+                            "a reconnection",
+                        );
                         self.phase = Phase::Working;
                     }
                 }
@@ -255,8 +270,10 @@ impl RespClient {
             }
             let parts = std::mem::take(&mut self.parts);
             let queued = Value::Simple("QUEUED".into());
-            is_refused = parts.iter().any(|part| matches!(part, Value::Error(text) if text.starts_with("MISCONF")));
-            let is_queued = parts[0] == Value::Simple("OK".into()) && parts[1..=ops.len()].iter().all(|part| *part == queued);
+            is_refused =
+                parts.iter().any(|part| matches!(part, Value::Error(text) if text.starts_with("MISCONF")));
+            let is_queued = parts[0] == Value::Simple("OK".into())
+                && parts[1..=ops.len()].iter().all(|part| *part == queued);
             assert!(is_queued || is_refused, "client {} began {number} and heard {parts:?}", self.id);
             value = parts.into_iter().next_back().expect("it has two parts at least");
         }
@@ -267,7 +284,7 @@ impl RespClient {
             assert!(stage.may_be_full, "client {} was refused {number} and the disk has space", self.id);
             sent.refused = true;
             for copy in published(&sent.op) {
-                stage.ledger.never(copy);
+                stage.ledger.never(copy, Certainty::Done);
             }
             return;
         }
@@ -275,7 +292,10 @@ impl RespClient {
         assert!(
             expected.fits(&value),
             "client {} said {number}: {}, expected {} and heard {}",
-            self.id, short(&sent.op), format!("{expected:?}").chars().take(300).collect::<String>(), shortened(&value)
+            self.id,
+            short(&sent.op),
+            format!("{expected:?}").chars().take(300).collect::<String>(),
+            shortened(&value)
         );
         for copy in published(&sent.op) {
             stage.ledger.published(copy, Certainty::Done);
@@ -307,7 +327,11 @@ impl RespClient {
     pub(crate) fn was_seen(&mut self, number: u64, certainty: Certainty) {
         let Some(count) = (number + 1).checked_sub(self.first) else { return };
         let count = count as usize;
-        assert!(count <= self.sent.len(), "somebody saw command {number} of client {}, which has not said it", self.id);
+        assert!(
+            count <= self.sent.len(),
+            "somebody saw command {number} of client {}, which has not said it",
+            self.id
+        );
         self.executed = self.executed.max(count);
         if certainty == Certainty::Synced {
             self.synced = self.synced.max(count);
@@ -322,7 +346,7 @@ impl RespClient {
             Crash::Killed | Crash::Stopped => self.executed,
         };
         let seen = (&seen, [stage.now_ms; 2]);
-        self.settle(stage, seen, floor, Certainty::Synced, &format!("{crash:?}"));
+        self.settle(stage, seen, (floor, crash.spares()), Certainty::Synced, &format!("{crash:?}"));
         (self.phase, self.wire) = (Phase::Away, None);
     }
 
@@ -331,7 +355,7 @@ impl RespClient {
         &mut self,
         stage: &mut Stage<'_>,
         (seen, when): (&Model, [u64; 2]),
-        floor: usize,
+        (floor, spared): (usize, Certainty),
         certainty: Certainty,
         why: &str,
     ) {
@@ -351,11 +375,13 @@ impl RespClient {
         stage.note(|| format!("client {} after {why}: {live} of {} are there", self.id, self.sent.len()));
         for Sent { op, refused } in self.sent.drain(live..) {
             if !refused {
-                published(&op).for_each(|copy| stage.ledger.never(copy));
+                published(&op).for_each(|copy| stage.ledger.never(copy, spared));
             }
         }
         for sent in &self.sent {
-            published(&sent.op).filter(|_| !sent.refused).for_each(|copy| stage.ledger.published(copy, certainty));
+            published(&sent.op)
+                .filter(|_| !sent.refused)
+                .for_each(|copy| stage.ledger.published(copy, certainty));
         }
         self.parts.clear();
         (self.answered, self.executed, self.current) = (live, live, state);
@@ -367,7 +393,10 @@ impl RespClient {
         let mut state = self.base.clone();
         let mut text = format!(
             "after {why} the keys of client {} are what they were after none of its commands from {} on ({} before, {} after):",
-            self.id, self.first + floor as u64, floor, self.sent.len() - floor
+            self.id,
+            self.first + floor as u64,
+            floor,
+            self.sent.len() - floor
         );
         for (i, sent) in self.sent.iter().enumerate() {
             if i >= floor {
@@ -386,7 +415,8 @@ fn difference(model: &Model, seen: &Model) -> String {
     let mut text = String::new();
     for name in model.0.keys().chain(seen.0.keys()) {
         if model.0.get(name) != seen.0.get(name) {
-            let [expected, actual] = [model, seen].map(|m| format!("{:?}", m.0.get(name)).chars().take(160).collect::<String>());
+            let [expected, actual] =
+                [model, seen].map(|m| format!("{:?}", m.0.get(name)).chars().take(160).collect::<String>());
             text += &format!("\n      {name}: {expected} would be right, {actual} is there");
         }
     }

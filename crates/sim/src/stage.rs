@@ -1,6 +1,6 @@
 //! What a client may use when it is its turn, and what all of them share.
 
-use crate::ledger::{Certainty, Crash, Ledger};
+use crate::ledger::{Certainty, Copy, Crash, Ledger, Queue};
 use leveret_server::sim::Machine;
 use std::collections::BTreeSet;
 
@@ -31,6 +31,14 @@ impl Stage<'_> {
         self.log.note(self.now_ms, what);
     }
 
+    /// An AMQP client gets a message.
+    pub(crate) fn deliver(&mut self, copy: Copy, from: Queue, holder: u32) {
+        // What is executed on a full disk may be written later or never.
+        let certainty = if self.may_be_full { Certainty::Said } else { Certainty::Done };
+        self.ledger.delivered(copy, from, holder, self.now_ms, certainty);
+    }
+
+    /// What an answer to a Redis client promises.
     pub(crate) fn certainty(&self) -> Certainty {
         if self.always { Certainty::Synced } else { Certainty::Done }
     }
@@ -87,7 +95,12 @@ impl Shared {
 
     /// Somebody was answered this count.
     pub(crate) fn counted(&mut self, count: i64, synced: bool) {
-        assert!(count > self.base && self.is_possible(count), "{count} was counted from {} in {} times", self.base, self.said);
+        assert!(
+            count > self.base && self.is_possible(count),
+            "{count} was counted from {} in {} times",
+            self.base,
+            self.said
+        );
         assert!(self.answers.insert(count), "{count} was counted twice");
         if synced {
             self.highest_synced = self.highest_synced.max(count);
@@ -100,7 +113,10 @@ impl Shared {
             Crash::Power => self.highest_synced.max(self.base),
             Crash::Killed | Crash::Stopped => self.highest(),
         };
-        assert!(count >= floor && self.is_possible(count), "after {crash:?} {count} is counted, not from {floor} on");
+        assert!(
+            count >= floor && self.is_possible(count),
+            "after {crash:?} {count} is counted, not from {floor} on"
+        );
         *self = Self { base: count, highest_synced: count, ..Self::default() };
     }
 }

@@ -2,6 +2,7 @@
 //! a life every step is picked by the seed: a turn of an event loop, a piece of the network, a word of a client, a sync, a slice of
 //! a checkpoint. A sync and a checkpoint take their time, in which other steps come.
 
+use crate::amqp::AmqpClient;
 use crate::check;
 use crate::disk::{Fate, PowerCut, SimDisk, set_meanwhile};
 use crate::fortune::{Fortune, fortune};
@@ -35,6 +36,7 @@ pub(crate) struct Outcome {
 pub(crate) struct People {
     pub(crate) rng: fastrand::Rng,
     pub(crate) resp: Vec<RespClient>,
+    pub(crate) amqp: Vec<AmqpClient>,
     pub(crate) ledger: Ledger,
     pub(crate) shared: Shared,
     pub(crate) journal: Journal,
@@ -75,6 +77,7 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
     let lives = rng.usize(3..9);
     let people = Rc::new(RefCell::new(People {
         resp: (0..rng.usize(1..5)).map(RespClient::new).collect(),
+        amqp: (0..rng.usize(1..5)).map(|_| AmqpClient::new()).collect(),
         rng,
         ledger: Ledger::default(),
         shared: Shared::default(),
@@ -102,7 +105,10 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
             Err(why) if why.is::<PowerCut>() => Past { crash: Crash::Power, digest: None },
             Err(why) if why.is::<TimeUp>() => Past { crash: fortune.crash, digest: None },
             Err(why) if why.is::<Stopped>() => {
-                assert!(fortune.fate.is_some_and(|(_, fate)| fate == Fate::Error), "the server stops for nothing");
+                assert!(
+                    fortune.fate.is_some_and(|(_, fate)| fate == Fate::Error),
+                    "the server stops for nothing"
+                );
                 // What a failed sync has left is not known.
                 Past { crash: Crash::Power, digest: None }
             }
@@ -160,7 +166,7 @@ fn live(
     if let Some(past) = past {
         check::after(&world.machine, &mut people.borrow_mut(), past);
     } else {
-        check::declare(&world.machine);
+        check::queues(&world.machine);
     }
     people.borrow_mut().is_checked = true;
     let me = world.me.clone();
@@ -179,6 +185,8 @@ fn live(
         world.settle();
     }
     if fortune.crash == Crash::Stopped {
+        // Nobody is left to do anything meanwhile.
+        set_meanwhile(None);
         world.machine.stop();
     }
     let is_known = fortune.crash != Crash::Power && !world.machine.is_full();
@@ -229,22 +237,28 @@ impl World {
     }
 
     fn act(&self) {
-        self.with_stage(|people, stage| {
-            let who = stage.rng.usize(..people.len());
-            people[who].act(stage);
+        self.with_stage(|resp, amqp, stage| {
+            let who = stage.rng.usize(..resp.len() + amqp.len());
+            match amqp.get_mut(who) {
+                Some(client) => client.act(stage),
+                None => resp[who - amqp.len()].act(stage),
+            }
         });
     }
 
     fn carry(&self) {
-        self.with_stage(|people, stage| {
-            let who = stage.rng.usize(..people.len());
-            people[who].carry(stage);
+        self.with_stage(|resp, amqp, stage| {
+            let who = stage.rng.usize(..resp.len() + amqp.len());
+            match amqp.get_mut(who) {
+                Some(client) => client.carry(stage),
+                None => resp[who - amqp.len()].carry(stage),
+            }
         });
     }
 
-    fn with_stage(&self, run: impl FnOnce(&mut [RespClient], &mut Stage<'_>)) {
+    fn with_stage(&self, run: impl FnOnce(&mut [RespClient], &mut [AmqpClient], &mut Stage<'_>)) {
         let people = &mut *self.people.borrow_mut();
-        let People { rng, resp, ledger, shared, journal, now_ms, .. } = people;
+        let People { rng, resp, amqp, ledger, shared, journal, now_ms, .. } = people;
         let mut stage = Stage {
             machine: &self.machine,
             rng,
@@ -259,7 +273,7 @@ impl World {
             clients_count: resp.len(),
             seen: Vec::new(),
         };
-        run(resp, &mut stage);
+        run(resp, amqp, &mut stage);
         let certainty = stage.certainty();
         for (client, number) in std::mem::take(&mut stage.seen) {
             resp[client].was_seen(number, certainty);
@@ -321,8 +335,12 @@ impl World {
         self.disk.inner.free_space();
         for _ in 0..400 {
             let mut is_done = true;
-            self.with_stage(|people, stage| {
-                for client in people {
+            self.with_stage(|resp, amqp, stage| {
+                for client in resp {
+                    client.carry_all(stage);
+                    is_done &= client.is_content();
+                }
+                for client in amqp {
                     client.carry_all(stage);
                     is_done &= client.is_content();
                 }
