@@ -54,12 +54,13 @@ pub(crate) fn fortune(rng: &mut fastrand::Rng, is_last: bool) -> Fortune {
         1..=2 => rng.u64(100..600),
         _ => rng.u64(500..2500),
     };
-    let fate = match rng.u8(..8) {
+    let fate = match rng.u8(..16) {
         _ if is_last => None,
         // In the midst of the recovery.
         0 => Some((rng.u64(..12), Fate::Power)),
-        1..=4 => Some((rng.u64(..steps / 4 + 2), Fate::Power)),
-        5 => Some((rng.u64(..steps / 4 + 2), Fate::Error)),
+        1 => Some((rng.u64(..12), Fate::Error)),
+        2..=6 => Some((rng.u64(..steps / 4 + 2), Fate::Power)),
+        7..=8 => Some((rng.u64(..steps / 4 + 2), Fate::Error)),
         _ => None,
     };
     let crash = match rng.u8(..8) {

@@ -42,7 +42,8 @@ pub(crate) struct People {
     pub(crate) journal: Journal,
     pub(crate) outcome: Outcome,
     pub(crate) now_ms: u64,
-    /// What is there was compared since the last crash.
+    /// A server has started since the last crash, and what is there was compared.
+    pub(crate) is_started: bool,
     pub(crate) is_checked: bool,
 }
 
@@ -84,6 +85,7 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
         journal: Journal::new(is_told),
         outcome: Outcome::default(),
         now_ms: START_MS,
+        is_started: true,
         is_checked: true,
     }));
     let mut past: Option<Past> = None;
@@ -100,7 +102,9 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
             Ok(Ok(digest)) => Past { crash: fortune.crash, digest },
             Ok(Err(why)) => {
                 assert!(fortune.fate.is_some_and(|(_, fate)| fate == Fate::Error), "no start: {why}");
-                Past { crash: Crash::Power, digest: None }
+                let now_ms = people.now_ms;
+                people.journal.note(now_ms, || format!("no start: {why}"));
+                Past { crash: Crash::Killed, digest: None }
             }
             Err(why) if why.is::<PowerCut>() => Past { crash: Crash::Power, digest: None },
             Err(why) if why.is::<TimeUp>() => Past { crash: fortune.crash, digest: None },
@@ -109,8 +113,9 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
                     fortune.fate.is_some_and(|(_, fate)| fate == Fate::Error),
                     "the server stops for nothing"
                 );
-                // What a failed sync has left is not known.
-                Past { crash: Crash::Power, digest: None }
+                // With its machine or alone.
+                let crash = if people.rng.bool() { Crash::Power } else { Crash::Killed };
+                Past { crash, digest: None }
             }
             Err(why) => resume_unwind(why),
         };
@@ -125,11 +130,11 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
             // It was over before anybody had looked.
             Some(before) if !people.is_checked => Past {
                 crash: if now.crash == Crash::Power { Crash::Power } else { before.crash },
-                digest: before.digest.filter(|_| now.crash != Crash::Power),
+                digest: before.digest.filter(|_| now.crash != Crash::Power && !people.is_started),
             },
             Some(_) | None => now,
         });
-        people.is_checked = false;
+        (people.is_started, people.is_checked) = (false, false);
     }
     let ended = live(&disk, &people, Fortune::quiet(), past);
     set_meanwhile(None);
@@ -163,6 +168,7 @@ fn live(
         steps: Cell::new(0),
         me: me.clone(),
     });
+    people.borrow_mut().is_started = true;
     if let Some(past) = past {
         check::after(&world.machine, &mut people.borrow_mut(), past);
     } else {
@@ -231,7 +237,7 @@ impl World {
             85..=93 if !self.syncing.get() => self.machine.flush(),
             94..=96 if !self.syncing.get() => self.machine.prepare(),
             97 => self.machine.run_errands(),
-            98..=99 if !self.syncing.get() => self.checkpoint(),
+            98 if !self.syncing.get() => self.checkpoint(),
             _ => {}
         }
     }
