@@ -188,6 +188,13 @@ impl Machine {
         self.shared.levels.level(Level::Synced)
     }
 
+    /// How many messages are ready in a queue of the first vhost; `None` without the queue.
+    pub fn queue_len(&self, name: &str) -> Option<u32> {
+        let engine = self.shared.engine.lock();
+        let id = engine.broker.queue_id(engine.broker.vhost(b"/")?, name.as_bytes())?;
+        engine.broker.queue_report(id).map(|report| report.ready as u32)
+    }
+
     /// When something is due.
     pub fn next_deadline(&self) -> Option<u64> {
         self.shared.engine.lock().next_deadline()

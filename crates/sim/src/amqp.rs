@@ -3,6 +3,7 @@
 //! before; what it promises for the disk, too, as the log has one order.
 
 mod channel;
+mod estate;
 mod talk;
 
 pub(crate) use talk::{Reading, declare, read};
@@ -11,6 +12,7 @@ use crate::ledger::{Certainty, Copy, Step};
 use crate::stage::Stage;
 use crate::wire::Wire;
 use channel::Channel;
+use estate::Estate;
 use leveret_amqp::{Frame, FrameKind, Method, PROTOCOL_HEADER};
 use std::collections::VecDeque;
 
@@ -26,6 +28,8 @@ enum Phase {
 enum Said {
     Published(Copy),
     Settled(Copy),
+    /// With the queue of its own.
+    Own,
 }
 
 /// What an answer is waited for: its name, and what follows from it.
@@ -37,6 +41,8 @@ pub(crate) struct Awaited {
 
 pub(crate) struct AmqpClient {
     phase: Phase,
+    /// While there is no connection.
+    pub(crate) estate: Estate,
     link: Option<Link>,
 }
 
@@ -51,6 +57,7 @@ pub(crate) struct Link {
     /// Answers on channel 0.
     awaited: VecDeque<&'static str>,
     channels: [Channel; 2],
+    estate: Estate,
 }
 
 /// `connection.start-ok` and so on, up to an open connection.
@@ -71,8 +78,8 @@ fn shake_hands(out: &mut Vec<u8>) {
 const SHAKEN: [&str; 3] = ["connection.start", "connection.tune", "connection.open-ok"];
 
 impl AmqpClient {
-    pub(crate) fn new() -> Self {
-        Self { phase: Phase::Away, link: None }
+    pub(crate) fn new(number: usize) -> Self {
+        Self { phase: Phase::Away, estate: Estate::new(number), link: None }
     }
 
     /// The network does something for it.
@@ -106,12 +113,14 @@ impl AmqpClient {
     pub(crate) fn act(&mut self, stage: &mut Stage<'_>) {
         match (&self.phase, &mut self.link) {
             (Phase::Away, _) => {
-                self.link = Some(Link::new(stage));
+                self.link = Some(Link::new(stage, std::mem::take(&mut self.estate)));
                 self.phase = Phase::Running;
             }
             (Phase::Running, Some(link)) => {
                 if stage.rng.u16(..400) == 0 {
                     link.leave(stage);
+                    self.estate = std::mem::take(&mut link.estate);
+                    self.estate.left();
                     self.phase = Phase::Fading;
                 } else {
                     let which = stage.rng.usize(..2);
@@ -122,8 +131,11 @@ impl AmqpClient {
         }
     }
 
-    /// The server is gone, and everything that it was said is in the ledger.
+    /// The server is gone, and everything that it was said is in the ledger, but for its own queue.
     pub(crate) fn crashed(&mut self) {
+        if let (Phase::Running, Some(link)) = (&self.phase, &mut self.link) {
+            self.estate = std::mem::take(&mut link.estate);
+        }
         (self.phase, self.link) = (Phase::Away, None);
     }
 
@@ -142,13 +154,13 @@ impl AmqpClient {
 }
 
 impl Link {
-    fn new(stage: &mut Stage<'_>) -> Self {
+    fn new(stage: &mut Stage<'_>, estate: Estate) -> Self {
         let wire = Wire::new(stage.machine.connect(true).expect("there are sockets"));
         let serial = stage.ledger.connect();
         stage.note(|| format!("connection {serial} begins"));
         let channels = [Channel::new(1, false, serial), Channel::new(2, true, serial)];
-        let mut link =
-            Self { wire, serial, step: 0, said: VecDeque::new(), awaited: SHAKEN.into(), channels };
+        let said = VecDeque::new();
+        let mut link = Self { wire, serial, step: 0, said, awaited: SHAKEN.into(), channels, estate };
         shake_hands(link.wire.out());
         for channel in &mut link.channels {
             channel.open(&mut link.step, link.wire.out());
@@ -173,9 +185,9 @@ impl Link {
     }
 
     fn act(&mut self, stage: &mut Stage<'_>, which: usize) {
-        let Self { wire, serial, step, said, channels, .. } = self;
+        let Self { wire, serial, step, said, channels, estate, .. } = self;
         let by = (*serial, *step + 1);
-        let acted = channels[which].act(stage, by, wire.out());
+        let acted = channels[which].act(stage, estate, by, wire.out());
         if let Some(what) = acted {
             *step += 1;
             said.extend(what.into_iter().map(|what| (*step, what)));
@@ -208,7 +220,8 @@ impl Link {
             return;
         };
         let channel = self.channels.get_mut(index).expect("the server uses channels that were opened");
-        let learned = channel.frame(stage, self.serial, frame, &mut self.step, self.wire.out());
+        let mut heard = (&mut self.step, &self.estate, self.wire.out());
+        let learned = channel.frame(stage, self.serial, frame, &mut heard);
         if let Some((step, certainty)) = learned {
             self.learn(stage, step, certainty);
         }
@@ -224,6 +237,7 @@ impl Link {
         for (step, said) in self.said.iter().take_while(|(at, _)| *at <= step) {
             match said {
                 Said::Published(copy) => stage.ledger.published(*copy, certainty),
+                Said::Own => self.estate.learn(*step, certainty),
                 Said::Settled(copy) => stage.ledger.settled(*copy, (self.serial, *step), certainty),
             }
         }

@@ -1,6 +1,6 @@
 //! What is there after a start, asked for as any client would ask, and held against what was said before.
 
-use crate::amqp::{self, AmqpClient, Reading};
+use crate::amqp::{self, Reading};
 use crate::ledger::{Copy, Queue};
 use crate::model;
 use crate::stage::Stage;
@@ -111,5 +111,8 @@ pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
     }
     stage.note(|| format!("after {:?} there are {found:?}", past.crash));
     stage.ledger.verify(&found, past.crash, stage.now_ms);
-    amqp.iter_mut().for_each(AmqpClient::crashed);
+    for client in amqp {
+        client.crashed();
+        client.estate.crashed(machine.queue_len(&client.estate.name), past.crash);
+    }
 }

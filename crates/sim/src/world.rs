@@ -78,7 +78,7 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
     let lives = rng.usize(3..9);
     let people = Rc::new(RefCell::new(People {
         resp: (0..rng.usize(1..5)).map(RespClient::new).collect(),
-        amqp: (0..rng.usize(1..5)).map(|_| AmqpClient::new()).collect(),
+        amqp: (0..rng.usize(1..5)).map(AmqpClient::new).collect(),
         rng,
         ledger: Ledger::default(),
         shared: Shared::default(),

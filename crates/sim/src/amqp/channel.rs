@@ -1,5 +1,6 @@
 //! What a client does on one channel, and what it hears there.
 
+use super::estate::{Deed, Estate};
 use super::{Awaited, Said};
 use crate::ledger::{Certainty, Copy, Group, Queue, Step};
 use crate::stage::Stage;
@@ -19,6 +20,9 @@ struct Arriving {
 
 /// An answer that is waited for, and the queue of a get.
 type Answer = (Awaited, Option<Queue>);
+
+/// The last step, the client's own queue, and where it speaks.
+type Around<'a> = (&'a mut u64, &'a Estate, &'a mut Vec<u8>);
 
 pub(super) struct Channel {
     number: u16,
@@ -49,6 +53,8 @@ struct Transaction {
     settled: Vec<(u64, Copy, Queue, bool)>,
 }
 
+/// What is agreed upon at the start.
+const FRAME_MAX: u32 = 8192;
 /// Messages that a channel holds at most.
 const PREFETCH: u16 = 8;
 /// Consumers of a channel.
@@ -102,12 +108,18 @@ impl Channel {
     }
 
     /// Does something as the step that is given, or nothing; what it says may be certain later.
-    pub(super) fn act(&mut self, stage: &mut Stage<'_>, by: Step, out: &mut Vec<u8>) -> Option<Vec<Said>> {
+    pub(super) fn act(
+        &mut self,
+        stage: &mut Stage<'_>,
+        estate: &mut Estate,
+        by: Step,
+        out: &mut Vec<u8>,
+    ) -> Option<Vec<Said>> {
         if self.closing {
             return None;
         }
         let any = |rng: &mut fastrand::Rng| Queue::ALL[rng.usize(..Queue::ALL.len())];
-        match stage.rng.u8(..40) {
+        match stage.rng.u8(..44) {
             0..=11 if stage.ledger.len() < stage.messages_max => self.publish(stage, by, out),
             12..=13 => {
                 let queue = any(stage.rng);
@@ -139,6 +151,11 @@ impl Channel {
                 self.held.extend(settled.into_iter().map(|(tag, copy, queue, _)| (tag, (copy, queue))));
                 self.say(&Method::from(amqp::TxRollback {}), "tx.rollback-ok", by, None, out)
             }
+            40..=43 if !self.is_tx => {
+                let deed = estate.choose(stage.rng)?;
+                estate.say(deed, by.1);
+                self.keep_house(stage, deed, estate.name.as_bytes(), by, out)
+            }
             39 if stage.rng.u8(..6) == 0 => {
                 stage.note(|| format!("{by:?} closes channel {}", self.number));
                 let Transaction { settled, .. } = std::mem::take(&mut self.tx);
@@ -165,6 +182,39 @@ impl Channel {
         method.encode(self.number, out);
         self.wait(answer, step, Certainty::Done, queue);
         Some(Vec::new())
+    }
+
+    /// Does something with the client's own queue.
+    fn keep_house(
+        &mut self,
+        stage: &mut Stage<'_>,
+        deed: Deed,
+        queue: &[u8],
+        by: Step,
+        out: &mut Vec<u8>,
+    ) -> Option<Vec<Said>> {
+        stage.note(|| format!("{by:?} does {deed:?} with {}", String::from_utf8_lossy(queue)));
+        let (method, answer): (Method<'_>, _) = match deed {
+            Deed::Declare => {
+                let declare = amqp::QueueDeclare { queue, durable: true, ..Default::default() };
+                (declare.into(), "queue.declare-ok")
+            }
+            Deed::Purge => (amqp::QueuePurge { queue, ..Default::default() }.into(), "queue.purge-ok"),
+            Deed::Delete => (amqp::QueueDelete { queue, ..Default::default() }.into(), "queue.delete-ok"),
+            Deed::Publish => {
+                let publish = amqp::BasicPublish { routing_key: queue, ..Default::default() };
+                let mut properties = Vec::new();
+                PropertyValues { delivery_mode: Some(2), ..Default::default() }.encode(&mut properties);
+                let body = vec![b'o'; stage.rng.usize(..300)];
+                amqp::encode_content(self.number, &publish.into(), &properties, &body, FRAME_MAX, out);
+                self.published += 1;
+                self.unconfirmed.insert(self.published, (by.1, Certainty::Synced));
+                return Some(vec![Said::Own]);
+            }
+        };
+        method.encode(self.number, out);
+        self.wait(answer, by.1, Certainty::Synced, None);
+        Some(vec![Said::Own])
     }
 
     fn publish(&mut self, stage: &mut Stage<'_>, by: Step, out: &mut Vec<u8>) -> Option<Vec<Said>> {
@@ -199,7 +249,7 @@ impl Channel {
             &publish.into(),
             &properties,
             &first.body(fanned, padding),
-            8192,
+            FRAME_MAX,
             out,
         );
         if self.is_tx {
@@ -283,13 +333,12 @@ impl Channel {
         stage: &mut Stage<'_>,
         serial: u32,
         frame: &Frame<'_>,
-        step: &mut u64,
-        out: &mut Vec<u8>,
+        around: &mut Around<'_>,
     ) -> Option<(u64, Certainty)> {
         match frame.kind {
             FrameKind::Method => {
                 let method = Method::decode(frame.payload).expect("the server sends methods that exist");
-                self.method(stage, serial, &method, step, out)
+                self.method(stage, serial, &method, around)
             }
             FrameKind::Header => {
                 let header =
@@ -315,8 +364,7 @@ impl Channel {
         stage: &mut Stage<'_>,
         serial: u32,
         method: &Method<'_>,
-        step: &mut u64,
-        out: &mut Vec<u8>,
+        (step, estate, out): &mut Around<'_>,
     ) -> Option<(u64, Certainty)> {
         assert!(self.arriving.is_none(), "{method:?} comes into a message");
         match method {
@@ -362,6 +410,13 @@ impl Channel {
                 *self = Channel { count: self.count, last_consumer: self.last_consumer, ..fresh };
                 self.open(step, out);
                 learned
+            }
+            Method::QueueDeclareOk(amqp::QueueDeclareOk { message_count: count, .. })
+            | Method::QueuePurgeOk(amqp::QueuePurgeOk { message_count: count })
+            | Method::QueueDeleteOk(amqp::QueueDeleteOk { message_count: count }) => {
+                let (learned, _) = self.answer(serial, method.name())?;
+                estate.counted(learned.0, *count);
+                Some(learned)
             }
             other => self.answer(serial, other.name()).map(|(awaited, _)| awaited),
         }
