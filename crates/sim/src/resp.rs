@@ -173,15 +173,18 @@ impl RespClient {
             _ => rng.usize(..60),
         };
         let value = self.text(number, padding);
+        // A collection of few elements is handed over to a checkpoint as one, whatever their size.
+        let element = self.text(number, padding.min(1500));
         let member = format!("m{}", rng.u8(..40)).into_bytes();
         match rng.u8(..26) {
             0..=2 => Op::Set(key, value),
             3 => Op::SetUntil(key, value, stage.now_ms + rng.u64(..3000)),
             4 => Op::Forget(key),
-            5 => Op::Append(0, value),
+            5 => Op::Append(0, self.text(number, padding.min(500))),
             6..=8 => Op::Increment(key, rng.i64(-3..9)),
             9..=10 => {
-                let values = (0..rng.usize(1..4)).map(|i| [&value[..], &[b'0' + i as u8]].concat()).collect();
+                let values =
+                    (0..rng.usize(1..4)).map(|i| [&element[..], &[b'0' + i as u8]].concat()).collect();
                 Op::Push { key, left, values }
             }
             11 => Op::Pop { key, left },
@@ -190,7 +193,7 @@ impl RespClient {
                 Op::Add(0, (0..rng.usize(1..30)).map(|i| format!("s{}", i * 7 % 100).into_bytes()).collect())
             }
             14 => Op::Remove(0, format!("s{}", rng.u8(..100)).into_bytes()),
-            15..=16 => Op::HashSet(0, member, value),
+            15..=16 => Op::HashSet(0, member, element),
             17 => Op::HashDelete(0, member),
             18 => Op::Score(0, member, rng.i64(-5..20)),
             19 => {

@@ -370,5 +370,5 @@ impl World {
     }
 }
 
-/// The largest thing that is handed over as one.
-const UNIT_MAX: usize = 256 * 1024;
+/// The largest things that are handed over as one: of the broker a message, of the keyspace a collection of few elements.
+const UNIT_MAX: usize = 128 * 1024;
