@@ -101,6 +101,7 @@ pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
         log: journal,
         always: true,
         may_be_full: false,
+        runs_scripts: false,
         depth_max: 1,
         messages_max: 0,
         clients_count: resp.len(),

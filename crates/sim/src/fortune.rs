@@ -15,6 +15,8 @@ pub(crate) struct Fortune {
     pub(crate) fate: Option<(u64, Fate)>,
     /// After so many bytes the disk is full.
     pub(crate) full: Option<u64>,
+    /// Redis clients send scripts, too.
+    pub(crate) runs_scripts: bool,
     /// Commands that a Redis client says before it waits for an answer.
     pub(crate) depth_max: usize,
     /// All are answered before the end.
@@ -35,7 +37,16 @@ impl Fortune {
             fsync: Fsync::Always,
             seed: 1,
         };
-        Self { setup, steps: 0, crash: Crash::Stopped, fate: None, full: None, depth_max: 1, settles: false }
+        Self {
+            setup,
+            steps: 0,
+            crash: Crash::Stopped,
+            fate: None,
+            full: None,
+            runs_scripts: false,
+            depth_max: 1,
+            settles: false,
+        }
     }
 }
 
@@ -72,5 +83,7 @@ pub(crate) fn fortune(rng: &mut fastrand::Rng, is_last: bool) -> Fortune {
     let full = (!is_last && rng.u8(..12) == 0).then(|| rng.u64(2_000..60_000));
     // Of commands that may be refused one at a time is uncertain.
     let depth_max = if full.is_some() { 1 } else { [1, 3, 12][rng.usize(..3)] };
-    Fortune { setup, steps, crash, fate, full, depth_max, settles: is_last || rng.u8(..4) == 0 }
+    // A scripting engine takes longer to make than most lives last.
+    let runs_scripts = rng.u8(..6) == 0;
+    Fortune { setup, steps, crash, fate, full, runs_scripts, depth_max, settles: is_last || rng.u8(..4) == 0 }
 }

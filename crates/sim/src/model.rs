@@ -17,6 +17,8 @@ pub(crate) enum Val {
     Set(BTreeSet<Bytes>),
     Hash(BTreeMap<Bytes, Bytes>),
     Scores(BTreeMap<Bytes, i64>),
+    /// By the two numbers of an id.
+    Stream(BTreeMap<(u64, u64), Bytes>),
 }
 
 impl fmt::Debug for Val {
@@ -33,6 +35,9 @@ impl fmt::Debug for Val {
             Val::Set(set) => write!(f, "{:?}", set.iter().map(text).collect::<Vec<_>>()),
             Val::Hash(hash) => {
                 write!(f, "{:?}", hash.iter().map(|(k, v)| pair((k, text(v)))).collect::<Vec<_>>())
+            }
+            Val::Stream(entries) => {
+                write!(f, "{:?}", entries.iter().map(|(id, value)| (id, text(value))).collect::<Vec<_>>())
             }
             Val::Scores(scores) => {
                 write!(f, "{:?}", scores.iter().map(|(k, v)| pair((k, v.to_string()))).collect::<Vec<_>>())
@@ -79,7 +84,12 @@ pub(crate) enum Op {
     Publish(Copy, Bytes),
     /// Everything before is on the disk when it is answered.
     Wait,
+    /// An entry of a stream, with its id.
+    Record(u8, (u64, u64), Bytes),
+    Trim(u8, usize),
     Multi(Vec<Op>),
+    /// Likewise, as a script.
+    Script(Vec<Op>),
 }
 
 /// What an answer must be.
@@ -94,7 +104,7 @@ pub(crate) enum Expected {
 }
 
 /// Keys of each kind that a client has.
-pub(crate) const KEYS: [(&str, u8); 8] = [
+pub(crate) const KEYS: [(&str, u8); 9] = [
     ("text", 2),
     ("until", 2),
     ("long", 1),
@@ -103,6 +113,7 @@ pub(crate) const KEYS: [(&str, u8); 8] = [
     ("set", 1),
     ("hash", 1),
     ("scores", 1),
+    ("stream", 1),
 ];
 
 pub(crate) fn key(client: usize, kind: &str, number: u8) -> String {
@@ -167,6 +178,13 @@ impl Model {
         }
     }
 
+    fn stream(&mut self, name: String) -> &mut BTreeMap<(u64, u64), Bytes> {
+        match self.0.entry(name).or_insert_with(|| Val::Stream(BTreeMap::new())) {
+            Val::Stream(entries) => entries,
+            other => panic!("this key is a stream, not {other:?}"),
+        }
+    }
+
     /// A collection without elements is not there.
     fn tidy(&mut self, name: &str) {
         let is_empty = match self.0.get(name) {
@@ -174,6 +192,8 @@ impl Model {
             Some(Val::Set(set)) => set.is_empty(),
             Some(Val::Hash(hash)) => hash.is_empty(),
             Some(Val::Scores(scores)) => scores.is_empty(),
+            // A stream stays, but it looks as if it were not there.
+            Some(Val::Stream(entries)) => entries.is_empty(),
             Some(Val::Text(_) | Val::Fleeting(..)) | None => false,
         };
         if is_empty {
@@ -274,7 +294,24 @@ impl Model {
             Op::Count => Expected::Integer,
             Op::Publish(..) => integer(1),
             Op::Wait => Expected::Confirmed,
-            Op::Multi(ops) => Expected::All(ops.iter().map(|op| self.run(client, op)).collect()),
+            Op::Record(number, id, value) => {
+                self.stream(name("stream", number)).insert(*id, value.clone());
+                bulk(format!("{}-{}", id.0, id.1).as_bytes())
+            }
+            Op::Trim(number, len) => {
+                let name = name("stream", number);
+                let entries = self.stream(name.clone());
+                let before = entries.len();
+                while entries.len() > *len {
+                    entries.pop_first();
+                }
+                let trimmed = before - entries.len();
+                self.tidy(&name);
+                integer(trimmed)
+            }
+            Op::Multi(ops) | Op::Script(ops) => {
+                Expected::All(ops.iter().map(|op| self.run(client, op)).collect())
+            }
         }
     }
 }
@@ -345,10 +382,36 @@ impl Op {
                 vec![word("AMQP.PUBLISH"), word(""), word(copy.queue.name()), body.clone()]
             }
             Op::Wait => vec![word("WAITAOF"), word("1"), word("0"), word("0")],
+            Op::Record(number, id, value) => {
+                let id = word(&format!("{}-{}", id.0, id.1));
+                vec![word("XADD"), name("stream", number), id, word("f"), value.clone()]
+            }
+            Op::Trim(number, len) => {
+                vec![word("XTRIM"), name("stream", number), word("MAXLEN"), word(&len.to_string())]
+            }
             Op::Multi(_) => vec![word("MULTI")],
+            Op::Script(ops) => {
+                let mut words = vec![word("EVAL"), word(SCRIPT), word("0")];
+                for op in ops {
+                    let command = op.words(client);
+                    words.push(word(&command.len().to_string()));
+                    words.extend(command);
+                }
+                words
+            }
         }
     }
 }
+
+/// Runs commands, each with the number of its words before it.
+const SCRIPT: &str = "local answers, at = {}, 1
+while at <= #ARGV do
+  local words = {}
+  for i = 1, tonumber(ARGV[at]) do words[i] = ARGV[at + i] end
+  answers[#answers + 1] = redis.call(unpack(words))
+  at = at + #words + 1
+end
+return answers";
 
 /// The commands that show all of a client's keys, in the order of `KEYS`.
 pub(crate) fn questions(client: usize) -> Vec<Vec<Bytes>> {
@@ -360,6 +423,7 @@ pub(crate) fn questions(client: usize) -> Vec<Vec<Bytes>> {
                 "list" => &["LRANGE", &name, "0", "-1"],
                 "set" => &["SMEMBERS", &name],
                 "hash" => &["HGETALL", &name],
+                "stream" => &["XRANGE", &name, "-", "+"],
                 "scores" => &["ZRANGE", &name, "0", "-1", "WITHSCORES"],
                 _ => &["GET", &name],
             };
@@ -390,6 +454,16 @@ fn pairs(value: &Value) -> impl Iterator<Item = (Bytes, Bytes)> {
     array(value).chunks(2).map(|pair| (bytes(&pair[0]), bytes(&pair[1])))
 }
 
+/// An entry of a stream.
+fn record(value: &Value) -> ((u64, u64), Bytes) {
+    let [id, fields] = array(value) else { panic!("an entry has an id and fields: {value:?}") };
+    let id = bytes(id);
+    let (time, number) =
+        id.split_at(id.iter().position(|byte| *byte == b'-').expect("an id has two numbers"));
+    let id = (parsed(time) as u64, parsed(&number[1..]) as u64);
+    (id, bytes(&array(fields)[1]))
+}
+
 /// What the answers to `questions` say.
 pub(crate) fn understood(client: usize, answers: &[Value]) -> Model {
     let mut model = Model::default();
@@ -409,6 +483,7 @@ pub(crate) fn understood(client: usize, answers: &[Value]) -> Model {
                 }
                 ("list", answer) => Val::List(array(answer).iter().map(bytes).collect()),
                 ("set", answer) => Val::Set(array(answer).iter().map(bytes).collect()),
+                ("stream", answer) => Val::Stream(array(answer).iter().map(record).collect()),
                 ("hash", answer) => Val::Hash(pairs(answer).collect()),
                 ("scores", answer) => {
                     Val::Scores(pairs(answer).map(|(member, score)| (member, parsed(&score))).collect())

@@ -153,6 +153,11 @@ impl RespClient {
         // What stands for the whole: is it there, then everything is.
         ops.push(Op::Set(0, self.text(number, 0)));
         ops.push(Op::Set(1, self.text(number, 0)));
+        if stage.runs_scripts && stage.rng.bool() {
+            // An error would end it in the middle.
+            ops.retain(|op| !matches!(op, Op::Rename(..)));
+            return Op::Script(ops);
+        }
         Op::Multi(ops)
     }
 
@@ -173,26 +178,30 @@ impl RespClient {
             _ => rng.usize(..60),
         };
         let value = self.text(number, padding);
+        // So many that a checkpoint takes several slices for them.
+        let many = if rng.u8(..60) == 0 { 700 } else { 0 };
         // A collection of few elements is handed over to a checkpoint as one, whatever their size.
-        let element = self.text(number, padding.min(1500));
+        let element = self.text(number, padding.min(if many > 0 { 10 } else { 1500 }));
         let member = format!("m{}", rng.u8(..40)).into_bytes();
-        match rng.u8(..26) {
+        match rng.u8(..29) {
             0..=2 => Op::Set(key, value),
             3 => Op::SetUntil(key, value, stage.now_ms + rng.u64(..3000)),
             4 => Op::Forget(key),
             5 => Op::Append(0, self.text(number, padding.min(500))),
             6..=8 => Op::Increment(key, rng.i64(-3..9)),
             9..=10 => {
-                let values =
-                    (0..rng.usize(1..4)).map(|i| [&element[..], &[b'0' + i as u8]].concat()).collect();
+                let values = (0..rng.usize(1..4) + many)
+                    .map(|i| [&element[..], i.to_string().as_bytes()].concat())
+                    .collect();
                 Op::Push { key, left, values }
             }
             11 => Op::Pop { key, left },
             12 => Op::Move(key, other),
-            13 => {
-                Op::Add(0, (0..rng.usize(1..30)).map(|i| format!("s{}", i * 7 % 100).into_bytes()).collect())
-            }
-            14 => Op::Remove(0, format!("s{}", rng.u8(..100)).into_bytes()),
+            13 => Op::Add(
+                0,
+                (0..rng.usize(1..30) + many).map(|i| format!("s{}", i * 7 % 1000).into_bytes()).collect(),
+            ),
+            14 => Op::Remove(0, format!("s{}", rng.u16(..1000) / 7 * 7).into_bytes()),
             15..=16 => Op::HashSet(0, member, element),
             17 => Op::HashDelete(0, member),
             18 => Op::Score(0, member, rng.i64(-5..20)),
@@ -212,6 +221,8 @@ impl RespClient {
                 let copy = Copy { queue, source: SOURCE + self.id as u32, number: self.published + place };
                 Op::Publish(copy, copy.body(false, padding.min(2000)))
             }
+            25..=26 => Op::Record(0, (number + 1, u64::from(place)), element),
+            27 => Op::Trim(0, rng.usize(1..20)),
             _ => Op::Wait,
         }
     }
@@ -437,7 +448,7 @@ fn encode(out: &mut Vec<u8>, words: &[Bytes]) {
 
 fn ops(op: &Op) -> &[Op] {
     match op {
-        Op::Multi(ops) => ops,
+        Op::Multi(ops) | Op::Script(ops) => ops,
         op => std::slice::from_ref(op),
     }
 }
@@ -456,7 +467,7 @@ fn counts(op: &Op) -> i64 {
 /// What an answer says of others.
 fn learn(op: &Op, value: &Value, stage: &mut Stage<'_>) {
     match (op, value) {
-        (Op::Multi(ops), Value::Array(values)) => {
+        (Op::Multi(ops) | Op::Script(ops), Value::Array(values)) => {
             ops.iter().zip(values).for_each(|(op, value)| learn(op, value, stage));
         }
         (Op::Count, Value::Integer(count)) => stage.shared.counted(*count, stage.always),

@@ -16,6 +16,8 @@ pub(crate) struct Stage<'a> {
     pub(crate) always: bool,
     /// Writes may be refused for lack of space.
     pub(crate) may_be_full: bool,
+    /// Redis clients send scripts, too.
+    pub(crate) runs_scripts: bool,
     /// Commands that a client says before it waits for an answer.
     pub(crate) depth_max: usize,
     /// With more messages around nothing is published.

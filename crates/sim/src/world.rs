@@ -274,6 +274,7 @@ impl World {
             log: journal,
             always: self.fortune.setup.fsync == Fsync::Always,
             may_be_full: self.fortune.full.is_some(),
+            runs_scripts: self.fortune.runs_scripts,
             depth_max: self.fortune.depth_max,
             messages_max: 60,
             clients_count: resp.len(),
