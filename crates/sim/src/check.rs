@@ -89,6 +89,8 @@ pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
         Value::Bulk(text) => String::from_utf8_lossy(&text).parse().expect("a counter is a number"),
         other => panic!("a counter is not {other:?}"),
     };
+    let jobs = ask(machine, &[["LRANGE", "jobs", "0", "-1"].map(|word| word.as_bytes().to_vec()).to_vec()]);
+    let jobs: Vec<u64> = model::array(&jobs[0]).iter().map(model::number).collect();
     let found = queues(machine);
     let People { rng, resp, amqp, ledger, shared, journal, now_ms, .. } = people;
     shared.crashed(count, past.crash);
@@ -110,6 +112,8 @@ pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
     for (client, answers) in resp.iter_mut().zip(&answers) {
         client.crashed(&mut stage, answers, past.crash);
     }
+    stage.note(|| format!("after {:?} there are jobs {jobs:?}", past.crash));
+    stage.shared.jobs.crashed(&jobs, past.crash);
     stage.note(|| format!("after {:?} there are {found:?}", past.crash));
     stage.ledger.verify(&found, past.crash, stage.now_ms);
     for client in amqp {

@@ -6,6 +6,7 @@ mod amqp;
 mod check;
 mod disk;
 mod fortune;
+mod jobs;
 mod ledger;
 mod model;
 mod resp;

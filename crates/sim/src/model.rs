@@ -78,6 +78,9 @@ pub(crate) enum Op {
     Get(u8),
     /// Somebody else's text.
     Look(usize, u8),
+    /// To the list of jobs that all clients share, and from it.
+    Give(u64),
+    Take,
     /// The counter that all clients share.
     Count,
     /// To a durable queue.
@@ -99,6 +102,7 @@ pub(crate) enum Expected {
     /// Whatever it is, of this kind.
     Integer,
     TextOrNothing,
+    JobOrNothing,
     Confirmed,
     All(Vec<Expected>),
 }
@@ -291,7 +295,8 @@ impl Model {
                 _ => Expected::Is(Value::Null),
             },
             Op::Look(..) => Expected::TextOrNothing,
-            Op::Count => Expected::Integer,
+            Op::Give(_) | Op::Count => Expected::Integer,
+            Op::Take => Expected::JobOrNothing,
             Op::Publish(..) => integer(1),
             Op::Wait => Expected::Confirmed,
             Op::Record(number, id, value) => {
@@ -327,12 +332,14 @@ impl Expected {
             (Expected::Is(expected), value) => expected == value,
             (Expected::Integer, value) => matches!(value, Value::Integer(_)),
             (Expected::TextOrNothing, value) => matches!(value, Value::Null | Value::Bulk(_)),
+            (Expected::JobOrNothing, Value::Null) => true,
+            (Expected::JobOrNothing, Value::Array(parts)) => parts.len() == 2,
             // The disk of this server and no replica.
             (Expected::Confirmed, Value::Array(counts)) => *counts == [Value::Integer(1), Value::Integer(0)],
             (Expected::All(expected), Value::Array(values)) => {
                 expected.len() == values.len() && expected.iter().zip(values).all(|(e, v)| e.fits(v))
             }
-            (Expected::Confirmed | Expected::All(_), _) => false,
+            (Expected::JobOrNothing | Expected::Confirmed | Expected::All(_), _) => false,
         }
     }
 }
@@ -377,6 +384,8 @@ impl Op {
             Op::Rename(kind, from, to) => vec![word("RENAME"), name(kind, from), name(kind, to)],
             Op::Get(number) => vec![word("GET"), name("text", number)],
             Op::Look(other, number) => vec![word("GET"), key(*other, "text", *number).into_bytes()],
+            Op::Give(job) => vec![word("LPUSH"), word("jobs"), word(&job.to_string())],
+            Op::Take => vec![word("BRPOP"), word("jobs"), word("0.2")],
             Op::Count => vec![word("INCR"), word("shared")],
             Op::Publish(copy, body) => {
                 vec![word("AMQP.PUBLISH"), word(""), word(copy.queue.name()), body.clone()]
@@ -443,7 +452,12 @@ fn bytes(value: &Value) -> Bytes {
     }
 }
 
-fn array(value: &Value) -> &[Value] {
+/// A number as a string.
+pub(crate) fn number(value: &Value) -> u64 {
+    parsed(&bytes(value)) as u64
+}
+
+pub(crate) fn array(value: &Value) -> &[Value] {
     match value {
         Value::Array(values) => values,
         other => panic!("an array was expected, not {other:?}"),

@@ -135,6 +135,7 @@ impl RespClient {
             stage.ledger.publish(copy, true, stage.now_ms);
             self.published = copy.number + 1;
         }
+        given(&op).for_each(|job| stage.shared.jobs.push(job));
         stage.shared.said += counts(&op);
         self.sent.push_back(Sent { op, refused: false });
     }
@@ -142,9 +143,9 @@ impl RespClient {
     fn choose(&self, stage: &mut Stage<'_>, number: u64) -> Op {
         let count = if stage.rng.u8(..5) > 0 { 1 } else { stage.rng.usize(1..6) };
         let mut ops: Vec<Op> = (0..count).map(|i| self.choose_one(stage, number, i as u32)).collect();
-        // A message has keys beside it that say whether it was published.
+        // A message or a job has keys beside it that say whether it was published.
         if let [op] = &ops[..]
-            && !matches!(op, Op::Publish(..))
+            && !matches!(op, Op::Publish(..) | Op::Give(_))
         {
             return ops.remove(0);
         }
@@ -155,7 +156,7 @@ impl RespClient {
         ops.push(Op::Set(1, self.text(number, 0)));
         if stage.runs_scripts && stage.rng.bool() {
             // An error would end it in the middle.
-            ops.retain(|op| !matches!(op, Op::Rename(..)));
+            ops.retain(|op| !matches!(op, Op::Rename(..) | Op::Take));
             return Op::Script(ops);
         }
         Op::Multi(ops)
@@ -183,7 +184,7 @@ impl RespClient {
         // A collection of few elements is handed over to a checkpoint as one, whatever their size.
         let element = self.text(number, padding.min(if many > 0 { 10 } else { 1500 }));
         let member = format!("m{}", rng.u8(..40)).into_bytes();
-        match rng.u8(..29) {
+        match rng.u8(..33) {
             0..=2 => Op::Set(key, value),
             3 => Op::SetUntil(key, value, stage.now_ms + rng.u64(..3000)),
             4 => Op::Forget(key),
@@ -222,6 +223,8 @@ impl RespClient {
                 Op::Publish(copy, copy.body(false, padding.min(2000)))
             }
             25..=26 => Op::Record(0, (number + 1, u64::from(place)), element),
+            28 => Op::Give(stage.shared.jobs.next()),
+            29..=31 => Op::Take,
             27 => Op::Trim(0, rng.usize(1..20)),
             _ => Op::Wait,
         }
@@ -297,9 +300,7 @@ impl RespClient {
         if is_refused {
             assert!(stage.may_be_full, "client {} was refused {number} and the disk has space", self.id);
             sent.refused = true;
-            for copy in published(&sent.op) {
-                stage.ledger.never(copy, Certainty::Done);
-            }
+            never(&sent.op, Certainty::Done, stage);
             return;
         }
         let expected = self.current.run(self.id, &sent.op);
@@ -311,9 +312,7 @@ impl RespClient {
             format!("{expected:?}").chars().take(300).collect::<String>(),
             shortened(&value)
         );
-        for copy in published(&sent.op) {
-            stage.ledger.published(copy, Certainty::Done);
-        }
+        certain(&sent.op, Certainty::Done, stage);
         learn(&sent.op, &value, stage);
         if stage.always || matches!(expected, Expected::Confirmed) {
             self.synced = self.synced.max(self.answered);
@@ -328,7 +327,7 @@ impl RespClient {
             let Some(Sent { op, refused }) = self.sent.pop_front() else { break };
             if !refused {
                 self.base.run(self.id, &op);
-                published(&op).for_each(|copy| stage.ledger.published(copy, Certainty::Synced));
+                certain(&op, Certainty::Synced, stage);
             }
             self.first += 1;
             self.answered -= 1;
@@ -387,15 +386,16 @@ impl RespClient {
             count += 1;
         };
         stage.note(|| format!("client {} after {why}: {live} of {} are there", self.id, self.sent.len()));
+        // Whoever waited for a job may have been handed one.
+        let unheard = self.sent.iter().skip(self.answered).map(|sent| takes(&sent.op)).sum();
+        stage.shared.jobs.not_heard(unheard);
         for Sent { op, refused } in self.sent.drain(live..) {
             if !refused {
-                published(&op).for_each(|copy| stage.ledger.never(copy, spared));
+                never(&op, spared, stage);
             }
         }
-        for sent in &self.sent {
-            published(&sent.op)
-                .filter(|_| !sent.refused)
-                .for_each(|copy| stage.ledger.published(copy, certainty));
+        for sent in self.sent.iter().filter(|sent| !sent.refused) {
+            certain(&sent.op, certainty, stage);
         }
         self.parts.clear();
         (self.answered, self.executed, self.current) = (live, live, state);
@@ -460,6 +460,29 @@ fn published(op: &Op) -> impl Iterator<Item = Copy> {
     })
 }
 
+fn given(op: &Op) -> impl Iterator<Item = u64> {
+    ops(op).iter().filter_map(|op| match op {
+        Op::Give(job) => Some(*job),
+        _ => None,
+    })
+}
+
+/// What others can see of a command is there.
+fn certain(op: &Op, certainty: Certainty, stage: &mut Stage<'_>) {
+    published(op).for_each(|copy| stage.ledger.published(copy, certainty));
+    given(op).for_each(|job| stage.shared.jobs.pushed(job, certainty));
+}
+
+/// It is not; what is as certain as `spared` was.
+fn never(op: &Op, spared: Certainty, stage: &mut Stage<'_>) {
+    published(op).for_each(|copy| stage.ledger.never(copy, spared));
+    given(op).for_each(|job| stage.shared.jobs.never(job, spared));
+}
+
+fn takes(op: &Op) -> usize {
+    ops(op).iter().filter(|op| matches!(op, Op::Take)).count()
+}
+
 fn counts(op: &Op) -> i64 {
     ops(op).iter().filter(|op| matches!(op, Op::Count)).count() as i64
 }
@@ -469,6 +492,10 @@ fn learn(op: &Op, value: &Value, stage: &mut Stage<'_>) {
     match (op, value) {
         (Op::Multi(ops) | Op::Script(ops), Value::Array(values)) => {
             ops.iter().zip(values).for_each(|(op, value)| learn(op, value, stage));
+        }
+        (Op::Take, Value::Array(parts)) => {
+            let certainty = stage.certainty();
+            stage.shared.jobs.took(model::number(&parts[1]), certainty);
         }
         (Op::Count, Value::Integer(count)) => stage.shared.counted(*count, stage.always),
         // Of a full disk readers see what is not written and may be lost.

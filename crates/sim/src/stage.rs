@@ -1,5 +1,6 @@
 //! What a client may use when it is its turn, and what all of them share.
 
+use crate::jobs::Jobs;
 use crate::ledger::{Certainty, Copy, Crash, Ledger, Queue};
 use leveret_server::sim::Machine;
 use std::collections::BTreeSet;
@@ -75,7 +76,7 @@ impl Journal {
     }
 }
 
-/// The counter that all Redis clients count up.
+/// What all Redis clients have in common: a counter that they count up, and a list of jobs.
 #[derive(Default)]
 pub(crate) struct Shared {
     /// What it was when the server started.
@@ -84,6 +85,7 @@ pub(crate) struct Shared {
     pub(crate) said: i64,
     answers: BTreeSet<i64>,
     highest_synced: i64,
+    pub(crate) jobs: Jobs,
 }
 
 impl Shared {
@@ -119,6 +121,7 @@ impl Shared {
             count >= floor && self.is_possible(count),
             "after {crash:?} {count} is counted, not from {floor} on"
         );
-        *self = Self { base: count, highest_synced: count, ..Self::default() };
+        let jobs = std::mem::take(&mut self.jobs);
+        *self = Self { base: count, highest_synced: count, jobs, ..Self::default() };
     }
 }
