@@ -23,15 +23,12 @@ pub(crate) struct Fortune {
     pub(crate) settles: bool,
 }
 
-/// Small, so that a life crosses many segments.
-const SEGMENT_BYTES: u64 = 16 * 1024;
-
 impl Fortune {
     /// Nothing happens.
-    pub(crate) fn quiet() -> Self {
+    pub(crate) fn quiet(segment_bytes: u64) -> Self {
         let setup = Setup {
             threads: 1,
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes,
             slice_bytes: 4096,
             publisher_bytes_max: 1024 * 1024,
             fsync: Fsync::Always,
@@ -51,10 +48,10 @@ impl Fortune {
 }
 
 /// The next life.
-pub(crate) fn fortune(rng: &mut fastrand::Rng, is_last: bool) -> Fortune {
+pub(crate) fn fortune(rng: &mut fastrand::Rng, segment_bytes: u64, is_last: bool) -> Fortune {
     let setup = Setup {
         threads: rng.usize(1..3),
-        segment_bytes: SEGMENT_BYTES,
+        segment_bytes,
         slice_bytes: [500, 4000, 64 * 1024][rng.usize(..3)],
         publisher_bytes_max: [1000, 1024 * 1024][rng.usize(..2)],
         fsync: if rng.bool() { Fsync::Always } else { Fsync::Everysec },

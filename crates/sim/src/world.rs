@@ -76,6 +76,8 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
     fastrand::seed(rng.u64(..));
     let mut disk = SimDisk::new(FaultyDisk::new(rng.u64(..)), rng.u64(..));
     let lives = rng.usize(3..9);
+    // Small, so that a life crosses many: what one turn hands to the kernel is there as a whole or not at all, unless a segment ends.
+    let segment_bytes = [512, 2048, 16 * 1024][rng.usize(..3)];
     let people = Rc::new(RefCell::new(People {
         resp: (0..rng.usize(1..5)).map(RespClient::new).collect(),
         amqp: (0..rng.usize(1..5)).map(AmqpClient::new).collect(),
@@ -91,7 +93,7 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
     let mut past: Option<Past> = None;
     for life in 0..=lives {
         let is_last = life == lives;
-        let fortune = fortune(&mut people.borrow_mut().rng, is_last);
+        let fortune = fortune(&mut people.borrow_mut().rng, segment_bytes, is_last);
         people.borrow_mut().journal.note(0, || format!("life {life}: {fortune:?}"));
         let ended = catch_unwind(AssertUnwindSafe(|| live(&disk, &people, fortune, past)));
         set_meanwhile(None);
@@ -136,7 +138,7 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
         });
         (people.is_started, people.is_checked) = (false, false);
     }
-    let ended = live(&disk, &people, Fortune::quiet(), past);
+    let ended = live(&disk, &people, Fortune::quiet(segment_bytes), past);
     set_meanwhile(None);
     set_clock(None);
     if let Err(why) = ended {
