@@ -374,4 +374,4 @@ impl World {
 }
 
 /// The largest things that are handed over as one: of the broker a message, of the keyspace a collection of few elements.
-const UNIT_MAX: usize = 128 * 1024;
+const UNIT_MAX: usize = 48 * 1024;
