@@ -229,8 +229,8 @@ impl Link {
 
     /// Everything up to a step was done.
     fn learn(&mut self, stage: &mut Stage<'_>, step: u64, certainty: Certainty) {
-        // What is executed on a full disk may be written later or never.
-        if certainty == Certainty::Done && stage.may_be_full {
+        let certainty = stage.spared_by_full(certainty);
+        if certainty == Certainty::Said {
             return;
         }
         let by: Step = (self.serial, step);

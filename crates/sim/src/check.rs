@@ -69,6 +69,45 @@ pub(crate) fn queues(machine: &Machine) -> BTreeMap<Queue, Vec<Copy>> {
     found
 }
 
+/// Keys that nobody touches, so that a checkpoint is large against its slices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ballast {
+    None,
+    Wanted,
+    /// The disk has it.
+    There,
+}
+
+/// How many there are.
+const BALLAST: usize = 300;
+
+fn ballast(i: usize) -> [Vec<u8>; 2] {
+    let mut value = format!("{i}.").into_bytes();
+    value.resize(600, b'b');
+    [format!("ballast:{i}").into_bytes(), value]
+}
+
+/// Makes them.
+pub(crate) fn put_ballast(machine: &Machine) {
+    let set = |i| [vec![b"SET".to_vec()], ballast(i).to_vec()].concat();
+    let mut questions: Vec<_> = (0..BALLAST).map(set).collect();
+    questions.push(["WAITAOF", "1", "0", "0"].map(|word| word.as_bytes().to_vec()).to_vec());
+    ask(machine, &questions);
+}
+
+/// Are they as they were?
+fn check_ballast(machine: &Machine, past: Past) {
+    let questions: Vec<_> = (0..BALLAST).map(|i| vec![b"GET".to_vec(), ballast(i)[0].clone()]).collect();
+    for (i, answer) in ask(machine, &questions).into_iter().enumerate() {
+        let [_, value] = ballast(i);
+        assert!(
+            answer == Value::Bulk(value),
+            "ballast {i} is not what it was after {:?}: {answer:?}",
+            past.crash
+        );
+    }
+}
+
 /// A start after a crash.
 pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
     if let Some(digest) = past.digest {
@@ -89,6 +128,9 @@ pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
         Value::Bulk(text) => String::from_utf8_lossy(&text).parse().expect("a counter is a number"),
         other => panic!("a counter is not {other:?}"),
     };
+    if people.ballast == Ballast::There {
+        check_ballast(machine, past);
+    }
     let jobs = ask(machine, &[["LRANGE", "jobs", "0", "-1"].map(|word| word.as_bytes().to_vec()).to_vec()]);
     let jobs: Vec<u64> = model::array(&jobs[0]).iter().map(model::number).collect();
     let found = queues(machine);

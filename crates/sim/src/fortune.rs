@@ -15,6 +15,8 @@ pub(crate) struct Fortune {
     pub(crate) fate: Option<(u64, Fate)>,
     /// After so many bytes the disk is full.
     pub(crate) full: Option<u64>,
+    /// Reads give less than asked for, from here to the next power cut.
+    pub(crate) short_reads: bool,
     /// Redis clients send scripts, too.
     pub(crate) runs_scripts: bool,
     /// Commands that a Redis client says before it waits for an answer.
@@ -40,6 +42,7 @@ impl Fortune {
             crash: Crash::Stopped,
             fate: None,
             full: None,
+            short_reads: false,
             runs_scripts: false,
             depth_max: 1,
             settles: false,
@@ -80,7 +83,18 @@ pub(crate) fn fortune(rng: &mut fastrand::Rng, segment_bytes: u64, is_last: bool
     let full = (!is_last && rng.u8(..12) == 0).then(|| rng.u64(2_000..60_000));
     // Of commands that may be refused one at a time is uncertain.
     let depth_max = if full.is_some() { 1 } else { [1, 3, 12][rng.usize(..3)] };
+    let short_reads = rng.u8(..4) == 0;
     // A scripting engine takes longer to make than most lives last.
     let runs_scripts = rng.u8(..6) == 0;
-    Fortune { setup, steps, crash, fate, full, runs_scripts, depth_max, settles: is_last || rng.u8(..4) == 0 }
+    Fortune {
+        setup,
+        steps,
+        crash,
+        fate,
+        full,
+        short_reads,
+        runs_scripts,
+        depth_max,
+        settles: is_last || rng.u8(..4) == 0,
+    }
 }

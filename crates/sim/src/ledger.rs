@@ -17,10 +17,12 @@ pub(crate) enum Queue {
     Dead,
     /// Not durable.
     Passing,
+    /// Takes only a few messages, and refuses the rest.
+    Narrow,
 }
 
 impl Queue {
-    pub(crate) const ALL: [Queue; 7] = [
+    pub(crate) const ALL: [Queue; 8] = [
         Queue::Classic,
         Queue::Quorum,
         Queue::Letters,
@@ -28,6 +30,7 @@ impl Queue {
         Queue::Ranked,
         Queue::Dead,
         Queue::Passing,
+        Queue::Narrow,
     ];
     /// Clients publish to these.
     pub(crate) const HOMES: [Queue; 6] =
@@ -44,6 +47,7 @@ impl Queue {
             Queue::Ranked => "ranked",
             Queue::Dead => "dead",
             Queue::Passing => "passing",
+            Queue::Narrow => "narrow",
         }
     }
 
@@ -54,7 +58,9 @@ impl Queue {
     /// Keeps a message over a crash?
     pub(crate) fn keeps(self, persistent: bool) -> bool {
         match self {
-            Queue::Classic | Queue::Letters | Queue::Aging | Queue::Ranked | Queue::Dead => persistent,
+            Queue::Classic | Queue::Letters | Queue::Aging | Queue::Ranked | Queue::Dead | Queue::Narrow => {
+                persistent
+            }
             Queue::Quorum => true,
             Queue::Passing => false,
         }
@@ -63,6 +69,8 @@ impl Queue {
 
 /// How old a message of `Aging` gets.
 pub(crate) const AGE_MS: u64 = 400;
+/// Messages that `Narrow` takes.
+pub(crate) const WIDTH: i32 = 3;
 /// Priorities of `Ranked`.
 pub(crate) const RANKS: u32 = 4;
 
@@ -409,7 +417,12 @@ fn in_order(queue: Queue, copies: &[Copy]) {
         let rank = match queue {
             Queue::Dead => return,
             Queue::Ranked => copy.rank(),
-            Queue::Classic | Queue::Quorum | Queue::Letters | Queue::Aging | Queue::Passing => 0,
+            Queue::Classic
+            | Queue::Quorum
+            | Queue::Letters
+            | Queue::Aging
+            | Queue::Passing
+            | Queue::Narrow => 0,
         };
         assert!(rank <= last_rank, "{copy:?} stands behind less important ones in {copies:?}");
         last_rank = rank;

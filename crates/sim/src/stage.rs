@@ -36,9 +36,13 @@ impl Stage<'_> {
 
     /// An AMQP client gets a message.
     pub(crate) fn deliver(&mut self, copy: Copy, from: Queue, holder: u32) {
-        // What is executed on a full disk may be written later or never.
-        let certainty = if self.may_be_full { Certainty::Said } else { Certainty::Done };
+        let certainty = self.spared_by_full(Certainty::Done);
         self.ledger.delivered(copy, from, holder, self.now_ms, certainty);
+    }
+
+    /// What is executed on a full disk may be written later or never.
+    pub(crate) fn spared_by_full(&self, certainty: Certainty) -> Certainty {
+        if self.may_be_full && certainty == Certainty::Done { Certainty::Said } else { certainty }
     }
 
     /// What an answer to a Redis client promises.

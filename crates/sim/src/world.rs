@@ -3,7 +3,7 @@
 //! a checkpoint. A sync and a checkpoint take their time, in which other steps come.
 
 use crate::amqp::AmqpClient;
-use crate::check;
+use crate::check::{self, Ballast};
 use crate::disk::{Fate, PowerCut, SimDisk, set_meanwhile};
 use crate::fortune::{Fortune, fortune};
 use crate::ledger::{Crash, Ledger};
@@ -42,6 +42,7 @@ pub(crate) struct People {
     pub(crate) journal: Journal,
     pub(crate) outcome: Outcome,
     pub(crate) now_ms: u64,
+    pub(crate) ballast: Ballast,
     /// A server has started since the last crash, and what is there was compared.
     pub(crate) is_started: bool,
     pub(crate) is_checked: bool,
@@ -78,6 +79,7 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
     let lives = rng.usize(3..9);
     // Small, so that a life crosses many: what one turn hands to the kernel is there as a whole or not at all, unless a segment ends.
     let segment_bytes = [512, 2048, 16 * 1024][rng.usize(..3)];
+    let ballast = if rng.u8(..6) == 0 { Ballast::Wanted } else { Ballast::None };
     let people = Rc::new(RefCell::new(People {
         resp: (0..rng.usize(1..5)).map(RespClient::new).collect(),
         amqp: (0..rng.usize(1..5)).map(AmqpClient::new).collect(),
@@ -87,6 +89,7 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
         journal: Journal::new(is_told),
         outcome: Outcome::default(),
         now_ms: START_MS,
+        ballast,
         is_started: true,
         is_checked: true,
     }));
@@ -159,6 +162,9 @@ fn live(
     if let Some((left, fate)) = fortune.fate {
         disk.set_fate(Some(left), fate);
     }
+    if fortune.short_reads {
+        disk.inner.short_reads();
+    }
     let machine = Machine::start(Arc::new(disk.clone()), &fortune.setup)?;
     let world = Rc::new_cyclic(|me| World {
         machine,
@@ -177,6 +183,11 @@ fn live(
         check::queues(&world.machine);
     }
     people.borrow_mut().is_checked = true;
+    let ballast = people.borrow().ballast;
+    if ballast == Ballast::Wanted {
+        check::put_ballast(&world.machine);
+        people.borrow_mut().ballast = Ballast::There;
+    }
     let me = world.me.clone();
     set_meanwhile(Some(Rc::new(move || {
         if let Some(world) = me.upgrade() {
@@ -373,5 +384,6 @@ impl World {
     }
 }
 
-/// The largest things that are handed over as one: of the broker a message, of the keyspace a collection of few elements.
-const UNIT_MAX: usize = 48 * 1024;
+/// What is handed over without a look at how much it was: of the broker a message, of the keyspace 64 small entries, and a
+/// collection of few elements.
+const UNIT_MAX: usize = 96 * 1024;

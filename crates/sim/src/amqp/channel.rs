@@ -38,13 +38,16 @@ pub(super) struct Channel {
     last_consumer: u32,
     /// Confirms: how many messages were published, and those that were not confirmed.
     published: u64,
-    unconfirmed: BTreeMap<u64, (u64, Certainty)>,
+    unconfirmed: BTreeMap<u64, Unconfirmed>,
     /// What the transaction has gathered.
     tx: Transaction,
     arriving: Option<Arriving>,
     /// The last message of a source that a consumer got for the first time.
     last_new: BTreeMap<(Queue, u32), u32>,
 }
+
+/// A publish that waits for its confirm: its step, what that promises, and where it may be refused.
+type Unconfirmed = (u64, Certainty, Option<Copy>);
 
 #[derive(Default)]
 struct Transaction {
@@ -208,7 +211,7 @@ impl Channel {
                 let body = vec![b'o'; stage.rng.usize(..300)];
                 amqp::encode_content(self.number, &publish.into(), &properties, &body, FRAME_MAX, out);
                 self.published += 1;
-                self.unconfirmed.insert(self.published, (by.1, Certainty::Synced));
+                self.unconfirmed.insert(self.published, (by.1, Certainty::Synced, None));
                 return Some(vec![Said::Own]);
             }
         };
@@ -225,8 +228,12 @@ impl Channel {
             1..=3 => rng.usize(..2000),
             _ => rng.usize(..100),
         };
-        let queues =
-            if fanned { Queue::FANNED.to_vec() } else { vec![Queue::HOMES[rng.usize(..Queue::HOMES.len())]] };
+        let queues = match rng.u8(..8) {
+            _ if fanned => Queue::FANNED.to_vec(),
+            // A transaction that it refuses would close the channel.
+            0 if !self.is_tx => vec![Queue::Narrow],
+            _ => vec![Queue::HOMES[rng.usize(..Queue::HOMES.len())]],
+        };
         self.count += 1;
         let copies: Vec<Copy> =
             queues.into_iter().map(|queue| Copy { queue, source: self.source, number: self.count }).collect();
@@ -259,10 +266,13 @@ impl Channel {
         self.published += 1;
         let is_kept = copies.iter().any(|copy| copy.queue.keeps(persistent));
         let certainty = if is_kept { Certainty::Synced } else { Certainty::Done };
-        self.unconfirmed.insert(self.published, (by.1, certainty));
+        let may_be_refused = Some(first).filter(|copy| copy.queue == Queue::Narrow);
+        self.unconfirmed.insert(self.published, (by.1, certainty, may_be_refused));
         copies.iter().for_each(|copy| stage.ledger.publish(*copy, persistent, stage.now_ms));
         stage.ledger.group(Group { published: copies.clone(), settled: Vec::new(), by });
-        Some(copies.into_iter().map(Said::Published).collect())
+        // Of what may be refused only its own confirm says that it was not.
+        let certain = copies.into_iter().filter(|copy| copy.queue != Queue::Narrow);
+        Some(certain.map(Said::Published).collect())
     }
 
     /// Settles something that it holds.
@@ -388,15 +398,24 @@ impl Channel {
             }
             Method::BasicGetEmpty(_) => self.answer(serial, "basic.get-ok").map(|(awaited, _)| awaited),
             Method::BasicAck(m) => {
-                let later = self.unconfirmed.split_off(&(m.delivery_tag + 1));
-                let confirmed = std::mem::replace(&mut self.unconfirmed, later);
-                let is_right =
-                    confirmed.contains_key(&m.delivery_tag) && (m.multiple || confirmed.len() == 1);
-                assert!(is_right, "{serial} hears {m:?}, and waits for {:?}", confirmed.keys());
+                let confirmed = self.confirmed(serial, m.delivery_tag, m.multiple);
                 stage.note(|| format!("{serial} is confirmed {m:?}"));
+                for (_, certainty, copy) in &confirmed {
+                    copy.iter()
+                        .for_each(|copy| stage.ledger.published(*copy, stage.spared_by_full(*certainty)));
+                }
                 // The last that promises the disk, and whatever it is the last.
-                let best = confirmed.values().rev().find(|(_, certainty)| *certainty == Certainty::Synced);
-                best.or(confirmed.values().next_back()).copied()
+                let best = confirmed.iter().rev().find(|(_, certainty, _)| *certainty == Certainty::Synced);
+                best.or(confirmed.last()).map(|(step, certainty, _)| (*step, *certainty))
+            }
+            Method::BasicNack(m) => {
+                let refused = self.confirmed(serial, m.delivery_tag, m.multiple);
+                stage.note(|| format!("{serial} is refused {m:?}"));
+                for (_, _, copy) in &refused {
+                    let copy = copy.expect("only a narrow queue refuses");
+                    stage.ledger.never(copy, Certainty::Done);
+                }
+                refused.last().map(|(step, ..)| (*step, Certainty::Done))
             }
             Method::BasicCancelOk(m) => {
                 let tag: u32 = String::from_utf8_lossy(m.consumer_tag).parse().expect("a tag is a number");
@@ -420,6 +439,15 @@ impl Channel {
             }
             other => self.answer(serial, other.name()).map(|(awaited, _)| awaited),
         }
+    }
+
+    /// What a confirm is of.
+    fn confirmed(&mut self, serial: u32, tag: u64, multiple: bool) -> Vec<Unconfirmed> {
+        let later = self.unconfirmed.split_off(&(tag + 1));
+        let confirmed = std::mem::replace(&mut self.unconfirmed, later);
+        let is_right = confirmed.contains_key(&tag) && (multiple || confirmed.len() == 1);
+        assert!(is_right, "{tag} of {serial} is confirmed, and it waits for {:?}", confirmed.keys());
+        confirmed.into_values().collect()
     }
 
     /// The next answer is this one.

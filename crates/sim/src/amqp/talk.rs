@@ -1,7 +1,7 @@
 //! What whoever looks after a start says over AMQP: the queues that everybody uses, and what is in them.
 
 use super::{SHAKEN, shake_hands};
-use crate::ledger::{AGE_MS, Copy, Queue, RANKS};
+use crate::ledger::{AGE_MS, Copy, Queue, RANKS, WIDTH};
 use crate::wire::Wire;
 use leveret_amqp as amqp;
 use leveret_amqp::{FrameKind, Method, TableBuf, Value};
@@ -48,6 +48,10 @@ fn arguments(queue: Queue) -> TableBuf {
             if queue == Queue::Aging {
                 table.push(b"x-message-ttl", Value::SignedInt(AGE_MS as i32));
             }
+        }
+        Queue::Narrow => {
+            table.push(b"x-max-length", Value::SignedInt(WIDTH));
+            table.push(b"x-overflow", Value::LongStr(b"reject-publish"));
         }
         Queue::Ranked => {
             table.push(b"x-max-priority", Value::SignedInt(RANKS as i32));
