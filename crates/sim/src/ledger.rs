@@ -103,6 +103,11 @@ impl Copy {
         Copy { queue, source, number }
     }
 
+    /// It comes when its time has come.
+    pub(crate) fn is_delayed(self) -> bool {
+        self.source % 4 == 3 && self.source < crate::resp::SOURCE
+    }
+
     pub(crate) fn rank(self) -> u8 {
         (self.number * 7 % RANKS) as u8
     }
@@ -140,6 +145,15 @@ struct Entry {
     /// It has gone to `Dead`.
     dead: Option<Settled>,
     since_ms: u64,
+    /// It is on its way to its queue.
+    delay: Option<Delay>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Delay {
+    ms: u64,
+    /// By then it must have arrived.
+    until_ms: Option<u64>,
 }
 
 /// What one commit does to queues: all of it or nothing.
@@ -203,8 +217,16 @@ impl Ledger {
             settled: None,
             dead: None,
             since_ms: now_ms,
+            delay: None,
         };
         assert!(self.entries.insert(copy, entry).is_none(), "{copy:?} is published once");
+    }
+
+    /// It will be in its queue after a while.
+    pub(crate) fn delay(&mut self, copy: Copy, ms: u64) {
+        if let Some(entry) = self.entries.get_mut(&copy) {
+            entry.delay = Some(Delay { ms, until_ms: None });
+        }
     }
 
     pub(crate) fn group(&mut self, group: Group) {
@@ -241,6 +263,10 @@ impl Ledger {
         let Some(entry) = self.entries.get_mut(&copy) else {
             panic!("{copy:?} was never published and is delivered from {from:?}");
         };
+        if let Some(delay) = entry.delay.take() {
+            let is_early = now_ms < entry.since_ms + delay.ms;
+            assert!(!is_early, "{copy:?} is delivered from {from:?} before its time: {entry:?}");
+        }
         if let Some(other) = entry.holder
             && self.alive.contains(&other)
         {
@@ -361,6 +387,10 @@ impl Ledger {
                     "{copy:?} is dead after {crash:?}, and why? {entry:?}"
                 );
             }
+            if let Some(delay) = entry.delay.take() {
+                let is_early = now_ms < entry.since_ms + delay.ms;
+                assert!(!is_early, "{copy:?} is in {place:?} before its time after {crash:?}: {entry:?}");
+            }
             entry.certainty = Certainty::Synced;
             (entry.settled, entry.holder) = (None, None);
             let dead = Settled { by: (0, 0), certainty: Certainty::Synced, is_letter: true };
@@ -369,6 +399,15 @@ impl Ledger {
         let Self { entries, gone, .. } = self;
         entries.retain(|copy, entry| {
             if places.contains_key(copy) {
+                return true;
+            }
+            if let Some(Delay { ms, until_ms }) = &mut entry.delay
+                && now_ms <= *until_ms.get_or_insert(now_ms + *ms)
+                && entry.is_kept
+            {
+                // It may be on its way; if it was not certain to be there before, it is not now.
+                let is_there = entry.certainty >= spared;
+                entry.certainty = if is_there { Certainty::Synced } else { Certainty::Said };
                 return true;
             }
             let may_be_settled = entry.settled.is_some_and(|settled| !settled.is_letter);
@@ -413,7 +452,7 @@ impl Ledger {
 fn in_order(queue: Queue, copies: &[Copy]) {
     let mut last: BTreeMap<(u32, u8), u32> = BTreeMap::new();
     let mut last_rank = u8::MAX;
-    for copy in copies {
+    for copy in copies.iter().filter(|copy| !copy.is_delayed()) {
         let rank = match queue {
             Queue::Dead => return,
             Queue::Ranked => copy.rank(),

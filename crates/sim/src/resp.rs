@@ -48,7 +48,7 @@ pub(crate) struct RespClient {
 }
 
 /// Sources of messages that are Redis clients.
-const SOURCE: u32 = 1_000_000;
+pub(crate) const SOURCE: u32 = 1_000_000;
 
 impl RespClient {
     pub(crate) fn new(id: usize) -> Self {

@@ -5,7 +5,7 @@ use super::{Awaited, Said};
 use crate::ledger::{Certainty, Copy, Group, Queue, Step};
 use crate::stage::Stage;
 use leveret_amqp as amqp;
-use leveret_amqp::{Frame, FrameKind, Method, PropertyValues};
+use leveret_amqp::{Frame, FrameKind, Method, PropertyValues, TableBuf, Value};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A message that is arriving.
@@ -228,25 +228,35 @@ impl Channel {
             1..=3 => rng.usize(..2000),
             _ => rng.usize(..100),
         };
+        let delay_ms = (!self.is_tx && !fanned && rng.u8(..8) == 0).then(|| rng.u64(1..1500));
         let queues = match rng.u8(..8) {
+            _ if delay_ms.is_some() => vec![Queue::Classic],
             _ if fanned => Queue::FANNED.to_vec(),
             // A transaction that it refuses would close the channel.
             0 if !self.is_tx => vec![Queue::Narrow],
             _ => vec![Queue::HOMES[rng.usize(..Queue::HOMES.len())]],
         };
         self.count += 1;
+        // What is delayed has an order of its own.
+        let source = if delay_ms.is_some() { self.source | 3 } else { self.source };
         let copies: Vec<Copy> =
-            queues.into_iter().map(|queue| Copy { queue, source: self.source, number: self.count }).collect();
+            queues.into_iter().map(|queue| Copy { queue, source, number: self.count }).collect();
         let first = copies[0];
         stage.note(|| {
             format!("{by:?} publishes {copies:?}{}", if persistent { "" } else { ", not to be kept" })
         });
         let (exchange, routing_key): (&[u8], &[u8]) =
             if fanned { (b"fan", b"") } else { (b"", first.queue.name().as_bytes()) };
+        let exchange = if delay_ms.is_some() { b"later" } else { exchange };
+        let mut headers = TableBuf::new();
+        if let Some(ms) = delay_ms {
+            headers.push(b"x-delay", Value::SignedInt(ms as i32));
+        }
         let publish = amqp::BasicPublish { exchange, routing_key, ..Default::default() };
         let values = PropertyValues {
             delivery_mode: Some(if persistent { 2 } else { 1 }),
             priority: Some(first.rank()),
+            headers: delay_ms.map(|_| headers.as_table()),
             ..Default::default()
         };
         let mut properties = Vec::new();
@@ -269,6 +279,9 @@ impl Channel {
         let may_be_refused = Some(first).filter(|copy| copy.queue == Queue::Narrow);
         self.unconfirmed.insert(self.published, (by.1, certainty, may_be_refused));
         copies.iter().for_each(|copy| stage.ledger.publish(*copy, persistent, stage.now_ms));
+        if let Some(ms) = delay_ms {
+            stage.ledger.delay(first, ms);
+        }
         stage.ledger.group(Group { published: copies.clone(), settled: Vec::new(), by });
         // Of what may be refused only its own confirm says that it was not.
         let certain = copies.into_iter().filter(|copy| copy.queue != Queue::Narrow);
@@ -476,7 +489,7 @@ impl Channel {
             format!("{serial} gets {tag} from {from:?}: {copy:?}{}", if is_new { "" } else { " again" })
         });
         let is_consumed = learned.is_none();
-        if is_consumed && is_new && !matches!(from, Queue::Dead | Queue::Ranked) {
+        if is_consumed && is_new && !copy.is_delayed() && !matches!(from, Queue::Dead | Queue::Ranked) {
             let last = self.last_new.insert((from, copy.source), copy.number).unwrap_or_default();
             assert!(last < copy.number, "{serial} gets {copy:?} from {from:?} after number {last}");
         }

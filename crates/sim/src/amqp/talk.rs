@@ -31,7 +31,20 @@ pub(crate) fn declare(wire: &mut Wire) -> usize {
         let bind = amqp::QueueBind { queue: queue.name().as_bytes(), exchange: b"fan", ..Default::default() };
         Method::from(bind).encode(1, out);
     }
-    answers + 1 + Queue::FANNED.len()
+    let mut table = TableBuf::new();
+    table.push(b"x-delayed-type", Value::LongStr(b"direct"));
+    let declare = amqp::ExchangeDeclare {
+        exchange: b"later",
+        kind: b"x-delayed-message",
+        durable: true,
+        arguments: table.as_table(),
+        ..Default::default()
+    };
+    Method::from(declare).encode(1, out);
+    let queue = Queue::Classic.name().as_bytes();
+    let bind = amqp::QueueBind { queue, exchange: b"later", routing_key: queue, ..Default::default() };
+    Method::from(bind).encode(1, out);
+    answers + 3 + Queue::FANNED.len()
 }
 
 fn arguments(queue: Queue) -> TableBuf {
