@@ -188,11 +188,12 @@ impl Machine {
         self.shared.levels.level(Level::Synced)
     }
 
-    /// How many messages are ready in a queue of the first vhost; `None` without the queue.
-    pub fn queue_len(&self, name: &str) -> Option<u32> {
+    /// How many messages are ready in a queue of the first vhost, and whether it is bound to anything; `None` without the queue.
+    pub fn queue(&self, name: &str) -> Option<(u32, bool)> {
         let engine = self.shared.engine.lock();
         let id = engine.broker.queue_id(engine.broker.vhost(b"/")?, name.as_bytes())?;
-        engine.broker.queue_report(id).map(|report| report.ready as u32)
+        let is_bound = !engine.broker.bound_from(Some(id), None).is_empty();
+        engine.broker.queue_report(id).map(|report| (report.ready as u32, is_bound))
     }
 
     /// When something is due.

@@ -160,6 +160,6 @@ pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
     stage.ledger.verify(&found, past.crash, stage.now_ms);
     for client in amqp {
         client.crashed();
-        client.estate.crashed(machine.queue_len(&client.estate.name), past.crash);
+        client.estate.crashed(machine.queue(&client.estate.name), past.crash);
     }
 }

@@ -1,10 +1,10 @@
-//! A queue of a client's own, which nobody consumes from: it is declared, filled, purged and deleted in order on one channel. After
-//! a crash it must be what it was after one of these steps: not before the last one whose answer promised that.
+//! A queue of a client's own, which nobody consumes from: it is declared, bound, filled, purged and deleted in order on one
+//! channel. After a crash it must be what it was after one of these steps: not before the last one whose answer promised that.
 
 use crate::ledger::{Certainty, Crash};
 
-/// How many messages it has; `None` without the queue.
-type Count = Option<u32>;
+/// How many messages it has, and whether it is bound; `None` without the queue.
+type State = Option<(u32, bool)>;
 
 /// What is done with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,15 +12,19 @@ pub(crate) enum Deed {
     Declare,
     Publish,
     Purge,
+    Bind,
+    Unbind,
     Delete,
 }
 
 impl Deed {
-    fn done(self, count: Count) -> Count {
+    fn done(self, state: State) -> State {
         match self {
-            Deed::Declare => Some(count.unwrap_or_default()),
-            Deed::Publish => count.map(|count| count + 1),
-            Deed::Purge => count.map(|_| 0),
+            Deed::Declare => Some(state.unwrap_or_default()),
+            Deed::Publish => state.map(|(count, is_bound)| (count + 1, is_bound)),
+            Deed::Purge => state.map(|(_, is_bound)| (0, is_bound)),
+            Deed::Bind => state.map(|(count, _)| (count, true)),
+            Deed::Unbind => state.map(|(count, _)| (count, false)),
             Deed::Delete => None,
         }
     }
@@ -37,7 +41,7 @@ struct Said {
 pub(crate) struct Estate {
     pub(crate) name: String,
     /// As the disk has it for certain.
-    base: Count,
+    base: State,
     /// What was said since, in order.
     said: Vec<Said>,
     /// A connection has ended before everything was answered: nothing more is said until somebody has looked.
@@ -54,17 +58,19 @@ impl Estate {
         if self.uncertain {
             return None;
         }
-        Some(match (self.latest(), rng.u8(..12)) {
+        Some(match (self.latest(), rng.u8(..16)) {
             (None, _) => Deed::Declare,
-            (Some(count), 0..=7) if count < 40 => Deed::Publish,
+            (Some((count, _)), 0..=7) if count < 40 => Deed::Publish,
             (Some(_), 8) => Deed::Declare,
             (Some(_), 9..=10) => Deed::Purge,
+            (Some(_), 11..=12) => Deed::Bind,
+            (Some(_), 13..=14) => Deed::Unbind,
             (Some(_), _) => Deed::Delete,
         })
     }
 
-    fn latest(&self) -> Count {
-        self.said.iter().fold(self.base, |count, said| said.deed.done(count))
+    fn latest(&self) -> State {
+        self.said.iter().fold(self.base, |state, said| said.deed.done(state))
     }
 
     pub(super) fn say(&mut self, deed: Deed, step: u64) {
@@ -74,9 +80,9 @@ impl Estate {
     /// The answer to a step says how many messages there were.
     pub(super) fn counted(&self, step: u64, answer: u32) {
         let Some(at) = self.said.iter().position(|said| said.step == step) else { return };
-        let before = self.said[..at].iter().fold(self.base, |count, said| said.deed.done(count));
-        let expected = before.unwrap_or_default();
-        assert_eq!(answer, expected, "{} had {before:?} messages before {:?}", self.name, self.said[at].deed);
+        let before = self.said[..at].iter().fold(self.base, |state, said| said.deed.done(state));
+        let (expected, _) = before.unwrap_or_default();
+        assert_eq!(answer, expected, "{} was {before:?} before {:?}", self.name, self.said[at].deed);
     }
 
     /// Everything up to a step is as certain as this.
@@ -96,18 +102,18 @@ impl Estate {
     }
 
     /// What is there after a crash.
-    pub(crate) fn crashed(&mut self, seen: Count, crash: Crash) {
+    pub(crate) fn crashed(&mut self, seen: State, crash: Crash) {
         let spared = crash.spares();
         let floor = self.said.iter().take_while(|said| said.certainty >= spared).count();
-        let mut count = self.base;
-        let mut is_possible = floor == 0 && count == seen;
+        let mut state = self.base;
+        let mut is_possible = floor == 0 && state == seen;
         for (i, said) in self.said.iter().enumerate() {
-            count = said.deed.done(count);
-            is_possible |= i + 1 >= floor && count == seen;
+            state = said.deed.done(state);
+            is_possible |= i + 1 >= floor && state == seen;
         }
         assert!(
             is_possible,
-            "after {crash:?} {} has {seen:?}, which it had after none of these from {floor} on: {:?} and {:?}",
+            "after {crash:?} {} is {seen:?}, which it was after none of these from {floor} on: {:?} and {:?}",
             self.name, self.base, self.said
         );
         self.said.clear();

@@ -7,6 +7,9 @@ use leveret_amqp as amqp;
 use leveret_amqp::{FrameKind, Method, TableBuf, Value};
 use std::collections::BTreeMap;
 
+/// What clients bind their own queues to.
+pub(super) const HOUSE: &[u8] = b"house";
+
 /// Says everything that opens a connection with a channel and makes the queues. Gives how many answers come.
 pub(crate) fn declare(wire: &mut Wire) -> usize {
     let out = wire.out();
@@ -31,6 +34,9 @@ pub(crate) fn declare(wire: &mut Wire) -> usize {
         let bind = amqp::QueueBind { queue: queue.name().as_bytes(), exchange: b"fan", ..Default::default() };
         Method::from(bind).encode(1, out);
     }
+    let declare =
+        amqp::ExchangeDeclare { exchange: HOUSE, kind: b"direct", durable: true, ..Default::default() };
+    Method::from(declare).encode(1, out);
     let mut table = TableBuf::new();
     table.push(b"x-delayed-type", Value::LongStr(b"direct"));
     let declare = amqp::ExchangeDeclare {
@@ -44,7 +50,7 @@ pub(crate) fn declare(wire: &mut Wire) -> usize {
     let queue = Queue::Classic.name().as_bytes();
     let bind = amqp::QueueBind { queue, exchange: b"later", routing_key: queue, ..Default::default() };
     Method::from(bind).encode(1, out);
-    answers + 3 + Queue::FANNED.len()
+    answers + 4 + Queue::FANNED.len()
 }
 
 fn arguments(queue: Queue) -> TableBuf {
