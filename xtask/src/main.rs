@@ -5,6 +5,7 @@ mod conformance;
 mod fuzz;
 mod install;
 mod peers;
+mod sim;
 mod step;
 mod tidy;
 
@@ -27,6 +28,8 @@ cargo xtask bench [--rounds N] [ROW …]  side by side with Redis, Valkey and Ra
 cargo xtask peers                    the newest Redis, Valkey and RabbitMQ for the benchmark, into target/peers (as root)
 cargo xtask fuzz [TARGET] [--seconds N] [--seed N] [--replay FILE]
                                      one decoder or file format, or all of them
+cargo xtask sim [SEED [--told]] [--seconds N|--crashes N] [--from SEED]
+                                     the whole server in one thread, which crashes at any step: fresh seeds, or one again
 cargo xtask docs                     the API's pages, with warnings as errors
 ";
 
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Some("conformance") => conformance::main(rest),
         Some("bench") => bench::main(rest),
         Some("fuzz") => fuzz::run(rest),
+        Some("sim") => sim::run(rest),
         Some("peers") => peers::make(),
         Some("docs") => docs(),
         Some(other) => Err(anyhow::anyhow!("there is no task '{other}'\n{HELP}")),
@@ -100,6 +104,7 @@ fn ci() -> Steps {
 
 fn test() -> Result<()> {
     let mut steps = ci();
+    steps.run("simulation, fresh seeds for three minutes", || sim::run(&["--seconds".into(), "180".into()]));
     steps.run("release build", build_release);
     steps.append(conformance::run("short", false));
     steps.finish()

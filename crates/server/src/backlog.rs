@@ -33,6 +33,12 @@ impl<T> Backlog<T> {
         self.signal.notify_one();
     }
 
+    /// The next one, if there is one now.
+    #[cfg(feature = "sim")]
+    pub(crate) fn take(&self) -> Option<T> {
+        self.waiting.lock().0.pop_front()
+    }
+
     /// Waits for the next one; `None` at the end.
     pub(crate) fn next(&self) -> Option<T> {
         loop {

@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Bytes of one slice: some tens of microseconds under the engine's lock.
+/// Bytes of one slice, if nobody says otherwise: some tens of microseconds under the engine's lock.
 const SLICE_BYTES: usize = 64 * 1024;
 /// It rests so many times as long as it has held the engine.
 const REST: u32 = 4;
@@ -59,6 +59,8 @@ struct State {
 /// The thread's state.
 pub(crate) struct Checkpointer {
     checkpoints: Checkpoints,
+    /// Bytes of one slice.
+    pub(crate) slice_bytes: usize,
     state: Mutex<State>,
     signal: Condvar,
     /// Redis: `auto-aof-rewrite-percentage`, `auto-aof-rewrite-min-size`.
@@ -73,6 +75,7 @@ impl Checkpointer {
         let report = Report { position, at_ms, ..Report::default() };
         Self {
             checkpoints,
+            slice_bytes: SLICE_BYTES,
             state: Mutex::new(State { report, ..State::default() }),
             signal: Condvar::new(),
             growth_percent: AtomicU64::new(100),
@@ -160,7 +163,7 @@ impl Checkpointer {
     }
 
     /// What was asked for is being done from here on.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn take_asked(&self) -> Option<Why> {
         take(&mut self.state.lock())
     }
@@ -239,7 +242,7 @@ impl Shared {
             let mut engine = self.engine.lock();
             let held = Instant::now();
             let hurry = engine.checkpoint_bytes() > HURRY_BYTES;
-            let slice = engine.checkpoint_slice(SLICE_BYTES, &mut changes, &mut names);
+            let slice = engine.checkpoint_slice(self.checkpointer.slice_bytes, &mut changes, &mut names);
             let garbage = engine.take_garbage();
             drop(engine);
             let held = held.elapsed();

@@ -11,6 +11,10 @@ static CLOCK: Clock = Clock::new();
 
 /// Milliseconds since the Unix epoch; never less than before.
 pub fn now_ms() -> u64 {
+    #[cfg(feature = "sim")]
+    if let Some(simulated) = crate::sim::clock() {
+        return simulated;
+    }
     let machine =
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
     CLOCK.at(machine, Instant::now)

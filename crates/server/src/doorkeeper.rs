@@ -12,13 +12,17 @@ impl Shared {
     /// The thread.
     pub(crate) fn keep_the_door(&self) {
         while let Some((id, errand)) = self.doorkeeper.next() {
-            let finding = errand.run(salt);
-            let mut engine = self.engine.lock();
-            engine.found(id, &errand, finding);
-            let threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
-            drop(engine);
-            threads.into_iter().for_each(|thread| self.mailboxes[thread].wake());
+            self.run_errand(id, &errand);
         }
+    }
+
+    pub(crate) fn run_errand(&self, id: SessionId, errand: &Errand) {
+        let finding = errand.run(salt);
+        let mut engine = self.engine.lock();
+        engine.found(id, errand, finding);
+        let threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
+        drop(engine);
+        threads.into_iter().for_each(|thread| self.mailboxes[thread].wake());
     }
 }
 

@@ -123,38 +123,41 @@ impl IoLoop {
     /// Turns until the server stops; then one last turn for what has been taken, and one to take leave.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
-        loop {
-            let timeout = self.timeout();
-            if let Err(error) = self.poll.poll(&mut events, timeout)
-                && error.kind() != io::ErrorKind::Interrupted
-            {
-                tracing::error!(%error, "polling failed");
-                return;
-            }
-            let stopping = self.shared.stopping.load(Ordering::Acquire);
-            for event in &events {
-                match event.token() {
-                    WAKER => {}
-                    Token(token) => match Listeners::index(token) {
-                        Some(_) if stopping => {}
-                        Some(listener) => self.accept(listener),
-                        None => self.notice(token, event),
-                    },
-                }
-            }
-            if !stopping {
-                self.accept_again();
-            }
-            self.take_new();
-            self.unblock_publishers();
-            self.heartbeats();
-            self.read_all();
-            self.enter();
-            self.answer_all();
-            if stopping {
-                return self.take_leave();
+        while self.turn(&mut events, self.timeout()) {}
+    }
+
+    /// One turn, which waits so long for something to do. False after the last one.
+    pub(crate) fn turn(&mut self, events: &mut Events, timeout: Option<Duration>) -> bool {
+        if let Err(error) = self.poll.poll(events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            tracing::error!(%error, "polling failed");
+            return false;
+        }
+        let stopping = self.shared.stopping.load(Ordering::Acquire);
+        for event in &*events {
+            match event.token() {
+                WAKER => {}
+                Token(token) => match Listeners::index(token) {
+                    Some(_) if stopping => {}
+                    Some(listener) => self.accept(listener),
+                    None => self.notice(token, event),
+                },
             }
         }
+        if !stopping {
+            self.accept_again();
+        }
+        self.take_new();
+        self.unblock_publishers();
+        self.heartbeats();
+        self.read_all();
+        self.enter();
+        self.answer_all();
+        if stopping {
+            self.take_leave();
+        }
+        !stopping
     }
 
     /// Tells AMQP clients why they are left, so that they can connect again at once. (RabbitMQ: `rabbitmqctl stop_app`)

@@ -28,6 +28,9 @@ mod serve;
 mod session;
 mod settings;
 mod shared;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim;
 mod snapshot;
 #[cfg(test)]
 mod tests;

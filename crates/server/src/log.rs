@@ -24,8 +24,10 @@ impl LogWriter {
 }
 
 /// Ends the process, because it cannot keep its promises any more.
-fn stop_node(what: &str, error: &leveret_wal::Error) -> ! {
+pub(crate) fn stop_node(what: &str, error: &leveret_wal::Error) -> ! {
     tracing::error!(%error, "{what} failed; stopping, because what was confirmed could be lost");
+    #[cfg(feature = "sim")]
+    crate::sim::stop_here();
     std::process::exit(74)
 }
 
@@ -136,7 +138,7 @@ impl Shared {
 
 /// The flusher thread: syncs when somebody waits, else once a second. (Redis: `appendfsync`)
 pub(crate) fn run_flusher(shared: &Arc<Shared>, syncer: &Syncer) {
-    let (mut last, mut watched, mut tried) = (Instant::now(), Instant::now(), Instant::now());
+    let mut flusher = Flusher::new(Instant::now());
     while !shared.stopping.load(Ordering::Acquire) {
         let wanted = {
             let mut wanted = shared.sync_wanted.lock();
@@ -148,25 +150,46 @@ pub(crate) fn run_flusher(shared: &Arc<Shared>, syncer: &Syncer) {
             }
             std::mem::take(&mut *wanted)
         };
-        if shared.settings.alarms.is_full() && tried.elapsed() >= FULL_PERIOD {
+        flusher.step(shared, syncer, wanted, Instant::now());
+    }
+}
+
+/// When the flusher has done what it does from time to time.
+pub(crate) struct Flusher {
+    synced: Instant,
+    watched: Instant,
+    tried: Instant,
+}
+
+impl Flusher {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { synced: now, watched: now, tried: now }
+    }
+
+    /// What is due after a wait; somebody has `wanted` a sync.
+    pub(crate) fn step(&mut self, shared: &Shared, syncer: &Syncer, wanted: bool, now: Instant) {
+        if shared.settings.alarms.is_full() && now - self.tried >= FULL_PERIOD {
             shared.try_again();
-            tried = Instant::now();
+            self.tried = now;
         }
-        if watched.elapsed() >= WATCH_PERIOD {
+        if now - self.watched >= WATCH_PERIOD {
             shared.watch_resources();
-            watched = Instant::now();
+            self.watched = now;
         }
         let behind = shared.levels.level(Level::Synced) < shared.levels.level(Level::Written);
-        let due = shared.settings.fsync() != Fsync::No && last.elapsed() >= Duration::from_millis(990);
+        let due = shared.settings.fsync() != Fsync::No && now - self.synced >= SYNC_PERIOD;
         if behind && (wanted || due) {
             shared.sync(syncer);
-            last = Instant::now();
+            self.synced = now;
         } else if wanted {
             // Somebody may have begun to wait while the last sync ended.
             shared.serve_sync_waiters();
         }
     }
 }
+
+/// Between two syncs when nobody waits for one.
+const SYNC_PERIOD: Duration = Duration::from_millis(990);
 
 /// Between two tries to write to a full disk.
 const FULL_PERIOD: Duration = Duration::from_millis(200);

@@ -56,10 +56,21 @@ impl Reaper {
                 }
                 std::mem::take(&mut waiting.0)
             };
-            let count = garbage.len();
-            drop(garbage);
-            self.freed.fetch_add(count, Relaxed);
-            self.pending.fetch_sub(count, Relaxed);
+            self.done(garbage);
         }
+    }
+
+    fn done(&self, garbage: Garbage) {
+        let count = garbage.len();
+        drop(garbage);
+        self.freed.fetch_add(count, Relaxed);
+        self.pending.fetch_sub(count, Relaxed);
+    }
+
+    /// What the thread would do now.
+    #[cfg(feature = "sim")]
+    pub(crate) fn free(&self) {
+        let garbage = std::mem::take(&mut self.waiting.lock().0);
+        self.done(garbage);
     }
 }

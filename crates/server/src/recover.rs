@@ -4,7 +4,7 @@ use crate::clock::not_before;
 use crate::serve::StartError;
 use crate::{Settings, now_ms};
 use leveret_engine::Engine;
-use leveret_wal::{CheckpointHead, Disk, Log, Options, Summary};
+use leveret_wal::{CheckpointHead, Disk, Log, Options, Storage, Summary};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -31,18 +31,36 @@ pub(crate) fn recover(settings: &Settings, threads_count: usize) -> Result<Recov
     let disk = Disk::open(&settings.data_dir).map_err(|error| StartError::Io(what, error))?;
     // Who knows the seed of the tables can choose keys that collide: it comes from the system.
     let seed = RandomState::new().hash_one(now_ms());
+    let mut recovered = recover_from(
+        Arc::new(disk),
+        settings.segment_bytes,
+        settings.message_bytes_in_memory(),
+        seed,
+        threads_count,
+    )?;
+    // The machine's clock may have been ahead when the log was written.
+    let restored_ms = recovered.restored.map_or(0, |head| head.time_ms);
+    not_before(recovered.summary.last_time_ms.max(restored_ms));
+    recovered.engine.after_replay(now_ms());
+    Ok(recovered)
+}
+
+/// Reads everything in a storage; the engine has not been told the time then.
+pub(crate) fn recover_from(
+    storage: Arc<dyn Storage>,
+    segment_bytes: u64,
+    message_bytes: Option<u64>,
+    seed: u64,
+    threads_count: usize,
+) -> Result<Recovered, StartError> {
     let mut engine = Engine::new(seed, threads_count);
-    engine.broker.memory_bytes_max = settings.message_bytes_in_memory();
-    let options = Options { segment_bytes: settings.segment_bytes };
-    let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
+    engine.broker.memory_bytes_max = message_bytes;
+    let mut log = Log::open(storage, Options { segment_bytes }).map_err(StartError::Log)?;
     let restored = log.restore(&mut |changes| engine.restore(changes)).map_err(StartError::Log)?;
     if let Some(head) = restored {
         engine.restored(head);
     }
     let summary = log.replay_into(&mut engine).map_err(StartError::Log)?;
-    // The machine's clock may have been ahead when the log was written.
-    not_before(summary.last_time_ms.max(restored.map_or(0, |head| head.time_ms)));
-    engine.after_replay(now_ms());
     Ok(Recovered { engine, log, restored, summary })
 }
 

@@ -1,32 +1,21 @@
 //! Starting and stopping: recovery, listeners, threads.
 
 use crate::Settings;
-use crate::checkpointer::{self, Checkpointer};
-use crate::doorkeeper::Doorkeeper;
-use crate::fetcher::Fetcher;
+use crate::checkpointer;
 use crate::io_loop::{IoLoop, Mailbox};
 use crate::listeners::{Listener, Listeners, Protocol, bind};
-use crate::log::{LogWriter, run_flusher, run_preparer};
-use crate::memory::Gauge;
-use crate::mover::Mover;
-use crate::observed::Observed;
-use crate::placement::Placement;
-use crate::reaper::Reaper;
-use crate::recover::{Recovered, recover, refuse_half_import};
-use crate::resp::Compiled;
-use crate::resp::{Scripts, TABLE, configure};
-use crate::shared::{Shared, Stats};
-use leveret_cluster::Alone;
+use crate::log::{run_flusher, run_preparer};
+use crate::recover::{recover, refuse_half_import};
+use crate::resp::configure;
+use crate::shared::Shared;
 use leveret_wal::{CheckpointHead, Summary, Syncer};
 use mio::Poll;
 use mio::net::UnixListener;
-use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 /// Why a server does not start; `Display` is for the person who started it.
 #[derive(Debug)]
@@ -81,12 +70,13 @@ pub struct Server {
 pub fn start(settings: Settings) -> Result<Server, StartError> {
     refuse_half_import(&settings.data_dir)?;
     let threads_count = settings.io_threads.max(1);
-    let Recovered { mut engine, log, restored, summary: recovered } = recover(&settings, threads_count)?;
+    let mut recovered = recover(&settings, threads_count)?;
+    let engine = &mut recovered.engine;
     let no_random =
         |error| StartError::Io("the system has no random numbers".into(), std::io::Error::other(error));
     getrandom::fill(&mut engine.accounts.secret).map_err(no_random)?;
     getrandom::fill(&mut engine.broker.secret).map_err(no_random)?;
-    settings.apply_requirepass(&mut engine, false);
+    settings.apply_requirepass(engine, false);
     engine.accounts.local_only.clone_from(&settings.loopback_users);
     drop(engine.take_garbage());
 
@@ -108,39 +98,15 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let registry = polls[0].registry().try_clone().map_err(failed)?;
     let listeners = Listeners::new(registry);
     listeners.add(sockets).map_err(failed)?;
-    let (syncer, preparer, mut reader) = (log.syncer(), log.preparer(), log.reader());
-    engine.keyspace.set_policy(settings.policy);
-    let memory = Gauge::new(&settings.allocator);
-    let shared = Arc::new(Shared {
-        settings,
-        engine: Mutex::new(engine),
-        levels: Alone::recovered(recovered.last_position),
-        placement: Placement::default(),
-        reaper: Reaper::default(),
-        doorkeeper: Doorkeeper::default(),
-        checkpointer: Checkpointer::new(log.checkpoints(leveret_engine::broker::message_len), restored),
-        fetcher: Fetcher::default(),
-        log: Mutex::new(LogWriter::new(log)),
-        mover: Mover::default(),
-        mailboxes,
-        listeners,
-        stopping: AtomicBool::new(false),
-        sync_wanted: Mutex::new(false),
-        sync_signal: Condvar::new(),
-        visitors: Mutex::default(),
-        visitors_signal: Condvar::new(),
-        sync_waiters: AtomicUsize::new(0),
-        client_bytes: AtomicI64::new(0),
+    let (restored, summary) = (recovered.restored, recovered.summary.clone());
+    let (syncer, preparer) = (recovered.log.syncer(), recovered.log.preparer());
+    let mut reader = recovered.log.reader();
+    let run_id = format!("{:040x}", u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..)));
+    let shared = Shared {
         ports: [port_of(&addresses.resp), port_of(&addresses.amqp), AtomicU16::new(0)],
-        started: Instant::now(),
-        stats: Stats::default(),
-        observed: Observed::new(TABLE.len()),
-        scripts: Scripts::default(),
-        acl: Compiled::default(),
-        acl_history: Mutex::default(),
-        run_id: format!("{:040x}", u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..))),
-        memory,
-    });
+        ..Shared::new(settings, recovered, mailboxes, listeners, run_id)
+    };
+    let shared = Arc::new(shared);
     for (name, value) in &shared.settings.more {
         configure(&shared, name, value)
             .map_err(|why| StartError::Setting(format!("{name} cannot be '{value}': {why}")))?;
@@ -164,7 +130,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let for_mover = shared.clone();
     // Nobody waits for its end: it may hang in the search for a host's address.
     drop(spawn("mover".into(), move || for_mover.move_keys()).map_err(failed)?);
-    Ok(Server { shared, addresses, restored, recovered, syncer, threads, helpers })
+    Ok(Server { shared, addresses, restored, recovered: summary, syncer, threads, helpers })
 }
 
 /// Scripts nest: two hundred calls of C, and a thousand levels of a value below them. What is not used costs nothing.

@@ -12,7 +12,8 @@ use crate::mover::Mover;
 use crate::observed::Observed;
 use crate::placement::Placement;
 use crate::reaper::Reaper;
-use crate::resp::{Compiled, History, Scripts};
+use crate::recover::Recovered;
+use crate::resp::{Compiled, History, Scripts, TABLE};
 use crate::{Settings, StartError};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
@@ -93,6 +94,49 @@ pub struct Ports {
 }
 
 impl Shared {
+    /// What the threads of a server are to share, with nobody listening yet.
+    pub(crate) fn new(
+        settings: Settings,
+        recovered: Recovered,
+        mailboxes: Vec<Mailbox>,
+        listeners: Listeners,
+        run_id: String,
+    ) -> Self {
+        let Recovered { mut engine, log, restored, summary } = recovered;
+        engine.keyspace.set_policy(settings.policy);
+        let memory = Gauge::new(&settings.allocator);
+        Self {
+            settings,
+            engine: Mutex::new(engine),
+            levels: Alone::recovered(summary.last_position),
+            placement: Placement::default(),
+            reaper: Reaper::default(),
+            doorkeeper: Doorkeeper::default(),
+            checkpointer: Checkpointer::new(log.checkpoints(leveret_engine::broker::message_len), restored),
+            fetcher: Fetcher::default(),
+            log: Mutex::new(LogWriter::new(log)),
+            mover: Mover::default(),
+            mailboxes,
+            listeners,
+            stopping: AtomicBool::new(false),
+            sync_wanted: Mutex::new(false),
+            sync_signal: Condvar::new(),
+            visitors: Mutex::default(),
+            visitors_signal: Condvar::new(),
+            sync_waiters: AtomicUsize::new(0),
+            client_bytes: AtomicI64::new(0),
+            ports: [0; 3].map(AtomicU16::new),
+            started: Instant::now(),
+            stats: Stats::default(),
+            observed: Observed::new(TABLE.len()),
+            scripts: Scripts::default(),
+            acl: Compiled::default(),
+            acl_history: Mutex::default(),
+            run_id,
+            memory,
+        }
+    }
+
     /// Where clients are listened for.
     pub fn ports(&self) -> Ports {
         let [resp, amqp, http] = self.ports.each_ref().map(|port| port.load(Ordering::Relaxed));

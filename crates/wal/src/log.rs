@@ -136,8 +136,10 @@ pub struct Log {
     restored: Option<CheckpointHead>,
     /// What is kept for it from before.
     kept: Vec<Unit>,
-    /// Bytes of the tail's first record that stand in parts already: the disk was full before the rest.
+    /// Bytes of the tail's first record that stand in parts already, and of all of it: the disk was full before the rest. What
+    /// the record says of its length may be overwritten by then.
     split: usize,
+    split_record: usize,
     replayed: bool,
 }
 
@@ -171,6 +173,7 @@ impl Log {
             restored: None,
             kept: Vec::new(),
             split: 0,
+            split_record: 0,
             replayed: false,
         })
     }
@@ -292,7 +295,7 @@ impl Log {
                 *at += len;
                 continue;
             }
-            let record = block::first_record_len(payload);
+            let record = if self.split == 0 { block::first_record_len(payload) } else { self.split_record };
             let segment = self.shared.segment_bytes as usize;
             // A record that is small against a segment waits for the next one, a large one is split.
             if self.split == 0 && (record <= segment / 8 || room < segment / 16) {
@@ -314,6 +317,7 @@ impl Log {
 
     /// One record as parts. A block's head overwrites what stands before it: that has been written already.
     fn put_split(&mut self, tail: &mut Tail, at: usize, record: usize, first: Head) -> Result<(), Error> {
+        self.split_record = record;
         while self.split < record {
             let done = self.split;
             if self.room() < (self.shared.segment_bytes / 16) as usize {

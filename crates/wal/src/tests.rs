@@ -446,7 +446,8 @@ fn a_full_disk_takes_the_same_again() {
         let mut log = open(&disk, 512);
         replay(&mut log).unwrap();
         let mut tail = Tail::default();
-        let mut all = vec![add(&mut tail, 1, b"before")];
+        // The next record begins anywhere in a segment.
+        let mut all = vec![add(&mut tail, 1, &vec![b'b'; room as usize * 7 % 360])];
         log.write(&mut tail).unwrap();
         log.syncer().sync().unwrap();
         for (position, len) in (2..).zip([10, 60, 700, 3, 90, 90, 1500, 1]) {
@@ -469,6 +470,7 @@ fn a_full_disk_takes_the_same_again() {
                 _ => disk.free_space(),
             }
         }
+        disk.free_space();
         let last = add(&mut tail, 10, b"after");
         log.write(&mut tail).unwrap();
         all.push(last);

@@ -7,7 +7,7 @@ use crate::listeners::Protocol;
 use crate::placement::{By as PlacementBy, emptiest};
 use crate::resp::RespSession;
 use crate::session::Session;
-use crate::shared::now_ms;
+use crate::shared::{Shared, now_ms};
 use leveret_engine::{Card, Engine, Link};
 use mio::Token;
 use std::io;
@@ -20,7 +20,12 @@ impl IoLoop {
     pub(super) fn accept(&mut self, listener: usize) {
         loop {
             match self.shared.listeners.accept(listener) {
-                Ok((stream, protocol)) => self.place(stream, protocol),
+                Ok((stream, protocol)) => {
+                    let thread = self.shared.place(stream, protocol);
+                    if thread != self.index {
+                        self.shared.mailboxes[thread].wake();
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
@@ -30,24 +35,6 @@ impl IoLoop {
                     return self.unaccepted.push(listener);
                 }
             }
-        }
-    }
-
-    /// Gives the connection to its thread.
-    fn place(&mut self, stream: Stream, protocol: Protocol) {
-        let shared = &self.shared;
-        shared.stats.connections_accepted.fetch_add(1, Ordering::Relaxed);
-        let by_address = protocol == Protocol::Resp && shared.settings.placement == PlacementBy::Address;
-        let placed_by = by_address.then(|| stream.origin());
-        let index = match placed_by {
-            Some(origin) => shared.placement.enter(origin, &shared.mailboxes),
-            None => emptiest(&shared.mailboxes),
-        };
-        let mailbox = &shared.mailboxes[index];
-        mailbox.connections.fetch_add(1, Ordering::Relaxed);
-        mailbox.new.lock().push(Arrival { stream, protocol, placed_by });
-        if index != self.index {
-            mailbox.wake();
         }
     }
 
@@ -132,6 +119,23 @@ impl IoLoop {
                 self.accept(listener);
             }
         }
+    }
+}
+
+impl Shared {
+    /// Gives a connection to a thread, and tells which.
+    pub(crate) fn place(&self, stream: Stream, protocol: Protocol) -> usize {
+        self.stats.connections_accepted.fetch_add(1, Ordering::Relaxed);
+        let by_address = protocol == Protocol::Resp && self.settings.placement == PlacementBy::Address;
+        let placed_by = by_address.then(|| stream.origin());
+        let index = match placed_by {
+            Some(origin) => self.placement.enter(origin, &self.mailboxes),
+            None => emptiest(&self.mailboxes),
+        };
+        let mailbox = &self.mailboxes[index];
+        mailbox.connections.fetch_add(1, Ordering::Relaxed);
+        mailbox.new.lock().push(Arrival { stream, protocol, placed_by });
+        index
     }
 }
 

@@ -4,35 +4,24 @@ use super::shown::{all, show_amqp, show_resp};
 use crate::Settings;
 use crate::amqp::AmqpSession;
 use crate::around::Around;
-use crate::checkpointer::Checkpointer;
-use crate::doorkeeper::Doorkeeper;
-use crate::fetcher::Fetcher;
 use crate::listeners::Listeners;
-use crate::log::LogWriter;
-use crate::memory::Gauge;
-use crate::mover::Mover;
-use crate::observed::Observed;
 use crate::output::Output;
-use crate::placement::Placement;
-use crate::reaper::Reaper;
-use crate::resp::TABLE;
-use crate::resp::{Compiled, RespSession, Scripts};
+use crate::recover::{Recovered, recover_from};
+use crate::resp::RespSession;
 use crate::session::Session;
-use crate::shared::{Shared, Stats};
+use crate::shared::Shared;
 use leveret_amqp::text::parse_line;
-use leveret_cluster::{Alone, Level, Levels};
+use leveret_cluster::{Level, Levels};
 use leveret_engine::accounts::{Password, Pattern, Permissions, TopicPermissions, User};
 use leveret_engine::broker::VhostAbout;
-use leveret_engine::{Card, Engine, Link};
+use leveret_engine::{Card, Link};
+use leveret_wal::Syncer;
 use leveret_wal::faulty::FaultyDisk;
-use leveret_wal::{Log, Options, Syncer};
-use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicUsize, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 /// When every script begins: in the year 2033.
 const START_MS: u64 = 2_000_000_000_000;
@@ -40,7 +29,7 @@ const START_MS: u64 = 2_000_000_000_000;
 const MESSAGE_BYTES_MAX: u64 = 100;
 
 /// Small, so that a long conversation crosses many segments.
-const OPTIONS: Options = Options { segment_bytes: 16 * 1024 };
+const SEGMENT_BYTES: u64 = 16 * 1024;
 
 struct Client {
     session: Session,
@@ -77,15 +66,10 @@ thread_local! {
 /// A server that turns so often for what one client said does not come to rest.
 const TURNS_MAX: usize = 10_000;
 
-fn recover(disk: &FaultyDisk, now_ms: u64) -> (Engine, Log, u64) {
-    let mut engine = Engine::new(1, 1);
-    let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).unwrap();
-    if let Some(head) = log.restore(&mut |changes| engine.restore(changes)).unwrap() {
-        engine.restored(head);
-    }
-    let last = log.replay(&mut |record| engine.apply(&record)).unwrap().last_position;
-    engine.after_replay(now_ms);
-    (engine, log, last)
+fn recover(disk: &FaultyDisk, now_ms: u64) -> Recovered {
+    let mut recovered = recover_from(Arc::new(disk.clone()), SEGMENT_BYTES, None, 1, 1).unwrap();
+    recovered.engine.after_replay(now_ms);
+    recovered
 }
 
 impl World {
@@ -95,39 +79,13 @@ impl World {
     }
 
     fn on(disk: FaultyDisk, now_ms: u64, pieces: Pieces) -> Self {
-        let (engine, log, last) = recover(&disk, now_ms);
-        let syncer = log.syncer();
+        let recovered = recover(&disk, now_ms);
+        let syncer = recovered.log.syncer();
         let mut settings = Settings::new(PathBuf::from("data"));
         settings.allocator.in_use = || IN_USE.get();
         let shared = Shared {
-            settings,
-            engine: Mutex::new(engine),
-            levels: Alone::recovered(last),
-            placement: Placement::default(),
-            reaper: Reaper::default(),
-            doorkeeper: Doorkeeper::default(),
-            checkpointer: Checkpointer::new(log.checkpoints(leveret_engine::broker::message_len), None),
-            fetcher: Fetcher::default(),
-            log: Mutex::new(LogWriter::new(log)),
-            mover: Mover::default(),
-            mailboxes: Vec::new(),
-            listeners: Listeners::default(),
-            stopping: AtomicBool::new(false),
-            sync_wanted: Mutex::new(false),
-            sync_signal: Condvar::new(),
-            visitors: Mutex::default(),
-            visitors_signal: Condvar::new(),
-            sync_waiters: AtomicUsize::new(0),
-            client_bytes: AtomicI64::new(0),
             ports: [6379, 5672, 15672].map(AtomicU16::new),
-            started: Instant::now(),
-            stats: Stats::default(),
-            observed: Observed::new(TABLE.len()),
-            scripts: Scripts::default(),
-            acl: Compiled::default(),
-            acl_history: Mutex::default(),
-            run_id: "0".repeat(40),
-            memory: Gauge::default(),
+            ..Shared::new(settings, recovered, Vec::new(), Listeners::default(), "0".repeat(40))
         };
         Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
     }
@@ -166,7 +124,7 @@ impl World {
     /// What is on the disk gives the state that is in memory.
     pub(super) fn check_replay(&mut self, place: &str) {
         self.run();
-        let (replayed, live) = (recover(&self.disk, self.now_ms).0, self.shared.engine.lock());
+        let (replayed, live) = (recover(&self.disk, self.now_ms).engine, self.shared.engine.lock());
         assert_eq!(replayed.digest(), live.digest(), "{place}: the log replayed gives another state");
     }
 
