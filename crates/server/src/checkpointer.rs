@@ -129,6 +129,12 @@ impl Checkpointer {
         [self.checkpoints.logged_bytes(), self.checkpoints.checkpoint_bytes()]
     }
 
+    /// Bytes of the log that are kept for messages which the last checkpoint has by name only.
+    #[cfg(feature = "sim")]
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.checkpoints.kept()[0]
+    }
+
     /// The thread ends.
     pub(crate) fn stop(&self) {
         self.state.lock().stopping = true;

@@ -30,19 +30,26 @@ impl Shared {
                 Some(None) => continue,
                 None => return,
             };
-            let (messages, failure) = self.read(reader, &wanted);
-            if let Some(failure) = failure {
+            if let Err(failure) = self.fetch_one(reader, &wanted) {
                 if told.is_none_or(|at| at.elapsed() >= TELL) {
                     tracing::error!(%failure, "a message cannot be read from the log; its queue waits for it");
                     told = Some(Instant::now());
                 }
-                if messages.is_empty() {
-                    failed.push((Instant::now(), wanted));
-                    continue;
-                }
+                failed.push((Instant::now(), wanted));
             }
-            self.hand_over(&wanted, &messages);
         }
+    }
+
+    /// Gives a queue what could be read of what it wants; why, if that is nothing.
+    pub(crate) fn fetch_one(&self, reader: &mut Reader, wanted: &Wanted) -> Result<(), String> {
+        let (messages, failure) = self.read(reader, wanted);
+        if let Some(failure) = failure
+            && messages.is_empty()
+        {
+            return Err(failure);
+        }
+        self.hand_over(wanted, &messages);
+        Ok(())
     }
 
     /// Reads what is there, in order, up to what cannot be read.

@@ -11,7 +11,8 @@ use crate::serve::StartError;
 use crate::settings::{Fsync, Settings};
 use crate::shared::Shared;
 use leveret_cluster::{Level, Levels};
-use leveret_wal::{Preparer, Storage, Syncer};
+use leveret_engine::broker::Message;
+use leveret_wal::{Preparer, Reader, Storage, Syncer};
 use mio::{Events, Poll};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -58,6 +59,8 @@ pub struct Setup {
     pub publisher_bytes_max: usize,
     /// When answers of the RESP side leave.
     pub fsync: Fsync,
+    /// Bytes of messages in memory.
+    pub message_bytes: Option<u64>,
     /// Seed of the engine.
     pub seed: u64,
 }
@@ -69,6 +72,7 @@ pub struct Machine {
     flusher: RefCell<Flusher>,
     syncer: Syncer,
     preparer: Preparer,
+    reader: RefCell<Reader>,
     /// The same moment on both clocks.
     started: (Instant, u64),
 }
@@ -81,7 +85,8 @@ impl Machine {
     /// Recovers what the storage has.
     pub fn start(storage: Arc<dyn Storage>, setup: &Setup) -> Result<Self, StartError> {
         let failed = |error| StartError::Io("cannot make an event loop".into(), error);
-        let mut recovered = recover_from(storage, setup.segment_bytes, None, setup.seed, setup.threads)?;
+        let mut recovered =
+            recover_from(storage, setup.segment_bytes, setup.message_bytes, setup.seed, setup.threads)?;
         recovered.engine.after_replay(now_ms());
         let mut settings = Settings::new(PathBuf::new());
         settings.alarms.set_memory("0").expect("0 is a memory value");
@@ -91,6 +96,7 @@ impl Machine {
         let polls = (0..setup.threads).map(|_| Poll::new()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let mailboxes = polls.iter().map(Mailbox::new).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let (syncer, preparer) = (recovered.log.syncer(), recovered.log.preparer());
+        let reader = RefCell::new(recovered.log.reader());
         let mut shared = Shared::new(settings, recovered, mailboxes, Listeners::default(), "0".repeat(40));
         shared.checkpointer.slice_bytes = setup.slice_bytes;
         let shared = Arc::new(shared);
@@ -100,7 +106,7 @@ impl Machine {
         let loops = loops.collect();
         let started = (Instant::now(), now_ms());
         let flusher = RefCell::new(Flusher::new(started.0));
-        Ok(Self { shared, loops, flusher, syncer, preparer, started })
+        Ok(Self { shared, loops, flusher, syncer, preparer, reader, started })
     }
 
     /// A client's end of a new connection; it does not block.
@@ -147,6 +153,17 @@ impl Machine {
         }
     }
 
+    /// What the thread does that reads messages back. What cannot be read is tried again with the next call.
+    pub fn fetch(&self) {
+        let mut failed = Vec::new();
+        while let Some(wanted) = self.shared.fetcher.take() {
+            if self.shared.fetch_one(&mut self.reader.borrow_mut(), &wanted).is_err() {
+                failed.push(wanted);
+            }
+        }
+        self.shared.fetcher.extend(failed);
+    }
+
     /// What the checkpointer thread does when it makes a checkpoint; `rest` is called between slices. Gives the position of
     /// the checkpoint if it was made.
     pub fn checkpoint(&self, rest: impl Fn()) -> Option<u64> {
@@ -162,6 +179,11 @@ impl Machine {
     /// Bytes logged since the last checkpoint began.
     pub fn logged_bytes(&self) -> u64 {
         self.shared.checkpointer.sizes()[0]
+    }
+
+    /// Bytes of the log from before the last checkpoint that are kept for messages which it has by name only.
+    pub fn kept_bytes(&self) -> u64 {
+        self.shared.checkpointer.kept_bytes()
     }
 
     /// A clean stop: what was taken is answered, and everything is synced.
@@ -203,6 +225,10 @@ impl Machine {
 
     /// A number that is the same for the same durable state.
     pub fn digest(&self) -> u64 {
-        self.shared.engine.lock().digest()
+        let mut reader = self.reader.borrow_mut();
+        self.shared.engine.lock().digest_with(&mut |place| {
+            let bytes = reader.read(place).ok().flatten()?;
+            Message::read(bytes, place).ok()
+        })
     }
 }

@@ -19,6 +19,7 @@ fn turn(machine: &Machine) {
         machine.turn(thread);
     }
     machine.run_errands();
+    machine.fetch();
     machine.flush();
 }
 

@@ -34,6 +34,7 @@ impl Fortune {
             slice_bytes: 4096,
             publisher_bytes_max: 1024 * 1024,
             fsync: Fsync::Always,
+            message_bytes: None,
             seed: 1,
         };
         Self {
@@ -58,6 +59,7 @@ pub(crate) fn fortune(rng: &mut fastrand::Rng, segment_bytes: u64, is_last: bool
         slice_bytes: [500, 4000, 64 * 1024][rng.usize(..3)],
         publisher_bytes_max: [1000, 1024 * 1024][rng.usize(..2)],
         fsync: if rng.bool() { Fsync::Always } else { Fsync::Everysec },
+        message_bytes: [None, Some(0), Some(500)][rng.usize(..3)],
         seed: rng.u64(..),
     };
     let steps = match rng.u8(..4) {
