@@ -47,8 +47,14 @@ pub(crate) struct Checkpoint {
 
 /// Elements between two looks at how much was handed over.
 const STEP: usize = 64;
-/// A value of more allocations is not handed over at once.
+/// Likewise at first, and after large ones.
+const STEP_FIRST: usize = 4;
+const STEP_MIN: usize = 1;
+/// What makes them large, together.
+const STEP_BYTES: usize = 16 * 1024;
+/// A value of more elements, or of more bytes, is not handed over at once.
 const AT_ONCE_MAX: usize = 512;
+const AT_ONCE_BYTES: usize = 64 * 1024;
 
 impl Checkpoint {
     /// An old entry is about to change or to go, or its turn has come: it is handed over, or begins to be.
@@ -63,7 +69,7 @@ impl Checkpoint {
         if let Object::Blob(_) | Object::Stream(_) = object {
             return self.copies.push_back(Copied::new(origin, entry.key(), deadline, object));
         }
-        if object.allocations() <= AT_ONCE_MAX {
+        if object.is_small(AT_ONCE_MAX, AT_ONCE_BYTES) {
             return hand_over::entry(&mut self.out, origin, entry);
         }
         if let Object::List(_) = object {
@@ -132,6 +138,7 @@ impl Checkpoint {
 
     /// Goes on with values that take long: until so many bytes are there, or all of them are through.
     fn go_on(&mut self, dbs: &mut [Db], garbage: &mut Garbage, hash_of: impl Fn(&[u8]) -> u64, bytes: usize) {
+        let mut count = STEP_FIRST;
         while self.out.len() < bytes {
             if let Some(copied) = self.copies.front_mut() {
                 if copied.hand_over(&mut self.out) {
@@ -148,9 +155,11 @@ impl Checkpoint {
                 }
             };
             let object = object.expect("whoever takes a value from its key says so");
-            if object.walk_on(STEP, &mut self.out)
-                && let Some(Walked::Gone(object)) = self.walked.pop()
-            {
+            let before = self.out.len();
+            let is_over = object.walk_on(count, &mut self.out);
+            let is_large = self.out.len() - before > STEP_BYTES;
+            count = if is_large { (count / 4).max(STEP_MIN) } else { (count * 2).min(STEP) };
+            if is_over && let Some(Walked::Gone(object)) = self.walked.pop() {
                 let allocations = object.allocations();
                 garbage.put(object, allocations);
             }

@@ -162,6 +162,12 @@ impl Object {
         }
     }
 
+    /// True when it has at most so many elements with at most so many bytes, or can only be handed over as a whole.
+    pub(crate) fn is_small(&self, elements_max: usize, bytes_max: usize) -> bool {
+        self.packed_bytes().is_some()
+            || self.allocations() <= elements_max && self.memory(elements_max) <= bytes_max
+    }
+
     /// Where a checkpoint's walk through it is kept, if it is a large table.
     pub(crate) fn walk(&mut self) -> Option<&mut Slot> {
         match self {

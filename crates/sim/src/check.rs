@@ -80,7 +80,7 @@ pub(crate) enum Ballast {
 }
 
 /// How many there are.
-const BALLAST: usize = 300;
+const BALLAST: usize = 600;
 
 fn ballast(i: usize) -> [Vec<u8>; 2] {
     let mut value = format!("{i}.").into_bytes();

@@ -391,6 +391,6 @@ impl World {
     }
 }
 
-/// What is handed over without a look at how much it was: of the broker a message, of the keyspace 64 small entries, and a
-/// collection of few elements.
-const UNIT_MAX: usize = 96 * 1024;
+/// What is handed over without a look at how much it was: of the broker a message, of the keyspace 64 small entries, or a collection
+/// of at most 64 KiB, or large elements whose hashes begin alike.
+const UNIT_MAX: usize = 160 * 1024;

@@ -149,3 +149,47 @@ fn a_checkpoint_is_the_state_when_it_began() {
     assert!(checked > 100 && bytes > 1_000_000, "{checked} of {bytes} bytes");
     assert!(names > 300, "only {names} messages were not in memory");
 }
+
+/// Few elements, but large ones, take as many slices as many small ones would.
+#[test]
+fn a_slice_is_small_whatever_the_elements_are() {
+    let disk = FaultyDisk::new(1);
+    let mut world = World::open(&disk, 1);
+    let element = "e".repeat(8000);
+    for (command, each) in [
+        ("HSET large-hash", "field"),
+        ("SADD large-set", "member"),
+        ("ZADD large-zset", "score"),
+        ("RPUSH large-list", "value"),
+    ] {
+        let one = |i: usize| match each {
+            "field" => format!("field{i} {element}"),
+            "score" => format!("{i} {i}{element}"),
+            _ => format!("{i}{element}"),
+        };
+        run_in(&mut world.engine, 0, &many(command, 200, one));
+    }
+    world.write().expect("the disk is fine");
+    let mut checkpoint = OnItsWay::begin(&mut world.engine);
+    let mut slices = 0;
+    loop {
+        let before = checkpoint.changes.len();
+        let slice = world.engine.checkpoint_slice(16 * 1024, &mut checkpoint.changes);
+        let bytes = checkpoint.changes.len() - before;
+        // Elements whose hashes begin alike are handed over together.
+        assert!(bytes < 256 * 1024, "slice {slices} has {bytes} bytes");
+        slices += 1;
+        // What comes meanwhile is in no slice, and what goes is handed over first.
+        if slices % 8 == 0 {
+            run_in(&mut world.engine, 0, &format!("HSET large-hash field{slices} changed new{slices} new"));
+            run_in(&mut world.engine, 0, &format!("SREM large-set {slices}{element}"));
+            run_in(&mut world.engine, 0, "RPOP large-list");
+            world.write().expect("the disk is fine");
+        }
+        if slice == Slice::Last {
+            break;
+        }
+    }
+    assert!(slices > 50, "{slices}");
+    checkpoint.check(&disk, &world.engine, 1);
+}

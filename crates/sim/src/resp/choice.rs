@@ -47,8 +47,7 @@ impl RespClient {
         let value = self.text(number, padding);
         // So many that a checkpoint takes several slices for them.
         let many = if rng.u8(..60) == 0 { 700 } else { 0 };
-        // A collection of few elements is handed over to a checkpoint as one, whatever their size.
-        let element = self.text(number, padding.min(if many > 0 { 10 } else { 300 }));
+        let element = self.text(number, padding.min(if many > 0 { 10 } else { 4000 }));
         let member = format!("m{}", rng.u8(..40)).into_bytes();
         match rng.u8(..33) {
             0..=2 => Op::Set(key, value),
