@@ -62,13 +62,17 @@ struct Prepared {
 
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
-    segment_bytes: u64,
+    pub(crate) segment_bytes: u64,
     /// Ordinals and first positions of all segments.
     pub(crate) segments: Mutex<Vec<(u64, u64)>>,
     /// Bytes written since the last checkpoint began.
     pub(crate) logged: AtomicU64,
     /// Bytes of the last checkpoint.
     pub(crate) checkpoint_bytes: AtomicU64,
+    /// The position of the last checkpoint.
+    pub(crate) checkpointed: AtomicU64,
+    /// Something that it makes unnecessary could not be removed yet.
+    pub(crate) left_over: AtomicBool,
     unsynced: Mutex<Unsynced>,
     prepared: Mutex<Prepared>,
     /// Held for a whole sync: a second one may not find the list empty and answer before the first is through.
@@ -145,6 +149,8 @@ impl Log {
             segments: Mutex::default(),
             logged: AtomicU64::new(0),
             checkpoint_bytes: AtomicU64::new(0),
+            checkpointed: AtomicU64::new(0),
+            left_over: AtomicBool::new(false),
             unsynced: Mutex::default(),
             prepared: Mutex::default(),
             syncing: Mutex::default(),
@@ -195,15 +201,19 @@ impl Log {
         let storage = &self.shared.storage;
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
         let restored = self.restored.map_or(0, |head| head.position);
-        let is_left_over = |name: &&String| {
-            *name == NEXT || *name == UNFINISHED || checkpoint_position(name).is_some_and(|at| at < restored)
-        };
+        let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
+        let is_old = |name: &String| checkpoint_position(name).is_some_and(|at| at < restored);
+        let is_left_over = |name: &&String| *name == NEXT || *name == UNFINISHED || is_old(name) && !kept.all;
         for name in names.iter().filter(is_left_over) {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
         let segment_bytes = self.shared.segment_bytes;
         let Recovered { summary, open, segments } =
-            recovery::recover(storage.as_ref(), segment_bytes, restored, replay)?;
+            recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, replay)?;
+        drop(kept);
+        // Perhaps there is nothing: the first look will tell.
+        self.shared.left_over.store(true, Ordering::Relaxed);
+        self.shared.checkpointed.store(restored, Ordering::Relaxed);
         self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
         self.open = open;
         self.written = summary.last_position;

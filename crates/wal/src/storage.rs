@@ -1,5 +1,6 @@
 //! The one trait between the log and whatever keeps its bytes, and its real implementation: a directory.
 
+use crate::kept::{self, Kept};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -23,6 +24,10 @@ pub trait Storage: Send + Sync {
     /// How many bytes more would fit, if that can be told.
     fn free_bytes(&self) -> Option<u64> {
         None
+    }
+    /// What may not be removed though no start needs it, as long as what is answered lives.
+    fn kept(&self) -> io::Result<Kept> {
+        Ok(Kept::default())
     }
 }
 
@@ -74,13 +79,15 @@ impl Disk {
         }
         lock.set_len(0)?;
         writeln!(lock, "{}", std::process::id())?;
+        kept::offer(path)?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 }
 
-/// A directory that is only looked at: nothing in it is made or changed, and no server may use it meanwhile.
+/// A directory that is only looked at: nothing in it is made or changed, and as a rule no server may use it meanwhile.
 pub struct Onlooker {
     path: PathBuf,
+    is_used: bool,
     _lock: Option<std::fs::File>,
 }
 
@@ -98,7 +105,21 @@ impl Onlooker {
         {
             return Err(in_use(path, lock));
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), is_used: false, _lock: lock })
+    }
+
+    /// Likewise, but a server may use it, or start to: it goes on writing, and removes nothing until this is dropped.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        match kept::hold(path)? {
+            Some(lock) => Ok(Self { path: path.to_owned(), is_used: true, _lock: Some(lock) }),
+            // No server that looks at that file has ever had it.
+            None => Self::open(path),
+        }
+    }
+
+    /// True when a server may be writing.
+    pub fn is_used(&self) -> bool {
+        self.is_used
     }
 }
 
@@ -116,7 +137,7 @@ impl Storage for Onlooker {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(DiskFile(std::fs::File::open(self.path.join(name))?)))
+        Ok(Arc::new(LookedAt(DiskFile(std::fs::File::open(self.path.join(name))?))))
     }
 
     fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {
@@ -127,7 +148,45 @@ impl Storage for Onlooker {
         only_looked_at()
     }
 
+    /// Changes nothing that anybody can see; on a file system that is read only there is nothing to do.
     fn sync_dir(&self) -> io::Result<()> {
+        sync_looked_at(&std::fs::File::open(&self.path)?)
+    }
+
+    fn kept(&self) -> io::Result<Kept> {
+        Ok(Kept::new(self.is_used, kept::archived(&self.path)?))
+    }
+}
+
+/// Makes durable what somebody else has written.
+fn sync_looked_at(file: &std::fs::File) -> io::Result<()> {
+    match file.sync_all() {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        result => result,
+    }
+}
+
+/// A file that is only read.
+struct LookedAt(DiskFile);
+
+impl File for LookedAt {
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        only_looked_at()
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(into, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        sync_looked_at(&self.0.0)
+    }
+
+    fn set_len(&self, _len: u64) -> io::Result<()> {
         only_looked_at()
     }
 }
@@ -168,6 +227,10 @@ impl Storage for Disk {
     fn free_bytes(&self) -> Option<u64> {
         let stat = rustix::fs::statvfs(&self.path).ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn kept(&self) -> io::Result<Kept> {
+        kept::kept(&self.path)
     }
 }
 

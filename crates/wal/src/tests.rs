@@ -1,6 +1,7 @@
 //! What the log promises, tried on disks that fail: cuts and flips at every byte, crashes by seed, errors, a full disk.
 
 mod checkpoints;
+mod kept;
 
 use crate::faulty::FaultyDisk;
 use crate::fuzz;
