@@ -219,7 +219,7 @@ pub(crate) fn newest(
 }
 
 /// Reads a checkpoint from start to end; gives its head and its size.
-fn read(
+pub(crate) fn read(
     storage: &dyn Storage,
     name: &str,
     each: &mut dyn FnMut(&[u8]) -> Result<(), String>,

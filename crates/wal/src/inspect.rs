@@ -85,7 +85,7 @@ pub fn inspect(
             match judged {
                 Ok(()) => Ending::Torn(place),
                 Err(Error::Corrupt { reason, .. }) => Ending::Damaged(Place { reason, ..place }),
-                Err(other @ (Error::Io { .. } | Error::Poisoned)) => return Err(other),
+                Err(other @ (Error::Io { .. } | Error::Poisoned | Error::Refused(_))) => return Err(other),
             }
         }
     };

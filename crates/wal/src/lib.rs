@@ -1,6 +1,7 @@
 //! The log: records of bytes in segment files behind one storage trait. It knows what a record's head is and nothing
 //! of what its changes mean; it has no threads and no clock. The format is drawn in `docs/log-format.md`.
 
+mod archive;
 mod block;
 mod checkpoint;
 mod error;
@@ -12,6 +13,7 @@ mod recovery;
 mod storage;
 mod tail;
 
+pub use archive::{Backup, BackupMade, Pruned, Restored, Until, backup, backups, prune, restore};
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;
 pub use inspect::{Ending, Explained, Inspection, Place, Why, explain, inspect, repair};
