@@ -19,7 +19,7 @@ pub struct CheckpointHead {
 }
 
 const MAGIC: &[u8; 8] = b"LEVCKPT\n";
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 const HEAD: usize = 32;
 const BLOCK_HEAD: usize = 16;
 /// The name of one that is being written.

@@ -46,16 +46,15 @@ pub trait File: Send + Sync {
 }
 
 const LOCK: &str = "LOCK";
-const DATA: &str = "data directory";
 
 /// Says which process has the directory. One that only looks at it does not leave its number.
-fn in_use(what: &str, path: &Path, mut lock: &std::fs::File) -> io::Error {
+fn in_use(path: &Path, mut lock: &std::fs::File) -> io::Error {
     let mut owner = String::new();
     // Without a number the sentence is still true.
     let _ = lock.read_to_string(&mut owner);
     let is_alive = owner.trim().parse::<u32>().is_ok_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
     let who = if is_alive { format!(" (pid {})", owner.trim()) } else { String::new() };
-    let message = format!("the {what} {} is in use by another process{who}", path.display());
+    let message = format!("the directory {} is in use by another process{who}", path.display());
     io::Error::new(io::ErrorKind::ResourceBusy, message)
 }
 
@@ -72,22 +71,22 @@ pub struct Disk {
 impl Disk {
     /// Makes the directory if it is missing and locks it. A second process gets an error that names the first.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let disk = Self::lock(path, DATA)?;
+        let disk = Self::lock(path)?;
         kept::offer(path)?;
         Ok(disk)
     }
 
     /// Likewise of a directory for backups, which no server uses.
     pub fn open_archive(path: &Path) -> io::Result<Self> {
-        Self::lock(path, "directory of backups")
+        Self::lock(path)
     }
 
-    fn lock(path: &Path, what: &str) -> io::Result<Self> {
+    fn lock(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
         let mut lock =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join(LOCK))?;
         if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(in_use(what, path, &lock));
+            return Err(in_use(path, &lock));
         }
         lock.set_len(0)?;
         writeln!(lock, "{}", std::process::id())?;
@@ -114,7 +113,7 @@ impl Onlooker {
         if let Some(lock) = &lock
             && rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
         {
-            return Err(in_use(DATA, path, lock));
+            return Err(in_use(path, lock));
         }
         Ok(Self { path: path.to_owned(), is_used: false, _lock: lock })
     }
