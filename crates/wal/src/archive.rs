@@ -5,7 +5,7 @@
 //! The trap: what is copied may not have been synced yet, and a power cut would leave an archive that knows more than the
 //! log, and a log that goes on otherwise. So the source is synced before a backup counts.
 
-mod listing;
+pub(crate) mod listing;
 mod prune;
 mod restore;
 mod walk;
@@ -100,7 +100,7 @@ impl Job<'_> {
         self.from.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
         let continues = before.is_some() && !copied.has_gap;
         let mut backup = Backup {
-            number: before.map_or(1, |before| before.number + 1),
+            number: before.map_or(1, |before| before.number.saturating_add(1)),
             taken_ms,
             position,
             time_ms,
@@ -169,7 +169,7 @@ impl Job<'_> {
                 walk = Walk::default();
                 continue;
             }
-            if i > 0 && ordinals.get(i - 1).is_some_and(|before| before + 1 != ordinal) {
+            if i > 0 && ordinals.get(i - 1).is_some_and(|before| before.checked_add(1) != Some(ordinal)) {
                 if i > needed {
                     let why = "the segment before it is missing";
                     return Err(Error::corrupt(&segment_name(ordinal), 0, why));
@@ -182,8 +182,11 @@ impl Job<'_> {
                 copied.has_gap = match (unfinished, before) {
                     (Some(unfinished), _) if ordinal == unfinished => false,
                     (_, Some(before)) => {
-                        let is_next = unfinished.is_none_or(|unfinished| unfinished + 1 == ordinal);
-                        !is_next || walked.begins_inside || walked.first != before.position + 1
+                        let is_next =
+                            unfinished.is_none_or(|unfinished| unfinished.checked_add(1) == Some(ordinal));
+                        !is_next
+                            || walked.begins_inside
+                            || Some(walked.first) != before.position.checked_add(1)
                     }
                     (_, None) => false,
                 };

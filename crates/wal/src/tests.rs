@@ -338,6 +338,7 @@ fn any_bytes_are_survived() {
         fuzz::segments(&bytes);
         fuzz::blocks(&bytes);
         fuzz::records(&bytes);
+        fuzz::lists(&bytes);
     }
 }
 

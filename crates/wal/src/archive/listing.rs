@@ -51,7 +51,7 @@ pub(super) fn number(name: &str) -> Option<u64> {
     (backup_name(number) == name).then_some(number)
 }
 
-pub(super) fn backup_name(number: u64) -> String {
+pub(crate) fn backup_name(number: u64) -> String {
     format!("{number:08}.backup")
 }
 
@@ -63,11 +63,11 @@ impl Backup {
 
     /// How many bytes belong to it.
     pub fn bytes(&self) -> u64 {
-        let segments: u64 = self.segments.iter().map(|copy| copy.bytes).sum();
-        segments + self.checkpoint.map_or(0, |copy| copy.bytes)
+        let checkpoint = self.checkpoint.map_or(0, |copy| copy.bytes);
+        self.segments.iter().fold(checkpoint, |sum, copy| sum.saturating_add(copy.bytes))
     }
 
-    pub(super) fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let Backup { number, taken_ms, position, time_ms, .. } = self;
         let continues = if self.continues { "yes" } else { "no" };
         let mut text = format!(
@@ -86,7 +86,7 @@ impl Backup {
         text
     }
 
-    pub(super) fn from_text(text: &str) -> Result<Self, String> {
+    pub(crate) fn from_text(text: &str) -> Result<Self, String> {
         let (body, end) =
             text.strip_suffix('\n').and_then(|text| text.rsplit_once('\n')).ok_or("it is cut")?;
         // The line that ends the others belongs to them.

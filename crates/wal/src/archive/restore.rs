@@ -243,7 +243,7 @@ fn wanted_part(bytes: &mut Vec<u8>, ordinal: u64, position: u64) -> Result<Optio
             return Ok(Some(at));
         }
         if head.part == Part::Whole {
-            let wanted = position - first + 1;
+            let wanted = (position - first).saturating_add(1);
             let mut kept = 0;
             for _ in 0..wanted {
                 let Some(rest) = payload.get(kept..).filter(|rest| !rest.is_empty()) else { break };
