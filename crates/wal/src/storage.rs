@@ -158,9 +158,9 @@ impl Storage for Onlooker {
         only_looked_at()
     }
 
-    /// Changes nothing that anybody can see; on a file system that is read only there is nothing to do.
+    /// Makes durable what somebody else has changed.
     fn sync_dir(&self) -> io::Result<()> {
-        sync_looked_at(&std::fs::File::open(&self.path)?)
+        unless_read_only(std::fs::File::open(&self.path)?.sync_all())
     }
 
     fn kept(&self) -> io::Result<Kept> {
@@ -168,11 +168,11 @@ impl Storage for Onlooker {
     }
 }
 
-/// Makes durable what somebody else has written.
-fn sync_looked_at(file: &std::fs::File) -> io::Result<()> {
-    match file.sync_all() {
+/// On a file system that is read only there is nothing to make durable.
+fn unless_read_only(synced: io::Result<()>) -> io::Result<()> {
+    match synced {
         Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
-        result => result,
+        synced => synced,
     }
 }
 
@@ -193,7 +193,7 @@ impl File for LookedAt {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        sync_looked_at(&self.0.0)
+        unless_read_only(self.0.sync_data())
     }
 
     fn set_len(&self, _len: u64) -> io::Result<()> {
