@@ -210,6 +210,8 @@ def point_in_time(server, archive):
     said = leveret("restore", "--from", archive, "--data-dir", archive + "-x", "--to-time", "2099-01-01T00:00:00Z", code=1)
     holds("the last backup was made before that time" in said, said)
     equal(copies(archive + "-x"), [], "a refusal leaves nothing")
+    said = leveret("restore", "--from", archive, "--data-dir", archive + "-first", "--to-position", "0")
+    holds("nothing had been committed then" in said, said)
     said = leveret("restore", "--from", archive, "--data-dir", archive + "-x", "--to-time", "yesterday", code=1)
     holds("is no time such as" in said, said)
 
@@ -384,6 +386,7 @@ def gaps(directory):
 def main():
     with Server("backup", *FLAGS) as server:
         archive = os.path.join(server.directory, "backups")
+        leveret("backup", "--data-dir", server.data, "--to", archive, "--point-in-time")
         server.amqp().channel().queue_declare("markers", durable=True)
         under_load(server, archive)
         point_in_time(server, archive)

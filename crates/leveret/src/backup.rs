@@ -189,7 +189,11 @@ pub(crate) fn restore(args: &[String]) -> Result<()> {
         data_dir.display()
     ))?;
     let (last, last_time_ms) = restored.last;
-    tell(&format!("restored up to position {}, committed {}", restored.position, utc(restored.time_ms)))?;
+    if restored.position == 0 {
+        tell("nothing had been committed then: the directory is empty")?;
+    } else {
+        tell(&format!("restored up to position {}, committed {}", restored.position, utc(restored.time_ms)))?;
+    }
     if restored.position < last {
         tell(&format!(
             "left out: positions {} to {last}, the last of {}",
