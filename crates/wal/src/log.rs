@@ -132,6 +132,9 @@ pub struct Log {
     restored: Option<CheckpointHead>,
     /// Bytes of the tail's first record that stand in parts already: the disk was full before the rest.
     split: usize,
+    /// The disk was full in the middle of a block. The same block is written over it, in the same place: in front of another
+    /// segment the rest of it would be damage.
+    is_broken: bool,
     replayed: bool,
 }
 
@@ -164,6 +167,7 @@ impl Log {
             written: 0,
             restored: None,
             split: 0,
+            is_broken: false,
             replayed: false,
         })
     }
@@ -234,6 +238,7 @@ impl Log {
         let Some(mut first) = tail.first else { return Ok(self.written) };
         assert_eq!(first.position, self.written + 1, "positions are contiguous");
         if self.split == 0
+            && !self.is_broken
             && self.open.as_ref().is_some_and(|open| open.grows)
             && self.shared.prepared.lock().file.is_some()
         {
@@ -241,11 +246,13 @@ impl Log {
         }
         let mut at = 0;
         if let Err(error) = self.put_all(tail, &mut at, &mut first) {
+            self.is_broken = true;
             tail.drop_front(at, first);
             self.written = first.position - 1;
             self.shared.unsynced.lock().written = self.written;
             return Err(error);
         }
+        self.is_broken = false;
         self.written = tail.last_position;
         self.shared.unsynced.lock().written = self.written;
         tail.clear();

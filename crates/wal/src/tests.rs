@@ -2,6 +2,7 @@
 
 mod archive;
 mod checkpoints;
+mod full;
 mod kept;
 
 use crate::faulty::FaultyDisk;
