@@ -190,9 +190,7 @@ def point_in_time(server, archive):
         if number % 6 == 0:
             leveret("backup", "--data-dir", server.data, "--to", archive)
         if number % 9 == 0:
-            r.bgsave()
-            while r.info("persistence")["rdb_bgsave_in_progress"]:
-                time.sleep(0.01)
+            r.save()
     leveret("backup", "--data-dir", server.data, "--to", archive)
     for number in (1, 5, 6, 7, 9, 10, 17, 18, 19, 23):
         seconds, ms = divmod(between[number], 1000)
@@ -348,6 +346,7 @@ def gaps(directory):
         leveret("backup", "--data-dir", server.data, "--to", archive)
         r.set("in", "the gap")
         fill("b")
+        r.save()
         said = leveret("backup", "--data-dir", server.data, "--to", archive)
         gap = re.search(r"points between (\d+) and (\d+) cannot be restored; with --point-in-time the server keeps it", said)
         holds(gap, said)
@@ -360,6 +359,7 @@ def gaps(directory):
         leveret("backup", "--data-dir", server.data, "--to", archive, "--point-in-time")
         fill("c")
         fill("d")
+        r.save()
         holds(segments() > 8, f"segments wait: {segments()}")
         holds("it stays until 'leveret backup' has it" in leveret("log", "explain", "--data-dir", server.data), "explain says so")
         said = leveret("backup", "--data-dir", server.data, "--to", archive + "-other", "--point-in-time", code=1)
@@ -367,6 +367,7 @@ def gaps(directory):
         holds("cannot be restored" not in leveret("backup", "--data-dir", server.data, "--to", archive), "no gap")
         # Even across a start.
         fill("e")
+        r.save()
         server.kill()
         server.start()
         r = server.redis()
