@@ -6,7 +6,7 @@
 use crate::shared::{Shared, now_ms};
 use leveret_engine::Slice;
 use leveret_wal::{CheckpointHead, CheckpointWriter, Checkpoints, Error, Reclaimed};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ const HURRY_BYTES: usize = 8 * 1024 * 1024;
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 /// Between two looks at whether one is due.
 const PERIOD: Duration = Duration::from_millis(100);
+/// Between two tries to remove what somebody has kept.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 /// After one that has failed. (Redis: CONFIG_BGSAVE_RETRY_DELAY)
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -141,7 +143,7 @@ impl Checkpointer {
 
     /// Waits until one is to be made; `None` at the end.
     fn next(&self, has_room: impl Fn() -> bool) -> Option<Why> {
-        let since = Instant::now();
+        let (since, mut swept) = (Instant::now(), Instant::now());
         let mut state = self.state.lock();
         loop {
             if state.stopping {
@@ -154,7 +156,20 @@ impl Checkpointer {
             if let Some(why) = take(&mut state) {
                 return Some(why);
             }
-            self.signal.wait_for(&mut state, PERIOD);
+            if swept.elapsed() >= SWEEP_PERIOD && self.checkpoints.has_left_over() {
+                MutexGuard::unlocked(&mut state, || self.sweep());
+                swept = Instant::now();
+            } else {
+                self.signal.wait_for(&mut state, PERIOD);
+            }
+        }
+    }
+
+    /// Removes what a backup or an archive has kept when the last checkpoint was made.
+    fn sweep(&self) {
+        match self.checkpoints.remove_unnecessary() {
+            Ok(reclaimed) => tell_given_up(reclaimed),
+            Err(error) => tracing::warn!(%error, "what is unnecessary stays for now"),
         }
     }
 
@@ -166,6 +181,15 @@ impl Checkpointer {
 
     fn is_stopping(&self) -> bool {
         self.state.lock().stopping
+    }
+}
+
+fn tell_given_up(reclaimed: Reclaimed) {
+    if reclaimed.given_up > 0 {
+        tracing::warn!(
+            segments = reclaimed.given_up,
+            "too many segments were waiting for the archive and were removed: it will have a gap. Is 'leveret backup' still run?"
+        );
     }
 }
 
@@ -195,7 +219,9 @@ impl Shared {
             state.doing = None;
             let report = &mut state.report;
             match result {
-                Ok(Some((position, Reclaimed { checkpoint_bytes, segments }))) => {
+                Ok(Some((position, reclaimed))) => {
+                    tell_given_up(reclaimed);
+                    let Reclaimed { checkpoint_bytes, segments, .. } = reclaimed;
                     tracing::info!(
                         position,
                         checkpoint_bytes,

@@ -19,7 +19,7 @@ pub struct CheckpointHead {
 }
 
 const MAGIC: &[u8; 8] = b"LEVCKPT\n";
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 const HEAD: usize = 32;
 const BLOCK_HEAD: usize = 16;
 /// The name of one that is being written.
@@ -83,6 +83,8 @@ pub struct Reclaimed {
     pub checkpoint_bytes: u64,
     /// Segments removed.
     pub segments: usize,
+    /// How many of them an archive should have got first: too many were waiting for it.
+    pub given_up: usize,
 }
 
 impl Checkpoints {
@@ -123,8 +125,13 @@ impl Checkpoints {
         storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
         self.shared.logged.fetch_sub(logged_before, Ordering::Relaxed);
         self.shared.checkpoint_bytes.store(offset, Ordering::Relaxed);
-        let segments = self.remove_before(head.position)?;
-        Ok(Reclaimed { checkpoint_bytes: offset, segments })
+        self.shared.checkpointed.store(head.position, Ordering::Relaxed);
+        Ok(Reclaimed { checkpoint_bytes: offset, ..self.remove_unnecessary()? })
+    }
+
+    /// True when something that the last checkpoint makes unnecessary may still be there.
+    pub fn has_left_over(&self) -> bool {
+        self.shared.left_over.load(Ordering::Relaxed)
     }
 
     /// Bytes written to the log since the last checkpoint began.
@@ -137,24 +144,39 @@ impl Checkpoints {
         self.shared.checkpoint_bytes.load(Ordering::Relaxed)
     }
 
-    fn remove_before(&self, position: u64) -> Result<usize, Error> {
-        let mut unnecessary = Vec::new();
+    /// Removes what the last checkpoint makes unnecessary, as far as nobody keeps it. Only the thread that writes checkpoints
+    /// calls this.
+    pub fn remove_unnecessary(&self) -> Result<Reclaimed, Error> {
+        let position = self.shared.checkpointed.load(Ordering::Relaxed);
+        let storage = &self.shared.storage;
+        let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
+        let (mut unnecessary, given_up, mut is_left);
         {
             let mut segments = self.shared.segments.lock();
             // All of a segment is in the checkpoint when the next one begins in it, even if with the rest of a record.
             let count = segments.windows(2).take_while(|pair| pair[1].1 <= position).count();
-            unnecessary.extend(segments.drain(..count).map(|(ordinal, _)| crate::log::segment_name(ordinal)));
+            let ordinals: Vec<u64> = segments.iter().take(count).map(|(ordinal, _)| *ordinal).collect();
+            let (removable, lost) = kept.removable(&ordinals, self.shared.segment_bytes);
+            (given_up, is_left) = (lost, removable < count);
+            unnecessary = segments
+                .drain(..removable)
+                .map(|(ordinal, _)| crate::log::segment_name(ordinal))
+                .collect::<Vec<_>>();
         }
         let segments = unnecessary.len();
-        let storage = &self.shared.storage;
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-        unnecessary.extend(
-            names.into_iter().filter(|name| checkpoint_position(name).is_some_and(|at| at < position)),
-        );
+        let is_old = |name: &String| checkpoint_position(name).is_some_and(|at| at < position);
+        let old = names.into_iter().filter(is_old);
+        if kept.all {
+            is_left |= old.count() > 0;
+        } else {
+            unnecessary.extend(old);
+        }
         for name in unnecessary {
             storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
         }
-        Ok(segments)
+        self.shared.left_over.store(is_left, Ordering::Relaxed);
+        Ok(Reclaimed { checkpoint_bytes: 0, segments, given_up })
     }
 }
 
@@ -197,7 +219,7 @@ pub(crate) fn newest(
 }
 
 /// Reads a checkpoint from start to end; gives its head and its size.
-fn read(
+pub(crate) fn read(
     storage: &dyn Storage,
     name: &str,
     each: &mut dyn FnMut(&[u8]) -> Result<(), String>,

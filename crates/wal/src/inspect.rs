@@ -5,7 +5,7 @@ use crate::block;
 use crate::checkpoint::{self, CheckpointHead};
 use crate::error::Error;
 use crate::log::segment_name;
-use crate::recovery::{self, Each, Reader, Summary, read_file};
+use crate::recovery::{self, Each, Reader, Replay, Summary, read_file};
 use crate::storage::Storage;
 use crate::tail::Record;
 
@@ -57,13 +57,29 @@ pub fn inspect(
     storage: &dyn Storage,
     each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Inspection, Error> {
-    let checkpoint = checkpoint::newest(storage, &mut |_| Ok(()))?.map(|(head, _)| head);
+    let checkpoint = read_checkpoint(storage, &mut |_| Ok(()))?;
+    inspect_after(storage, checkpoint, &mut Each(each))
+}
+
+/// Reads the newest checkpoint, if there is one: blocks of whole changes in order.
+pub fn read_checkpoint(
+    storage: &dyn Storage,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+) -> Result<Option<CheckpointHead>, Error> {
+    Ok(checkpoint::newest(storage, each)?.map(|(head, _)| head))
+}
+
+/// Reads what comes after a checkpoint that was read, and changes nothing.
+pub fn inspect_after(
+    storage: &dyn Storage,
+    checkpoint: Option<CheckpointHead>,
+    replay: &mut dyn Replay,
+) -> Result<Inspection, Error> {
     let restored = checkpoint.map_or(0, |head| head.position);
     let mut ordinals = recovery::ordinals(storage)?;
     // What comes before it is only not removed yet.
     ordinals.drain(..recovery::first_needed(storage, &ordinals, restored)?);
-    let mut each = Each(each);
-    let mut reader = Reader::new(&mut each, restored);
+    let mut reader = Reader::new(replay, restored);
     let mut bytes = Vec::new();
     let trouble = reader.all(storage, &ordinals, &mut bytes, |_, _| Ok(()))?;
     let ending = match trouble {
@@ -85,7 +101,7 @@ pub fn inspect(
             match judged {
                 Ok(()) => Ending::Torn(place),
                 Err(Error::Corrupt { reason, .. }) => Ending::Damaged(Place { reason, ..place }),
-                Err(other @ (Error::Io { .. } | Error::Poisoned)) => return Err(other),
+                Err(other @ (Error::Io { .. } | Error::Poisoned | Error::Refused(_))) => return Err(other),
             }
         }
     };
@@ -112,6 +128,8 @@ pub enum Why {
     Older(u64),
     /// The checkpoint has everything that it has; it is only not removed yet.
     InCheckpoint,
+    /// Likewise, but an archive has not got it.
+    ForArchive,
     /// These positions come after the checkpoint, the first one perhaps with its end only.
     After(u64, u64),
     /// From this position on; it is the one that is written to.
@@ -137,17 +155,22 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
         let why = if Some(position) == newest { Why::Newest(position) } else { Why::Older(position) };
         explained.push(Explained { bytes: size(&file)?, file, why });
     }
+    let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
+    let waits = |ordinal| kept.archived.as_ref().is_some_and(|archived| archived.first <= ordinal);
     let ordinals = recovery::ordinals(storage)?;
     let firsts = ordinals.iter().map(|&ordinal| recovery::first_position(storage, ordinal));
     let firsts = firsts.collect::<Result<Vec<_>, _>>()?;
     for (i, &ordinal) in ordinals.iter().enumerate() {
         let file = segment_name(ordinal);
-        let why = match (firsts.get(i).copied().flatten(), firsts.get(i + 1).copied()) {
-            (None, _) => Why::Unreadable,
-            (Some(first), None | Some(None)) => Why::Last(first),
-            (Some(_), Some(Some(next))) if newest.is_some_and(|newest| next <= newest) => Why::InCheckpoint,
-            (Some(first), Some(Some(next))) => Why::After(first, next.saturating_sub(1).max(first)),
-        };
+        let why =
+            match (firsts.get(i).copied().flatten(), firsts.get(i + 1).copied()) {
+                (None, _) => Why::Unreadable,
+                (Some(first), None | Some(None)) => Why::Last(first),
+                (Some(_), Some(Some(next))) if newest.is_some_and(|newest| next <= newest) => {
+                    if waits(ordinal) { Why::ForArchive } else { Why::InCheckpoint }
+                }
+                (Some(first), Some(Some(next))) => Why::After(first, next.saturating_sub(1).max(first)),
+            };
         explained.push(Explained { bytes: size(&file)?, file, why });
     }
     Ok(explained)

@@ -62,13 +62,17 @@ struct Prepared {
 
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
-    segment_bytes: u64,
+    pub(crate) segment_bytes: u64,
     /// Ordinals and first positions of all segments.
     pub(crate) segments: Mutex<Vec<(u64, u64)>>,
     /// Bytes written since the last checkpoint began.
     pub(crate) logged: AtomicU64,
     /// Bytes of the last checkpoint.
     pub(crate) checkpoint_bytes: AtomicU64,
+    /// The position of the last checkpoint.
+    pub(crate) checkpointed: AtomicU64,
+    /// Something that it makes unnecessary could not be removed yet.
+    pub(crate) left_over: AtomicBool,
     unsynced: Mutex<Unsynced>,
     prepared: Mutex<Prepared>,
     /// Held for a whole sync: a second one may not find the list empty and answer before the first is through.
@@ -128,6 +132,9 @@ pub struct Log {
     restored: Option<CheckpointHead>,
     /// Bytes of the tail's first record that stand in parts already: the disk was full before the rest.
     split: usize,
+    /// The disk was full in the middle of a block. The same block is written over it, in the same place: in front of another
+    /// segment the rest of it would be damage.
+    is_broken: bool,
     replayed: bool,
 }
 
@@ -145,6 +152,8 @@ impl Log {
             segments: Mutex::default(),
             logged: AtomicU64::new(0),
             checkpoint_bytes: AtomicU64::new(0),
+            checkpointed: AtomicU64::new(0),
+            left_over: AtomicBool::new(false),
             unsynced: Mutex::default(),
             prepared: Mutex::default(),
             syncing: Mutex::default(),
@@ -158,6 +167,7 @@ impl Log {
             written: 0,
             restored: None,
             split: 0,
+            is_broken: false,
             replayed: false,
         })
     }
@@ -195,15 +205,19 @@ impl Log {
         let storage = &self.shared.storage;
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
         let restored = self.restored.map_or(0, |head| head.position);
-        let is_left_over = |name: &&String| {
-            *name == NEXT || *name == UNFINISHED || checkpoint_position(name).is_some_and(|at| at < restored)
-        };
+        let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
+        let is_old = |name: &String| checkpoint_position(name).is_some_and(|at| at < restored);
+        let is_left_over = |name: &&String| *name == NEXT || *name == UNFINISHED || is_old(name) && !kept.all;
         for name in names.iter().filter(is_left_over) {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
         let segment_bytes = self.shared.segment_bytes;
         let Recovered { summary, open, segments } =
-            recovery::recover(storage.as_ref(), segment_bytes, restored, replay)?;
+            recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, replay)?;
+        drop(kept);
+        // Perhaps there is nothing: the first look will tell.
+        self.shared.left_over.store(true, Ordering::Relaxed);
+        self.shared.checkpointed.store(restored, Ordering::Relaxed);
         self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
         self.open = open;
         self.written = summary.last_position;
@@ -224,6 +238,7 @@ impl Log {
         let Some(mut first) = tail.first else { return Ok(self.written) };
         assert_eq!(first.position, self.written + 1, "positions are contiguous");
         if self.split == 0
+            && !self.is_broken
             && self.open.as_ref().is_some_and(|open| open.grows)
             && self.shared.prepared.lock().file.is_some()
         {
@@ -231,11 +246,13 @@ impl Log {
         }
         let mut at = 0;
         if let Err(error) = self.put_all(tail, &mut at, &mut first) {
+            self.is_broken = true;
             tail.drop_front(at, first);
             self.written = first.position - 1;
             self.shared.unsynced.lock().written = self.written;
             return Err(error);
         }
+        self.is_broken = false;
         self.written = tail.last_position;
         self.shared.unsynced.lock().written = self.written;
         tail.clear();

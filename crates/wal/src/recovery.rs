@@ -4,6 +4,7 @@
 
 use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::log::{Open, segment_name, segment_ordinal};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record};
@@ -159,14 +160,21 @@ pub(crate) fn recover(
     storage: &dyn Storage,
     segment_bytes: u64,
     restored: u64,
+    kept: &Kept,
     replay: &mut dyn Replay,
 ) -> Result<Recovered, Error> {
     let mut ordinals = ordinals(storage)?;
     let needed = first_needed(storage, &ordinals, restored)?;
+    let mut unnecessary: Vec<u64> = ordinals.drain(..needed).collect();
     // A crash has come between a checkpoint and the removal of what it makes unnecessary.
-    for ordinal in ordinals.drain(..needed) {
+    let (removable, _) = kept.removable(&unnecessary, segment_bytes);
+    for ordinal in unnecessary.drain(..removable) {
         let name = segment_name(ordinal);
         storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
+    }
+    let mut segments = Vec::new();
+    for ordinal in unnecessary {
+        segments.push((ordinal, first_position(storage, ordinal)?.unwrap_or(0)));
     }
     let mut reader = Reader::new(replay, restored);
     let mut bytes = Vec::new();
@@ -182,8 +190,8 @@ pub(crate) fn recover(
     }
     storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
     let Reader { summary, firsts, end, .. } = reader;
-    let Some(end) = end else { return Ok(Recovered { summary, open: None, segments: Vec::new() }) };
-    let segments = ordinals.iter().copied().zip(firsts).take(end.segment + 1).collect();
+    let Some(end) = end else { return Ok(Recovered { summary, open: None, segments }) };
+    segments.extend(ordinals.iter().copied().zip(firsts).take(end.segment + 1));
     let ordinal = ordinals.get(end.segment).copied().unwrap_or_default();
     let name = segment_name(ordinal);
     let file: Arc<dyn File> = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;

@@ -1,6 +1,9 @@
 //! What the log promises, tried on disks that fail: cuts and flips at every byte, crashes by seed, errors, a full disk.
 
+mod archive;
 mod checkpoints;
+mod full;
+mod kept;
 
 use crate::faulty::FaultyDisk;
 use crate::fuzz;
@@ -336,6 +339,7 @@ fn any_bytes_are_survived() {
         fuzz::segments(&bytes);
         fuzz::blocks(&bytes);
         fuzz::records(&bytes);
+        fuzz::lists(&bytes);
     }
 }
 

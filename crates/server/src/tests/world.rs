@@ -24,7 +24,7 @@ use leveret_engine::accounts::{Password, Pattern, Permissions, TopicPermissions,
 use leveret_engine::broker::VhostAbout;
 use leveret_engine::{Card, Engine, Link};
 use leveret_wal::faulty::FaultyDisk;
-use leveret_wal::{Log, Options, Syncer};
+use leveret_wal::{Log, Options, Storage, Syncer};
 use parking_lot::{Condvar, Mutex};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,6 +128,19 @@ impl World {
             memory: Gauge::default(),
         };
         Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
+    }
+
+    /// A server that finds these files.
+    pub(super) fn found(files: &[(String, Vec<u8>)]) -> Self {
+        let disk = FaultyDisk::new(1);
+        files.iter().for_each(|(name, bytes)| disk.put(name, bytes));
+        Self::on(disk, START_MS + 60_000, Pieces::Whole)
+    }
+
+    /// What it has written.
+    pub(super) fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let names = self.disk.list().unwrap();
+        names.into_iter().map(|name| (name.clone(), self.disk.content(&name).unwrap())).collect()
     }
 
     pub(super) fn now_ms(&self) -> u64 {
