@@ -6,8 +6,10 @@
 use crate::shared::{Shared, now_ms};
 use leveret_base::codec::Name;
 use leveret_engine::Slice;
+use leveret_engine::broker::InMemory;
 use leveret_wal::{CheckpointHead, CheckpointWriter, Checkpoints, Error, Reclaimed};
 use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,8 @@ const REST: u32 = 4;
 const HURRY_BYTES: usize = 8 * 1024 * 1024;
 /// After so many bytes what was written is brought to the disk, so that the log's syncs do not have to wait for all of it.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+/// Segments that may lie about for messages that are mostly gone.
+const SEGMENTS_MIN: u64 = 4;
 /// Between two looks at whether one is due.
 const PERIOD: Duration = Duration::from_millis(100);
 /// After one that has failed. (Redis: CONFIG_BGSAVE_RETRY_DELAY)
@@ -61,6 +65,9 @@ pub(crate) struct Checkpointer {
     checkpoints: Checkpoints,
     state: Mutex<State>,
     signal: Condvar,
+    in_memory: Arc<InMemory>,
+    /// How many messages that only the log had were not any more there when the last one began.
+    left_before: AtomicU64,
     /// Redis: `auto-aof-rewrite-percentage`, `auto-aof-rewrite-min-size`.
     pub(crate) growth_percent: AtomicU64,
     pub(crate) growth_bytes_min: AtomicU64,
@@ -68,13 +75,19 @@ pub(crate) struct Checkpointer {
 
 impl Checkpointer {
     /// With Redis' defaults; `restored` is the checkpoint that recovery has begun with.
-    pub(crate) fn new(checkpoints: Checkpoints, restored: Option<CheckpointHead>) -> Self {
+    pub(crate) fn new(
+        checkpoints: Checkpoints,
+        restored: Option<CheckpointHead>,
+        in_memory: &Arc<InMemory>,
+    ) -> Self {
         let (position, at_ms) = restored.map_or((0, now_ms()), |head| (head.position, head.time_ms));
         let report = Report { position, at_ms, ..Report::default() };
         Self {
             checkpoints,
             state: Mutex::new(State { report, ..State::default() }),
             signal: Condvar::new(),
+            in_memory: Arc::clone(in_memory),
+            left_before: AtomicU64::new(0),
             growth_percent: AtomicU64::new(100),
             growth_bytes_min: AtomicU64::new(64 * 1024 * 1024),
         }
@@ -132,12 +145,20 @@ impl Checkpointer {
         self.signal.notify_one();
     }
 
-    /// True when the log has grown so much beside the last checkpoint that another is worth it.
+    /// True when the log has grown so much beside the last checkpoint that another is worth it, or something can be given back.
     fn is_due(&self) -> bool {
         let [logged, last] = self.sizes();
         let percent = self.growth_percent.load(Relaxed);
         let min = self.growth_bytes_min.load(Relaxed);
-        percent > 0 && logged >= min.max((u128::from(last) * u128::from(percent) / 100) as u64)
+        let has_grown = logged >= min.max((u128::from(last) * u128::from(percent) / 100) as u64);
+        percent > 0 && (has_grown || self.keeps_too_much())
+    }
+
+    /// True when much is kept for messages that the last checkpoint has by name only, and half of them have left since.
+    fn keeps_too_much(&self) -> bool {
+        let [bytes, names] = self.checkpoints.kept();
+        let left = self.in_memory.left() - self.left_before.load(Relaxed);
+        bytes > SEGMENTS_MIN * self.checkpoints.segment_bytes() && left >= names.div_ceil(2)
     }
 
     /// Waits until one is to be made; `None` at the end.
@@ -231,7 +252,10 @@ impl Shared {
     fn write_checkpoint(&self, rest: impl Fn(Duration)) -> Result<Option<(u64, Reclaimed)>, Error> {
         let checkpoints = &self.checkpointer.checkpoints;
         let (mut changes, mut names) = (Vec::with_capacity(2 * SLICE_BYTES), Vec::new());
-        let head = self.engine.lock().begin_checkpoint(&mut changes);
+        let mut engine = self.engine.lock();
+        let head = engine.begin_checkpoint(&mut changes);
+        self.checkpointer.left_before.store(engine.broker.in_memory().left(), Relaxed);
+        drop(engine);
         let Some(head) = head else { return Ok(None) };
         // What cannot be written is handed over nevertheless: every checkpoint comes to its end.
         let mut writing = checkpoints.begin(head);

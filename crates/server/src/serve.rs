@@ -111,6 +111,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let (syncer, preparer, mut reader) = (log.syncer(), log.preparer(), log.reader());
     engine.keyspace.set_policy(settings.policy);
     let memory = Gauge::new(&settings.allocator);
+    let in_memory = Arc::clone(engine.broker.in_memory());
     let shared = Arc::new(Shared {
         settings,
         engine: Mutex::new(engine),
@@ -118,7 +119,11 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         placement: Placement::default(),
         reaper: Reaper::default(),
         doorkeeper: Doorkeeper::default(),
-        checkpointer: Checkpointer::new(log.checkpoints(leveret_engine::broker::message_len), restored),
+        checkpointer: Checkpointer::new(
+            log.checkpoints(leveret_engine::broker::message_len),
+            restored,
+            &in_memory,
+        ),
         fetcher: Fetcher::default(),
         log: Mutex::new(LogWriter::new(log)),
         mover: Mover::default(),

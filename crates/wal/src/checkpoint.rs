@@ -157,6 +157,11 @@ impl Checkpoints {
         [&self.shared.kept_bytes, &self.shared.names].map(|number| number.load(Ordering::Relaxed))
     }
 
+    /// How large a segment gets.
+    pub fn segment_bytes(&self) -> u64 {
+        self.shared.segment_bytes
+    }
+
     fn remove_before(&self, position: u64, kept: &Kept) -> Result<usize, Error> {
         let (mut unnecessary, mut needed) = (Vec::new(), Vec::new());
         {

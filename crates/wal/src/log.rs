@@ -67,7 +67,7 @@ struct Prepared {
 
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
-    segment_bytes: u64,
+    pub(crate) segment_bytes: u64,
     /// All segments, and what is left of some.
     pub(crate) segments: Mutex<Arc<Vec<Unit>>>,
     /// Bytes kept for messages that the last checkpoint has by name only, and how many names that are.

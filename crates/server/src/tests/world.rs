@@ -99,6 +99,7 @@ impl World {
         let syncer = log.syncer();
         let mut settings = Settings::new(PathBuf::from("data"));
         settings.allocator.in_use = || IN_USE.get();
+        let in_memory = Arc::clone(engine.broker.in_memory());
         let shared = Shared {
             settings,
             engine: Mutex::new(engine),
@@ -106,7 +107,11 @@ impl World {
             placement: Placement::default(),
             reaper: Reaper::default(),
             doorkeeper: Doorkeeper::default(),
-            checkpointer: Checkpointer::new(log.checkpoints(leveret_engine::broker::message_len), None),
+            checkpointer: Checkpointer::new(
+                log.checkpoints(leveret_engine::broker::message_len),
+                None,
+                &in_memory,
+            ),
             fetcher: Fetcher::default(),
             log: Mutex::new(LogWriter::new(log)),
             mover: Mover::default(),
