@@ -260,6 +260,9 @@ fn tell_why(dir: &Path) -> Result<ExitCode> {
             Why::InCheckpoint => {
                 "everything in it is in the checkpoint; the next start removes it".to_owned()
             }
+            Why::Holds { messages, bytes } => format!(
+                "only it has {messages} messages that wait in queues, about {bytes} bytes; it goes with them, or a later checkpoint copies what is left"
+            ),
             Why::After(first, last) => {
                 format!(
                     "positions {first} to {last}, which no checkpoint has; the next checkpoint makes it unnecessary"

@@ -2,12 +2,15 @@
 //! something and so is never done by a server: to cut there, and keep what was cut beside.
 
 use crate::block;
+use crate::bodies::bodies_of;
 use crate::checkpoint::{self, CheckpointHead};
 use crate::error::Error;
 use crate::log::segment_name;
 use crate::recovery::{self, Each, Reader, Summary, read_file};
 use crate::storage::Storage;
 use crate::tail::Record;
+use crate::units::{self, Census, Tally, Unit};
+use std::sync::Arc;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +115,14 @@ pub enum Why {
     Older(u64),
     /// The checkpoint has everything that it has; it is only not removed yet.
     InCheckpoint,
+    /// The checkpoint has so many messages in it by name only, counted once for each queue, and their contents have about so many
+    /// bytes.
+    Holds {
+        /// How many.
+        messages: u64,
+        /// Bytes.
+        bytes: u64,
+    },
     /// These positions come after the checkpoint, the first one perhaps with its end only.
     After(u64, u64),
     /// From this position on; it is the one that is written to.
@@ -120,7 +131,7 @@ pub enum Why {
     Unreadable,
 }
 
-/// Tells of every checkpoint and every segment why it is there. Only heads are read.
+/// Tells of every checkpoint, every segment and what is left of some why it is there. Only heads are read, and names of messages.
 pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
     let size = |name: &str| {
         let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
@@ -137,6 +148,18 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
         let why = if Some(position) == newest { Why::Newest(position) } else { Why::Older(position) };
         explained.push(Explained { bytes: size(&file)?, file, why });
     }
+    let held = match newest {
+        Some(newest) => held(storage, newest)?,
+        None => Vec::new(),
+    };
+    let why_before = |unit: &dyn Fn(&Unit) -> bool| match held.iter().find(|(known, _)| unit(known)) {
+        Some((_, Tally { count, bytes })) => Why::Holds { messages: *count, bytes: *bytes },
+        None => Why::InCheckpoint,
+    };
+    for file in names.into_iter().filter(|name| bodies_of(name).is_some()) {
+        let why = why_before(&|unit| unit.name() == file);
+        explained.push(Explained { bytes: size(&file)?, file, why });
+    }
     let ordinals = recovery::ordinals(storage)?;
     let firsts = ordinals.iter().map(|&ordinal| recovery::first_position(storage, ordinal));
     let firsts = firsts.collect::<Result<Vec<_>, _>>()?;
@@ -145,12 +168,24 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
         let why = match (firsts.get(i).copied().flatten(), firsts.get(i + 1).copied()) {
             (None, _) => Why::Unreadable,
             (Some(first), None | Some(None)) => Why::Last(first),
-            (Some(_), Some(Some(next))) if newest.is_some_and(|newest| next <= newest) => Why::InCheckpoint,
+            (Some(_), Some(Some(next))) if newest.is_some_and(|newest| next <= newest) => {
+                why_before(&|unit| unit.is_segment() && unit.ordinal == ordinal)
+            }
             (Some(first), Some(Some(next))) => Why::After(first, next.saturating_sub(1).max(first)),
         };
         explained.push(Explained { bytes: size(&file)?, file, why });
     }
     Ok(explained)
+}
+
+/// The files before a checkpoint that have messages which it has by name only.
+fn held(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<(Unit, Tally)>, Error> {
+    let mut census = Census::new(Arc::new(units::list(storage, checkpoint)?));
+    let name = checkpoint::checkpoint_name(checkpoint);
+    let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+    let head = CheckpointHead { position: checkpoint, time_ms: 0 };
+    checkpoint::each_name(file.as_ref(), &name, head, &mut |name| census.count(name))?;
+    Ok(census.needed(checkpoint).collect())
 }
 
 fn read(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Error> {

@@ -4,7 +4,7 @@
 use super::{Kept, add, open, replay};
 use crate::faulty::FaultyDisk;
 use crate::log::segment_name;
-use crate::{CheckpointHead, Error, Log, Reader, Storage, Tail};
+use crate::{CheckpointHead, Error, Log, Reader, Storage, Tail, Why, explain};
 use leveret_base::codec::{Name, Place};
 
 /// A record's changes are one message here: its length first.
@@ -270,6 +270,30 @@ fn a_message_that_is_missing_is_missed_at_the_start() {
     }
     let error = open(&life.disk, 1024).restore(&mut |_| Ok(())).unwrap_err().to_string();
     assert!(error.contains("is missing"), "{error}");
+}
+
+#[test]
+fn a_file_that_stays_for_messages_says_so() {
+    let mut life = Life::new(1, 1024);
+    let mut rng = fastrand::Rng::with_seed(1);
+    life.write(&mut rng, 100);
+    life.alive.retain(|at| *at % 10 == 3 || *at > 50);
+    life.checkpoint().unwrap();
+    let explained = explain(&life.disk).unwrap();
+    let holds = |ending: &str| {
+        let files = explained.iter().filter(|explained| explained.file.ends_with(ending));
+        files.filter(|explained| matches!(explained.why, Why::Holds { .. })).count()
+    };
+    assert!(holds(".segment") > 0 && holds(".bodies") > 0, "{explained:?}");
+    let count = explained.iter().map(|explained| match explained.why {
+        Why::Holds { messages, bytes } if bytes > 0 => messages,
+        _ => 0,
+    });
+    // Of two queues; where two files meet it may be either.
+    assert!(count.sum::<u64>() >= 2 * life.alive.iter().filter(|at| **at < 80).count() as u64);
+    life.alive.clear();
+    life.checkpoint().unwrap();
+    assert!(!explain(&life.disk).unwrap().iter().any(|file| matches!(file.why, Why::Holds { .. })));
 }
 
 #[test]
