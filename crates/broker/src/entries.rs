@@ -92,7 +92,7 @@ struct Memory {
 }
 
 /// So much may be untold.
-const UNTOLD_MAX: u64 = 64 * 1024;
+const UNTOLD_MAX: u64 = 4 * 1024;
 
 impl Memory {
     #[inline]
