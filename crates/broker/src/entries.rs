@@ -2,7 +2,7 @@
 //! It knows nothing of who consumes them. The trap: an entry's lane follows from its message alone, so that replay, which
 //! knows only numbers, finds the same order.
 
-use crate::body::{Body, BodyRef, Moved};
+use crate::body::{Body, BodyRef, Moved, PageOut};
 use crate::broker::InMemory;
 use crate::lane::Lane;
 use crate::{Message, UnixMillis};
@@ -284,10 +284,10 @@ impl Entries {
         self.first().is_none_or(|first| first.body.here().is_some())
     }
 
-    /// Lets go of messages that came last, as far as the log has them behind this position. So many bytes that stand first stay.
-    pub(crate) fn page_out(&mut self, after: u64, head_bytes: u64) {
+    /// Lets go of messages that came last, as far as the log has them.
+    pub(crate) fn page_out(&mut self, may: PageOut) {
         let mut lanes = std::iter::once(&mut self.lowest).chain(&mut self.higher);
-        let gone = lanes.find_map(|lane| lane.page_out_last(after, head_bytes));
+        let gone = lanes.find_map(|lane| lane.page_out_last(may));
         if let Some(Moved { len, body_bytes, bytes }) = gone {
             self.memory.subtract(bytes);
             self.count_away(len, body_bytes);
