@@ -297,6 +297,8 @@ impl Block {
     /// Lets go of the messages, if the log has all of them; gives what that is.
     pub(crate) fn page_out(&mut self, may: PageOut) -> Option<Moved> {
         let Places::Here(places) = &self.places else { return None };
+        // Most often the last one tells.
+        places.last().and_then(|place| place.message.as_ref()).and_then(|last| Away::of(last, may))?;
         let (mut away, mut gone) = (Vec::with_capacity(places.len()), Moved::default());
         for place in places.iter().filter(|place| place.message.is_some()) {
             let Some(message) = &place.message else { continue };

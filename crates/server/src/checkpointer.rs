@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const SLICE_BYTES: usize = 64 * 1024;
 /// It rests so many times as long as it has held the engine.
 const REST: u32 = 4;
+/// About so long it takes to copy 128 KiB of messages that only old segments had; it rests then, too.
+const COPIED: Duration = Duration::from_micros(100);
 /// With so much handed over out of turn there is no time to rest.
 const HURRY_BYTES: usize = 8 * 1024 * 1024;
 /// After so many bytes what was written is brought to the disk, so that the log's syncs do not have to wait for all of it.
@@ -293,7 +295,8 @@ impl Shared {
         }
         let writer = writing?;
         self.write_up_to(head.position);
-        Ok(Some((head.position, checkpoints.publish(writer)?)))
+        let reclaimed = checkpoints.publish_resting(writer, &mut || rest(COPIED))?;
+        Ok(Some((head.position, reclaimed)))
     }
 }
 

@@ -139,8 +139,10 @@ impl BodiesWriter {
         Ok(Self { file, head, offset: HEAD as u64, payload: Vec::new() })
     }
 
-    pub(crate) fn put(&mut self, place: Place, message: &[u8]) -> Result<(), Error> {
-        if !self.payload.is_empty() && self.payload.len() + ENTRY_HEAD + message.len() > BLOCK_MAX {
+    /// True when a block has been written.
+    pub(crate) fn put(&mut self, place: Place, message: &[u8]) -> Result<bool, Error> {
+        let is_full = !self.payload.is_empty() && self.payload.len() + ENTRY_HEAD + message.len() > BLOCK_MAX;
+        if is_full {
             self.flush()?;
         }
         self.payload.extend_from_slice(&place.position.to_le_bytes());
@@ -148,7 +150,7 @@ impl BodiesWriter {
         self.payload.extend_from_slice(&(message.len() as u32).to_le_bytes());
         self.payload.extend_from_slice(message);
         self.head.count += 1;
-        Ok(())
+        Ok(is_full)
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {

@@ -117,7 +117,16 @@ impl Checkpoints {
     }
 
     /// Makes the checkpoint the one to begin with, and removes what comes before it: older checkpoints and segments.
-    pub fn publish(&self, mut writer: CheckpointWriter) -> Result<Reclaimed, Error> {
+    pub fn publish(&self, writer: CheckpointWriter) -> Result<Reclaimed, Error> {
+        self.publish_resting(writer, &mut || ())
+    }
+
+    /// Likewise, and calls `rest` again and again while messages are copied.
+    pub fn publish_resting(
+        &self,
+        mut writer: CheckpointWriter,
+        rest: &mut dyn FnMut(),
+    ) -> Result<Reclaimed, Error> {
         writer.put(&[], false)?;
         let CheckpointWriter { head, file, offset, logged_before, .. } = writer;
         file.sync_data().map_err(|e| Error::io("sync", UNFINISHED, e))?;
@@ -130,7 +139,7 @@ impl Checkpoints {
             return Err(Error::io("write", "the log", io::ErrorKind::StorageFull.into()));
         }
         let each_name = |each: &mut dyn FnMut(Name)| each_name(file.as_ref(), UNFINISHED, head, each);
-        let kept = rewrite::keep(&self.shared, head.position, &each_name, self.message_len)?;
+        let kept = rewrite::keep(&self.shared, head.position, &each_name, self.message_len, rest)?;
         let (storage, name) = (&self.shared.storage, checkpoint_name(head.position));
         storage.rename(UNFINISHED, &name).map_err(|e| Error::io("rename", UNFINISHED, e))?;
         storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;

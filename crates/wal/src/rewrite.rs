@@ -29,12 +29,14 @@ pub(crate) struct Kept {
 /// Gives every name of the checkpoint; can be called again and again.
 pub(crate) type Names<'a> = &'a dyn Fn(&mut dyn FnMut(Name)) -> Result<(), Error>;
 
-/// Decides what stays for a checkpoint and copies what is little; `message_len` measures the message that stands first.
+/// Decides what stays for a checkpoint and copies what is little; `message_len` measures the message that stands first, and
+/// `rest` is called again and again.
 pub(crate) fn keep(
     shared: &Arc<Shared>,
     checkpoint: u64,
     names: Names<'_>,
     message_len: fn(&[u8]) -> Option<usize>,
+    rest: &mut dyn FnMut(),
 ) -> Result<Kept, Error> {
     let mut census = Census::new(Arc::clone(&shared.segments.lock()));
     names(&mut |name| census.count(name))?;
@@ -57,26 +59,26 @@ pub(crate) fn keep(
         kept.bytes += bytes;
     }
     let mut reader = Reader::new(Arc::clone(shared));
-    let mut rest = rewritten.as_slice();
-    while let Some((first, _)) = rest.first() {
+    let mut left = rewritten.as_slice();
+    while let Some((first, _)) = left.first() {
         let mut sum = 0;
-        let fitting = rest.iter().take_while(|(_, tally)| {
+        let fitting = left.iter().take_while(|(_, tally)| {
             sum += tally.count;
             sum <= NAMES_MAX
         });
-        let (some, behind) = rest.split_at(fitting.count().max(1));
+        let (some, behind) = left.split_at(fitting.count().max(1));
         let last = some.last().map_or(first.ordinal, |(unit, _)| unit.ordinal);
         let mut places = collect(units, first.ordinal..=last, names)?;
         for (unit, _) in some {
             let of_unit = std::mem::take(places.get_mut(index(units, unit)).unwrap_or(&mut Vec::new()));
-            let copied = copy(shared, &mut reader, checkpoint, unit, of_unit, message_len)?;
+            let copied = copy(shared, &mut reader, checkpoint, unit, of_unit, message_len, rest)?;
             let place = kept.units.iter_mut().find(|kept| kept.ordinal == unit.ordinal);
             if let (Some((copy, bytes)), Some(place)) = (copied, place) {
                 kept.bytes = (kept.bytes + bytes).saturating_sub(size(storage, unit)?);
                 *place = copy;
             }
         }
-        rest = behind;
+        left = behind;
     }
     if kept.units.iter().any(|unit| !units.contains(unit)) {
         shared.storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
@@ -115,6 +117,7 @@ fn copy(
     unit: &Unit,
     mut places: Vec<Place>,
     message_len: fn(&[u8]) -> Option<usize>,
+    rest: &mut dyn FnMut(),
 ) -> Result<Option<(Unit, u64)>, Error> {
     places.sort_unstable();
     places.dedup();
@@ -128,7 +131,9 @@ fn copy(
         };
         let message = found.and_then(|bytes| message_len(bytes).and_then(|len| bytes.get(..len)));
         let Some(message) = message else { return Ok(None) };
-        writer.put(place, message)?;
+        if writer.put(place, message)? {
+            rest();
+        }
     }
     let (bytes, count) = writer.finish(storage, checkpoint)?;
     let kind = Kind::Bodies { checkpoint, count };
