@@ -124,6 +124,21 @@ pub(crate) fn find(block: &[u8], wanted: Place) -> Option<std::ops::Range<usize>
     None
 }
 
+/// A file of a fuzzer's blocks, with heads and checksums made right. The length of each is taken from its first two bytes; what
+/// is left at the end is one more block.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn sealed(data: &[u8]) -> Vec<u8> {
+    let mut bytes = head_bytes(BodiesHead { ordinal: 1, first: 1, count: 1 }).to_vec();
+    let mut rest = data;
+    while let Some((len, behind)) = rest.split_first_chunk::<2>() {
+        let (payload, behind) = behind.split_at(usize::from(u16::from_le_bytes(*len)).min(behind.len()));
+        bytes.extend_from_slice(&block_head(payload, 1));
+        bytes.extend_from_slice(payload);
+        rest = behind;
+    }
+    bytes
+}
+
 /// Writes a file. Messages come in order.
 pub(crate) struct BodiesWriter {
     file: Arc<dyn File>,

@@ -359,16 +359,17 @@ fn fill(file: &dyn File, name: &str, mut into: &mut [u8], mut offset: u64) -> Re
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) const FUZZED: u64 = 7;
 
-/// A checkpoint of a fuzzer's blocks, with their heads and checksums made right. The length of each is taken from its head;
-/// what is left at the end is one more block.
+/// A checkpoint of a fuzzer's blocks, with their heads and checksums made right. The length of each is taken from its head, whose
+/// highest bit says that it has names; what is left at the end is one more block.
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn sealed(data: &[u8]) -> Vec<u8> {
     let mut bytes = file_head(CheckpointHead { position: FUZZED, time_ms: 1 }).to_vec();
     let (mut rest, mut number) = (data, 0);
     while let Some((len, behind)) = rest.split_first_chunk::<2>() {
-        let len = usize::from(u16::from_le_bytes(*len)).min(behind.len());
-        let (payload, behind) = behind.split_at(len);
-        bytes.extend_from_slice(&block_head(payload, number, FUZZED));
+        let len = u16::from_le_bytes(*len);
+        let of_names = if len >> 15 == 1 { OF_NAMES } else { 0 };
+        let (payload, behind) = behind.split_at(usize::from(len & 0x7fff).min(behind.len()));
+        bytes.extend_from_slice(&block_head(payload, number | of_names, FUZZED));
         bytes.extend_from_slice(payload);
         (rest, number) = (behind, number + 1);
     }

@@ -2,7 +2,9 @@
 //! little of a segment.
 
 use super::{Kept, add, open, replay};
+use crate::bodies::BodiesWriter;
 use crate::faulty::FaultyDisk;
+use crate::fuzz;
 use crate::log::segment_name;
 use crate::{CheckpointHead, Error, Log, Reader, Storage, Tail, Why, explain};
 use leveret_base::codec::{Name, Place};
@@ -271,6 +273,38 @@ fn a_message_that_is_missing_is_missed_at_the_start() {
     let error = open(&life.disk, 1024).restore(&mut |_| Ok(())).unwrap_err().to_string();
     assert!(error.contains("is missing"), "{error}");
 }
+
+#[test]
+fn golden_bodies() {
+    let disk = FaultyDisk::new(1);
+    let mut writer = BodiesWriter::begin(&disk, 1, 1).unwrap();
+    let messages: [(u64, u32, &[u8]); 3] = [(1, 0, b"first"), (1, 5, b"second"), (3, 0, b"")];
+    for (position, offset, message) in messages {
+        assert!(!writer.put(Place { position, offset }, message).unwrap());
+    }
+    let (size, count) = writer.finish(&disk, 7).unwrap();
+    let bytes = disk.content("00000000000000000001-00000000000000000007.bodies").unwrap();
+    assert_eq!((size, count), (bytes.len() as u64, 3));
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden.bodies");
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(path, &bytes).unwrap();
+    }
+    assert_eq!(bytes, std::fs::read(path).unwrap(), "the format has changed: it needs a new version");
+    // What a fuzzer begins with reaches the messages.
+    let seed = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus/bodies/two-blocks")).unwrap();
+    let sealed = crate::bodies::sealed(&seed);
+    assert!(sealed.windows(BLOCK_BYTES).any(|some| bytes.ends_with(some)));
+    fuzz::bodies(&seed);
+    for at in 0..seed.len() {
+        let mut mutated = seed.clone();
+        mutated[at] ^= 0x81;
+        fuzz::bodies(&mutated);
+        fuzz::bodies(&seed[..at]);
+    }
+}
+
+/// Bytes of three messages in a block, with heads.
+const BLOCK_BYTES: usize = 20 + 3 * 16 + 11;
 
 #[test]
 fn a_file_that_stays_for_messages_says_so() {
