@@ -124,6 +124,12 @@ impl Drop for Memory {
     }
 }
 
+impl Drop for Entries {
+    fn drop(&mut self) {
+        self.memory.all.left.fetch_add(self.away.len as u64, Ordering::Relaxed);
+    }
+}
+
 /// Numbers of entries, and where the log has their messages.
 pub(crate) type Wanting = Vec<(u64, Place)>;
 
@@ -131,7 +137,9 @@ impl Entries {
     /// None yet; `all` counts the bytes of messages in memory.
     pub(crate) fn new(priority_max: u8, all: &Arc<InMemory>) -> Self {
         let memory = Memory { all: all.clone(), ..Memory::default() };
-        Self { priority_max, memory, ..Self::default() }
+        let mut entries = Self::default();
+        (entries.priority_max, entries.memory) = (priority_max, memory);
+        entries
     }
 
     pub(crate) fn len(&self) -> usize {

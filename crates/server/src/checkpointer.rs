@@ -3,6 +3,7 @@
 //! are faster than it is, it does not rest, and then they wait for it (`Engine::checkpoint_bytes`).
 //! A checkpoint that fails costs nothing but its own file; the log has everything.
 
+use crate::alarms::free_disk_bytes;
 use crate::shared::{Shared, now_ms};
 use leveret_base::codec::Name;
 use leveret_engine::Slice;
@@ -163,6 +164,12 @@ impl Checkpointer {
         bytes > SEGMENTS_MIN * self.checkpoints.segment_bytes() && left >= names.div_ceil(2)
     }
 
+    /// True when one gives back more than it takes, on a disk that has so much left.
+    fn is_worth_its_room(&self, free: u64) -> bool {
+        let [_, last] = self.sizes();
+        self.keeps_too_much() && 2 * (last + self.in_memory.bytes()) < free
+    }
+
     /// Waits until one is to be made; `None` at the end.
     fn next(&self, has_room: impl Fn() -> bool) -> Option<Why> {
         let since = Instant::now();
@@ -201,8 +208,11 @@ fn take(state: &mut State) -> Option<Why> {
 
 /// The thread.
 pub(crate) fn run(shared: &Shared) {
-    // The little that is left of a disk is the log's; by hand it may be tried.
-    let has_room = || !shared.settings.alarms.has_disk();
+    // The little that is left of a disk is the log's; by hand it may be tried. But what a drained backlog has left may be most of it.
+    let has_room = || {
+        let free = || free_disk_bytes(&shared.settings.data_dir).unwrap_or(0);
+        !shared.settings.alarms.has_disk() || shared.checkpointer.is_worth_its_room(free())
+    };
     while let Some(why) = shared.checkpointer.next(has_room) {
         shared.checkpoint(why, |held| std::thread::sleep(held * REST));
     }
