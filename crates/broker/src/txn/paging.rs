@@ -12,7 +12,12 @@ const HEAD_BYTES: u64 = 64 * 1024;
 
 impl Txn<'_> {
     /// Asks for what stands first in a queue, if it is not in memory; true if so.
+    #[inline]
     pub(super) fn must_fetch(&mut self, id: QueueId) -> bool {
+        self.broker.has_paged && self.ask_for_first(id)
+    }
+
+    fn ask_for_first(&mut self, id: QueueId) -> bool {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return false };
         if queue.ready.is_first_here() {
             return false;
