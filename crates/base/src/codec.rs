@@ -1,20 +1,45 @@
 //! How changes are written as bytes: varints and length-prefixed strings. It knows no change by name; the trap is
 //! that everything read back comes from a disk, so reading refuses instead of trusting a length.
 
+/// Where a change lies: in which commit, and so many bytes behind the beginning of its changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The commit's number.
+    pub position: u64,
+    /// Bytes of the commit before it.
+    pub offset: u32,
+}
+
+/// A message that only the log has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    /// Where it lies.
+    pub place: Place,
+    /// Bytes of its content; it takes a little more.
+    pub bytes: u32,
+}
+
 /// Where a primitive records its change: bytes of the open commit, or nowhere while the log is being replayed.
 pub struct Changes<'a> {
     bytes: Option<&'a mut Vec<u8>>,
+    /// The number of the commit, and where its changes begin.
+    commit: Option<(u64, usize)>,
 }
 
 impl<'a> Changes<'a> {
     /// Records into `bytes`.
     pub fn on(bytes: &'a mut Vec<u8>) -> Self {
-        Self { bytes: Some(bytes) }
+        Self { bytes: Some(bytes), commit: None }
+    }
+
+    /// Records into `bytes` the changes of a commit, which begin at `start` there.
+    pub fn of_commit(bytes: &'a mut Vec<u8>, position: u64, start: usize) -> Self {
+        Self { bytes: Some(bytes), commit: Some((position, start)) }
     }
 
     /// Records nothing: replay.
     pub fn off() -> Self {
-        Self { bytes: None }
+        Self { bytes: None, commit: None }
     }
 
     /// The buffer to encode one change into, if recording is on.
@@ -26,7 +51,14 @@ impl<'a> Changes<'a> {
     /// The same recorder for a shorter time.
     #[inline]
     pub fn reborrow(&mut self) -> Changes<'_> {
-        Changes { bytes: self.bytes.as_deref_mut() }
+        Changes { bytes: self.bytes.as_deref_mut(), commit: self.commit }
+    }
+
+    /// Where the next change is going to lie, if that can be said.
+    pub fn next_place(&self) -> Option<Place> {
+        let (position, start) = self.commit?;
+        let offset = u32::try_from(self.len().checked_sub(start)?).ok()?;
+        Some(Place { position, offset })
     }
 
     /// How many bytes the open commit has so far.

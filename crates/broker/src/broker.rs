@@ -3,17 +3,16 @@
 
 use crate::checkpoint::Checkpoint;
 use crate::death::Dead;
-use crate::entries::Ready;
-use crate::exchange::{Destination, Exchange, History, Recent};
+use crate::exchange::{Destination, Exchange, History};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::Queue;
 use crate::txn::{Delayed, Replies, Returning, Txn};
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
-use leveret_base::codec::Changes;
+use leveret_base::codec::{Changes, Place};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A session, as the engine numbers it.
 pub type SessionId = u64;
@@ -50,6 +49,8 @@ pub enum Event {
     Cancel { channel: u16, consumer_tag: Arc<[u8]> },
     /// It held a message for too long and is closed. (RabbitMQ: consumer timeout)
     TimedOut { channel: u16, timeout_ms: u64 },
+    /// What it wanted to get and was not in memory has been read.
+    Fetched,
 }
 
 /// What is said of a vhost.
@@ -63,6 +64,35 @@ pub struct VhostAbout {
     pub default_queue_type: String,
     /// It cannot be deleted. (RabbitMQ: deletion protection)
     pub protected: bool,
+}
+
+/// Messages of a queue that must be read from the log, as they are wanted in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whose they are.
+    pub queue: QueueId,
+    /// Numbers of entries, in order, and where the log has their messages.
+    pub messages: Vec<(u64, Place)>,
+}
+
+/// What is counted of all queues together, for whoever wants to know without the engine.
+#[derive(Debug, Default)]
+pub struct InMemory {
+    pub(crate) bytes: AtomicU64,
+    pub(crate) left: AtomicU64,
+}
+
+impl InMemory {
+    /// Bytes of messages that are in memory, but for a little of each queue.
+    #[inline]
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many messages that only the log had have left their queues or come into memory.
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Relaxed)
+    }
 }
 
 pub(crate) type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
@@ -150,6 +180,18 @@ pub struct Broker {
     /// Messages with numbers, while a checkpoint is read.
     pub(crate) named: Map<u64, Arc<Message>>,
     pub(crate) checkpoint: Option<Box<Checkpoint>>,
+    /// Bytes of messages in queues that may be in memory; what is more, only the log has. `None` is as many as there are.
+    pub memory_bytes_max: Option<u64>,
+    pub(crate) in_memory: Arc<InMemory>,
+    /// Some messages have been let go of.
+    pub(crate) has_paged: bool,
+    pub(crate) wanted: Vec<Wanted>,
+    /// Sessions that want to get a message of these queues, once it is read.
+    pub(crate) getting: Vec<(QueueId, SessionId)>,
+    /// The log keeps what is behind this position, and before it only the messages that are not in memory.
+    pub(crate) in_log_after: u64,
+    /// Where the change that is being replayed lies, if it is in the log.
+    pub place: Option<Place>,
     pub(crate) rng: fastrand::Rng,
     /// What the addresses of replies are made of. Random, from whoever makes the broker.
     pub secret: [u8; 32],
@@ -190,6 +232,13 @@ impl Broker {
             replaying: None,
             named: Map::default(),
             checkpoint: None,
+            memory_bytes_max: None,
+            in_memory: Arc::default(),
+            has_paged: false,
+            wanted: Vec::new(),
+            getting: Vec::new(),
+            in_log_after: 0,
+            place: None,
             rng: fastrand::Rng::with_seed(seed),
             secret: [0; 32],
             route: Vec::new(),
@@ -274,7 +323,8 @@ impl Broker {
 
     /// After replay: what may have been delivered is marked so, and time goes on.
     pub fn after_replay(&mut self, now_ms: UnixMillis) {
-        self.restored();
+        self.restored(0);
+        self.place = None;
         let ids: Vec<QueueId> = self.queues.keys().copied().collect();
         for id in ids {
             if let Some(queue) = self.queues.get_mut(&id) {
@@ -295,88 +345,27 @@ impl Broker {
         }
     }
 
-    /// A number that is equal for equal durable states.
-    pub fn digest(&self) -> u64 {
-        let exchanges =
-            self.exchanges.iter().filter(|(_, exchange)| exchange.durable).map(|(id, exchange)| {
-                let mut hasher = new_hasher();
-                hasher.write_u32(id.0);
-                hasher.write(&exchange.name);
-                hasher.write(exchange.kind.name().as_bytes());
-                hasher.write(&exchange.arguments);
-                let logged = exchange.bindings().filter(|(destination, _)| self.is_logged(*destination));
-                let bindings = logged.map(|(destination, (key, arguments))| {
-                    let mut hasher = new_hasher();
-                    hasher.write(format!("{destination:?}").as_bytes());
-                    hasher.write_usize(key.len());
-                    hasher.write(key);
-                    hasher.write(arguments);
-                    hasher.finish()
-                });
-                let recent = exchange.history.iter().flat_map(|history| history.iter());
-                for Recent { message, .. } in recent.filter(|recent| recent.kept) {
-                    for part in
-                        [message.exchange(), message.routing_key(), message.properties(), message.body()]
-                    {
-                        hasher.write_usize(part.len());
-                        hasher.write(part);
-                    }
-                }
-                // A sum is the same in every order.
-                hasher.write_u64(bindings.fold(0, u64::wrapping_add));
-                hasher.finish()
-            });
-        let queues = self.queues.values().filter(|queue| queue.is_logged()).map(|queue| {
-            let mut hasher = new_hasher();
-            hasher.write_u32(queue.id.0);
-            hasher.write(&queue.name);
-            if let Some(stream) = &queue.stream {
-                hasher.write_u64(stream.next_offset());
-                stream.segment_firsts().for_each(|first| hasher.write_u64(first));
-                for entry in stream.iter() {
-                    hasher.write_u64(entry.at);
-                    hasher.write(entry.message.routing_key());
-                    hasher.write(entry.message.properties());
-                    hasher.write(entry.message.body());
-                }
-                return hasher.finish();
-            }
-            let unacked = queue.unacked.values().map(|unacked| Ready::of(&unacked.entry));
-            let mut entries: Vec<_> = queue.ready.iter().chain(unacked).collect();
-            entries.sort_by_key(|entry| entry.seq);
-            for entry in entries.into_iter().filter(|entry| queue.keeps(entry.message)) {
-                hasher.write_u64(entry.seq);
-                hasher.write_u32(entry.returns);
-                hasher.write_u64(entry.deadline);
-                hasher.write(entry.message.routing_key());
-                hasher.write(entry.message.properties());
-                hasher.write(entry.message.body());
-            }
-            hasher.finish()
-        });
-        let kept = self.delayed.iter().filter(|(_, delayed)| delayed.kept);
-        let delayed = kept.map(|((due, number), delayed)| {
-            let mut hasher = new_hasher();
-            hasher.write_u64(*due);
-            hasher.write_u64(*number);
-            hasher.write_u32(delayed.exchange.0);
-            hasher.write(delayed.message.properties());
-            hasher.write(delayed.message.body());
-            hasher.finish()
-        });
-        let vhosts = self.vhosts.iter().map(|(id, vhost)| {
-            let mut hasher = new_hasher();
-            hasher.write_u32(id.0);
-            hasher.write(&vhost.name);
-            hasher.write(format!("{:?}", vhost.about).as_bytes());
-            hasher.finish()
-        });
-        let policies = self.policies.iter().map(|(key, policy)| {
-            let mut hasher = new_hasher();
-            hasher.write(format!("{key:?} {policy:?}").as_bytes());
-            hasher.finish()
-        });
-        exchanges.chain(queues).chain(delayed).chain(vhosts).chain(policies).fold(0, u64::wrapping_add)
+    /// What is counted of all queues together.
+    pub fn in_memory(&self) -> &Arc<InMemory> {
+        &self.in_memory
+    }
+
+    #[inline]
+    pub(crate) fn is_memory_full(&self) -> bool {
+        self.memory_bytes_max.is_some_and(|max| self.in_memory.bytes() >= max)
+    }
+
+    /// What is to be read from the log, and then given to [`Txn::fetched`].
+    pub fn take_wanted(&mut self) -> Vec<Wanted> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Everything that is not in memory is wanted there.
+    pub fn want_everything(&mut self) {
+        for (&queue, state) in &mut self.queues {
+            let all = state.ready.wanted_at_all();
+            self.wanted.extend(all.into_iter().map(|messages| Wanted { queue, messages }));
+        }
     }
 
     /// What an exchange keeps, if it does.
@@ -391,8 +380,4 @@ impl Broker {
             Destination::Exchange(id) => self.exchanges.get(&id).is_some_and(|exchange| exchange.durable),
         }
     }
-}
-
-fn new_hasher() -> impl Hasher {
-    foldhash::fast::FixedState::with_seed(0).build_hasher()
 }

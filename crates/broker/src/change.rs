@@ -1,10 +1,13 @@
 //! The changes of the broker as bytes; the tags are part of the log's format and are never reused. Applying a change
 //! calls the primitive that recorded it.
 
+mod away;
 mod names;
 
+pub use away::message_len;
 pub use names::CHANGE_NAMES;
 
+use crate::body::Away;
 use crate::exchange::{Binding, Destination, Kind};
 use crate::pattern::Pattern;
 use crate::policy::{ApplyTo, Policy, PolicyKey};
@@ -48,6 +51,7 @@ pub(crate) const MESSAGE_AGAIN: u8 = 0x72;
 pub(crate) const STREAM_SEGMENT: u8 = 0x73;
 pub(crate) const STREAM_KEPT: u8 = 0x74;
 pub(crate) const NEXT_NUMBERS: u8 = 0x75;
+pub(crate) const ENQUEUE_AWAY: u8 = 0x76;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
@@ -180,6 +184,13 @@ pub(crate) enum Change<'a> {
     },
     /// The next numbers of vhosts, exchanges and queues.
     NextNumbers([u32; 3]),
+    /// An entry whose message only the log has.
+    EnqueueAway {
+        queue: QueueId,
+        seq: u64,
+        deadline: u64,
+        away: Away,
+    },
     /// Every entry up to `through` leaves but those kept, which are in order.
     Purge {
         queue: QueueId,
@@ -191,6 +202,7 @@ pub(crate) enum Change<'a> {
 impl Change<'_> {
     #[inline]
     pub(crate) fn record(&self, changes: &mut Changes<'_>) {
+        let place = changes.next_place();
         let Some(out) = changes.buffer() else { return };
         match self {
             Change::VhostPut { id, name, first, about } => {
@@ -229,6 +241,9 @@ impl Change<'_> {
             Change::Bind { source, binding } => record_binding(out, BIND, *source, binding),
             Change::Unbind { source, binding } => record_binding(out, UNBIND, *source, binding),
             Change::Message(message) => {
+                if let Some(place) = place {
+                    message.lies_at(place);
+                }
                 out.push(if message.died { LETTER } else { MESSAGE });
                 strings(
                     out,
@@ -277,6 +292,10 @@ impl Change<'_> {
                 numbers(out, STREAM_KEPT, &[queue.0.into(), *offset, *at]);
             }
             Change::NextNumbers(next) => numbers(out, NEXT_NUMBERS, &next.map(u64::from)),
+            Change::EnqueueAway { queue, seq, deadline, away } => {
+                numbers(out, ENQUEUE_AWAY, &[queue.0.into(), *seq, *deadline]);
+                away.record(out);
+            }
             Change::Purge { queue, through, kept } => {
                 numbers(out, PURGE, &[queue.0.into(), *through, kept.len() as u64]);
                 kept.iter().for_each(|seq| put_varint(out, *seq));
@@ -366,11 +385,10 @@ impl Broker {
                 txn.remove_binding(source, &binding);
             }
             MESSAGE | LETTER => {
-                let (exchange, routing_key) = (short(fields)?, short(fields)?);
-                let (properties, body) = (fields.bytes()?, fields.bytes()?);
-                let mut message =
-                    Message::new(exchange, routing_key, properties, body).map_err(|_| Malformed)?;
-                message.died = tag == LETTER;
+                let message = away::message(tag, fields)?;
+                if let Some(place) = self.place {
+                    message.lies_at(place);
+                }
                 self.replaying = Some(Arc::new(message));
                 return Ok(());
             }
@@ -378,6 +396,7 @@ impl Broker {
                 let (queue, seq, deadline) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
                 let message = replaying.clone().ok_or(Malformed)?;
                 txn.enqueue(queue, seq, deadline, &message);
+                txn.page_out(queue);
             }
             VHOST_PUT => {
                 let (id, first) = (VhostId(id(fields)?), ExchangeId(id(fields)?));
@@ -452,7 +471,7 @@ impl Broker {
                 txn.keep_recent(ExchangeId(id(fields)?), &message, true);
             }
             RECENT_FORGOTTEN => txn.forget_oldest(ExchangeId(id(fields)?)),
-            QUEUE_AT..=NEXT_NUMBERS => return self.apply_of_checkpoint(tag, fields, replaying),
+            QUEUE_AT..=ENQUEUE_AWAY => return self.apply_of_checkpoint(tag, fields, replaying),
             PURGE => {
                 let (queue, through) = (QueueId(id(fields)?), seq(fields)?);
                 let kept = (0..fields.varint()?).map(|_| seq(fields)).collect::<Result<_, _>>()?;

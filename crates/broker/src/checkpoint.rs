@@ -6,10 +6,15 @@
 //! was handed over, from the limit on it came later, and between them it is handed over before it leaves. What leaves in
 //! large amounts (a queue, what is purged, old segments of a stream) is kept aside until the walk is through it.
 //!
+//! A message that only the log has is handed over by its name, and the log keeps it. From the beginning of a checkpoint on
+//! no other message that was there is let go of: what was handed over as a whole has no place in the log any more when that
+//! is trimmed (`Broker::in_log_after`).
+//!
 //! A message in several queues is handed over once and named, so that it is one again when it is read.
 
 mod restore;
 
+use crate::body::BodyRef;
 use crate::broker::Broker;
 use crate::change::Change;
 use crate::entries::{Entries, Entry, Ready};
@@ -19,7 +24,7 @@ use crate::stream::{Kept, Segment};
 use crate::txn::Delayed;
 use crate::{Message, QueueId, UnixMillis};
 use foldhash::fast::FixedState;
-use leveret_base::codec::Changes;
+use leveret_base::codec::{Changes, Name};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -66,7 +71,7 @@ enum Gone {
     Entries {
         queue: QueueId,
         keeps_all: bool,
-        ready: Entries,
+        ready: Box<Entries>,
         unacked: HashMap<u64, Unacked, FixedState>,
         walk: Walk,
     },
@@ -82,6 +87,8 @@ enum Gone {
 pub(crate) struct Checkpoint {
     /// Changes that nobody has taken yet.
     out: Vec<u8>,
+    /// Messages that those changes have by name only.
+    names: Vec<Name>,
     queues: Vec<QueueId>,
     gone: VecDeque<Gone>,
     /// Where the walk through what waits in exchanges goes on, and where it ends.
@@ -115,10 +122,18 @@ impl Checkpoint {
     }
 
     fn entry(&mut self, queue: QueueId, entry: Ready<'_>) {
-        let Ready { seq, message, returns, deadline } = entry;
-        self.message(message);
+        let Ready { seq, body, returns, deadline } = entry;
+        match body {
+            BodyRef::Here(message) => {
+                self.message(message);
+                Change::Enqueue { queue, seq, deadline }.record(&mut Changes::on(&mut self.out));
+            }
+            BodyRef::Away(away) => {
+                self.names.push(Name { place: away.place, bytes: away.body_len });
+                Change::EnqueueAway { queue, seq, deadline, away }.record(&mut Changes::on(&mut self.out));
+            }
+        }
         let changes = &mut Changes::on(&mut self.out);
-        Change::Enqueue { queue, seq, deadline }.record(changes);
         if returns > 0 {
             Change::Returned { queue, seq, returns }.record(changes);
         }
@@ -155,9 +170,9 @@ impl Checkpoint {
     }
 
     /// What is known of an entry is about to change.
-    pub(crate) fn changes(&mut self, id: QueueId, walk: &mut Walk, entry: &Entry) {
+    pub(crate) fn changes(&mut self, id: QueueId, walk: &mut Walk, entry: Ready<'_>) {
         if walk.is_ahead(entry.seq) && walk.handed.insert(entry.seq) {
-            self.entry(id, Ready::of(entry));
+            self.entry(id, entry);
         }
     }
 
@@ -170,7 +185,7 @@ impl Checkpoint {
         self.gone.push_back(Gone::Entries {
             queue: queue.id,
             keeps_all,
-            ready,
+            ready: Box::new(ready),
             unacked: HashMap::default(),
             walk,
         });
@@ -183,7 +198,10 @@ impl Checkpoint {
         let (id, keeps_all, walk) = (queue.id, queue.keeps_all(), *walk);
         self.gone.push_back(match queue.stream.take() {
             Some(mut stream) => Gone::Segments { queue: id, segments: stream.take_segments(), walk },
-            None => Gone::Entries { queue: id, keeps_all, ready: queue.ready, unacked: queue.unacked, walk },
+            None => {
+                let (ready, unacked) = (Box::new(queue.ready), queue.unacked);
+                Gone::Entries { queue: id, keeps_all, ready, unacked, walk }
+            }
         });
         None
     }
@@ -223,7 +241,7 @@ impl Checkpoint {
         let held =
             walk.held.range(start..end).filter_map(|seq| unacked.get(seq)).map(|held| Ready::of(&held.entry));
         for entry in ready.between(start, end).chain(held) {
-            if (keeps_all || entry.message.persistent) && !walk.handed.contains(&entry.seq) {
+            if (keeps_all || entry.body.is_persistent()) && !walk.handed.contains(&entry.seq) {
                 self.entry(id, entry);
             }
         }
@@ -257,13 +275,15 @@ impl Checkpoint {
 
 impl Broker {
     /// A checkpoint of what is there now begins. What is due to definitions takes as long as there are many.
-    pub fn begin_checkpoint(&mut self) {
+    /// `position` is that of the last commit.
+    pub fn begin_checkpoint(&mut self, position: u64) {
         assert!(self.checkpoint.is_none(), "one checkpoint ends before the next one begins");
         let mut checkpoint = Checkpoint {
             delayed_next: Some((0, 0)),
             delayed_limit: self.next_delayed,
             ..Checkpoint::default()
         };
+        self.in_log_after = position;
         self.hand_over_definitions(&mut checkpoint.out);
         for (&exchange, with_history) in self.exchanges.iter().filter(|(_, exchange)| exchange.durable) {
             let recent = with_history.history.iter().flat_map(|history| history.iter());
@@ -352,7 +372,7 @@ impl Broker {
     }
 
     /// Hands over about so many bytes more and appends everything to `into`; true at the end.
-    pub fn checkpoint_slice(&mut self, bytes: usize, into: &mut Vec<u8>) -> bool {
+    pub fn checkpoint_slice(&mut self, bytes: usize, into: &mut Vec<u8>, names: &mut Vec<Name>) -> bool {
         let Some(mut checkpoint) = self.checkpoint.take() else { return true };
         let mut is_over = false;
         for _ in 0..WINDOWS_MAX {
@@ -362,6 +382,7 @@ impl Broker {
             is_over = self.walk(&mut checkpoint);
         }
         into.append(&mut checkpoint.out);
+        names.append(&mut checkpoint.names);
         if is_over {
             let count = checkpoint.named.len();
             self.garbage.put(checkpoint.named, count);

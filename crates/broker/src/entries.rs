@@ -2,16 +2,20 @@
 //! It knows nothing of who consumes them. The trap: an entry's lane follows from its message alone, so that replay, which
 //! knows only numbers, finds the same order.
 
+use crate::body::{Body, BodyRef, Moved, PageOut};
+use crate::broker::InMemory;
 use crate::lane::Lane;
 use crate::{Message, UnixMillis};
+use leveret_base::codec::Place;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A message in a queue.
 #[derive(Clone)]
 pub(crate) struct Entry {
     pub(crate) seq: u64,
-    pub(crate) message: Arc<Message>,
+    pub(crate) body: Body,
     pub(crate) redelivered: bool,
     /// How often it came back, in a queue that counts it. (RabbitMQ: x-delivery-count)
     pub(crate) returns: u32,
@@ -22,17 +26,17 @@ pub(crate) struct Entry {
 impl Entry {
     /// A new entry.
     #[inline]
-    pub(crate) fn new(seq: u64, message: Arc<Message>, deadline: UnixMillis) -> Self {
-        Self { seq, message, redelivered: false, returns: 0, deadline }
+    pub(crate) fn new(seq: u64, body: Body, deadline: UnixMillis) -> Self {
+        Self { seq, body, redelivered: false, returns: 0, deadline }
     }
 
     /// The message as a client sees it.
     #[inline]
     pub(crate) fn delivered(&self) -> Arc<Message> {
         if self.returns == 0 {
-            return self.message.clone();
+            return self.body.message().clone();
         }
-        Arc::new(self.message.with_returns(self.returns))
+        Arc::new(self.body.message().with_returns(self.returns))
     }
 }
 
@@ -40,7 +44,7 @@ impl Entry {
 #[derive(Clone, Copy)]
 pub(crate) struct Ready<'a> {
     pub(crate) seq: u64,
-    pub(crate) message: &'a Arc<Message>,
+    pub(crate) body: BodyRef<'a>,
     pub(crate) returns: u32,
     pub(crate) deadline: UnixMillis,
 }
@@ -48,9 +52,16 @@ pub(crate) struct Ready<'a> {
 impl<'a> Ready<'a> {
     /// An entry that has no place.
     pub(crate) fn of(entry: &'a Entry) -> Self {
-        let Entry { seq, ref message, redelivered: _, returns, deadline } = *entry;
-        Self { seq, message, returns, deadline }
+        let Entry { seq, ref body, redelivered: _, returns, deadline } = *entry;
+        Self { seq, body: body.as_ref(), returns, deadline }
     }
+}
+
+/// Entries and the bytes of their bodies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) len: usize,
+    pub(crate) bytes: u64,
 }
 
 /// All ready entries.
@@ -63,13 +74,72 @@ pub(crate) struct Entries {
     len: usize,
     /// Bytes of bodies.
     bytes: u64,
+    /// What of these only the log has.
+    away: Tally,
     /// When entries leave, and which.
     deadlines: BTreeSet<(UnixMillis, u64)>,
+    /// Numbers of the first entries of what was asked for and has not come.
+    asked: BTreeSet<u64>,
+    memory: Memory,
 }
 
+/// Bytes of messages in memory, of all queues together. Each tells when it has changed by much.
+#[derive(Default)]
+struct Memory {
+    bytes: u64,
+    told: u64,
+    all: Arc<InMemory>,
+}
+
+/// So much may be untold.
+const UNTOLD_MAX: u64 = 4 * 1024;
+
+impl Memory {
+    #[inline]
+    fn add(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        if self.bytes - self.told.min(self.bytes) >= UNTOLD_MAX {
+            self.tell();
+        }
+    }
+
+    #[inline]
+    fn subtract(&mut self, bytes: u64) {
+        self.bytes -= bytes;
+        if self.told - self.bytes.min(self.told) >= UNTOLD_MAX {
+            self.tell();
+        }
+    }
+
+    fn tell(&mut self) {
+        // It wraps, so that less is more than all but a little.
+        self.all.bytes.fetch_add(self.bytes.wrapping_sub(self.told), Ordering::Relaxed);
+        self.told = self.bytes;
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.all.bytes.fetch_sub(self.told, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Entries {
+    fn drop(&mut self) {
+        self.memory.all.left.fetch_add(self.away.len as u64, Ordering::Relaxed);
+    }
+}
+
+/// Numbers of entries, and where the log has their messages.
+pub(crate) type Wanting = Vec<(u64, Place)>;
+
 impl Entries {
-    pub(crate) fn new(priority_max: u8) -> Self {
-        Self { priority_max, ..Self::default() }
+    /// None yet; `all` counts the bytes of messages in memory.
+    pub(crate) fn new(priority_max: u8, all: &Arc<InMemory>) -> Self {
+        let memory = Memory { all: all.clone(), ..Memory::default() };
+        let mut entries = Self::default();
+        (entries.priority_max, entries.memory) = (priority_max, memory);
+        entries
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -90,8 +160,8 @@ impl Entries {
     }
 
     #[inline]
-    fn lane(&mut self, message: &Message) -> &mut Lane {
-        let place = usize::from(message.priority.min(self.priority_max));
+    fn lane(&mut self, priority: u8) -> &mut Lane {
+        let place = usize::from(priority.min(self.priority_max));
         if place == 0 {
             return &mut self.lowest;
         }
@@ -114,10 +184,30 @@ impl Entries {
         self.lanes().find_map(Lane::first)
     }
 
+    fn count_away(&mut self, len: usize, bytes: u64) {
+        self.away.len += len;
+        self.away.bytes += bytes;
+    }
+
+    fn count_back(&mut self, len: usize, bytes: u64) {
+        self.away.len -= len;
+        self.away.bytes -= bytes;
+        self.memory.all.left.fetch_add(len as u64, Ordering::Relaxed);
+    }
+
+    /// What of these only the log has.
+    pub(crate) fn away(&self) -> Tally {
+        self.away
+    }
+
     #[inline]
     fn arrived(&mut self, entry: &Entry) {
         self.len += 1;
-        self.bytes += entry.message.body().len() as u64;
+        self.bytes += entry.body.len();
+        match &entry.body {
+            Body::Here(message) => self.memory.add(message.size() as u64),
+            Body::Away(away) => self.count_away(1, away.body_len.into()),
+        }
         if entry.deadline != 0 {
             self.deadlines.insert((entry.deadline, entry.seq));
         }
@@ -126,7 +216,11 @@ impl Entries {
     #[inline]
     fn left(&mut self, entry: &Entry) {
         self.len -= 1;
-        self.bytes -= entry.message.body().len() as u64;
+        self.bytes -= entry.body.len();
+        match &entry.body {
+            Body::Here(message) => self.memory.subtract(message.size() as u64),
+            Body::Away(away) => self.count_back(1, away.body_len.into()),
+        }
         if entry.deadline != 0 {
             self.deadlines.remove(&(entry.deadline, entry.seq));
         }
@@ -141,17 +235,11 @@ impl Entries {
         Some(entry)
     }
 
-    /// A new entry, behind all others of its priority.
+    /// A new entry, behind all others of its priority, unless its number says otherwise: a checkpoint has them in no order.
     #[inline]
     pub(crate) fn push(&mut self, entry: Entry) {
         self.arrived(&entry);
-        self.lane(&entry.message).push(entry);
-    }
-
-    /// A new entry among others: a checkpoint has them in no order.
-    pub(crate) fn insert(&mut self, entry: Entry) {
-        self.arrived(&entry);
-        self.lane(&entry.message).insert(entry);
+        self.lane(entry.body.priority()).push(entry);
     }
 
     /// The first number from one on.
@@ -168,7 +256,7 @@ impl Entries {
     pub(crate) fn put_back(&mut self, mut entry: Entry) {
         entry.redelivered = true;
         self.arrived(&entry);
-        self.lane(&entry.message).put_back(entry);
+        self.lane(entry.body.priority()).put_back(entry);
     }
 
     /// Takes an entry out, wherever it stands.
@@ -184,7 +272,7 @@ impl Entries {
 
     /// Takes all entries out.
     pub(crate) fn take_all(&mut self) -> Entries {
-        let empty = Entries::new(self.priority_max);
+        let empty = Entries::new(self.priority_max, &self.memory.all);
         std::mem::replace(self, empty)
     }
 
@@ -196,5 +284,59 @@ impl Entries {
     /// Entries up to a number, and those that have come back before, may have been delivered.
     pub(crate) fn mark_redelivered(&mut self, through: u64) {
         self.lanes_mut().for_each(|lane| lane.mark_redelivered(through));
+    }
+
+    /// True unless the first entry's message must be fetched.
+    #[inline]
+    pub(crate) fn is_first_here(&self) -> bool {
+        self.first().is_none_or(|first| first.body.here().is_some())
+    }
+
+    /// Lets go of messages that came last, as far as the log has them.
+    pub(crate) fn page_out(&mut self, may: PageOut) {
+        let mut lanes = std::iter::once(&mut self.lowest).chain(&mut self.higher);
+        let gone = lanes.find_map(|lane| lane.page_out_last(may));
+        if let Some(Moved { len, body_bytes, bytes }) = gone {
+            self.memory.subtract(bytes);
+            self.count_away(len, body_bytes);
+        }
+    }
+
+    /// What has to be read so that the first entries, or those that come next, are in memory; each once.
+    pub(crate) fn wanted(&mut self, ahead: bool) -> Option<Wanting> {
+        let lane = self.lanes().find(|lane| lane.first().is_some())?;
+        let first = lane.first_wanted(ahead).filter(|first| !self.asked.contains(first))?;
+        let wanted = lane.around(first);
+        self.ask(wanted)
+    }
+
+    /// What has to be read so that one entry's message is in memory; empty when it is.
+    pub(crate) fn around(&self, seq: u64) -> Wanting {
+        self.lanes().map(|lane| lane.around(seq)).find(|wanted| !wanted.is_empty()).unwrap_or_default()
+    }
+
+    /// Asks for something once.
+    pub(crate) fn ask(&mut self, wanted: Wanting) -> Option<Wanting> {
+        let (first, _) = *wanted.first()?;
+        self.asked.insert(first).then_some(wanted)
+    }
+
+    /// Everything that is not in memory and was not asked for.
+    pub(crate) fn wanted_at_all(&mut self) -> Vec<Wanting> {
+        let all: Vec<Wanting> = self.lanes().flat_map(Lane::wanted_at_all).collect();
+        all.into_iter().filter_map(|wanted| self.ask(wanted)).collect()
+    }
+
+    /// Messages have been read, in the order of their numbers; `first` is the first one that was asked for.
+    pub(crate) fn page_in(&mut self, first: Option<u64>, messages: &[(u64, Arc<Message>)]) {
+        if let Some(first) = first {
+            self.asked.remove(&first);
+        }
+        let mut all = Moved::default();
+        for lane in self.lanes_mut() {
+            lane.page_in(messages, &mut all);
+        }
+        self.memory.add(all.bytes);
+        self.count_back(all.len, all.body_bytes);
     }
 }

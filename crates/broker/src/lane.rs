@@ -1,148 +1,14 @@
-//! The ready entries of one priority, in order of their numbers, in blocks: a long queue grows by a block and moves none, and
-//! an entry is a place of 24 bytes. What comes back is kept beside, by number.
+//! The ready entries of one priority, in order of their numbers, in blocks: a long queue grows by a block and moves none.
+//! What comes back is kept beside, by number.
 //! The trap: the first place of the first block is always taken, so that looking at the first entry searches nothing.
 
+use crate::Message;
+use crate::block::Block;
+use crate::body::{Body, Moved, PageOut};
 use crate::entries::{Entry, Ready};
-use crate::{Message, UnixMillis};
+use leveret_base::codec::Place;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-
-/// Places in a block.
-const BLOCK_LEN: usize = 512;
-
-/// Where an entry stands, as far as its block does not say it.
-struct Place {
-    /// `None` when it was taken out from between others.
-    message: Option<Arc<Message>>,
-    /// Its number, counted from the block's first.
-    distance: u32,
-    returns: u32,
-    redelivered: bool,
-}
-
-const _: () = assert!(size_of::<Place>() == 24, "a place is 24 bytes");
-
-/// Entries whose numbers are near each other.
-struct Block {
-    first: u64,
-    places: Vec<Place>,
-    /// When entries leave; empty while none of them does.
-    deadlines: Vec<UnixMillis>,
-    /// Places whose entries have left from the front.
-    start: usize,
-    /// Places behind those that are empty.
-    gone_count: usize,
-}
-
-impl Block {
-    fn new(first: u64) -> Self {
-        Self { first, places: Vec::new(), deadlines: Vec::new(), start: 0, gone_count: 0 }
-    }
-
-    /// The distance of a number that has a place here or could get one.
-    #[inline]
-    fn distance(&self, seq: u64) -> Option<u32> {
-        seq.checked_sub(self.first).and_then(|distance| u32::try_from(distance).ok())
-    }
-
-    #[inline]
-    fn is_empty(&self) -> bool {
-        self.start == self.places.len()
-    }
-
-    fn last(&self) -> Option<u64> {
-        self.places.last().map(|place| self.first + u64::from(place.distance))
-    }
-
-    #[inline]
-    fn push(&mut self, distance: u32, entry: Entry) {
-        let Entry { seq: _, message, redelivered, returns, deadline } = entry;
-        if deadline != 0 && self.deadlines.is_empty() {
-            self.deadlines.resize(self.places.len(), 0);
-        }
-        if deadline != 0 || !self.deadlines.is_empty() {
-            self.deadlines.push(deadline);
-        }
-        self.places.push(Place { message: Some(message), distance, returns, redelivered });
-    }
-
-    fn ready(&self, index: usize) -> Option<Ready<'_>> {
-        let place = self.places.get(index)?;
-        let message = place.message.as_ref()?;
-        Some(Ready {
-            seq: self.first + u64::from(place.distance),
-            message,
-            returns: place.returns,
-            deadline: self.deadlines.get(index).copied().unwrap_or(0),
-        })
-    }
-
-    /// Takes an entry and leaves its place.
-    #[inline]
-    fn take(&mut self, index: usize) -> Option<Entry> {
-        let place = self.places.get_mut(index)?;
-        Some(Entry {
-            seq: self.first + u64::from(place.distance),
-            message: place.message.take()?,
-            redelivered: place.redelivered,
-            returns: place.returns,
-            deadline: self.deadlines.get(index).copied().unwrap_or(0),
-        })
-    }
-
-    #[inline]
-    fn pop(&mut self) -> Option<Entry> {
-        let entry = self.take(self.start)?;
-        self.start += 1;
-        while self.gone_count > 0 && self.places.get(self.start).is_some_and(|next| next.message.is_none()) {
-            self.start += 1;
-            self.gone_count -= 1;
-        }
-        Some(entry)
-    }
-
-    fn find(&self, seq: u64) -> Option<usize> {
-        let distance = self.distance(seq)?;
-        let places = self.places.get(self.start..)?;
-        let index = places.binary_search_by_key(&distance, |place| place.distance).ok()?;
-        Some(self.start + index)
-    }
-
-    fn take_between(&mut self, seq: u64) -> Option<Entry> {
-        let index = self.find(seq)?;
-        if index == self.start {
-            return self.pop();
-        }
-        let entry = self.take(index)?;
-        self.gone_count += 1;
-        if self.gone_count * 2 > self.places.len() - self.start {
-            self.close_gaps();
-        }
-        Some(entry)
-    }
-
-    /// Gives back the room of what is gone.
-    fn close_gaps(&mut self) {
-        let is_kept: Vec<bool> = self.places.iter().map(|place| place.message.is_some()).collect();
-        let mut kept = is_kept.iter().copied();
-        self.deadlines.retain(|_| kept.next().unwrap_or(false));
-        self.places.retain(|place| place.message.is_some());
-        self.places.shrink_to_fit();
-        self.deadlines.shrink_to_fit();
-        (self.start, self.gone_count) = (0, 0);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = Ready<'_>> {
-        self.iter_from(0)
-    }
-
-    /// From a number on.
-    fn iter_from(&self, seq: u64) -> impl Iterator<Item = Ready<'_>> {
-        let distance = seq.saturating_sub(self.first);
-        let before = self.places.partition_point(|place| u64::from(place.distance) < distance);
-        (before.max(self.start)..self.places.len()).filter_map(|index| self.ready(index))
-    }
-}
 
 /// Entries of one priority.
 #[derive(Default)]
@@ -155,8 +21,7 @@ pub(crate) struct Lane {
 
 impl Lane {
     fn first_ready(&self) -> Option<Ready<'_>> {
-        let block = self.blocks.front()?;
-        block.ready(block.start)
+        self.blocks.front()?.first()
     }
 
     /// True when the first entry is one that came back.
@@ -188,50 +53,37 @@ impl Lane {
     #[inline]
     fn leave(&mut self, index: usize) {
         let is_only = self.blocks.len() == 1;
-        let Some(block) = self.blocks.get_mut(index) else { return };
-        if !block.is_empty() {
-            return;
-        }
+        let Some(block) = self.blocks.get_mut(index).filter(|block| block.is_empty()) else { return };
         if is_only {
-            block.places.clear();
-            block.deadlines.clear();
-            block.start = 0;
+            block.reuse();
         } else {
             self.blocks.remove(index);
         }
     }
 
-    /// An entry behind all others.
+    /// An entry behind all others; one that is not goes where its number says.
     #[inline]
     pub(crate) fn push(&mut self, entry: Entry) {
-        if let Some(block) = self.blocks.back_mut() {
-            if block.places.is_empty() {
-                block.first = entry.seq;
-            }
-            debug_assert!(block.last().is_none_or(|last| last < entry.seq), "what comes last is last");
-            if block.places.len() < BLOCK_LEN
-                && let Some(distance) = block.distance(entry.seq)
-            {
-                return block.push(distance, entry);
-            }
-        } else {
-            // Most queues never need a second one.
-            self.blocks.reserve_exact(1);
+        if self.blocks.back().and_then(Block::last_number).is_some_and(|last| last >= entry.seq) {
+            return self.put_back(entry);
         }
-        let mut block = Block::new(entry.seq);
-        if !self.blocks.is_empty() {
-            block.places.reserve_exact(BLOCK_LEN);
+        let left = match self.blocks.back_mut() {
+            Some(block) => block.push(entry),
+            None => {
+                // Most queues never need a second one.
+                self.blocks.reserve_exact(1);
+                Some(entry)
+            }
+        };
+        let Some(entry) = left else { return };
+        if self.blocks.back().is_some_and(Block::is_empty) {
+            self.blocks.pop_back();
         }
-        block.push(0, entry);
-        self.blocks.push_back(block);
-    }
-
-    /// An entry among others.
-    pub(crate) fn insert(&mut self, entry: Entry) {
-        if self.blocks.back().and_then(Block::last).is_none_or(|last| last < entry.seq) {
-            self.push(entry);
-        } else {
-            self.put_back(entry);
+        let mut block = Block::new(&entry);
+        match block.push(entry) {
+            None => self.blocks.push_back(block),
+            // Only one that came back too often for a place.
+            Some(entry) => self.put_back(entry),
         }
     }
 
@@ -260,7 +112,7 @@ impl Lane {
 
     /// The block that has the place of a number, if it has one.
     fn block_of(&self, seq: u64) -> Option<usize> {
-        self.blocks.partition_point(|block| block.first <= seq).checked_sub(1)
+        self.blocks.partition_point(|block| block.first_number() <= seq).checked_sub(1)
     }
 
     /// Takes an entry out, wherever it stands.
@@ -269,7 +121,7 @@ impl Lane {
             return Some(entry);
         }
         let index = self.block_of(seq)?;
-        let entry = self.blocks.get_mut(index)?.take_between(seq)?;
+        let entry = self.blocks.get_mut(index)?.take(seq)?;
         self.leave(index);
         Some(entry)
     }
@@ -281,14 +133,87 @@ impl Lane {
 
     /// Entries up to a number, and those that have come back before, may have been delivered.
     pub(crate) fn mark_redelivered(&mut self, through: u64) {
-        for block in &mut self.blocks {
-            let first = block.first;
-            for place in &mut block.places {
-                place.redelivered |= first + u64::from(place.distance) <= through || place.returns > 0;
-            }
-        }
+        self.blocks.iter_mut().for_each(|block| block.mark_redelivered(through));
         for entry in self.returned.values_mut() {
             entry.redelivered |= entry.seq <= through || entry.returns > 0;
+        }
+    }
+
+    /// Lets go of the messages that came last, as far as the log has them; gives what that is. What stands first may stay, so that
+    /// a queue whose messages go soon after they have come reads nothing.
+    pub(crate) fn page_out_last(&mut self, may: PageOut) -> Option<Moved> {
+        let is_only = self.blocks.len() == 1;
+        let last = self.blocks.back_mut().filter(|block| !block.is_empty())?;
+        if is_only && last.is_here() && last.bytes() < may.head_bytes {
+            return None;
+        }
+        let gone = last.page_out(may).filter(|gone| gone.len > 0)?;
+        if let Some(mut last) = self.blocks.pop_back() {
+            // Behind others that only the log has, as long as there is room.
+            while let Some(before) = self.blocks.back_mut().filter(|before| !before.is_here())
+                && let Some(entry) = last.pop()
+            {
+                if let Some(entry) = before.push(entry) {
+                    self.blocks.push_back(Block::new(&entry));
+                    self.push(entry);
+                }
+            }
+            if !last.is_empty() {
+                self.blocks.push_back(last);
+            }
+        }
+        Some(gone)
+    }
+
+    /// The number of the first entry that has to be read so that what stands first is in memory, or else the block behind it.
+    pub(crate) fn first_wanted(&self, ahead: bool) -> Option<u64> {
+        if !ahead {
+            return self.first().filter(|first| first.body.here().is_none()).map(|first| first.seq);
+        }
+        let next = self.blocks.get(1).and_then(Block::first);
+        next.filter(|next| next.body.here().is_none()).map(|next| next.seq)
+    }
+
+    /// What has to be read so that one entry's message is in memory; nothing if it is, or another lane's.
+    pub(crate) fn around(&self, seq: u64) -> Vec<(u64, Place)> {
+        if let Some(entry) = self.returned.get(&seq) {
+            return match &entry.body {
+                Body::Away(away) => vec![(seq, away.place)],
+                Body::Here(_) => Vec::new(),
+            };
+        }
+        let block = self.block_of(seq).and_then(|index| self.blocks.get(index));
+        block.filter(|block| block.contains(seq)).map(Block::wanted).unwrap_or_default()
+    }
+
+    /// Everything that is not in memory, block by block.
+    pub(crate) fn wanted_at_all(&self) -> impl Iterator<Item = Vec<(u64, Place)>> {
+        let returned = self.returned.iter().filter_map(|(seq, entry)| match &entry.body {
+            Body::Away(away) => Some(vec![(*seq, away.place)]),
+            Body::Here(_) => None,
+        });
+        self.blocks.iter().map(Block::wanted).filter(|wanted| !wanted.is_empty()).chain(returned)
+    }
+
+    /// Messages have been read; `all` counts those that are still wanted.
+    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], all: &mut Moved) {
+        for (seq, message) in messages {
+            if let Some(entry) = self.returned.get_mut(seq)
+                && entry.body.here().is_none()
+            {
+                entry.body = Body::Here(message.clone());
+                all.add(message);
+            }
+        }
+        // Some of them may have left, the first as well.
+        let first = messages.iter().find_map(|(seq, _)| {
+            let index = self.block_of(*seq)?;
+            self.blocks.get(index).filter(|block| block.contains(*seq)).map(|_| index)
+        });
+        let Some(index) = first else { return };
+        let rest = self.blocks.get_mut(index).and_then(|block| block.page_in(messages, all));
+        if let Some(rest) = rest {
+            self.blocks.insert(index + 1, rest);
         }
     }
 }
@@ -296,21 +221,36 @@ impl Lane {
 #[cfg(test)]
 mod tests {
     //! A lane beside a plain map: whatever is pushed, taken and put back, the same comes out in the same order.
-    use super::{BLOCK_LEN, Lane};
+    use super::Lane;
     use crate::Message;
+    use crate::block::{BLOCK_LEN, Block};
+    use crate::body::{Body, Moved, PageOut};
     use crate::entries::Entry;
+    use leveret_base::codec::Place;
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
     const STEPS: usize = 24_000;
+    const ALL: PageOut = PageOut { after: 0, keeps_all: true, head_bytes: 0 };
 
     fn entry(seq: u64, deadline: u64) -> Entry {
         let message = Message::new(b"", b"", &[0, 0], &seq.to_le_bytes()).expect("it is valid");
-        Entry::new(seq, Arc::new(message), deadline)
+        message.lies_at(Place { position: seq, offset: 7 });
+        Entry::new(seq, Body::Here(Arc::new(message)), deadline)
+    }
+
+    fn read(wanted: &[(u64, Place)]) -> Vec<(u64, Arc<Message>)> {
+        let read = wanted.iter().map(|(seq, _)| (*seq, entry(*seq, 0).body.message().clone()));
+        read.collect()
     }
 
     fn check(entry: &Entry, deadline: u64) {
-        assert_eq!(entry.message.body(), entry.seq.to_le_bytes());
+        match &entry.body {
+            Body::Here(message) => assert_eq!(message.body(), entry.seq.to_le_bytes()),
+            Body::Away(away) => {
+                assert_eq!((away.place, away.body_len), (Place { position: entry.seq, offset: 7 }, 8));
+            }
+        }
         assert_eq!(entry.deadline, deadline);
     }
 
@@ -338,7 +278,17 @@ mod tests {
                             away.push(entry);
                         }
                     }
-                    5..=7 => {
+                    5 => {
+                        if random.u8(..20) == 0 {
+                            lane.page_out_last(ALL);
+                        }
+                        let all: Vec<_> = lane.wanted_at_all().collect();
+                        if random.u8(..20) == 0 && !all.is_empty() {
+                            let read = read(&all[random.usize(..all.len())]);
+                            lane.page_in(&read, &mut Moved::default());
+                        }
+                    }
+                    6 | 7 => {
                         let from = random.u64(..next + 2);
                         let seq = map.range(from..).next().map_or(from, |(seq, _)| *seq);
                         let (taken, expected) = (lane.take(seq), map.remove(&seq));
@@ -375,9 +325,19 @@ mod tests {
         assert_eq!(lane.blocks.len(), 20);
         // One in a hundred stays.
         (0..count).filter(|seq| seq % 100 != 99).for_each(|seq| drop(lane.take(seq)));
-        let places: usize = lane.blocks.iter().map(|block| block.places.capacity()).sum();
+        let places: usize = lane.blocks.iter().map(Block::capacity).sum();
         assert!(places <= count as usize / 25, "{places} places for {} entries", count / 100);
         assert_eq!(lane.iter().count() as u64, count / 100);
+    }
+
+    #[test]
+    fn numbers_in_no_order_come_out_in_order() {
+        let mut lane = Lane::default();
+        [5, 9, 7, 5, 3, 12].into_iter().for_each(|seq| lane.push(entry(seq, 0)));
+        lane.page_out_last(ALL);
+        assert!(lane.take(7).is_some() && lane.take(7).is_none());
+        let all: Vec<u64> = std::iter::from_fn(|| lane.pop()).map(|entry| entry.seq).collect();
+        assert_eq!(all, [3, 5, 5, 9, 12]);
     }
 
     #[test]

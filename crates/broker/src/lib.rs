@@ -3,11 +3,14 @@
 //! through [`Txn`], whose primitives record what is durable.
 
 mod arguments;
+mod block;
+mod body;
 mod broker;
 mod change;
 mod checkpoint;
 mod cursor;
 mod death;
+mod digest;
 mod entries;
 mod exception;
 mod exchange;
@@ -22,14 +25,18 @@ mod stream;
 mod txn;
 
 pub use arguments::{FILTER_BYTES, SEGMENT_BYTES_MAX, age_ms};
-pub use broker::{Broker, Event, ExchangeId, QueueId, SessionId, VhostAbout, VhostId, WINDOW_BYTES};
-pub use change::{CHANGE_NAMES, CHANGE_TAGS};
+pub use broker::{
+    Broker, Event, ExchangeId, InMemory, QueueId, SessionId, VhostAbout, VhostId, WINDOW_BYTES, Wanted,
+};
+pub use change::{CHANGE_NAMES, CHANGE_TAGS, message_len};
 pub use exception::Exception;
 pub use message::{Message, MessageParts};
 pub use pattern::{Pattern, WrongPattern};
 pub use policy::{ApplyTo, Effective, POLICY_SETTINGS, Policy, PolicyKey};
 pub use report::{BindingReport, ConsumerReport, ExchangeReport, QueueReport};
-pub use txn::{Consume, Declared, Delivery, ExchangeDeclare, How, Published, QueueDeclare, REPLY_TO, Txn};
+pub use txn::{
+    Consume, Declared, Delivery, ExchangeDeclare, Got, How, Published, QueueDeclare, REPLY_TO, Txn,
+};
 
 /// Milliseconds since the Unix epoch.
 pub type UnixMillis = u64;

@@ -4,7 +4,9 @@ use crate::Exception;
 use crate::cursor::X_STREAM_OFFSET;
 use crate::txn::REPLY_TO;
 use leveret_amqp::{Properties, PropertyValues, ReplyCode, Table, TableBuf, Value};
+use leveret_base::codec::Place;
 use smallvec::SmallVec;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A published message. The properties are kept byte for byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,9 +26,69 @@ pub struct Message {
     /// 0 without.
     pub(crate) priority: u8,
     properties_len: u32,
-    /// `expiration`, in milliseconds.
-    pub ttl_ms: Option<u64>,
+    /// `expiration`, in milliseconds; `FOREVER` without.
+    ttl_ms: u64,
+    place: LogPlace,
 }
+
+/// No `expiration`.
+const FOREVER: u64 = u64::MAX;
+
+/// Where the log has a message, once it does: in as little room as it takes, because there are millions of them. Only who
+/// holds the engine says so.
+#[derive(Debug)]
+struct LogPlace {
+    /// The halves of the position, the higher one first.
+    position: [AtomicU32; 2],
+    /// `NOWHERE` before.
+    offset: AtomicU32,
+}
+
+const NOWHERE: u32 = u32::MAX;
+
+impl Default for LogPlace {
+    fn default() -> Self {
+        Self { position: Default::default(), offset: AtomicU32::new(NOWHERE) }
+    }
+}
+
+impl LogPlace {
+    fn get(&self) -> Option<Place> {
+        let offset = self.offset.load(Ordering::Acquire);
+        let [high, low] = self.position.each_ref().map(|half| u64::from(half.load(Ordering::Relaxed)));
+        (offset != NOWHERE).then_some(Place { position: high << 32 | low, offset })
+    }
+
+    #[inline]
+    fn set(&self, place: Place) {
+        if self.offset.load(Ordering::Relaxed) == NOWHERE {
+            let [high, low] = &self.position;
+            high.store((place.position >> 32) as u32, Ordering::Relaxed);
+            low.store(place.position as u32, Ordering::Relaxed);
+            self.offset.store(place.offset, Ordering::Release);
+        }
+    }
+}
+
+impl Clone for LogPlace {
+    fn clone(&self) -> Self {
+        let copy = Self::default();
+        if let Some(place) = self.get() {
+            copy.set(place);
+        }
+        copy
+    }
+}
+
+impl PartialEq for LogPlace {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for LogPlace {}
+
+const _: () = assert!(size_of::<Message>() <= 48, "with its count a message is 64 bytes, and what it says");
 
 impl Message {
     /// A whole message. Exchange and routing key have at most 255 bytes.
@@ -40,6 +102,23 @@ impl Message {
         parts.header(properties, body.len());
         parts.bytes.extend_from_slice(body);
         parts.complete()
+    }
+
+    /// `expiration`, in milliseconds.
+    #[inline]
+    pub(crate) fn ttl_ms(&self) -> Option<u64> {
+        (self.ttl_ms != FOREVER).then_some(self.ttl_ms)
+    }
+
+    /// Where the log has it, if it does.
+    pub fn place(&self) -> Option<Place> {
+        self.place.get()
+    }
+
+    /// The log has it there. It may be recorded again: the first place is as good as any.
+    #[inline]
+    pub(crate) fn lies_at(&self, place: Place) {
+        self.place.set(place);
     }
 
     /// The exchange it was published to.
@@ -146,7 +225,21 @@ impl Message {
         let parts = [self.exchange(), self.routing_key(), &properties, self.body()];
         let has_headers = !headers.as_table().is_empty();
         let properties_len = properties.len() as u32;
-        Some(Self { bytes: parts.concat().into(), properties_len, has_headers, ..*self })
+        let Self { exchange_len, routing_key_len, persistent, died, wants_reply, priority, ttl_ms, .. } =
+            *self;
+        Some(Self {
+            bytes: parts.concat().into(),
+            exchange_len,
+            routing_key_len,
+            persistent,
+            has_headers,
+            died,
+            wants_reply,
+            priority,
+            properties_len,
+            ttl_ms,
+            place: LogPlace::default(),
+        })
     }
 
     /// Its properties, with the header that says where it is in a stream. (RabbitMQ: x-stream-offset)
@@ -238,7 +331,7 @@ impl MessageParts {
             .map_err(|error| Exception::new(ReplyCode::SyntaxError, error.to_string()))?;
         let persistent = parsed.delivery_mode() == Some(2);
         let has_headers = parsed.headers().is_some_and(|headers| !headers.is_empty());
-        let ttl_ms = parsed.expiration().map(expiration).transpose()?;
+        let ttl_ms = parsed.expiration().map(expiration).transpose()?.unwrap_or(FOREVER);
         let wants_reply = parsed.reply_to() == Some(REPLY_TO);
         let priority = parsed.priority().unwrap_or(0);
         Ok(Message {
@@ -252,6 +345,7 @@ impl MessageParts {
             priority,
             properties_len,
             ttl_ms,
+            place: LogPlace::default(),
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::cursor::Cursor;
 use crate::entries::{Entries, Entry};
 use crate::seen::Seen;
 use crate::stream::Stream;
-use crate::{ExchangeId, Message, QueueId, SessionId, UnixMillis, VhostId};
+use crate::{ExchangeId, QueueId, SessionId, UnixMillis, VhostId};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -64,6 +64,8 @@ pub(crate) struct Queue {
     /// What a stream keeps, in place of ready entries.
     pub(crate) stream: Option<Box<Stream>>,
     pub(crate) unacked: HashMap<u64, Unacked, foldhash::fast::FixedState>,
+    /// Bytes of the bodies in it.
+    pub(crate) unacked_bytes: u64,
     /// Until when entries may be held, where that has an end.
     pub(crate) held_until: BTreeSet<(UnixMillis, u64)>,
     pub(crate) next_seq: u64,
@@ -98,6 +100,7 @@ impl Queue {
         {
             walk.hold(held.entry.seq);
         }
+        self.unacked_bytes += held.entry.body.len();
         self.unacked.insert(held.entry.seq, held);
     }
 
@@ -105,6 +108,7 @@ impl Queue {
     #[inline]
     pub(crate) fn release(&mut self, seq: u64) -> Option<Unacked> {
         let held = self.unacked.remove(&seq)?;
+        self.unacked_bytes -= held.entry.body.len();
         if held.until != 0 {
             self.held_until.remove(&(held.until, seq));
         }
@@ -133,8 +137,8 @@ impl Queue {
     }
 
     /// Whether the log has such a message of this queue. (RabbitMQ: quorum queues and streams keep transient ones, too)
-    pub(crate) fn keeps(&self, message: &Message) -> bool {
-        self.is_logged() && (message.persistent || self.keeps_all())
+    pub(crate) fn keeps(&self, is_persistent: bool) -> bool {
+        self.is_logged() && (is_persistent || self.keeps_all())
     }
 
     /// Whether transient messages are messages like others.

@@ -19,7 +19,11 @@ pub struct QueueReport<'a> {
     pub arguments: Table<'a>,
     pub ready: usize,
     pub ready_bytes: u64,
+    /// Of these, what only the log has.
+    pub paged_out: usize,
+    pub paged_out_bytes: u64,
     pub unacknowledged: usize,
+    pub unacknowledged_bytes: u64,
     pub consumers: usize,
     /// The tag of the only consumer that is served, and of the only one there may be.
     pub single_active: Option<&'a [u8]>,
@@ -118,7 +122,10 @@ impl Broker {
             arguments: Table::from_validated(&queue.arguments),
             ready: queue.ready_counts().0,
             ready_bytes: queue.ready_counts().1,
+            paged_out: queue.ready.away().len,
+            paged_out_bytes: queue.ready.away().bytes,
             unacknowledged: queue.unacked_count(),
+            unacknowledged_bytes: if queue.stream.is_some() { 0 } else { queue.unacked_bytes },
             consumers: queue.consumers.len(),
             single_active: tag(queue.active.filter(|_| queue.meaning.single_active)),
             exclusive_consumer: queue.consumers.iter().find(|c| c.exclusive).map(|c| &*c.tag),

@@ -4,6 +4,7 @@
 //! goes on to the end whether or not it can still be written.
 
 use crate::engine::Engine;
+use leveret_base::codec::Name;
 use leveret_wal::CheckpointHead;
 
 /// What has been handed over.
@@ -26,15 +27,16 @@ impl Engine {
         self.accounts.hand_over(into);
         self.parameters.hand_over(into);
         self.libraries.hand_over(into);
-        self.broker.begin_checkpoint();
+        self.broker.begin_checkpoint(self.position());
         self.keyspace.begin_checkpoint();
         Some(CheckpointHead { position: self.position(), time_ms: self.now_ms() })
     }
 
-    /// Appends about so many bytes of changes to `into`, and whatever had to be handed over out of turn.
-    pub fn checkpoint_slice(&mut self, bytes: usize, into: &mut Vec<u8>) -> Slice {
+    /// Appends about so many bytes of changes to `into`, and whatever had to be handed over out of turn; to `names` the
+    /// messages that those changes have by name only, which the log has to keep.
+    pub fn checkpoint_slice(&mut self, bytes: usize, into: &mut Vec<u8>, names: &mut Vec<Name>) -> Slice {
         let before = into.len();
-        let is_broker_over = self.broker.checkpoint_slice(bytes, into);
+        let is_broker_over = self.broker.checkpoint_slice(bytes, into, names);
         let left = bytes.saturating_sub(into.len() - before);
         let is_over = self.keyspace.checkpoint_slice(left, into) && is_broker_over;
         if is_over {
@@ -57,12 +59,12 @@ impl Engine {
 
     /// Reads changes of a checkpoint into an empty engine. Pieces come in order, each of whole changes.
     pub fn restore(&mut self, changes: &[u8]) -> Result<(), String> {
-        self.apply_changes(changes)
+        self.apply_changes(changes, None)
     }
 
     /// After the last piece: the state is that of this position.
     pub fn restored(&mut self, head: CheckpointHead) {
-        self.broker.restored();
+        self.broker.restored(head.position);
         self.set_restored(head);
     }
 }

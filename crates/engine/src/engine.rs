@@ -11,8 +11,8 @@ use crate::tracking::Trackers;
 use crate::waiters::Waiters;
 use hashbrown::HashMap;
 use leveret_base::Garbage;
-use leveret_base::codec::Changes;
-use leveret_broker::Broker;
+use leveret_base::codec::{Changes, Place};
+use leveret_broker::{Broker, Message};
 use leveret_keyspace::{Args, Block, DbIndex, Error, Evicted, Keyspace, Reply, Run, Txn, UnixMillis, View};
 use leveret_wal::{CheckpointHead, Head, Tail};
 
@@ -288,7 +288,7 @@ impl Engine {
     /// One commit on the broker.
     pub fn on_broker<T>(&mut self, run: impl FnOnce(&mut leveret_broker::Txn<'_>) -> T) -> T {
         self.begin();
-        let changes = Changes::on(self.tail.changes());
+        let changes = Changes::of_commit(self.tail.changes(), self.position + 1, self.mark);
         let mut txn = leveret_broker::Txn::new(&mut self.broker, self.now_ms, changes);
         let result = run(&mut txn);
         txn.finish();
@@ -348,8 +348,13 @@ impl Engine {
 
     /// A number equal for equal durable states.
     pub fn digest(&self) -> u64 {
+        self.digest_with(&mut |_| None)
+    }
+
+    /// Likewise; `read` gives messages that only the log has.
+    pub fn digest_with(&self, read: &mut dyn FnMut(Place) -> Option<Message>) -> u64 {
         self.keyspace.digest()
-            ^ self.broker.digest().rotate_left(1)
+            ^ self.broker.digest_with(read).rotate_left(1)
             ^ self.accounts.digest().rotate_left(2)
             ^ self.parameters.digest().rotate_left(3)
             ^ self.libraries.digest().rotate_left(4)

@@ -1,7 +1,7 @@
 //! Records back into state: the tags say whose change it is, and the owner's primitive is called again.
 
 use crate::engine::{Engine, KIND_COMMIT};
-use leveret_base::codec::Reader;
+use leveret_base::codec::{Place, Reader};
 use leveret_wal::{Record, Replay};
 
 impl Replay for Engine {
@@ -23,15 +23,17 @@ impl Engine {
                 record.head.kind
             ));
         }
-        self.apply_changes(record.changes)?;
+        self.apply_changes(record.changes, Some(record.head.position))?;
         self.set_replayed(record.head.position, record.head.time_ms);
         Ok(())
     }
 
-    /// Applies changes back to back.
-    pub(crate) fn apply_changes(&mut self, changes: &[u8]) -> Result<(), String> {
+    /// Applies changes back to back: those of a commit, or of a checkpoint.
+    pub(crate) fn apply_changes(&mut self, changes: &[u8], position: Option<u64>) -> Result<(), String> {
         let mut fields = Reader::new(changes);
         while !fields.is_empty() {
+            let offset = u32::try_from(changes.len() - fields.left()).ok();
+            self.broker.place = offset.zip(position).map(|(offset, position)| Place { position, offset });
             let tag = fields.byte().map_err(|e| e.to_string())?;
             let applied = if leveret_keyspace::CHANGE_TAGS.contains(&tag) {
                 self.keyspace.apply(tag, &mut fields)

@@ -2,19 +2,23 @@
 //! power goes, what was synced is there and nothing is there by half. And what spans both worlds is one record.
 
 mod checkpoints;
+mod paging;
+mod places;
 mod power_loss;
+mod replays;
 mod streams;
 mod world;
 
 use crate::{Engine, SessionId};
 use leveret_amqp::{PropertyValues, Table, TableBuf, Value};
-use leveret_broker::{Consume, Message, QueueDeclare, VhostId};
+use leveret_broker::{Consume, Event, Message, QueueDeclare, VhostId};
 use leveret_keyspace::{ArgsBuf, Reply};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Tail};
+use replays::replayed;
 use std::sync::Arc;
-use world::{World, find, message, replayed, run};
+use world::{World, find, message, run};
 
 #[test]
 fn the_log_replayed_is_the_state() {
@@ -263,8 +267,8 @@ fn a_closed_session_gives_everything_back() {
     let seqs: Vec<(u64, bool)> = events
         .iter()
         .filter_map(|event| match event {
-            leveret_broker::Event::Deliver { seq, redelivered, .. } => Some((*seq, *redelivered)),
-            leveret_broker::Event::Cancel { .. } | leveret_broker::Event::TimedOut { .. } => None,
+            Event::Deliver { seq, redelivered, .. } => Some((*seq, *redelivered)),
+            Event::Cancel { .. } | Event::TimedOut { .. } | Event::Fetched => None,
         })
         .collect();
     assert_eq!(seqs, [(1, true), (2, true), (3, true)]);

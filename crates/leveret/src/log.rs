@@ -253,6 +253,9 @@ fn tell_why(dir: &Path) -> Result<ExitCode> {
             Why::ForArchive => {
                 "everything in it is in the checkpoint; it stays until 'leveret backup' has it".to_owned()
             }
+            Why::Holds { messages, bytes } => format!(
+                "only it has {messages} messages that wait in queues, about {bytes} bytes; it goes with them, or a later checkpoint copies what is left"
+            ),
             Why::After(first, last) => {
                 format!(
                     "positions {first} to {last}, which no checkpoint has; the next checkpoint makes it unnecessary"

@@ -43,17 +43,21 @@ impl Default for Alarms {
     }
 }
 
+/// A part of so many bytes from 0 to 1, or bytes as in `2gb`.
+pub(crate) fn part_of(whole: u64, text: &str) -> Result<u64, &'static str> {
+    let part = text.parse::<f64>().ok().filter(|part| (0.0..=1.0).contains(part) && *part > 0.0);
+    match part {
+        Some(part) => Ok((whole as f64 * part) as u64),
+        None => Ok(bytes(text)
+            .ok_or("argument must be a part of the memory from 0 to 1, or a memory value")?
+            as u64),
+    }
+}
+
 impl Alarms {
     /// Sets when memory is short: a part of the machine's memory from 0 to 1, or bytes as in `2gb`.
     pub(crate) fn set_memory(&self, text: &str) -> Result<(), &'static str> {
-        let part = text.parse::<f64>().ok().filter(|part| (0.0..=1.0).contains(part) && *part > 0.0);
-        let max = match part {
-            Some(part) => (machine_bytes() as f64 * part) as u64,
-            None => bytes(text)
-                .ok_or("argument must be a part of the memory from 0 to 1, or a memory value")?
-                as u64,
-        };
-        self.memory_max.store(max, Relaxed);
+        self.memory_max.store(part_of(machine_bytes(), text)?, Relaxed);
         *self.memory_text.write() = text.into();
         Ok(())
     }
@@ -145,7 +149,7 @@ pub fn free_disk_bytes(dir: &std::path::Path) -> Option<u64> {
 }
 
 /// The memory of the machine, or of the container.
-fn machine_bytes() -> u64 {
+pub(crate) fn machine_bytes() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = text.lines().find_map(|line| {
         let kilobytes = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?;

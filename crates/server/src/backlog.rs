@@ -2,6 +2,7 @@
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// Things to do.
 pub(crate) struct Backlog<T> {
@@ -18,7 +19,10 @@ impl<T> Default for Backlog<T> {
 
 impl<T> Backlog<T> {
     /// Leaves them to the thread.
-    pub(crate) fn extend(&self, more: impl IntoIterator<Item = T>) {
+    pub(crate) fn extend(&self, more: Vec<T>) {
+        if more.is_empty() {
+            return;
+        }
         self.waiting.lock().0.extend(more);
         self.signal.notify_one();
     }
@@ -31,15 +35,33 @@ impl<T> Backlog<T> {
 
     /// Waits for the next one; `None` at the end.
     pub(crate) fn next(&self) -> Option<T> {
+        loop {
+            if let Some(next) = self.next_within(None)? {
+                return Some(next);
+            }
+        }
+    }
+
+    /// Likewise, for so long at most; `Some(None)` when there was nothing.
+    #[allow(clippy::option_option, reason = "the end is something else than nothing for now")]
+    pub(crate) fn next_within(&self, time: Option<Duration>) -> Option<Option<T>> {
+        let until = time.map(|time| Instant::now() + time);
         let mut waiting = self.waiting.lock();
         loop {
             if waiting.1 {
                 return None;
             }
             if let Some(next) = waiting.0.pop_front() {
-                return Some(next);
+                return Some(Some(next));
             }
-            self.signal.wait(&mut waiting);
+            match until {
+                None => self.signal.wait(&mut waiting),
+                Some(until) => {
+                    if self.signal.wait_until(&mut waiting, until).timed_out() {
+                        return Some(None);
+                    }
+                }
+            }
         }
     }
 }

@@ -116,7 +116,7 @@ fn refuse_other_files(archive: &Path) -> Result<(), Failed> {
 }
 
 fn is_copy(name: &str) -> bool {
-    [".segment", ".checkpoint", ".tmp"].iter().any(|end| name.ends_with(end))
+    [".segment", ".checkpoint", ".bodies", ".tmp"].iter().any(|end| name.ends_with(end))
 }
 
 /// Makes a data directory as it was at one point of the backups. It must be empty, or hold a restore that was broken off.

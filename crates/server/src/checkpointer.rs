@@ -3,10 +3,14 @@
 //! are faster than it is, it does not rest, and then they wait for it (`Engine::checkpoint_bytes`).
 //! A checkpoint that fails costs nothing but its own file; the log has everything.
 
+use crate::alarms::free_disk_bytes;
 use crate::shared::{Shared, now_ms};
+use leveret_base::codec::Name;
 use leveret_engine::Slice;
+use leveret_engine::broker::InMemory;
 use leveret_wal::{CheckpointHead, CheckpointWriter, Checkpoints, Error, Reclaimed};
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -14,10 +18,14 @@ use std::time::{Duration, Instant};
 const SLICE_BYTES: usize = 64 * 1024;
 /// It rests so many times as long as it has held the engine.
 const REST: u32 = 4;
+/// About so long it takes to copy 128 KiB of messages that only old segments had; it rests then, too.
+const COPIED: Duration = Duration::from_micros(100);
 /// With so much handed over out of turn there is no time to rest.
 const HURRY_BYTES: usize = 8 * 1024 * 1024;
 /// After so many bytes what was written is brought to the disk, so that the log's syncs do not have to wait for all of it.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+/// Segments that may lie about for messages that are mostly gone.
+const SEGMENTS_MIN: u64 = 4;
 /// Between two looks at whether one is due.
 const PERIOD: Duration = Duration::from_millis(100);
 /// Between two tries to remove what somebody has kept.
@@ -62,6 +70,9 @@ pub(crate) struct Checkpointer {
     checkpoints: Checkpoints,
     state: Mutex<State>,
     signal: Condvar,
+    in_memory: Arc<InMemory>,
+    /// How many messages that only the log had were not any more there when the last one began.
+    left_before: AtomicU64,
     /// Redis: `auto-aof-rewrite-percentage`, `auto-aof-rewrite-min-size`.
     pub(crate) growth_percent: AtomicU64,
     pub(crate) growth_bytes_min: AtomicU64,
@@ -69,13 +80,19 @@ pub(crate) struct Checkpointer {
 
 impl Checkpointer {
     /// With Redis' defaults; `restored` is the checkpoint that recovery has begun with.
-    pub(crate) fn new(checkpoints: Checkpoints, restored: Option<CheckpointHead>) -> Self {
+    pub(crate) fn new(
+        checkpoints: Checkpoints,
+        restored: Option<CheckpointHead>,
+        in_memory: &Arc<InMemory>,
+    ) -> Self {
         let (position, at_ms) = restored.map_or((0, now_ms()), |head| (head.position, head.time_ms));
         let report = Report { position, at_ms, ..Report::default() };
         Self {
             checkpoints,
             state: Mutex::new(State { report, ..State::default() }),
             signal: Condvar::new(),
+            in_memory: Arc::clone(in_memory),
+            left_before: AtomicU64::new(0),
             growth_percent: AtomicU64::new(100),
             growth_bytes_min: AtomicU64::new(64 * 1024 * 1024),
         }
@@ -133,12 +150,26 @@ impl Checkpointer {
         self.signal.notify_one();
     }
 
-    /// True when the log has grown so much beside the last checkpoint that another is worth it.
+    /// True when the log has grown so much beside the last checkpoint that another is worth it, or something can be given back.
     fn is_due(&self) -> bool {
         let [logged, last] = self.sizes();
         let percent = self.growth_percent.load(Relaxed);
         let min = self.growth_bytes_min.load(Relaxed);
-        percent > 0 && logged >= min.max((u128::from(last) * u128::from(percent) / 100) as u64)
+        let has_grown = logged >= min.max((u128::from(last) * u128::from(percent) / 100) as u64);
+        percent > 0 && (has_grown || self.keeps_too_much())
+    }
+
+    /// True when much is kept for messages that the last checkpoint has by name only, and half of them have left since.
+    fn keeps_too_much(&self) -> bool {
+        let [bytes, names] = self.checkpoints.kept();
+        let left = self.in_memory.left() - self.left_before.load(Relaxed);
+        bytes > SEGMENTS_MIN * self.checkpoints.segment_bytes() && left >= names.div_ceil(2)
+    }
+
+    /// True when one gives back more than it takes, on a disk that has so much left.
+    fn is_worth_its_room(&self, free: u64) -> bool {
+        let [_, last] = self.sizes();
+        self.keeps_too_much() && 2 * (last + self.in_memory.bytes()) < free
     }
 
     /// Waits until one is to be made; `None` at the end.
@@ -201,8 +232,11 @@ fn take(state: &mut State) -> Option<Why> {
 
 /// The thread.
 pub(crate) fn run(shared: &Shared) {
-    // The little that is left of a disk is the log's; by hand it may be tried.
-    let has_room = || !shared.settings.alarms.has_disk();
+    // The little that is left of a disk is the log's; by hand it may be tried. But what a drained backlog has left may be most of it.
+    let has_room = || {
+        let free = || free_disk_bytes(&shared.settings.data_dir).unwrap_or(0);
+        !shared.settings.alarms.has_disk() || shared.checkpointer.is_worth_its_room(free())
+    };
     while let Some(why) = shared.checkpointer.next(has_room) {
         shared.checkpoint(why, |held| std::thread::sleep(held * REST));
     }
@@ -221,11 +255,12 @@ impl Shared {
             match result {
                 Ok(Some((position, reclaimed))) => {
                     tell_given_up(reclaimed);
-                    let Reclaimed { checkpoint_bytes, segments, .. } = reclaimed;
+                    let Reclaimed { checkpoint_bytes, segments, kept_bytes, .. } = reclaimed;
                     tracing::info!(
                         position,
                         checkpoint_bytes,
                         segments,
+                        kept_bytes,
                         "a checkpoint was made, segments were removed"
                     );
                     (report.position, report.at_ms) = (position, now_ms());
@@ -254,8 +289,11 @@ impl Shared {
     /// `None` when the server stops before it is finished.
     fn write_checkpoint(&self, rest: impl Fn(Duration)) -> Result<Option<(u64, Reclaimed)>, Error> {
         let checkpoints = &self.checkpointer.checkpoints;
-        let mut changes = Vec::with_capacity(2 * SLICE_BYTES);
-        let head = self.engine.lock().begin_checkpoint(&mut changes);
+        let (mut changes, mut names) = (Vec::with_capacity(2 * SLICE_BYTES), Vec::new());
+        let mut engine = self.engine.lock();
+        let head = engine.begin_checkpoint(&mut changes);
+        self.checkpointer.left_before.store(engine.broker.in_memory().left(), Relaxed);
+        drop(engine);
         let Some(head) = head else { return Ok(None) };
         // What cannot be written is handed over nevertheless: every checkpoint comes to its end.
         let mut writing = checkpoints.begin(head);
@@ -263,20 +301,21 @@ impl Shared {
             let mut engine = self.engine.lock();
             let held = Instant::now();
             let hurry = engine.checkpoint_bytes() > HURRY_BYTES;
-            let slice = engine.checkpoint_slice(SLICE_BYTES, &mut changes);
+            let slice = engine.checkpoint_slice(SLICE_BYTES, &mut changes, &mut names);
             let garbage = engine.take_garbage();
             drop(engine);
             let held = held.elapsed();
             if let Some(garbage) = garbage {
                 self.reaper.take(garbage);
             }
-            writing = writing.and_then(|mut writer| match write(&mut writer, &changes) {
+            writing = writing.and_then(|mut writer| match write(&mut writer, &changes, &names) {
                 Ok(()) => Ok(writer),
                 Err(error) => {
                     checkpoints.abandon(writer);
                     Err(error)
                 }
             });
+            names.clear();
             changes.clear();
             changes.shrink_to(16 * SLICE_BYTES);
             if slice == Slice::Last {
@@ -292,11 +331,13 @@ impl Shared {
         }
         let writer = writing?;
         self.write_up_to(head.position);
-        Ok(Some((head.position, checkpoints.publish(writer)?)))
+        let reclaimed = checkpoints.publish_resting(writer, &mut || rest(COPIED))?;
+        Ok(Some((head.position, reclaimed)))
     }
 }
 
-fn write(writer: &mut CheckpointWriter, changes: &[u8]) -> Result<(), Error> {
+fn write(writer: &mut CheckpointWriter, changes: &[u8], names: &[Name]) -> Result<(), Error> {
     writer.write(changes)?;
+    writer.write_names(names)?;
     writer.sync_every(SYNC_BYTES)
 }

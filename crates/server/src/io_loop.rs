@@ -277,6 +277,7 @@ impl IoLoop {
         let evicting = shared.go_on_evicting(&mut engine);
         self.collect(&mut engine);
         let (position, garbage, errands) = (engine.position(), engine.take_garbage(), engine.take_errands());
+        let wanted = engine.broker.take_wanted();
         self.next_deadline = if more || evicting { Some(now) } else { engine.next_deadline() };
         for thread in engine.threads_to_wake(self.index) {
             shared.mailboxes[thread].wake();
@@ -285,9 +286,8 @@ impl IoLoop {
         if let Some(garbage) = garbage {
             shared.reaper.take(garbage);
         }
-        if !errands.is_empty() {
-            shared.doorkeeper.extend(errands);
-        }
+        shared.doorkeeper.extend(errands);
+        shared.fetcher.extend(wanted);
         shared.write_up_to(position);
         self.gate(position);
     }

@@ -12,6 +12,7 @@ mod clock;
 mod command_log;
 mod connection;
 mod doorkeeper;
+mod fetcher;
 mod io_loop;
 mod listeners;
 mod log;

@@ -48,7 +48,7 @@ struct Load {
 impl Mover {
     /// Leaves it to the thread.
     pub(crate) fn take(&self, id: SessionId, migration: Migration) {
-        self.migrations.extend([(id, migration)]);
+        self.migrations.extend(vec![(id, migration)]);
     }
 
     /// The thread ends as soon as it notices; what it has not finished stays here.

@@ -40,6 +40,7 @@ pub(crate) fn recover(settings: &Settings, threads_count: usize) -> Result<Recov
     // Who knows the seed of the tables can choose keys that collide: it comes from the system.
     let seed = RandomState::new().hash_one(now_ms());
     let mut engine = Engine::new(seed, threads_count);
+    engine.broker.memory_bytes_max = settings.message_bytes_in_memory();
     let options = Options { segment_bytes: settings.segment_bytes };
     let mut log = Log::open(Arc::new(disk), options).map_err(StartError::Log)?;
     let restored = log.restore(&mut |changes| engine.restore(changes)).map_err(StartError::Log)?;

@@ -3,6 +3,7 @@
 use crate::Settings;
 use crate::checkpointer::{self, Checkpointer};
 use crate::doorkeeper::Doorkeeper;
+use crate::fetcher::Fetcher;
 use crate::io_loop::{IoLoop, Mailbox};
 use crate::listeners::{Listener, Listeners, Protocol, bind};
 use crate::log::{LogWriter, run_flusher, run_preparer};
@@ -107,9 +108,10 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let registry = polls[0].registry().try_clone().map_err(failed)?;
     let listeners = Listeners::new(registry);
     listeners.add(sockets).map_err(failed)?;
-    let (syncer, preparer) = (log.syncer(), log.preparer());
+    let (syncer, preparer, mut reader) = (log.syncer(), log.preparer(), log.reader());
     engine.keyspace.set_policy(settings.policy);
     let memory = Gauge::new(&settings.allocator);
+    let in_memory = Arc::clone(engine.broker.in_memory());
     let shared = Arc::new(Shared {
         settings,
         engine: Mutex::new(engine),
@@ -117,7 +119,12 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         placement: Placement::default(),
         reaper: Reaper::default(),
         doorkeeper: Doorkeeper::default(),
-        checkpointer: Checkpointer::new(log.checkpoints(), restored),
+        checkpointer: Checkpointer::new(
+            log.checkpoints(leveret_engine::broker::message_len),
+            restored,
+            &in_memory,
+        ),
+        fetcher: Fetcher::default(),
         log: Mutex::new(LogWriter::new(log)),
         mover: Mover::default(),
         mailboxes,
@@ -148,7 +155,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         let io_loop = IoLoop::new(shared.clone(), index, poll);
         threads.push(spawn(format!("io-{index}"), move || io_loop.run()).map_err(failed)?);
     }
-    let for_checkpointer = shared.clone();
+    let (for_checkpointer, for_fetcher) = (shared.clone(), shared.clone());
     let (for_flusher, its_syncer) = (shared.clone(), syncer.clone());
     let (for_preparer, for_reaper, for_doorkeeper) = (shared.clone(), shared.clone(), shared.clone());
     let helpers = vec![
@@ -156,6 +163,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         spawn("reaper".into(), move || for_reaper.reaper.run()).map_err(failed)?,
         spawn("doorkeeper".into(), move || for_doorkeeper.keep_the_door()).map_err(failed)?,
         spawn("preparer".into(), move || run_preparer(&for_preparer, &preparer)).map_err(failed)?,
+        spawn("fetcher".into(), move || for_fetcher.fetch(&mut reader)).map_err(failed)?,
         spawn("checkpointer".into(), move || checkpointer::run(&for_checkpointer)).map_err(failed)?,
     ];
     let for_mover = shared.clone();
@@ -183,6 +191,7 @@ impl Server {
         self.shared.want_sync();
         self.shared.reaper.stop();
         self.shared.doorkeeper.stop();
+        self.shared.fetcher.stop();
         self.shared.checkpointer.stop();
         self.helpers.iter().for_each(|thread| thread.thread().unpark());
         join(&mut self.helpers);

@@ -151,6 +151,7 @@ impl Session {
             }
             Session::Amqp(session) => {
                 from.collect(&mut out.bytes, &mut session.events);
+                session.notice_fetched();
                 session.notice(from.forced.take(), from.finding.take());
             }
         }

@@ -1,5 +1,6 @@
 //! What a server is told before it starts and, where Redis allows it, while it runs.
 
+use crate::alarms::{machine_bytes, part_of};
 use crate::output_limits::bytes;
 use crate::{Alarms, Allocator, OutputLimits, PlacementBy, Policy};
 use leveret_engine::Engine;
@@ -104,6 +105,9 @@ pub struct Settings {
     pub output_limits: parking_lot::RwLock<OutputLimits>,
     /// Above this keys go, or commands that need memory are refused; 0 is no limit. (Redis: `maxmemory`)
     pub memory_max: AtomicUsize,
+    /// What messages in queues may have of it, as it is set: a part of `memory_max`, or without that of the machine's memory, or
+    /// bytes. What is more, only the log has; 0 is no limit.
+    pub message_memory: parking_lot::RwLock<String>,
     /// How long one command or turn goes on with it, from 0 to 100. (Redis: `maxmemory-eviction-tenacity`)
     pub eviction_tenacity: AtomicUsize,
     /// Which keys go then, at the start; the keyspace knows from then on. (Redis: `maxmemory-policy`)
@@ -160,6 +164,7 @@ impl Settings {
             busy_after_ms: AtomicUsize::new(5000),
             output_limits: parking_lot::RwLock::default(),
             memory_max: AtomicUsize::new(0),
+            message_memory: parking_lot::RwLock::new("0.4".into()),
             eviction_tenacity: AtomicUsize::new(crate::memory::TENACITY),
             policy: Policy::NO_EVICTION,
             allocator: Allocator::default(),
@@ -185,6 +190,22 @@ impl Settings {
             bytes if bytes >= 0 => bytes as usize,
             percent => self.memory_max.load(Ordering::Relaxed) / 100 * percent.unsigned_abs() as usize,
         }
+    }
+
+    /// Bytes of messages in queues that may be in memory; `None` is no limit.
+    pub(crate) fn message_bytes_in_memory(&self) -> Option<u64> {
+        let whole = match self.memory_max.load(Ordering::Relaxed) {
+            0 => machine_bytes(),
+            max => max as u64,
+        };
+        part_of(whole, &self.message_memory.read()).ok().filter(|bytes| *bytes > 0)
+    }
+
+    /// Changes how many those are.
+    pub fn set_message_memory(&self, text: &str) -> Result<(), &'static str> {
+        part_of(0, text)?;
+        *self.message_memory.write() = text.into();
+        Ok(())
     }
 
     /// Changes what all Redis clients may hold together: bytes, or a percentage of `maxmemory` as in `5%`.

@@ -3,6 +3,7 @@
 use crate::checkpointer::Checkpointer;
 pub use crate::clock::now_ms;
 use crate::doorkeeper::Doorkeeper;
+use crate::fetcher::Fetcher;
 use crate::io_loop::Mailbox;
 use crate::listeners::Listeners;
 use crate::log::LogWriter;
@@ -33,6 +34,7 @@ pub struct Shared {
     pub(crate) reaper: Reaper,
     pub(crate) doorkeeper: Doorkeeper,
     pub(crate) checkpointer: Checkpointer,
+    pub(crate) fetcher: Fetcher,
     pub(crate) mover: Mover,
     /// How to reach the I/O threads.
     pub(crate) mailboxes: Vec<Mailbox>,

@@ -16,8 +16,10 @@ impl Shared {
         engine.enter(now_ms());
         let result = run(&mut engine);
         let (position, garbage) = (engine.position(), engine.take_garbage());
+        let wanted = engine.broker.take_wanted();
         let threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
         drop(engine);
+        self.fetcher.extend(wanted);
         threads.into_iter().for_each(|thread| self.mailboxes[thread].wake());
         if let Some(garbage) = garbage {
             self.reaper.take(garbage);

@@ -15,12 +15,15 @@ pub use prune::{Pruned, prune};
 pub use restore::{Restored, Until, restore};
 
 use crate::block;
+use crate::bodies::{self, bodies_name};
 use crate::checkpoint::{self, checkpoint_name, checkpoint_position};
 use crate::error::Error;
 use crate::log::segment_name;
 use crate::recovery::{self, read_file};
 use crate::storage::Storage;
-use listing::{CheckpointCopy, SegmentCopy, backup_name};
+use crate::units::{self, Census, Kind};
+use listing::{BodiesCopy, CheckpointCopy, SegmentCopy, backup_name};
+use std::sync::Arc;
 use walk::{Walk, Walked};
 
 /// A copy that is not finished.
@@ -48,7 +51,8 @@ pub struct BackupMade {
 /// Copies to `to` what `from` has and it has not. A server may go on writing to `from`; nothing may be removed from it.
 pub fn backup(from: &dyn Storage, to: &dyn Storage, taken_ms: u64) -> Result<BackupMade, Error> {
     let before = backups(to)?.pop();
-    let mut job = Job { from, to, files: 0, bytes: 0, buffer: Vec::new() };
+    let had = before.as_ref().map_or(&[][..], |before| &before.bodies);
+    let mut job = Job { from, to, had, files: 0, bytes: 0, buffer: Vec::new() };
     let result = job.run(before.as_ref(), taken_ms);
     if result.is_err() {
         // What is not finished is of no use to anybody.
@@ -61,6 +65,8 @@ pub fn backup(from: &dyn Storage, to: &dyn Storage, taken_ms: u64) -> Result<Bac
 struct Job<'a> {
     from: &'a dyn Storage,
     to: &'a dyn Storage,
+    /// What the last backup has of messages.
+    had: &'a [BodiesCopy],
     files: usize,
     bytes: u64,
     buffer: Vec<u8>,
@@ -79,10 +85,13 @@ impl Job<'_> {
         let newest = names.iter().filter_map(|name| checkpoint_position(name)).max();
         let ordinals = recovery::ordinals(self.from)?;
         let had = before.and_then(|before| before.checkpoint).filter(|had| Some(had.position) == newest);
-        let checkpoint = match (had, newest) {
-            (Some(had), _) => Some(had),
-            (None, Some(position)) => Some(self.checkpoint(position)?),
-            (None, None) => None,
+        let (checkpoint, bodies) = match (had, newest) {
+            (Some(had), _) => (Some(had), before.map_or(Vec::new(), |before| before.bodies.clone())),
+            (None, Some(position)) => {
+                let (copy, bodies) = self.checkpoint(position)?;
+                (Some(copy), bodies)
+            }
+            (None, None) => (None, Vec::new()),
         };
         let restored = newest.unwrap_or(0);
         let copied = self.segments(&ordinals, restored, before)?;
@@ -106,6 +115,7 @@ impl Job<'_> {
             time_ms,
             continues,
             checkpoint,
+            bodies,
             segments: copied.segments,
         };
         if let Some(before) = before
@@ -132,13 +142,33 @@ impl Job<'_> {
         sync_dir()
     }
 
-    /// Copies a checkpoint and reads the copy from start to end.
-    fn checkpoint(&mut self, position: u64) -> Result<CheckpointCopy, Error> {
+    /// Copies a checkpoint and what is left of segments for it, and reads the copies from start to end.
+    fn checkpoint(&mut self, position: u64) -> Result<(CheckpointCopy, Vec<BodiesCopy>), Error> {
         let name = checkpoint_name(position);
         let (bytes, crc) = copy(self.from, self.to, &name, None)?;
-        let (head, _) = checkpoint::read(self.to, &name, &mut |_| Ok(()))?;
+        let mut census = Census::new(Arc::new(units::list(self.from, position)?));
+        let (head, _) = checkpoint::read(self.to, &name, &mut |_| Ok(()), &mut |name| census.count(name))?;
+        census.check(position)?;
         (self.files, self.bytes) = (self.files + 1, self.bytes + bytes);
-        Ok(CheckpointCopy { position, time_ms: head.time_ms, bytes, crc })
+        let copy = CheckpointCopy { position, time_ms: head.time_ms, bytes, crc };
+        let mut copies = Vec::new();
+        for (unit, _) in census.needed(position) {
+            let Kind::Bodies { checkpoint: made_for, .. } = unit.kind else { continue };
+            copies.push(self.bodies(unit.ordinal, made_for)?);
+        }
+        Ok((copy, copies))
+    }
+
+    /// Copies what is left of a segment, unless it is there.
+    fn bodies(&mut self, ordinal: u64, made_for: u64) -> Result<BodiesCopy, Error> {
+        if let Some(known) = self.had.iter().find(|had| (had.ordinal, had.made_for) == (ordinal, made_for)) {
+            return Ok(*known);
+        }
+        let name = bodies_name(ordinal, made_for);
+        let (bytes, crc) = copy(self.from, self.to, &name, None)?;
+        bodies::read(self.to, &name, &mut |_| ())?;
+        (self.files, self.bytes) = (self.files + 1, self.bytes + bytes);
+        Ok(BodiesCopy { ordinal, made_for, bytes, crc })
     }
 
     fn segments(
@@ -174,12 +204,14 @@ impl Job<'_> {
                     let why = "the segment before it is missing";
                     return Err(Error::corrupt(&segment_name(ordinal), 0, why));
                 }
+                // The one before stays for messages that only it has.
+                copied.has_gap |= !is_first && unfinished.is_none_or(|unfinished| unfinished < ordinal);
                 walk = Walk::default();
             }
             let is_last = i + 1 == ordinals.len();
             let Some(walked) = self.read(ordinal, &mut walk, is_last)? else { break };
             if unfinished.is_none_or(|unfinished| ordinal >= unfinished) && std::mem::take(&mut is_first) {
-                copied.has_gap = match (unfinished, before) {
+                copied.has_gap |= match (unfinished, before) {
                     (Some(unfinished), _) if ordinal == unfinished => false,
                     (_, Some(before)) => {
                         let is_next =

@@ -120,6 +120,14 @@ pub(crate) enum Found<'a> {
     Damaged(&'static str),
 }
 
+/// What a block's head says of itself, unchecked: the position of its first record, its length with the head, and whether
+/// a record begins in it. `None` if it is no head.
+pub(crate) fn glance(head: &[u8]) -> Option<(u64, usize, bool)> {
+    let is_head = head.len() >= BLOCK_HEAD && u32_at(head, 0) == BLOCK_MAGIC;
+    let begins = is_head && matches!(head.get(13), Some(0 | 1));
+    is_head.then(|| (u64_at(head, 24), BLOCK_HEAD + u32_at(head, 4) as usize, begins))
+}
+
 /// Reads the block at the start of `bytes`. `Err` is a format from the future.
 pub(crate) fn read(bytes: &[u8], ordinal: u64) -> Result<Found<'_>, String> {
     let Some(head) = bytes.get(..BLOCK_HEAD) else {

@@ -1,10 +1,16 @@
 //! Checkpoints on disk: what the state was at one position, as blocks of changes whose meaning is not known here. A file
-//! gets its name when it is whole and on disk; then the segments that it makes unnecessary go. A failure costs the
-//! checkpoint, never the log.
+//! gets its name when it is whole and on disk; then the segments that it makes unnecessary go, but for the messages that it
+//! has by name only. A failure costs the checkpoint, never the log.
 
+use crate::bodies::bodies_of;
 use crate::error::Error;
-use crate::log::{Shared, Syncer};
+use crate::log::{Shared, Syncer, segment_name, segment_ordinal};
+use crate::names;
+use crate::rewrite;
 use crate::storage::{File, Storage};
+use crate::units::Unit;
+use leveret_base::codec::Name;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +28,8 @@ const MAGIC: &[u8; 8] = b"LEVCKPT\n";
 pub(crate) const FORMAT: u32 = 1;
 const HEAD: usize = 32;
 const BLOCK_HEAD: usize = 16;
+/// Added to the number of a block of names.
+const OF_NAMES: u64 = 1 << 63;
 /// The name of one that is being written.
 pub(crate) const UNFINISHED: &str = "checkpoint.tmp";
 
@@ -62,6 +70,8 @@ fn block_head(payload: &[u8], number: u64, position: u64) -> [u8; BLOCK_HEAD] {
 #[derive(Clone)]
 pub struct Checkpoints {
     pub(crate) shared: Arc<Shared>,
+    /// How long the message is that stands first; nothing else is known of what is in records.
+    pub(crate) message_len: fn(&[u8]) -> Option<usize>,
 }
 
 /// A checkpoint that is being written.
@@ -81,10 +91,12 @@ pub struct CheckpointWriter {
 pub struct Reclaimed {
     /// How large the checkpoint is.
     pub checkpoint_bytes: u64,
-    /// Segments removed.
+    /// Segments removed, or but for a few messages.
     pub segments: usize,
     /// How many of them an archive should have got first: too many were waiting for it.
     pub given_up: usize,
+    /// Bytes that are kept for messages which the checkpoint has by name only.
+    pub kept_bytes: u64,
 }
 
 impl Checkpoints {
@@ -108,8 +120,17 @@ impl Checkpoints {
     }
 
     /// Makes the checkpoint the one to begin with, and removes what comes before it: older checkpoints and segments.
-    pub fn publish(&self, mut writer: CheckpointWriter) -> Result<Reclaimed, Error> {
-        writer.put(&[])?;
+    pub fn publish(&self, writer: CheckpointWriter) -> Result<Reclaimed, Error> {
+        self.publish_resting(writer, &mut || ())
+    }
+
+    /// Likewise, and calls `rest` again and again while messages are copied.
+    pub fn publish_resting(
+        &self,
+        mut writer: CheckpointWriter,
+        rest: &mut dyn FnMut(),
+    ) -> Result<Reclaimed, Error> {
+        writer.put(&[], false)?;
         let CheckpointWriter { head, file, offset, logged_before, .. } = writer;
         file.sync_data().map_err(|e| Error::io("sync", UNFINISHED, e))?;
         // What is not on disk in the log must not be in a checkpoint either.
@@ -120,13 +141,40 @@ impl Checkpoints {
             // The disk was full before the log had all of it.
             return Err(Error::io("write", "the log", io::ErrorKind::StorageFull.into()));
         }
+        if newest_position(self.shared.storage.as_ref())? == Some(head.position) {
+            return self.publish_again(head.position, logged_before);
+        }
+        let each_name = |each: &mut dyn FnMut(Name)| each_name(file.as_ref(), UNFINISHED, head, each);
+        let left = rewrite::keep(&self.shared, head.position, &each_name, self.message_len, rest)?;
         let (storage, name) = (&self.shared.storage, checkpoint_name(head.position));
         storage.rename(UNFINISHED, &name).map_err(|e| Error::io("rename", UNFINISHED, e))?;
         storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
         self.shared.logged.fetch_sub(logged_before, Ordering::Relaxed);
         self.shared.checkpoint_bytes.store(offset, Ordering::Relaxed);
+        self.shared.kept_bytes.store(left.bytes, Ordering::Relaxed);
+        self.shared.names.store(left.names, Ordering::Relaxed);
         self.shared.checkpointed.store(head.position, Ordering::Relaxed);
-        Ok(Reclaimed { checkpoint_bytes: offset, ..self.remove_unnecessary()? })
+        {
+            let mut units = self.shared.segments.lock();
+            let after = units.get(left.before..).unwrap_or_default();
+            *units = Arc::new(left.units.iter().chain(after).copied().collect());
+        }
+        let kept_bytes = left.bytes;
+        Ok(Reclaimed { checkpoint_bytes: offset, kept_bytes, ..self.remove_unnecessary()? })
+    }
+
+    /// There is one of this position already, so of the same state. The new one may have more as a whole and less by name, but
+    /// what the old one names is copied under this position, and backups may have it: the old one stays.
+    fn publish_again(&self, position: u64, logged_before: u64) -> Result<Reclaimed, Error> {
+        let storage = &self.shared.storage;
+        storage.remove(UNFINISHED).map_err(|e| Error::io("remove", UNFINISHED, e))?;
+        // The one before may have failed at this.
+        storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
+        self.shared.logged.fetch_sub(logged_before, Ordering::Relaxed);
+        self.shared.checkpointed.store(position, Ordering::Relaxed);
+        let [checkpoint_bytes, kept_bytes] = [&self.shared.checkpoint_bytes, &self.shared.kept_bytes]
+            .map(|bytes| bytes.load(Ordering::Relaxed));
+        Ok(Reclaimed { checkpoint_bytes, kept_bytes, ..self.remove_unnecessary()? })
     }
 
     /// True when something that the last checkpoint makes unnecessary may still be there.
@@ -144,50 +192,64 @@ impl Checkpoints {
         self.shared.checkpoint_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes that are kept for messages which the last checkpoint has by name only, and how many names those are.
+    pub fn kept(&self) -> [u64; 2] {
+        [&self.shared.kept_bytes, &self.shared.names].map(|number| number.load(Ordering::Relaxed))
+    }
+
+    /// How large a segment gets.
+    pub fn segment_bytes(&self) -> u64 {
+        self.shared.segment_bytes
+    }
+
     /// Removes what the last checkpoint makes unnecessary, as far as nobody keeps it. Only the thread that writes checkpoints
     /// calls this.
     pub fn remove_unnecessary(&self) -> Result<Reclaimed, Error> {
-        let position = self.shared.checkpointed.load(Ordering::Relaxed);
-        let storage = &self.shared.storage;
+        let Shared { storage, segments, segment_bytes, checkpointed, left_over, .. } = &*self.shared;
+        let position = checkpointed.load(Ordering::Relaxed);
+        // Until it is through.
+        left_over.store(true, Ordering::Relaxed);
         let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
-        let (mut unnecessary, given_up, mut is_left);
-        {
-            let mut segments = self.shared.segments.lock();
-            // All of a segment is in the checkpoint when the next one begins in it, even if with the rest of a record.
-            let count = segments.windows(2).take_while(|pair| pair[1].1 <= position).count();
-            let ordinals: Vec<u64> = segments.iter().take(count).map(|(ordinal, _)| *ordinal).collect();
-            let (removable, lost) = kept.removable(&ordinals, self.shared.segment_bytes);
-            (given_up, is_left) = (lost, removable < count);
-            unnecessary = segments
-                .drain(..removable)
-                .map(|(ordinal, _)| crate::log::segment_name(ordinal))
-                .collect::<Vec<_>>();
-        }
-        let segments = unnecessary.len();
+        let units = Arc::clone(&segments.lock());
+        let needed: BTreeSet<String> = units.iter().map(Unit::name).collect();
+        // Segments that have begun meanwhile come behind these.
+        let end = units.last().map_or(0, |unit| unit.ordinal);
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-        let is_old = |name: &String| checkpoint_position(name).is_some_and(|at| at < position);
-        let old = names.into_iter().filter(is_old);
-        if kept.all {
-            is_left |= old.count() > 0;
-        } else {
-            unnecessary.extend(old);
+        let (mut ordinals, mut old) = (Vec::new(), Vec::new());
+        for name in names.into_iter().filter(|name| !needed.contains(name)) {
+            if let Some(ordinal) = segment_ordinal(&name) {
+                ordinals.extend((ordinal < end).then_some(ordinal));
+            } else if checkpoint_position(&name).is_some_and(|at| at < position) || bodies_of(&name).is_some()
+            {
+                old.push(name);
+            }
         }
-        for name in unnecessary {
+        ordinals.sort_unstable();
+        let (removable, given_up) = kept.removable(&ordinals, *segment_bytes);
+        let is_left = removable < ordinals.len() || kept.all && !old.is_empty();
+        let gone = ordinals.into_iter().take(removable).map(segment_name);
+        for name in gone.chain(old.into_iter().filter(|_| !kept.all)) {
             storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
         }
-        self.shared.left_over.store(is_left, Ordering::Relaxed);
-        Ok(Reclaimed { checkpoint_bytes: 0, segments, given_up })
+        left_over.store(is_left, Ordering::Relaxed);
+        Ok(Reclaimed { segments: removable, given_up, ..Reclaimed::default() })
     }
 }
 
 impl CheckpointWriter {
     /// Appends a block of whole changes.
     pub fn write(&mut self, changes: &[u8]) -> Result<(), Error> {
-        if changes.is_empty() { Ok(()) } else { self.put(changes) }
+        if changes.is_empty() { Ok(()) } else { self.put(changes, false) }
     }
 
-    fn put(&mut self, payload: &[u8]) -> Result<(), Error> {
-        let head = block_head(payload, self.blocks, self.head.position);
+    /// Appends the names of messages that changes have written down by their names only: the log keeps those.
+    pub fn write_names(&mut self, names: &[Name]) -> Result<(), Error> {
+        if names.is_empty() { Ok(()) } else { self.put(&names::encode(names), true) }
+    }
+
+    fn put(&mut self, payload: &[u8], of_names: bool) -> Result<(), Error> {
+        let number = if of_names { self.blocks | OF_NAMES } else { self.blocks };
+        let head = block_head(payload, number, self.head.position);
         let written = self
             .file
             .write_at(&head, self.offset)
@@ -208,14 +270,53 @@ impl CheckpointWriter {
     }
 }
 
+/// The position of the newest checkpoint, if there is one.
+pub(crate) fn newest_position(storage: &dyn Storage) -> Result<Option<u64>, Error> {
+    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+    Ok(names.iter().filter_map(|name| checkpoint_position(name)).max())
+}
+
 /// Reads the newest checkpoint from start to end, if there is one; gives its head and its size.
 pub(crate) fn newest(
     storage: &dyn Storage,
     each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    each_name: &mut dyn FnMut(Name),
 ) -> Result<Option<(CheckpointHead, u64)>, Error> {
-    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-    let newest = names.iter().filter_map(|name| checkpoint_position(name)).max();
-    newest.map(|position| read(storage, &checkpoint_name(position), each)).transpose()
+    let newest = newest_position(storage)?;
+    newest.map(|position| read(storage, &checkpoint_name(position), each, each_name)).transpose()
+}
+
+/// Gives the names in a checkpoint, and passes over all else in it.
+pub(crate) fn each_name(
+    file: &dyn File,
+    name: &str,
+    head: CheckpointHead,
+    each: &mut dyn FnMut(Name),
+) -> Result<(), Error> {
+    let (mut offset, mut payload) = (HEAD as u64, Vec::new());
+    loop {
+        let mut head_bytes = [0; BLOCK_HEAD];
+        fill(file, name, &mut head_bytes, offset)?;
+        let len = head_bytes.first_chunk().map_or(0, |len| u32::from_le_bytes(*len)) as usize;
+        let number = head_bytes.last_chunk().map_or(0, |number| u64::from_le_bytes(*number));
+        if len == 0 {
+            return Ok(());
+        }
+        if number & OF_NAMES != 0 {
+            let damaged = |reason: &str| Error::corrupt(name, offset as usize, reason);
+            let size = file.size().map_err(|e| Error::io("read", name, e))?;
+            if len as u64 > size.saturating_sub(offset) {
+                return Err(damaged("a block of the checkpoint is cut"));
+            }
+            payload.resize(len, 0);
+            fill(file, name, &mut payload, offset + BLOCK_HEAD as u64)?;
+            if head_bytes != block_head(&payload, number, head.position) {
+                return Err(damaged("a block's checksum is wrong"));
+            }
+            names::decode(&payload, each).map_err(|error| damaged(&error.to_string()))?;
+        }
+        offset += (BLOCK_HEAD + len) as u64;
+    }
 }
 
 /// Reads a checkpoint from start to end; gives its head and its size.
@@ -223,6 +324,7 @@ pub(crate) fn read(
     storage: &dyn Storage,
     name: &str,
     each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
+    each_name: &mut dyn FnMut(Name),
 ) -> Result<(CheckpointHead, u64), Error> {
     let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
     let mut bytes = vec![0; HEAD];
@@ -257,10 +359,13 @@ pub(crate) fn read(
         }
         payload.resize(len, 0);
         fill(file.as_ref(), name, &mut payload, offset + BLOCK_HEAD as u64)?;
-        if head_bytes != block_head(&payload, blocks, head.position) {
+        let of_names = head_bytes.last_chunk().map_or(0, |number| u64::from_le_bytes(*number)) & OF_NAMES;
+        if head_bytes != block_head(&payload, blocks | of_names, head.position) {
             return Err(damaged("a block's checksum is wrong"));
         }
-        if len > 0 {
+        if of_names != 0 {
+            names::decode(&payload, each_name).map_err(|error| damaged(&error.to_string()))?;
+        } else if len > 0 {
             each(&payload).map_err(|reason| damaged(&reason))?;
         }
         offset += (BLOCK_HEAD + len) as u64;
@@ -294,16 +399,17 @@ fn fill(file: &dyn File, name: &str, mut into: &mut [u8], mut offset: u64) -> Re
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) const FUZZED: u64 = 7;
 
-/// A checkpoint of a fuzzer's blocks, with their heads and checksums made right. The length of each is taken from its head;
-/// what is left at the end is one more block.
+/// A checkpoint of a fuzzer's blocks, with their heads and checksums made right. The length of each is taken from its head, whose
+/// highest bit says that it has names; what is left at the end is one more block.
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn sealed(data: &[u8]) -> Vec<u8> {
     let mut bytes = file_head(CheckpointHead { position: FUZZED, time_ms: 1 }).to_vec();
     let (mut rest, mut number) = (data, 0);
     while let Some((len, behind)) = rest.split_first_chunk::<2>() {
-        let len = usize::from(u16::from_le_bytes(*len)).min(behind.len());
-        let (payload, behind) = behind.split_at(len);
-        bytes.extend_from_slice(&block_head(payload, number, FUZZED));
+        let len = u16::from_le_bytes(*len);
+        let of_names = if len >> 15 == 1 { OF_NAMES } else { 0 };
+        let (payload, behind) = behind.split_at(usize::from(len & 0x7fff).min(behind.len()));
+        bytes.extend_from_slice(&block_head(payload, number | of_names, FUZZED));
         bytes.extend_from_slice(payload);
         (rest, number) = (behind, number + 1);
     }

@@ -4,11 +4,14 @@
 use crate::archive::listing::backup_name;
 use crate::archive::{self, Backup, Until};
 use crate::block::{self, BLOCK_HEAD, Records, segment_head};
+use crate::bodies;
 use crate::checkpoint;
 use crate::faulty::FaultyDisk;
 use crate::log::{Log, Options, segment_name};
 use crate::recovery::Summary;
 use crate::tail::{Head, RECORD_HEAD};
+use crate::units::{Kind, Unit};
+use leveret_base::codec::Place;
 use std::sync::Arc;
 
 /// Takes bytes as a segment: once as they are, once behind a valid head.
@@ -96,6 +99,33 @@ fn read_list(bytes: &[u8]) {
     // A source that is something else, and one that is nothing.
     assert!(archive::backup(&FaultyDisk::new(0), &disk, 1).is_err() || backup.position == 0);
     archive::prune(&disk, backup.time_ms).expect("nothing is missing for that");
+}
+
+/// Takes bytes as what is left of a segment: once as they are, once behind a valid head and with right checksums. What is
+/// read is in it.
+pub fn bodies(data: &[u8]) {
+    read_bodies(data);
+    read_bodies(&bodies::sealed(data));
+}
+
+fn read_bodies(bytes: &[u8]) {
+    let disk = FaultyDisk::new(0);
+    let name = bodies::bodies_name(1, checkpoint::FUZZED);
+    disk.put(&name, bytes);
+    // Refused or not.
+    let _ = bodies::read_head(&disk, &name);
+    let log = Log::open(Arc::new(disk), Options::default()).expect("the options are valid");
+    let kind = Kind::Bodies { checkpoint: checkpoint::FUZZED, count: 1 };
+    let shared = log.syncer().shared;
+    *shared.segments.lock() = Arc::new(vec![Unit { ordinal: 1, first: 1, kind }]);
+    let mut reader = log.reader();
+    for (position, offset) in
+        (0..12).flat_map(|position| [(position, 0), (position, 5), (position, u32::MAX)])
+    {
+        if let Ok(Some(found)) = reader.read(Place { position, offset }) {
+            assert!(found.len() < bytes.len(), "more was read than there is");
+        }
+    }
 }
 
 /// The position that the block at the start gives.

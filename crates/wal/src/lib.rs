@@ -3,15 +3,20 @@
 
 mod archive;
 mod block;
+mod bodies;
 mod checkpoint;
 mod error;
 pub mod faulty;
 mod inspect;
 mod kept;
 mod log;
+mod names;
+mod reader;
 mod recovery;
+mod rewrite;
 mod storage;
 mod tail;
+mod units;
 
 pub use archive::{Backup, BackupMade, Pruned, Restored, Until, backup, backups, prune, restore};
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
@@ -21,6 +26,7 @@ pub use inspect::{
 };
 pub use kept::{Archived, Kept, archived, set_archived};
 pub use log::{Log, Options, Preparer, Syncer};
+pub use reader::Reader;
 pub use recovery::{Cut, Replay, Summary};
 pub use storage::{Disk, File, Onlooker, Storage};
 pub use tail::{Head, Record, Tail};

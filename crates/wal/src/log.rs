@@ -1,13 +1,21 @@
 //! Writing: one pwrite per turn into the newest segment, a sync from another thread, the next segment from a third. It
 //! has no threads itself. The trap: a write and a sync overlap, so a sync answers with what was written before it began.
 
+mod preparer;
+
+pub use preparer::Preparer;
+
 use crate::block::{self, BLOCK_HEAD, BlockHead, Part, SEGMENT_HEAD};
+use crate::bodies::{self, bodies_of};
 use crate::checkpoint::{self, CheckpointHead, Checkpoints, UNFINISHED, checkpoint_position};
 use crate::error::{Error, is_full};
+use crate::reader::Reader;
 use crate::recovery::{self, Each, Recovered, Replay, Summary};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record, Tail};
+use crate::units::{self, Census, Unit};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,14 +23,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The name of a segment that is being prepared.
 const NEXT: &str = "next.tmp";
-/// How much of it is filled at a time. Nothing else runs on that processor meanwhile: a kernel need not interrupt a write.
-const PIECE: usize = 64 * 1024;
-/// Likewise how much is synced.
-const SYNCED_PIECE: u64 = 4 * 1024 * 1024;
 /// A segment that grows is left for a prepared one when it has so many bytes: a small log stays a small file.
 const GROWN: u64 = 1024 * 1024;
 /// What the kernel's cache of files consists of.
 const PAGE: u64 = 4096;
+/// A block gets no larger, unless it is one record: whoever reads a record reads its block.
+const BLOCK_MAX: usize = 128 * 1024;
 
 /// What can be chosen.
 #[derive(Debug, Clone, Copy)]
@@ -63,8 +69,11 @@ struct Prepared {
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) segment_bytes: u64,
-    /// Ordinals and first positions of all segments.
-    pub(crate) segments: Mutex<Vec<(u64, u64)>>,
+    /// All segments, and what is left of some.
+    pub(crate) segments: Mutex<Arc<Vec<Unit>>>,
+    /// Bytes kept for messages that the last checkpoint has by name only, and how many names that are.
+    pub(crate) kept_bytes: AtomicU64,
+    pub(crate) names: AtomicU64,
     /// Bytes written since the last checkpoint began.
     pub(crate) logged: AtomicU64,
     /// Bytes of the last checkpoint.
@@ -130,6 +139,8 @@ pub struct Log {
     written: u64,
     /// What the checkpoint has, once it is read.
     restored: Option<CheckpointHead>,
+    /// What it needs of the files before it.
+    held: Vec<Unit>,
     /// Bytes of the tail's first record that stand in parts already: the disk was full before the rest.
     split: usize,
     /// The disk was full in the middle of a block. The same block is written over it, in the same place: in front of another
@@ -150,6 +161,8 @@ impl Log {
             storage,
             segment_bytes,
             segments: Mutex::default(),
+            kept_bytes: AtomicU64::new(0),
+            names: AtomicU64::new(0),
             logged: AtomicU64::new(0),
             checkpoint_bytes: AtomicU64::new(0),
             checkpointed: AtomicU64::new(0),
@@ -166,6 +179,7 @@ impl Log {
             next_ordinal: 1,
             written: 0,
             restored: None,
+            held: Vec::new(),
             split: 0,
             is_broken: false,
             replayed: false,
@@ -181,8 +195,16 @@ impl Log {
         each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
     ) -> Result<Option<CheckpointHead>, Error> {
         assert!(!self.replayed, "a checkpoint is read before the log");
-        let newest = checkpoint::newest(self.shared.storage.as_ref(), each)?;
+        let storage = self.shared.storage.as_ref();
+        let Some(position) = checkpoint::newest_position(storage)? else { return Ok(None) };
+        let mut census = Census::new(Arc::new(units::list(storage, position)?));
+        let newest = checkpoint::newest(storage, each, &mut |name| census.count(name))?;
         let Some((head, size)) = newest else { return Ok(None) };
+        census.check(position)?;
+        self.held = census.needed(position).map(|(unit, _)| unit).collect();
+        let kept_bytes = self.held.iter().map(|unit| units::size(storage, unit)).sum::<Result<_, _>>()?;
+        self.shared.kept_bytes.store(kept_bytes, Ordering::Relaxed);
+        self.shared.names.store(census.names, Ordering::Relaxed);
         self.shared.checkpoint_bytes.store(size, Ordering::Relaxed);
         self.restored = Some(head);
         Ok(self.restored)
@@ -207,13 +229,21 @@ impl Log {
         let restored = self.restored.map_or(0, |head| head.position);
         let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
         let is_old = |name: &String| checkpoint_position(name).is_some_and(|at| at < restored);
-        let is_left_over = |name: &&String| *name == NEXT || *name == UNFINISHED || is_old(name) && !kept.all;
+        let is_unfinished = |name: &String| [NEXT, UNFINISHED, bodies::UNFINISHED].contains(&name.as_str());
+        let is_left_over = |name: &&String| is_unfinished(name) || is_old(name) && !kept.all;
         for name in names.iter().filter(is_left_over) {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
         let segment_bytes = self.shared.segment_bytes;
         let Recovered { summary, open, segments } =
-            recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, replay)?;
+            recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, &self.held, replay)?;
+        let needed: BTreeSet<String> = self.held.iter().map(Unit::name).collect();
+        for name in names.iter().filter(|name| !needed.contains(*name)) {
+            // Of a checkpoint that never came to be they are of no worth to anybody, and harm if a later one comes to be.
+            if bodies_of(name).is_some_and(|(_, made_for)| made_for > restored || !kept.all) {
+                storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
+            }
+        }
         drop(kept);
         // Perhaps there is nothing: the first look will tell.
         self.shared.left_over.store(true, Ordering::Relaxed);
@@ -221,7 +251,8 @@ impl Log {
         self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
         self.open = open;
         self.written = summary.last_position;
-        *self.shared.segments.lock() = segments;
+        let units = segments.into_iter().map(|(ordinal, first)| Unit::segment(ordinal, first));
+        *self.shared.segments.lock() = Arc::new(self.held.drain(..).chain(units).collect());
         self.shared.logged.store(summary.bytes, Ordering::Relaxed);
         self.shared.unsynced.lock().written = summary.last_position;
         self.shared.synced.store(summary.last_position, Ordering::Release);
@@ -270,7 +301,10 @@ impl Log {
         while BLOCK_HEAD + *at < tail.bytes.len() {
             let payload = tail.bytes.get(BLOCK_HEAD + *at..).expect("the loop stays inside");
             let room = self.room();
-            let (count, len) = block::fitting(payload, room);
+            let (mut count, mut len) = block::fitting(payload, room.min(BLOCK_MAX));
+            if count == 0 && block::first_record_len(payload) <= room {
+                (count, len) = (1, block::first_record_len(payload));
+            }
             if count > 0 && self.split == 0 {
                 self.put(tail, *at..BLOCK_HEAD + *at + len, Part::Whole, *first)?;
                 first.position += count;
@@ -365,7 +399,7 @@ impl Log {
         unsynced.directory = true;
         unsynced.files.push((name.clone(), Arc::clone(&file)));
         drop(unsynced);
-        shared.segments.lock().push((ordinal, first));
+        Arc::make_mut(&mut shared.segments.lock()).push(Unit::segment(ordinal, first));
         self.open = Some(Open { ordinal, name, file, offset: SEGMENT_HEAD as u64, grows });
         self.next_ordinal += 1;
         Ok(())
@@ -381,9 +415,15 @@ impl Log {
         Syncer { shared: Arc::clone(&self.shared) }
     }
 
-    /// The hand of the thread that writes checkpoints.
-    pub fn checkpoints(&self) -> Checkpoints {
-        Checkpoints { shared: Arc::clone(&self.shared) }
+    /// The hand of the thread that writes checkpoints. `message_len` tells how long the message is that stands first, because
+    /// messages which a checkpoint has by name only are kept and nothing beside them.
+    pub fn checkpoints(&self, message_len: fn(&[u8]) -> Option<usize>) -> Checkpoints {
+        Checkpoints { shared: Arc::clone(&self.shared), message_len }
+    }
+
+    /// A hand of whoever reads what was written.
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
     }
 
     /// The hand of the thread that prepares segments.
@@ -418,61 +458,5 @@ impl Syncer {
         self.shared.check()?;
         self.shared.synced.fetch_max(written, Ordering::AcqRel);
         Ok(written)
-    }
-}
-
-/// Makes the next segment before it is needed. One thread uses it.
-#[derive(Clone)]
-pub struct Preparer {
-    shared: Arc<Shared>,
-}
-
-impl Preparer {
-    /// Prepares a zero-filled segment if the log has asked for one; true if it did. A full disk is no error here: the
-    /// log then goes on with growing files, and fails where it must.
-    ///
-    /// It calls `rest` again and again, so that what shares its processor gets its turn.
-    pub fn run(&self, rest: &mut dyn FnMut()) -> Result<bool, Error> {
-        let shared = &self.shared;
-        shared.check()?;
-        {
-            let mut prepared = shared.prepared.lock();
-            if !prepared.wanted || prepared.file.is_some() {
-                return Ok(false);
-            }
-            prepared.wanted = false;
-        }
-        // Not the last bytes: the log itself needs them more.
-        let spare = shared.storage.free_bytes().map_or(u64::MAX, |free| free / 2);
-        if spare < shared.segment_bytes {
-            return Ok(false);
-        }
-        match self.fill(rest) {
-            Ok(file) => {
-                shared.prepared.lock().file = Some(file);
-                Ok(true)
-            }
-            Err(error) if is_full(&error) => {
-                shared.fatal("remove", NEXT, shared.storage.remove(NEXT))?;
-                Ok(false)
-            }
-            Err(error) => shared.fatal("prepare", NEXT, Err(error)),
-        }
-    }
-
-    fn fill(&self, rest: &mut dyn FnMut()) -> io::Result<Arc<dyn File>> {
-        let file = self.shared.storage.create(NEXT)?;
-        let zeros = vec![0; PIECE];
-        let mut offset = 0;
-        while offset < self.shared.segment_bytes {
-            let len = (self.shared.segment_bytes - offset).min(PIECE as u64);
-            file.write_at(&zeros[..len as usize], offset)?;
-            offset += len;
-            if offset % SYNCED_PIECE == 0 || offset == self.shared.segment_bytes {
-                file.sync_data()?;
-            }
-            rest();
-        }
-        Ok(file)
     }
 }

@@ -8,6 +8,7 @@ use crate::kept::Kept;
 use crate::log::{Open, segment_name, segment_ordinal};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record};
+use crate::units::Unit;
 use std::sync::Arc;
 
 /// What a replay found.
@@ -131,7 +132,7 @@ pub(crate) struct Recovered {
     pub(crate) summary: Summary,
     /// The segment to go on with.
     pub(crate) open: Option<Open>,
-    /// Ordinals and first positions of all segments.
+    /// Ordinals and first positions of the segments that were read.
     pub(crate) segments: Vec<(u64, u64)>,
 }
 
@@ -161,20 +162,18 @@ pub(crate) fn recover(
     segment_bytes: u64,
     restored: u64,
     kept: &Kept,
+    held: &[Unit],
     replay: &mut dyn Replay,
 ) -> Result<Recovered, Error> {
     let mut ordinals = ordinals(storage)?;
     let needed = first_needed(storage, &ordinals, restored)?;
     let mut unnecessary: Vec<u64> = ordinals.drain(..needed).collect();
     // A crash has come between a checkpoint and the removal of what it makes unnecessary.
+    unnecessary.retain(|ordinal| !held.iter().any(|unit| unit.is_segment() && unit.ordinal == *ordinal));
     let (removable, _) = kept.removable(&unnecessary, segment_bytes);
-    for ordinal in unnecessary.drain(..removable) {
+    for ordinal in unnecessary.into_iter().take(removable) {
         let name = segment_name(ordinal);
         storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
-    }
-    let mut segments = Vec::new();
-    for ordinal in unnecessary {
-        segments.push((ordinal, first_position(storage, ordinal)?.unwrap_or(0)));
     }
     let mut reader = Reader::new(replay, restored);
     let mut bytes = Vec::new();
@@ -190,8 +189,8 @@ pub(crate) fn recover(
     }
     storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
     let Reader { summary, firsts, end, .. } = reader;
-    let Some(end) = end else { return Ok(Recovered { summary, open: None, segments }) };
-    segments.extend(ordinals.iter().copied().zip(firsts).take(end.segment + 1));
+    let Some(end) = end else { return Ok(Recovered { summary, open: None, segments: Vec::new() }) };
+    let segments = ordinals.iter().copied().zip(firsts).take(end.segment + 1).collect();
     let ordinal = ordinals.get(end.segment).copied().unwrap_or_default();
     let name = segment_name(ordinal);
     let file: Arc<dyn File> = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;

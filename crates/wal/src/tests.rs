@@ -4,6 +4,7 @@ mod archive;
 mod checkpoints;
 mod full;
 mod kept;
+mod reader;
 
 use crate::faulty::FaultyDisk;
 use crate::fuzz;

@@ -89,5 +89,19 @@ pub const CHANGE_NAMES: &[Row] = &[
     (MESSAGE_AGAIN, "message again", &[("number", Number)]),
     (STREAM_SEGMENT, "stream segment", &[QUEUE, ("first", Number)]),
     (STREAM_KEPT, "stream kept", &[QUEUE, ("offset", Number), ("at_ms", Number)]),
+    (
+        ENQUEUE_AWAY,
+        "enqueue what the log has",
+        &[
+            QUEUE,
+            SEQ,
+            ("deadline_ms", Number),
+            ("position", Number),
+            ("ordinal", Number),
+            ("bytes", Number),
+            ("priority", Number),
+            ("persistent", Number),
+        ],
+    ),
     (NEXT_NUMBERS, "next numbers", &[("vhost", Number), EXCHANGE, QUEUE]),
 ];

@@ -1,7 +1,8 @@
 //! Reading what checkpoints alone have; everything else in them is read as the log is.
 
+use crate::body::{Away, Body};
 use crate::change::{
-    MESSAGE_AGAIN, MESSAGE_NAMED, NEXT_NUMBERS, QUEUE_AT, STREAM_KEPT, STREAM_SEGMENT, id, seq,
+    ENQUEUE_AWAY, MESSAGE_AGAIN, MESSAGE_NAMED, NEXT_NUMBERS, QUEUE_AT, STREAM_KEPT, STREAM_SEGMENT, id, seq,
 };
 use crate::stream::Kept;
 use crate::txn::Txn;
@@ -60,14 +61,21 @@ impl Broker {
                     *number = (*number).max(next);
                 }
             }
+            ENQUEUE_AWAY => {
+                let (queue, seq, deadline) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
+                let body = Body::Away(Away::read(fields)?);
+                self.has_paged = true;
+                Txn::new(self, 0, Changes::off()).enqueue_as(queue, seq, deadline, body);
+            }
             _ => return Err(Malformed),
         }
         self.replaying = replaying;
         Ok(())
     }
 
-    /// After a checkpoint was read.
-    pub fn restored(&mut self) {
+    /// After a checkpoint was read, or nothing but the log.
+    pub fn restored(&mut self, position: u64) {
+        self.in_log_after = self.in_log_after.max(position);
         self.replaying = None;
         self.named.clear();
     }

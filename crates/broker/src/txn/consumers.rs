@@ -1,5 +1,6 @@
 //! Consumers: who gets the next message, and what happens when they go.
 
+use super::departures::Shed;
 use super::{REPLY_TO, Txn};
 use crate::broker::{Broker, Channel, Event, WINDOW_BYTES};
 use crate::exception::{Exception, shown};
@@ -182,7 +183,7 @@ impl Txn<'_> {
                 return;
             }
             if queue.is_first_expired(self.now_ms) {
-                if !self.expire_first(id) {
+                if self.expire_first(id) != Shed::All {
                     return;
                 }
                 continue;
@@ -191,9 +192,15 @@ impl Txn<'_> {
                 owned.get(&c.session).is_none_or(|owned| owned.window_bytes < WINDOW_BYTES)
                     && (c.no_ack || channels.get(&(c.session, c.channel)).is_none_or(Channel::has_credit))
             };
+            if self.broker.has_paged && !queue.ready.is_first_here() {
+                if queue.consumers.iter().any(|c| c.is_free() && has_credit(c)) {
+                    self.must_fetch(id);
+                }
+                return;
+            }
             let Some(next) = queue.next_consumer(has_credit) else { return };
             let Some(entry) = queue.ready.pop() else { return };
-            let (kept, through) = (queue.keeps(&entry.message), queue.delivered_through);
+            let (kept, through) = (queue.keeps(entry.body.is_persistent()), queue.delivered_through);
             let (seq, message) = (entry.seq, entry.delivered());
             let size = message.size();
             let consumer = &mut queue.consumers[next];
@@ -223,6 +230,7 @@ impl Txn<'_> {
             }
             self.broker.owned.entry(session).or_default().window_bytes += size;
             self.broker.events.push((session, event));
+            self.fetch_ahead(id);
         }
     }
 
@@ -233,9 +241,10 @@ impl Txn<'_> {
             let of = match event {
                 Event::Deliver { channel, .. }
                 | Event::Cancel { channel, .. }
-                | Event::TimedOut { channel, .. } => *channel,
+                | Event::TimedOut { channel, .. } => Some(*channel),
+                Event::Fetched => None,
             };
-            let stays = *id != session || of != channel;
+            let stays = *id != session || of != Some(channel);
             if let (false, Event::Deliver { message, .. }, Some(owned)) = (stays, event, owned.get_mut(id)) {
                 owned.window_bytes = owned.window_bytes.saturating_sub(message.size());
             }
@@ -276,6 +285,7 @@ impl Txn<'_> {
 
     /// A session is gone with all its channels; its exclusive queues are deleted.
     pub fn session_closed(&mut self, session: SessionId) {
+        self.broker.getting.retain(|(_, getting)| *getting != session);
         let Some(owned) = self.broker.owned.remove(&session) else { return };
         let touched =
             owned.channels.into_iter().flat_map(|channel| self.take_channel(session, channel)).collect();

@@ -11,6 +11,16 @@ use crate::exchange::Destination;
 use crate::queue::Queue;
 use std::sync::Arc;
 
+/// How much of what has to go from a queue has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shed {
+    All,
+    /// A slice of it.
+    Some,
+    /// All before a message that must be read to become a letter; the rest goes when it has been.
+    UpToDisk,
+}
+
 /// Messages that leave unread in one commit, those left aside that a client rejects.
 pub(super) const SLICE: usize = 1000;
 
@@ -18,16 +28,18 @@ impl Txn<'_> {
     /// An entry that was taken out leaves the queue for good.
     pub(crate) fn depart(&mut self, id: QueueId, entry: Entry, reason: Reason) {
         let Some(queue) = self.broker.queues.get(&id) else { return };
-        let (kept, has_address) = (queue.keeps(&entry.message), queue.meaning.dead_letters.is_some());
+        let (kept, has_address) =
+            (queue.keeps(entry.body.is_persistent()), queue.meaning.dead_letters.is_some());
         self.record_settle(id, kept, &entry);
         if has_address {
-            self.broker.dead.push_back(Dead { queue: id, message: entry.message, reason });
+            let message = entry.body.into_message();
+            self.broker.dead.push_back(Dead { queue: id, message, reason });
         }
     }
 
-    /// Removes what stands first and is too old; false when there is too much of it for one slice.
+    /// Removes what stands first and is too old.
     #[inline]
-    pub(crate) fn expire_first(&mut self, id: QueueId) -> bool {
+    pub(crate) fn expire_first(&mut self, id: QueueId) -> Shed {
         let now_ms = self.now_ms;
         self.shed(id, Reason::Expired, |queue| queue.is_first_expired(now_ms))
     }
@@ -45,7 +57,7 @@ impl Txn<'_> {
             if let Some(dead) = self.broker.dead.pop_front() {
                 self.send_letter(&dead);
             } else if let Some(id) = self.broker.crowded.pop() {
-                if !self.trim(id) {
+                if self.trim(id) == Shed::Some {
                     // The rest is next, at once, but others come in between.
                     self.broker.crowded.push(id);
                     return;
@@ -56,25 +68,30 @@ impl Txn<'_> {
         }
     }
 
-    /// Removes the first entries of a queue that holds more than it may; false when that is too much for one slice.
-    pub(super) fn trim(&mut self, id: QueueId) -> bool {
+    /// Removes the first entries of a queue that holds more than it may.
+    pub(super) fn trim(&mut self, id: QueueId) -> Shed {
         if self.broker.queues.get(&id).is_some_and(|queue| queue.stream.is_some()) {
-            return self.retain(id);
+            return if self.retain(id) { Shed::All } else { Shed::Some };
         }
         self.shed(id, Reason::MaxLen, Queue::is_overfull)
     }
 
-    /// Removes the first entries while one has to go; false when that is too much for one slice.
+    /// Removes the first entries while one has to go.
     #[inline]
-    fn shed(&mut self, id: QueueId, reason: Reason, must_go: impl Fn(&Queue) -> bool) -> bool {
+    fn shed(&mut self, id: QueueId, reason: Reason, must_go: impl Fn(&Queue) -> bool) -> Shed {
         loop {
-            let Some(queue) = self.broker.queues.get_mut(&id) else { return true };
+            let Some(queue) = self.broker.queues.get_mut(&id) else { return Shed::All };
             if !must_go(queue) {
-                return true;
+                return Shed::All;
             }
             if self.slice == 0 {
-                return false;
+                return Shed::Some;
             }
+            // What nobody will see need not be read.
+            if queue.meaning.dead_letters.is_some() && self.must_fetch(id) {
+                return Shed::UpToDisk;
+            }
+            let Some(queue) = self.broker.queues.get_mut(&id) else { return Shed::All };
             self.slice -= 1;
             if let Some(entry) = queue.ready.pop() {
                 self.depart(id, entry, reason);
@@ -139,12 +156,18 @@ impl Txn<'_> {
             && at <= self.now_ms
         {
             self.broker.due.pop_first();
+            let mut waits_for_disk = false;
             while self.slice > 0 {
                 let Some(queue) = self.broker.queues.get_mut(&id) else { break };
                 let Some((deadline, seq)) = queue.ready.next_deadline() else { break };
                 if deadline > self.now_ms {
                     break;
                 }
+                if queue.meaning.dead_letters.is_some() && self.must_fetch_one(id, seq) {
+                    waits_for_disk = true;
+                    break;
+                }
+                let Some(queue) = self.broker.queues.get_mut(&id) else { break };
                 self.slice -= 1;
                 if let Some(entry) = queue.ready.take(seq) {
                     self.depart(id, entry, Reason::Expired);
@@ -164,7 +187,10 @@ impl Txn<'_> {
                 self.finish();
                 self.remove_queue(id);
             } else {
-                self.broker.note_due(id);
+                // What has been read is due at once.
+                if !waits_for_disk {
+                    self.broker.note_due(id);
+                }
                 self.dispatch(id);
             }
         }

@@ -58,7 +58,7 @@ impl Txn<'_> {
         if seen.contains(&key, self.now_ms) {
             return Known::Duplicate;
         }
-        Known::New(New { by: Destination::Queue(id), key, until, kept: queue.keeps(message) })
+        Known::New(New { by: Destination::Queue(id), key, until, kept: queue.keeps(message.persistent) })
     }
 
     /// Remembers a message that was taken.

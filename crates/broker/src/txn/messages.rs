@@ -2,6 +2,7 @@
 
 use super::Txn;
 use super::delays::delay;
+use super::departures::Shed;
 use super::duplicates::{Known, taken};
 use crate::arguments::{Overflow, QueueType};
 use crate::broker::Vhost;
@@ -39,6 +40,27 @@ pub struct Delivery {
     pub message: Arc<Message>,
     /// Ready messages left.
     pub message_count: usize,
+}
+
+/// What `basic.get` gives.
+#[derive(Debug, Clone)]
+pub enum Got {
+    /// Nothing is ready.
+    Empty,
+    /// The first message.
+    Message(Delivery),
+    /// The first message is being read from the log; then it can be had.
+    OnDisk,
+}
+
+impl Got {
+    fn at_once(self) -> Option<Delivery> {
+        match self {
+            Got::Empty => None,
+            Got::Message(delivery) => Some(delivery),
+            Got::OnDisk => panic!("messages are let go of only where somebody fetches them"),
+        }
+    }
 }
 
 /// How a message is settled.
@@ -197,7 +219,7 @@ impl Txn<'_> {
         for &destination in route {
             let Destination::Queue(id) = destination else { continue };
             let Some(queue) = self.broker.queues.get(&id) else { continue };
-            let (kept, seq) = (queue.keeps(message), queue.next_seq);
+            let (kept, seq) = (queue.keeps(message.persistent), queue.next_seq);
             let (is_limited, has_seen) = (queue.meaning.is_limited(), queue.seen.is_some());
             if queue.stream.is_some() {
                 published.queues += 1;
@@ -207,7 +229,7 @@ impl Txn<'_> {
                 }
                 continue;
             }
-            let ttl = [queue.meaning.ttl_ms, message.ttl_ms].into_iter().flatten().min();
+            let ttl = [queue.meaning.ttl_ms, message.ttl_ms()].into_iter().flatten().min();
             if is_limited && self.rejects(id, message) {
                 published.queues += 1;
                 published.rejected = true;
@@ -235,6 +257,7 @@ impl Txn<'_> {
             if is_limited {
                 self.broker.crowd(id);
             }
+            self.page_out(id);
         }
         published
     }
@@ -341,7 +364,7 @@ impl Txn<'_> {
         Ok(())
     }
 
-    /// Takes the first message. (AMQP 0-9-1 1.8.3.10)
+    /// Takes the first message, where all are in memory. (AMQP 0-9-1 1.8.3.10)
     pub fn get(
         &mut self,
         vhost: VhostId,
@@ -350,6 +373,18 @@ impl Txn<'_> {
         queue: &[u8],
         no_ack: bool,
     ) -> Result<Option<Delivery>, Exception> {
+        self.get_or_fetch(vhost, session, channel, queue, no_ack).map(Got::at_once)
+    }
+
+    /// Takes the first message, or asks for it: then the session hears when it can be had.
+    pub fn get_or_fetch(
+        &mut self,
+        vhost: VhostId,
+        session: SessionId,
+        channel: u16,
+        queue: &[u8],
+        no_ack: bool,
+    ) -> Result<Got, Exception> {
         let name = queue;
         let queue = self.queue_for(vhost, session, name)?;
         if queue.stream.is_some() {
@@ -366,12 +401,18 @@ impl Txn<'_> {
                 ),
             ));
         }
-        if !self.expire_first(id) {
-            return Ok(None);
+        let is_on_disk = match self.expire_first(id) {
+            Shed::All => self.must_fetch(id),
+            Shed::Some => return Ok(Got::Empty),
+            Shed::UpToDisk => true,
+        };
+        if is_on_disk {
+            self.get_later(id, session);
+            return Ok(Got::OnDisk);
         }
-        let Some(queue) = self.broker.queues.get_mut(&id) else { return Ok(None) };
-        let Some(entry) = queue.ready.pop() else { return Ok(None) };
-        let kept = queue.keeps(&entry.message);
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return Ok(Got::Empty) };
+        let Some(entry) = queue.ready.pop() else { return Ok(Got::Empty) };
+        let kept = queue.keeps(entry.body.is_persistent());
         let (seq, through, message_count) = (entry.seq, queue.delivered_through, queue.ready.len());
         let delivery = Delivery {
             queue: id,
@@ -389,7 +430,8 @@ impl Txn<'_> {
             self.hold_in_channel(session, channel, id, seq);
             self.note_delivery(id, seq, through);
         }
-        Ok(Some(delivery))
+        self.fetch_ahead(id);
+        Ok(Got::Message(delivery))
     }
 
     /// Settles an entry that the channel holds; anything else is late and ignored.
@@ -409,7 +451,7 @@ impl Txn<'_> {
         }
         match how {
             How::Ack => {
-                let kept = queue.keeps(&entry.message);
+                let kept = queue.keeps(entry.body.is_persistent());
                 self.record_settle(id, kept, &entry);
             }
             How::Drop => self.depart(id, entry, Reason::Rejected),

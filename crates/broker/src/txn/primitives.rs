@@ -2,10 +2,11 @@
 
 use super::Txn;
 use crate::arguments::{QueueType, queue_arguments};
+use crate::body::Body;
 use crate::broker::Event;
 use crate::change::Change;
 use crate::death::Reason;
-use crate::entries::{Entries, Entry};
+use crate::entries::{Entries, Entry, Ready};
 use crate::exchange::{Binding, Destination, Exchange, Kind};
 use crate::queue::{Queue, Unacked};
 use crate::seen::Seen;
@@ -110,9 +111,10 @@ impl Txn<'_> {
             auto_delete,
             arguments: arguments.into(),
             seen: Seen::from_arguments(Table::from_validated(arguments)).ok().flatten().map(Box::new),
-            ready: Entries::new(meaning.priority_max),
+            ready: Entries::new(meaning.priority_max, &self.broker.in_memory),
             stream: (meaning.kind == QueueType::Stream).then(Box::default),
             unacked: HashMap::default(),
+            unacked_bytes: 0,
             held_until: BTreeSet::new(),
             next_seq: 1,
             delivered_through: 0,
@@ -246,19 +248,20 @@ impl Txn<'_> {
     }
 
     /// Primitive: a message at the end of a queue. The caller has recorded the message itself.
+    #[inline]
     pub(crate) fn enqueue(&mut self, id: QueueId, seq: u64, deadline: u64, message: &Arc<Message>) {
+        self.enqueue_as(id, seq, deadline, Body::Here(message.clone()));
+    }
+
+    /// Likewise, wherever its message is.
+    #[inline]
+    pub(crate) fn enqueue_as(&mut self, id: QueueId, seq: u64, deadline: u64, body: Body) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
-        let is_last = seq >= queue.next_seq;
         queue.next_seq = queue.next_seq.max(seq + 1);
-        if queue.keeps(message) {
+        if queue.keeps(body.is_persistent()) {
             Change::Enqueue { queue: id, seq, deadline }.record(&mut self.changes);
         }
-        let entry = Entry::new(seq, message.clone(), deadline);
-        if is_last {
-            queue.ready.push(entry);
-        } else {
-            queue.ready.insert(entry);
-        }
+        queue.ready.push(Entry::new(seq, body, deadline));
         if deadline != 0 {
             self.broker.note_due(id);
         }
@@ -273,7 +276,7 @@ impl Txn<'_> {
             return 0;
         }
         if queue.is_logged() {
-            let is_logged = |held: &&Unacked| queue.keeps(&held.entry.message);
+            let is_logged = |held: &&Unacked| queue.keeps(held.entry.body.is_persistent());
             let mut kept: Vec<u64> =
                 queue.unacked.values().filter(is_logged).map(|held| held.entry.seq).collect();
             kept.sort_unstable();
@@ -320,7 +323,7 @@ impl Txn<'_> {
     pub(crate) fn settle_ready(&mut self, id: QueueId, seq: u64) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
         if let Some(entry) = queue.ready.take(seq) {
-            let kept = queue.keeps(&entry.message);
+            let kept = queue.keeps(entry.body.is_persistent());
             self.record_settle(id, kept, &entry);
         }
     }
@@ -336,13 +339,13 @@ impl Txn<'_> {
             if let Some(walk) = &mut queue.walk
                 && let Some(checkpoint) = &mut self.broker.checkpoint
             {
-                checkpoint.changes(id, walk, &entry);
+                checkpoint.changes(id, walk, Ready::of(&entry));
             }
             entry.returns = entry.returns.saturating_add(1);
             if queue.meaning.delivery_limit.is_some_and(|limit| entry.returns > limit) {
                 return self.depart(id, entry, Reason::DeliveryLimit);
             }
-            if queue.keeps(&entry.message) {
+            if queue.keeps(entry.body.is_persistent()) {
                 let (seq, returns) = (entry.seq, entry.returns);
                 Change::Returned { queue: id, seq, returns }.record(&mut self.changes);
             }

@@ -3,6 +3,7 @@
 
 use super::{Consume, Txn};
 use crate::arguments::QueueType;
+use crate::body::Body;
 use crate::broker::{Event, WINDOW_BYTES};
 use crate::change::Change;
 use crate::cursor::{Cursor, Start, X_STREAM_OFFSET};
@@ -194,7 +195,7 @@ impl Txn<'_> {
                 message: message.clone(),
             };
             owned.entry(session).or_default().window_bytes += message.size();
-            let (entry, consumer) = (Entry::new(seq, message, 0), Some(consumer.id));
+            let (entry, consumer) = (Entry::new(seq, Body::Here(message), 0), Some(consumer.id));
             queue.hold(Unacked { entry, session, channel, consumer, until: 0 });
             self.hold_in_channel(session, channel, id, seq);
             self.broker.events.push((session, event));

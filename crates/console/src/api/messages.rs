@@ -7,12 +7,13 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use leveret_amqp::Properties;
 use leveret_engine::accounts::Access;
-use leveret_engine::broker::{Delivery, Message};
+use leveret_engine::broker::{Delivery, Got, How, Message};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// Messages in one answer.
-const MESSAGES_MAX: u64 = 10_000;
+const MESSAGES_MAX: usize = 10_000;
 
 fn message_to_json(got: &Delivery, encoding: &str, truncate: Option<usize>) -> Value {
     let body = got.message.body();
@@ -84,7 +85,8 @@ impl Asked {
             Value::String(text) => text.parse().ok(),
             other => other.as_u64(),
         };
-        let count = count.ok_or_else(|| Refusal::bad("count is a number"))?.min(MESSAGES_MAX);
+        let count = count.ok_or_else(|| Refusal::bad("count is a number"))?;
+        let count = usize::try_from(count).unwrap_or(MESSAGES_MAX).min(MESSAGES_MAX);
         let truncate = body.get("truncate").and_then(|value| match value {
             Value::String(text) => text.parse().ok(),
             other => other.as_u64().and_then(|bytes| usize::try_from(bytes).ok()),
@@ -98,24 +100,46 @@ impl Asked {
             None => requeues.unwrap_or(false),
         };
         let rejects = body.get("ackmode").and_then(Value::as_str) == Some("reject_requeue_false");
-        self.change(|engine| {
-            let (id, _) = self.used_queue(engine, vhost, queue)?;
-            self.permit(vhost, Access::Read, queue)?;
-            let takes = !stays && !rejects;
-            engine.on_broker(|txn| {
-                let mut messages = Vec::new();
-                for _ in 0..count {
-                    let Some(got) = txn.get(id, NOBODY, 0, queue.as_bytes(), takes)? else { break };
-                    messages.push(message_to_json(&got, encoding, truncate));
-                    if rejects {
-                        txn.settle(NOBODY, 0, got.queue, got.seq, leveret_engine::broker::How::Drop);
+        let (began, mut messages) = (Instant::now(), Vec::new());
+        loop {
+            let is_over = self.change(|engine| {
+                let (id, _) = self.used_queue(engine, vhost, queue)?;
+                self.permit(vhost, Access::Read, queue)?;
+                let takes = !stays && !rejects;
+                engine.on_broker(|txn| {
+                    let mut is_over = true;
+                    while messages.len() < count {
+                        let got = match txn.get_or_fetch(id, NOBODY, 0, queue.as_bytes(), takes)? {
+                            Got::Message(got) => got,
+                            Got::Empty => break,
+                            Got::OnDisk => {
+                                is_over = false;
+                                break;
+                            }
+                        };
+                        messages.push(message_to_json(&got, encoding, truncate));
+                        if rejects {
+                            txn.settle(NOBODY, 0, got.queue, got.seq, How::Drop);
+                        }
                     }
-                }
-                if stays {
-                    txn.session_closed(NOBODY);
-                }
-                Ok(Told::json(Value::Array(messages)))
-            })
-        })
+                    if stays {
+                        txn.session_closed(NOBODY);
+                    }
+                    Ok(is_over)
+                })
+            })?;
+            if is_over || began.elapsed() > DISK_WAIT {
+                return Ok(Told::json(Value::Array(messages)));
+            }
+            if stays {
+                // They went back, so that nobody gets them twice.
+                messages.clear();
+            }
+            std::thread::sleep(DISK_PERIOD);
+        }
     }
 }
+
+/// So long at most is waited for messages that only the disk has, and so often it is looked whether they are there.
+const DISK_WAIT: Duration = Duration::from_secs(10);
+const DISK_PERIOD: Duration = Duration::from_millis(2);

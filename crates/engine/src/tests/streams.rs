@@ -34,7 +34,7 @@ fn delivered(engine: &mut Engine, session: SessionId) -> Vec<(u64, String)> {
         Event::Deliver { stream_offset, message, .. } => {
             Some((stream_offset?, String::from_utf8_lossy(message.body()).into_owned()))
         }
-        Event::Cancel { .. } | Event::TimedOut { .. } => None,
+        Event::Cancel { .. } | Event::TimedOut { .. } | Event::Fetched => None,
     });
     of_stream.collect()
 }

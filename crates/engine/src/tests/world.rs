@@ -1,19 +1,18 @@
 //! An engine over a disk that fails, and random operations of both worlds on it.
 
+use super::replays::{OPTIONS, digest, read, restore};
 use crate::{Engine, Slice};
 use leveret_amqp::{ArrayBuf, Properties, PropertyValues, Table, TableBuf, Value};
-use leveret_broker::{ApplyTo, Consume, ExchangeDeclare, How, Message, Pattern, Policy, PolicyKey};
-use leveret_broker::{QueueDeclare, QueueId, VhostId};
+use leveret_broker::{ApplyTo, Consume, ExchangeDeclare, Got, How, Message, Pattern, Policy, PolicyKey};
+use leveret_broker::{QueueDeclare, QueueId, VhostId, Wanted};
 use leveret_keyspace::{ArgsBuf, Reply, Row, Run};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
-use leveret_wal::{CheckpointWriter, Checkpoints, Error, Log, Options, Syncer, Tail};
+use leveret_wal::{CheckpointWriter, Checkpoints, Error, Log, Reader, Syncer, Tail};
 use std::sync::Arc;
 
 const VHOST: VhostId = VhostId(0);
-/// Small, so that a run crosses many segments.
-const OPTIONS: Options = Options { segment_bytes: 16 * 1024 };
-const QUEUES: [&[u8]; 3] = [b"q0", b"q1", b"q2"];
+pub(super) const QUEUES: [&[u8]; 3] = [b"q0", b"q1", b"q2"];
 const EXCHANGES: [&[u8]; 3] = [b"e0", b"e1", b"e2"];
 
 pub(super) fn find(name: &[u8]) -> Run {
@@ -30,41 +29,11 @@ pub(super) fn run(engine: &mut Engine, line: &str) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
-/// The state that the log on the disk gives up to a position.
-pub(super) fn replayed(disk: &FaultyDisk, last: u64) -> Engine {
-    let mut engine = Engine::new(99, 1);
-    let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).expect("the log opens");
-    restore(&mut log, &mut engine);
-    let mut apply = |record: leveret_wal::Record<'_>| {
-        if record.head.position <= last { engine.apply(&record) } else { Ok(()) }
-    };
-    log.replay(&mut apply).expect("the log replays");
-    engine
-}
-
-fn restore(log: &mut Log, engine: &mut Engine) {
-    let restored = log.restore(&mut |changes| engine.restore(changes)).expect("a checkpoint is whole");
-    if let Some(head) = restored {
-        engine.restored(head);
-    }
-}
-
-/// Applies what the log on the disk has after an engine's position.
-pub(super) fn replayed_from(disk: &FaultyDisk, engine: &mut Engine) {
-    let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).expect("the log opens");
-    log.restore(&mut |_| Ok(())).expect("a checkpoint is whole");
-    let after = engine.position();
-    let mut apply = |record: leveret_wal::Record<'_>| {
-        if record.head.position > after { engine.apply(&record) } else { Ok(()) }
-    };
-    log.replay(&mut apply).expect("the log replays");
-}
-
 pub(super) fn message(routing_key: &str, body: &str, persistent: bool) -> Arc<Message> {
     publish_to("", routing_key, body, persistent)
 }
 
-fn publish_to(exchange: &str, routing_key: &str, body: &str, persistent: bool) -> Arc<Message> {
+pub(super) fn publish_to(exchange: &str, routing_key: &str, body: &str, persistent: bool) -> Arc<Message> {
     let mut properties = Vec::new();
     let delivery_mode = Some(if persistent { 2 } else { 1 });
     // Any that is the same for the same body.
@@ -85,25 +54,37 @@ pub(super) struct World {
     tail: Tail,
     session: u64,
     held: Vec<(QueueId, u64)>,
+    pub(super) reader: Reader,
+    /// What is to be read.
+    wanted: Vec<Wanted>,
+    /// How many messages were.
+    pub(super) read_count: usize,
 }
 
 impl World {
     /// Recovers what is on the disk.
     pub(super) fn open(disk: &FaultyDisk, seed: u64) -> Self {
+        Self::open_with(disk, seed, None)
+    }
+
+    /// Likewise, with so many bytes of messages in memory.
+    pub(super) fn open_with(disk: &FaultyDisk, seed: u64, memory_bytes_max: Option<u64>) -> Self {
         let mut engine = Engine::new(seed, 1);
+        engine.broker.memory_bytes_max = memory_bytes_max;
         let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).expect("the log opens");
         restore(&mut log, &mut engine);
         log.replay(&mut |record| engine.apply(&record)).expect("the log replays");
         engine.after_replay(1_000_000);
         let session = engine.open_session(0);
-        let (syncer, checkpoints) = (log.syncer(), log.checkpoints());
+        let (syncer, checkpoints) = (log.syncer(), log.checkpoints(leveret_broker::message_len));
         let (tail, held, writer) = (Tail::default(), Vec::new(), None);
-        Self { engine, syncer, checkpoints, writer, log, tail, session, held }
+        let (reader, wanted, read_count) = (log.reader(), Vec::new(), 0);
+        Self { engine, syncer, checkpoints, writer, log, tail, session, held, reader, wanted, read_count }
     }
 
     /// A checkpoint begins, goes on, or is published; true when that has happened.
     pub(super) fn checkpoint(&mut self, rng: &mut fastrand::Rng) -> Result<bool, Error> {
-        let mut changes = Vec::new();
+        let (mut changes, mut names) = (Vec::new(), Vec::new());
         let Some(writer) = &mut self.writer else {
             if let Some(head) = self.engine.begin_checkpoint(&mut changes) {
                 let mut writer = self.checkpoints.begin(head)?;
@@ -112,14 +93,43 @@ impl World {
             }
             return Ok(false);
         };
-        let slice = self.engine.checkpoint_slice(rng.usize(..2000), &mut changes);
+        let slice = self.engine.checkpoint_slice(rng.usize(..2000), &mut changes, &mut names);
         writer.write(&changes)?;
+        writer.write_names(&names)?;
         if slice == Slice::More {
             return Ok(false);
         }
         self.write()?;
         let writer = self.writer.take();
-        self.checkpoints.publish(writer.expect("it is there")).map(|_| true)
+        self.checkpoints.publish(writer.expect("it is there"))?;
+        for place in self.engine.broker.places_away() {
+            read(&mut self.reader, place).expect("what is not in memory stays in the log");
+        }
+        Ok(true)
+    }
+
+    /// A number for the state; everything must be written.
+    pub(super) fn digest(&mut self) -> u64 {
+        digest(&self.engine, &mut self.reader)
+    }
+
+    /// Reads what was asked for, late and in any order: `chance` of ten each.
+    pub(super) fn fetch(&mut self, rng: &mut fastrand::Rng, chance: u8) {
+        self.wanted.append(&mut self.engine.broker.take_wanted());
+        rng.shuffle(&mut self.wanted);
+        for wanted in std::mem::take(&mut self.wanted) {
+            if rng.u8(..10) >= chance {
+                self.wanted.push(wanted);
+                continue;
+            }
+            // What has left its queue meanwhile need not be there.
+            let messages = wanted.messages.iter();
+            let read =
+                messages.filter_map(|(seq, place)| Some((*seq, Arc::new(read(&mut self.reader, *place)?))));
+            let read: Vec<_> = read.collect();
+            self.read_count += read.len();
+            self.engine.on_broker(|txn| txn.fetched(&wanted, &read));
+        }
     }
 
     /// Hands what was executed to the disk, unsynced.
@@ -398,8 +408,10 @@ impl World {
 
     fn get(&mut self, rng: &mut fastrand::Rng) {
         let (queue, no_ack) = (Self::queue(rng), rng.bool());
-        let got = self.engine.on_broker(|txn| txn.get(VHOST, self.session, 1, queue, no_ack));
-        self.held.extend(got.ok().flatten().filter(|_| !no_ack).map(|got| (got.queue, got.seq)));
+        let got = self.engine.on_broker(|txn| txn.get_or_fetch(VHOST, self.session, 1, queue, no_ack));
+        if let (Ok(Got::Message(got)), false) = (got, no_ack) {
+            self.held.push((got.queue, got.seq));
+        }
     }
 
     fn settle(&mut self, rng: &mut fastrand::Rng) {

@@ -4,7 +4,7 @@ use crate::amqp::channel::Channel;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
-use leveret_engine::broker::{self, Event, How, VhostId};
+use leveret_engine::broker::{self, Event, Got, How, VhostId};
 use leveret_engine::{Engine, Position};
 use std::sync::Arc;
 
@@ -78,9 +78,16 @@ impl AmqpSession {
     ) -> Outcome {
         let queue = self.queue_name(number, m.queue)?;
         self.permit_read(engine, vhost, &queue)?;
-        let Some(got) = engine.on_broker(|txn| txn.get(vhost, self.id, number, &queue, m.no_ack))? else {
-            self.reply(number, 0, &Method::BasicGetEmpty(amqp::BasicGetEmpty { cluster_id: b"" }), out);
-            return Ok(());
+        let got = match engine.on_broker(|txn| txn.get_or_fetch(vhost, self.id, number, &queue, m.no_ack))? {
+            Got::Message(got) => got,
+            Got::Empty => {
+                self.reply(number, 0, &Method::BasicGetEmpty(amqp::BasicGetEmpty { cluster_id: b"" }), out);
+                return Ok(());
+            }
+            Got::OnDisk => {
+                self.get_later();
+                return Ok(());
+            }
         };
         let entry = (!m.no_ack).then_some((got.queue, got.seq));
         let delivery_tag = self.channels.get_mut(&number).map_or(0, |channel| channel.tag(entry));
@@ -176,6 +183,8 @@ impl AmqpSession {
                     );
                 });
             }
+            // It was for a wait that is over.
+            Event::Fetched => {}
             Event::TimedOut { channel, timeout_ms } => self.timed_out(*channel, *timeout_ms, out),
             Event::Cancel { channel, consumer_tag } => {
                 let cancel = amqp::BasicCancel { consumer_tag, nowait: true };

@@ -54,6 +54,8 @@ pub(crate) struct AmqpSession {
     pub(crate) alarm: Option<&'static str>,
     /// It has something to publish, which has to wait.
     pub(super) blocked: bool,
+    /// It wants to get a message that is being read from the log.
+    getting: bool,
     /// What it may publish before others have caught up.
     pub(crate) credit: Credit,
     /// What came out of a check of its password.
@@ -114,6 +116,7 @@ impl AmqpSession {
             wants_blocked: false,
             alarm: None,
             blocked: false,
+            getting: false,
             credit: Credit::new(usize::MAX),
             finding: None,
             forced: None,
@@ -185,6 +188,25 @@ impl AmqpSession {
         self.incoming.decode(&self.input, &mut self.at, &limits, steps_max);
     }
 
+    /// A message that it wants to get is being read from the log.
+    pub(crate) fn get_later(&mut self) {
+        self.getting = true;
+    }
+
+    /// Looks for the news that it has been.
+    pub(crate) fn notice_fetched(&mut self) {
+        if self.getting {
+            let before = self.events.len();
+            self.events.retain(|event| !matches!(event, Event::Fetched));
+            self.getting = self.events.len() == before;
+        }
+    }
+
+    /// True while it waits for that.
+    pub(crate) fn is_getting(&self) -> bool {
+        self.getting
+    }
+
     /// True when there is something for `execute`.
     pub(crate) fn has_work(&self) -> bool {
         if self.forced.is_some() {
@@ -199,13 +221,14 @@ impl AmqpSession {
 
     /// True when something can be executed now.
     pub(crate) fn may_execute(&self) -> bool {
-        let waits = self.blocked && self.alarm.is_some() || self.credit.is_used_up();
+        let waits = self.blocked && self.alarm.is_some() || self.credit.is_used_up() || self.getting;
         self.has_work() && (!waits || self.forced.is_some())
     }
 
     /// Executes what has arrived, under the lock. False when the connection is over.
     pub(crate) fn execute(&mut self, engine: &mut Engine, out: &mut Vec<u8>) -> bool {
         if let Some(why) = self.forced.take() {
+            self.getting = false;
             self.fail(engine, 0, Failure::connection(ReplyCode::ConnectionForced, why), 0, 0, out);
         }
         self.unblock(out);
@@ -265,8 +288,13 @@ impl AmqpSession {
             self.credit.worked();
             match step {
                 Step::Method { channel, payload, interrupts } => {
-                    let payload = input.get(payload).unwrap_or_default();
-                    self.method_step(engine, channel, payload, interrupts, out);
+                    let bytes = input.get(payload.clone()).unwrap_or_default();
+                    self.method_step(engine, channel, bytes, interrupts, out);
+                    if self.getting {
+                        // It is executed again when the message is there, and what follows it waits, too.
+                        waits.push(Step::Method { channel, payload, interrupts });
+                        break;
+                    }
                 }
                 Step::Publish { channel, mandatory, message } => {
                     if let Some(reason) = self.alarm {
@@ -401,7 +429,7 @@ impl AmqpSession {
                 dropped_bytes += message.size();
                 false
             }
-            Event::Deliver { .. } => true,
+            Event::Deliver { .. } | Event::Fetched => true,
             Event::Cancel { channel, .. } | Event::TimedOut { channel, .. } => *channel != number,
         };
         self.events.retain(&mut of_another);

@@ -6,6 +6,7 @@ use crate::amqp::AmqpSession;
 use crate::around::Around;
 use crate::checkpointer::Checkpointer;
 use crate::doorkeeper::Doorkeeper;
+use crate::fetcher::Fetcher;
 use crate::listeners::Listeners;
 use crate::log::LogWriter;
 use crate::memory::Gauge;
@@ -98,6 +99,7 @@ impl World {
         let syncer = log.syncer();
         let mut settings = Settings::new(PathBuf::from("data"));
         settings.allocator.in_use = || IN_USE.get();
+        let in_memory = Arc::clone(engine.broker.in_memory());
         let shared = Shared {
             settings,
             engine: Mutex::new(engine),
@@ -105,7 +107,12 @@ impl World {
             placement: Placement::default(),
             reaper: Reaper::default(),
             doorkeeper: Doorkeeper::default(),
-            checkpointer: Checkpointer::new(log.checkpoints(), None),
+            checkpointer: Checkpointer::new(
+                log.checkpoints(leveret_engine::broker::message_len),
+                None,
+                &in_memory,
+            ),
+            fetcher: Fetcher::default(),
             log: Mutex::new(LogWriter::new(log)),
             mover: Mover::default(),
             mailboxes: Vec::new(),

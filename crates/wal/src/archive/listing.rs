@@ -1,6 +1,7 @@
 //! What belongs to one backup, as a small file of lines beside the copies: names, sizes, checksums. The last line is the
 //! checksum of all others. It gets its name when everything that it names is on disk.
 
+use crate::bodies::{bodies_name, bodies_of};
 use crate::checkpoint::{checkpoint_name, checkpoint_position};
 use crate::error::Error;
 use crate::log::{segment_name, segment_ordinal};
@@ -16,6 +17,16 @@ pub(super) const UNFINISHED: &str = "backup.tmp";
 pub(super) struct CheckpointCopy {
     pub(super) position: u64,
     pub(super) time_ms: u64,
+    pub(super) bytes: u64,
+    pub(super) crc: u32,
+}
+
+/// A copy of what is left of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BodiesCopy {
+    pub(super) ordinal: u64,
+    /// The position of the checkpoint that it was made for.
+    pub(super) made_for: u64,
     pub(super) bytes: u64,
     pub(super) crc: u32,
 }
@@ -43,6 +54,8 @@ pub struct Backup {
     /// The log has no gap between the backup before and this one.
     pub continues: bool,
     pub(super) checkpoint: Option<CheckpointCopy>,
+    /// What the checkpoint needs of segments that are gone.
+    pub(super) bodies: Vec<BodiesCopy>,
     pub(super) segments: Vec<SegmentCopy>,
 }
 
@@ -64,7 +77,9 @@ impl Backup {
     /// How many bytes belong to it.
     pub fn bytes(&self) -> u64 {
         let checkpoint = self.checkpoint.map_or(0, |copy| copy.bytes);
-        self.segments.iter().fold(checkpoint, |sum, copy| sum.saturating_add(copy.bytes))
+        let bodies = self.bodies.iter().map(|copy| copy.bytes);
+        let segments = self.segments.iter().map(|copy| copy.bytes);
+        bodies.chain(segments).fold(checkpoint, u64::saturating_add)
     }
 
     pub(crate) fn to_text(&self) -> String {
@@ -76,6 +91,10 @@ impl Backup {
         if let Some(CheckpointCopy { position, time_ms, bytes, crc }) = self.checkpoint {
             let name = checkpoint_name(position);
             let _ = writeln!(text, "checkpoint {name} bytes {bytes} crc32c {crc:08x} time_ms {time_ms}");
+        }
+        for BodiesCopy { ordinal, made_for, bytes, crc } in &self.bodies {
+            let name = bodies_name(*ordinal, *made_for);
+            let _ = writeln!(text, "bodies {name} bytes {bytes} crc32c {crc:08x}");
         }
         for SegmentCopy { ordinal, first, bytes, crc } in &self.segments {
             let name = segment_name(*ordinal);
@@ -110,6 +129,7 @@ impl Backup {
             time_ms: 0,
             continues: false,
             checkpoint: None,
+            bodies: Vec::new(),
             segments: Vec::new(),
         };
         for line in lines {
@@ -127,6 +147,11 @@ impl Backup {
                     let position = checkpoint_position(name).ok_or_else(not_understood)?;
                     let (bytes, crc, time_ms) = (decimal(bytes)?, hex(crc)?, decimal(time)?);
                     backup.checkpoint = Some(CheckpointCopy { position, time_ms, bytes, crc });
+                }
+                ["bodies", name, "bytes", bytes, "crc32c", crc] => {
+                    let (ordinal, made_for) = bodies_of(name).ok_or_else(not_understood)?;
+                    let (bytes, crc) = (decimal(bytes)?, hex(crc)?);
+                    backup.bodies.push(BodiesCopy { ordinal, made_for, bytes, crc });
                 }
                 ["segment", name, "bytes", bytes, "crc32c", crc, "first", first] => {
                     let ordinal = segment_ordinal(name).ok_or_else(not_understood)?;

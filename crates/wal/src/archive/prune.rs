@@ -1,6 +1,7 @@
 //! Old backups go when no point that is still wanted needs them, and with them the files that no other one names.
 
 use super::listing::{Backup, backup_name, backups};
+use crate::bodies::{bodies_name, bodies_of};
 use crate::checkpoint::{checkpoint_name, checkpoint_position};
 use crate::error::Error;
 use crate::log::{segment_name, segment_ordinal};
@@ -31,10 +32,13 @@ pub fn prune(archive: &dyn Storage, from_ms: u64) -> Result<Pruned, Error> {
     // A list never outlives what it names.
     sync_dir()?;
     let is_wanted = |name: &String| {
-        let is_copy = checkpoint_position(name).is_some() || segment_ordinal(name).is_some();
+        let is_copy = checkpoint_position(name).is_some()
+            || segment_ordinal(name).is_some()
+            || bodies_of(name).is_some();
         !is_copy
             || wanted.iter().any(|backup| {
                 backup.checkpoint().is_some_and(|position| *name == checkpoint_name(position))
+                    || backup.bodies.iter().any(|copy| *name == bodies_name(copy.ordinal, copy.made_for))
                     || backup.segments.iter().any(|copy| *name == segment_name(copy.ordinal))
             })
     };

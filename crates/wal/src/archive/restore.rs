@@ -2,14 +2,17 @@
 //! that is not behind that point, takes what the first backup with this checkpoint has, then the segments of later ones as
 //! long as nothing is missing between them, and cuts behind the last record that is wanted.
 
-use super::listing::{Backup, SegmentCopy, backups};
+use super::listing::{Backup, BodiesCopy, SegmentCopy, backups};
 use super::walk::Walk;
 use crate::block::{self, BLOCK_HEAD, Found, Part, SEGMENT_HEAD};
-use crate::checkpoint::{self, checkpoint_name};
+use crate::bodies::bodies_name;
+use crate::checkpoint::{self, CheckpointHead, checkpoint_name};
 use crate::error::Error;
 use crate::log::segment_name;
 use crate::recovery::{first_needed, ordinals, read_file};
 use crate::storage::Storage;
+use crate::units::{self, Census};
+use std::sync::Arc;
 
 /// Up to where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,14 +59,17 @@ pub fn restore(archive: &dyn Storage, into: &dyn Storage, until: Until) -> Resul
     let mut bytes = 0;
     let mut checkpoint = None;
     if let Some(copy) = plan.base.checkpoint.filter(|_| plan.has_checkpoint) {
-        let name = checkpoint_name(copy.position);
-        bytes += fetch(archive, into, &name, copy.bytes, copy.crc)?;
-        checkpoint = Some(checkpoint::read(into, &name, &mut |_| Ok(()))?.0);
+        bytes += fetch(archive, into, &checkpoint_name(copy.position), copy.bytes, copy.crc)?;
+        for BodiesCopy { ordinal, made_for, bytes: len, crc } in &plan.base.bodies {
+            bytes += fetch(archive, into, &bodies_name(*ordinal, *made_for), *len, *crc)?;
+        }
+        checkpoint = Some(copy.position);
     }
     for SegmentCopy { ordinal, bytes: len, crc, .. } in &plan.segments {
         bytes += fetch(archive, into, &segment_name(*ordinal), *len, *crc)?;
     }
     into.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
+    let checkpoint = checkpoint.map(|position| read_checkpoint(into, position)).transpose()?;
     let restored = checkpoint.map_or(0, |head| head.position);
     let (position, time_ms) = last_wanted(into, restored, until)?;
     if let (Until::Position(wanted), true) = (until, until != Until::Position(position)) {
@@ -83,6 +89,15 @@ pub fn restore(archive: &dyn Storage, into: &dyn Storage, until: Until) -> Resul
         bytes,
         last: (last.position, last.time_ms),
     })
+}
+
+/// Reads a checkpoint, and sees whether everything is there that it has by name only.
+fn read_checkpoint(into: &dyn Storage, position: u64) -> Result<CheckpointHead, Error> {
+    let mut census = Census::new(Arc::new(units::list(into, position)?));
+    let name = checkpoint_name(position);
+    let (head, _) = checkpoint::read(into, &name, &mut |_| Ok(()), &mut |name| census.count(name))?;
+    census.check(position)?;
+    Ok(head)
 }
 
 /// Copies what the list says, and compares.
@@ -129,9 +144,7 @@ fn plan<'a>(backups: &'a [Backup], last: &'a Backup, until: Until) -> Result<Pla
     let base = match (until, newest) {
         (Until::End, _) => Some(last),
         (_, Some(newest)) => backups.iter().find(|backup| backup.checkpoint() == Some(newest)),
-        (_, None) => backups
-            .first()
-            .filter(|first| first.segments.first().map_or(first.position == 0, |segment| segment.first == 1)),
+        (_, None) => backups.first().filter(|first| is_from_the_beginning(first)),
     };
     let Some(base) = base else {
         return Err(Error::Refused(match backups.first().and_then(|first| first.checkpoint) {
@@ -168,6 +181,16 @@ fn plan<'a>(backups: &'a [Backup], last: &'a Backup, until: Until) -> Result<Pla
     }
     plan.segments.sort_unstable_by_key(|copy| copy.ordinal);
     Ok(plan)
+}
+
+/// Nothing of the log had gone yet. Some old segments may be there for messages that only they have, and others not.
+fn is_from_the_beginning(first: &Backup) -> bool {
+    let is_next = |pair: &[SegmentCopy]| match pair {
+        [before, next] => before.ordinal.checked_add(1) == Some(next.ordinal),
+        _ => true,
+    };
+    first.segments.first().map_or(first.position == 0, |segment| segment.first == 1)
+        && first.segments.windows(2).all(is_next)
 }
 
 /// The last record that is wanted: its position and its time.

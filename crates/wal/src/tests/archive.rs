@@ -66,7 +66,7 @@ impl Life {
 
     fn checkpoint(&mut self) {
         let position = self.position();
-        let checkpoints = self.log.checkpoints();
+        let checkpoints = self.log.checkpoints(|_| None);
         let time_ms = self.time();
         let mut writer = checkpoints.begin(CheckpointHead { position, time_ms }).unwrap();
         writer.write(&position.to_le_bytes()).unwrap();

@@ -10,7 +10,7 @@ fn checkpointed(disk: &FaultyDisk) -> Vec<Kept> {
     let mut log = open(disk, 256);
     assert_eq!(log.restore(&mut |_| Ok(())).unwrap(), None);
     replay(&mut log).unwrap();
-    let checkpoints = log.checkpoints();
+    let checkpoints = log.checkpoints(|_| None);
     let (mut tail, mut written) = (Tail::default(), Vec::new());
     for position in 1..=6 {
         written.push(add(&mut tail, position, &[position as u8; 100]));

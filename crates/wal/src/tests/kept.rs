@@ -39,7 +39,7 @@ fn nothing_goes_while_somebody_reads() {
     let mut log = open(&disk, 256);
     replay(&mut log).unwrap();
     write(&mut log, 1..=4);
-    let checkpoints = log.checkpoints();
+    let checkpoints = log.checkpoints(|_| None);
     checkpoint(&checkpoints, 2);
     disk.keep(true, None);
     assert_eq!(checkpoint(&checkpoints, 4).segments, 0);
@@ -53,7 +53,7 @@ fn nothing_goes_while_somebody_reads() {
     assert_eq!((segments(&disk), checkpoints_in(&disk)), (vec![2, 3, 4], 2));
     write(&mut again, 5..=5);
     disk.keep(false, None);
-    let checkpoints = again.checkpoints();
+    let checkpoints = again.checkpoints(|_| None);
     assert!(checkpoints.has_left_over());
     assert_eq!(checkpoints.remove_unnecessary().unwrap().segments, 2);
     assert_eq!((segments(&disk), checkpoints_in(&disk)), (vec![4, 5], 1));
@@ -66,7 +66,7 @@ fn what_waits_for_an_archive_stays_up_to_a_limit() {
     let mut log = open(&disk, 256);
     replay(&mut log).unwrap();
     write(&mut log, 1..=8);
-    let checkpoints = log.checkpoints();
+    let checkpoints = log.checkpoints(|_| None);
     disk.keep(false, archived(3, 1 << 20));
     let reclaimed = checkpoint(&checkpoints, 7);
     assert_eq!((reclaimed.segments, reclaimed.given_up), (2, 0));
@@ -80,11 +80,11 @@ fn what_waits_for_an_archive_stays_up_to_a_limit() {
     assert_eq!(segments(&disk), vec![5, 6, 7, 8]);
     // One segment may wait, and two would have to.
     disk.keep(false, archived(5, 256));
-    let reclaimed = again.checkpoints().remove_unnecessary().unwrap();
+    let reclaimed = again.checkpoints(|_| None).remove_unnecessary().unwrap();
     assert_eq!((reclaimed.segments, reclaimed.given_up), (1, 1));
     assert_eq!(segments(&disk), vec![6, 7, 8]);
     disk.keep(false, None);
-    again.checkpoints().remove_unnecessary().unwrap();
+    again.checkpoints(|_| None).remove_unnecessary().unwrap();
     assert_eq!(segments(&disk), vec![7, 8]);
 }
 
@@ -104,7 +104,7 @@ fn a_directory_knows_who_reads_it_and_how_far_an_archive_is() {
     assert!(Onlooker::open(&path).is_err(), "a server has it");
     let onlooker = Onlooker::beside(&path).unwrap();
     assert!(onlooker.is_used());
-    assert_eq!(checkpoint(&log.checkpoints(), 4).segments, 0);
+    assert_eq!(checkpoint(&log.checkpoints(|_| None), 4).segments, 0);
     assert_eq!(segments(&onlooker), vec![1, 2, 3, 4]);
     let file = onlooker.open("00000000000000000001.segment").unwrap();
     assert!(file.write_at(b"x", 0).is_err() && file.set_len(0).is_err());
@@ -114,10 +114,10 @@ fn a_directory_knows_who_reads_it_and_how_far_an_archive_is() {
     assert_eq!(crate::archived(&path).unwrap(), None);
     crate::set_archived(&path, archived(3, 1 << 20).as_ref()).unwrap();
     assert_eq!(crate::archived(&path).unwrap(), archived(3, 1 << 20));
-    assert_eq!(log.checkpoints().remove_unnecessary().unwrap().segments, 2);
+    assert_eq!(log.checkpoints(|_| None).remove_unnecessary().unwrap().segments, 2);
     crate::set_archived(&path, None).unwrap();
     crate::set_archived(&path, None).unwrap();
-    assert_eq!(log.checkpoints().remove_unnecessary().unwrap().segments, 1);
+    assert_eq!(log.checkpoints(|_| None).remove_unnecessary().unwrap().segments, 1);
     std::fs::write(path.join("ARCHIVED"), "segment many\n").unwrap();
     assert!(disk.kept().unwrap_err().to_string().contains("cannot be understood"));
     std::fs::remove_dir_all(&path).unwrap();

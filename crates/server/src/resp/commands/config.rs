@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod command_log;
+mod messages;
 
 use super::{Function, LOADING_STALE, container, help, session};
 use crate::output_limits::bytes;
@@ -60,6 +61,7 @@ enum Setting {
 fn settings() -> impl Iterator<Item = (&'static str, Setting)> {
     let limits = LIMITS.iter().map(|limit| (limit.name, Setting::Limit(limit)));
     let parameters = PARAMETERS.iter().chain(command_log::PARAMETERS).chain(checkpoints::PARAMETERS);
+    let parameters = parameters.chain(messages::PARAMETERS);
     let parameters = parameters.map(|parameter| (parameter.name, Setting::Parameter(parameter)));
     limits.chain(parameters).flat_map(|(name, setting)| {
         let old_names = OLD_NAMES.iter().filter(move |(_, new)| *new == name).map(|(old, _)| *old);
@@ -255,6 +257,8 @@ const PARAMETERS: &[Parameter] = &[
         set: Some(|shared, engine, value| {
             let bytes = bytes(value).ok_or("argument must be a memory value")?;
             shared.settings.memory_max.store(bytes, Relaxed);
+            // Messages may have a part of it.
+            engine.broker.memory_bytes_max = shared.settings.message_bytes_in_memory();
             shared.used_bytes(engine.now_ms());
             shared.memory.evicting.store(true, Relaxed);
             Ok(())

@@ -1,0 +1,145 @@
+//! What an entry has of its message: all of it, or where the log has it and what must be known of it meanwhile.
+
+use crate::Message;
+use leveret_base::codec::Place;
+use std::sync::Arc;
+
+/// The message of an entry.
+#[derive(Clone)]
+pub(crate) enum Body {
+    Here(Arc<Message>),
+    Away(Away),
+}
+
+/// Messages that have come into memory or gone from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) len: usize,
+    /// Bytes of their contents.
+    pub(crate) body_bytes: u64,
+    /// Bytes that they take in memory.
+    pub(crate) bytes: u64,
+}
+
+impl Moved {
+    pub(crate) fn add(&mut self, message: &Message) {
+        self.len += 1;
+        self.body_bytes += message.body().len() as u64;
+        self.bytes += message.size() as u64;
+    }
+}
+
+/// Which messages a queue may let go of: those that the log has for this queue. It may have one for another queue only; then no
+/// checkpoint would name it here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageOut {
+    /// The log has them behind this position.
+    pub(crate) after: u64,
+    /// It has transient ones, too.
+    pub(crate) keeps_all: bool,
+    /// So many bytes stay if they stand first.
+    pub(crate) head_bytes: u64,
+}
+
+/// A message that only the log has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Away {
+    pub(crate) place: Place,
+    /// Bytes of its content.
+    pub(crate) body_len: u32,
+    pub(crate) priority: u8,
+    pub(crate) persistent: bool,
+}
+
+/// The message of an entry, looked at.
+#[derive(Clone, Copy)]
+pub(crate) enum BodyRef<'a> {
+    Here(&'a Arc<Message>),
+    Away(Away),
+}
+
+impl<'a> BodyRef<'a> {
+    /// The message, if it is in memory.
+    #[inline]
+    pub(crate) fn here(self) -> Option<&'a Arc<Message>> {
+        match self {
+            BodyRef::Here(message) => Some(message),
+            BodyRef::Away(_) => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_persistent(self) -> bool {
+        match self {
+            BodyRef::Here(message) => message.persistent,
+            BodyRef::Away(away) => away.persistent,
+        }
+    }
+}
+
+impl Away {
+    /// What is kept of a message whose bytes are let go, if its queue may do that.
+    pub(crate) fn of(message: &Message, may: PageOut) -> Option<Self> {
+        let is_kept = message.persistent || may.keeps_all;
+        let place = message.place().filter(|place| is_kept && place.position > may.after)?;
+        let body_len = u32::try_from(message.body().len()).ok()?;
+        Some(Self { place, body_len, priority: message.priority, persistent: message.persistent })
+    }
+}
+
+impl Body {
+    #[inline]
+    pub(crate) fn as_ref(&self) -> BodyRef<'_> {
+        match self {
+            Body::Here(message) => BodyRef::Here(message),
+            Body::Away(away) => BodyRef::Away(*away),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn here(&self) -> Option<&Arc<Message>> {
+        match self {
+            Body::Here(message) => Some(message),
+            Body::Away(_) => None,
+        }
+    }
+
+    /// The message, where nobody comes before it is in memory.
+    #[inline]
+    pub(crate) fn message(&self) -> &Arc<Message> {
+        self.here().expect("what is handed out was fetched before")
+    }
+
+    /// Likewise, with what it counts for.
+    pub(crate) fn into_message(self) -> Arc<Message> {
+        match self {
+            Body::Here(message) => message,
+            Body::Away(_) => unreachable!("what becomes a letter was fetched before"),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_persistent(&self) -> bool {
+        match self {
+            Body::Here(message) => message.persistent,
+            Body::Away(away) => away.persistent,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn priority(&self) -> u8 {
+        match self {
+            Body::Here(message) => message.priority,
+            Body::Away(away) => away.priority,
+        }
+    }
+
+    /// Bytes of the content.
+    #[inline]
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Body::Here(message) => message.body().len() as u64,
+            Body::Away(away) => away.body_len.into(),
+        }
+    }
+}

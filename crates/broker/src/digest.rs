@@ -1,0 +1,125 @@
+//! One number for the whole durable state, by which tests tell whether two are equal; and what else they ask.
+
+use crate::body::BodyRef;
+use crate::entries::Ready;
+use crate::exchange::Recent;
+use crate::{Broker, Message};
+use leveret_base::codec::Place;
+use std::hash::{BuildHasher, Hasher};
+
+impl Broker {
+    /// Where the messages lie that only the log has, of whatever queues.
+    pub fn places_away(&self) -> impl Iterator<Item = Place> {
+        let ready = self.queues.values().flat_map(|queue| queue.ready.iter());
+        ready.filter_map(|entry| match entry.body {
+            BodyRef::Here(_) => None,
+            BodyRef::Away(away) => Some(away.place),
+        })
+    }
+
+    /// A number that is equal for equal durable states. All messages must be in memory.
+    pub fn digest(&self) -> u64 {
+        self.digest_with(&mut |_| None)
+    }
+
+    /// Likewise; `read` gives messages that only the log has.
+    pub fn digest_with(&self, read: &mut dyn FnMut(Place) -> Option<Message>) -> u64 {
+        let exchanges =
+            self.exchanges.iter().filter(|(_, exchange)| exchange.durable).map(|(id, exchange)| {
+                let mut hasher = new_hasher();
+                hasher.write_u32(id.0);
+                hasher.write(&exchange.name);
+                hasher.write(exchange.kind.name().as_bytes());
+                hasher.write(&exchange.arguments);
+                let logged = exchange.bindings().filter(|(destination, _)| self.is_logged(*destination));
+                let bindings = logged.map(|(destination, (key, arguments))| {
+                    let mut hasher = new_hasher();
+                    hasher.write(format!("{destination:?}").as_bytes());
+                    hasher.write_usize(key.len());
+                    hasher.write(key);
+                    hasher.write(arguments);
+                    hasher.finish()
+                });
+                let recent = exchange.history.iter().flat_map(|history| history.iter());
+                for Recent { message, .. } in recent.filter(|recent| recent.kept) {
+                    for part in
+                        [message.exchange(), message.routing_key(), message.properties(), message.body()]
+                    {
+                        hasher.write_usize(part.len());
+                        hasher.write(part);
+                    }
+                }
+                // A sum is the same in every order.
+                hasher.write_u64(bindings.fold(0, u64::wrapping_add));
+                hasher.finish()
+            });
+        let queues = self.queues.values().filter(|queue| queue.is_logged()).map(|queue| {
+            let mut hasher = new_hasher();
+            hasher.write_u32(queue.id.0);
+            hasher.write(&queue.name);
+            if let Some(stream) = &queue.stream {
+                hasher.write_u64(stream.next_offset());
+                stream.segment_firsts().for_each(|first| hasher.write_u64(first));
+                for entry in stream.iter() {
+                    hasher.write_u64(entry.at);
+                    hasher.write(entry.message.routing_key());
+                    hasher.write(entry.message.properties());
+                    hasher.write(entry.message.body());
+                }
+                return hasher.finish();
+            }
+            let unacked = queue.unacked.values().map(|unacked| Ready::of(&unacked.entry));
+            let mut entries: Vec<_> = queue.ready.iter().chain(unacked).collect();
+            entries.sort_by_key(|entry| entry.seq);
+            for entry in entries {
+                if !queue.keeps(entry.body.is_persistent()) {
+                    continue;
+                }
+                let away;
+                let message: &Message = match entry.body {
+                    BodyRef::Here(message) => message,
+                    BodyRef::Away(known) => {
+                        away = read(known.place).expect("the log has what is not in memory");
+                        assert_eq!(away.body().len(), known.body_len as usize, "it is another message");
+                        assert_eq!((away.priority, away.persistent), (known.priority, known.persistent));
+                        &away
+                    }
+                };
+                hasher.write_u64(entry.seq);
+                hasher.write_u32(entry.returns);
+                hasher.write_u64(entry.deadline);
+                hasher.write(message.routing_key());
+                hasher.write(message.properties());
+                hasher.write(message.body());
+            }
+            hasher.finish()
+        });
+        let kept = self.delayed.iter().filter(|(_, delayed)| delayed.kept);
+        let delayed = kept.map(|((due, number), delayed)| {
+            let mut hasher = new_hasher();
+            hasher.write_u64(*due);
+            hasher.write_u64(*number);
+            hasher.write_u32(delayed.exchange.0);
+            hasher.write(delayed.message.properties());
+            hasher.write(delayed.message.body());
+            hasher.finish()
+        });
+        let vhosts = self.vhosts.iter().map(|(id, vhost)| {
+            let mut hasher = new_hasher();
+            hasher.write_u32(id.0);
+            hasher.write(&vhost.name);
+            hasher.write(format!("{:?}", vhost.about).as_bytes());
+            hasher.finish()
+        });
+        let policies = self.policies.iter().map(|(key, policy)| {
+            let mut hasher = new_hasher();
+            hasher.write(format!("{key:?} {policy:?}").as_bytes());
+            hasher.finish()
+        });
+        exchanges.chain(queues).chain(delayed).chain(vhosts).chain(policies).fold(0, u64::wrapping_add)
+    }
+}
+
+fn new_hasher() -> impl Hasher {
+    foldhash::fast::FixedState::with_seed(0).build_hasher()
+}

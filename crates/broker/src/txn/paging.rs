@@ -1,0 +1,99 @@
+//! Messages whose bytes only the log has, because there is too much of them: whoever comes to one stops there and asks for
+//! it. It is read by somebody else, and with it the queue goes on. Nothing passes what stands before it.
+
+use super::Txn;
+use crate::body::PageOut;
+use crate::broker::{Broker, Event, Wanted};
+use crate::{Message, QueueId, SessionId};
+use std::sync::Arc;
+
+/// So much of each queue stays in memory though there is too much of it, but never more than a small part of what may be there.
+const HEAD_BYTES: u64 = 64 * 1024;
+
+impl Txn<'_> {
+    /// Asks for what stands first in a queue, if it is not in memory; true if so.
+    #[inline]
+    pub(super) fn must_fetch(&mut self, id: QueueId) -> bool {
+        self.broker.has_paged && self.ask_for_first(id)
+    }
+
+    fn ask_for_first(&mut self, id: QueueId) -> bool {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return false };
+        if queue.ready.is_first_here() {
+            return false;
+        }
+        let wanted = queue.ready.wanted(false);
+        self.broker.wanted.extend(wanted.map(|messages| Wanted { queue: id, messages }));
+        true
+    }
+
+    /// Asks for what an entry stands among, if its message is not in memory; true if so.
+    pub(super) fn must_fetch_one(&mut self, id: QueueId, seq: u64) -> bool {
+        if !self.broker.has_paged {
+            return false;
+        }
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return false };
+        let wanted = queue.ready.around(seq);
+        let is_away = !wanted.is_empty();
+        let wanted = queue.ready.ask(wanted);
+        self.broker.wanted.extend(wanted.map(|messages| Wanted { queue: id, messages }));
+        is_away
+    }
+
+    /// Asks for what comes next in a queue that is read.
+    #[inline]
+    pub(super) fn fetch_ahead(&mut self, id: QueueId) {
+        if !self.broker.has_paged {
+            return;
+        }
+        let wanted = self.broker.queues.get_mut(&id).and_then(|queue| queue.ready.wanted(true));
+        self.broker.wanted.extend(wanted.map(|messages| Wanted { queue: id, messages }));
+    }
+
+    /// Lets go of what came last to a queue, if there is too much in memory.
+    #[inline]
+    pub(crate) fn page_out(&mut self, id: QueueId) {
+        if self.broker.is_memory_full()
+            && let Some(queue) = self.broker.queues.get_mut(&id)
+            && queue.is_logged()
+        {
+            let head_bytes = HEAD_BYTES.min(self.broker.memory_bytes_max.unwrap_or(0) / 1024);
+            let may = PageOut { after: self.broker.in_log_after, keeps_all: queue.keeps_all(), head_bytes };
+            queue.ready.page_out(may);
+            self.broker.has_paged = true;
+        }
+    }
+
+    /// A session wants to get a message that is being read.
+    pub(super) fn get_later(&mut self, id: QueueId, session: SessionId) {
+        if !self.broker.getting.contains(&(id, session)) {
+            self.broker.getting.push((id, session));
+        }
+    }
+
+    /// Messages that were wanted, in the order in which they were, as far as they could be read; the queue goes on. What has left
+    /// it meanwhile may be missing.
+    pub fn fetched(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) {
+        let id = wanted.queue;
+        let Broker { getting, events, queues, checkpoint, .. } = &mut *self.broker;
+        getting.retain(|(of, session)| {
+            if *of == id {
+                events.push((*session, Event::Fetched));
+            }
+            *of != id
+        });
+        let Some(queue) = queues.get_mut(&id) else { return };
+        // A checkpoint on its way may still have them by name only, however soon they leave.
+        if let (Some(checkpoint), Some(walk)) = (checkpoint, &mut queue.walk)
+            && let (Some((first, _)), Some((last, _))) = (wanted.messages.first(), wanted.messages.last())
+        {
+            for entry in queue.ready.between(*first, last + 1).filter(|entry| entry.body.here().is_none()) {
+                checkpoint.changes(id, walk, entry);
+            }
+        }
+        queue.ready.page_in(wanted.messages.first().map(|(seq, _)| *seq), messages);
+        self.broker.note_due(id);
+        self.broker.crowd(id);
+        self.dispatch(id);
+    }
+}

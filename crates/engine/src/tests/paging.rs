@@ -1,0 +1,205 @@
+//! Messages that only the log has: a reader that answers late, in any order and now and then not at all for long changes
+//! nothing of what clients get and what the state is.
+
+use super::replays::{digest, read, replayed, replayed_with};
+use super::world::{World, publish_to};
+use super::{declare, publish};
+use crate::{Engine, SessionId};
+use leveret_amqp::{Table, Value};
+use leveret_broker::{Consume, Event, How, QueueDeclare, VhostId, Wanted};
+use leveret_wal::faulty::FaultyDisk;
+use leveret_wal::{Log, Options, Reader, Tail};
+use std::sync::Arc;
+
+#[test]
+fn the_state_is_the_same_wherever_its_messages_are() {
+    let mut read_count = 0;
+    for seed in 0..60 {
+        let disk = FaultyDisk::new(seed);
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut world = World::open_with(&disk, seed, Some(0));
+        for _ in 0..400 {
+            world.step(&mut rng);
+            world.write().expect("the disk is fine");
+            world.fetch(&mut rng, 3);
+            world.write().expect("the disk is fine");
+        }
+        let whole = replayed(&disk, u64::MAX).digest();
+        assert_eq!(world.digest(), whole, "seed {seed}");
+        let (paged, mut reader) = replayed_with(&disk, u64::MAX, Some(0));
+        assert_eq!(digest(&paged, &mut reader), whole, "seed {seed}, replayed with little memory");
+        read_count += world.read_count;
+    }
+    assert!(read_count > 1000, "only {read_count} messages were read");
+}
+
+/// An engine, its log and its reader.
+struct Queue {
+    engine: Engine,
+    session: SessionId,
+    log: Log,
+    tail: Tail,
+    reader: Reader,
+    wanted: Vec<Wanted>,
+    read_count: usize,
+    rng: fastrand::Rng,
+}
+
+impl Queue {
+    fn new(memory_bytes_max: u64, arguments: &[(&str, Value<'_>)]) -> Self {
+        let disk = FaultyDisk::new(1);
+        let mut log = Log::open(Arc::new(disk), Options::default()).expect("an empty disk opens");
+        log.replay(&mut |_| Ok(())).expect("an empty disk replays");
+        let mut engine = Engine::new(1, 1);
+        engine.broker.memory_bytes_max = Some(memory_bytes_max);
+        let session = engine.open_session(0);
+        declare(&mut engine, session, b"dead", &[]);
+        declare(&mut engine, session, b"q", arguments);
+        let (tail, reader, rng) = (Tail::default(), log.reader(), fastrand::Rng::with_seed(1));
+        Self { engine, session, log, tail, reader, wanted: Vec::new(), read_count: 0, rng }
+    }
+
+    fn write(&mut self) {
+        self.engine.take_tail(&mut self.tail);
+        self.log.write(&mut self.tail).expect("the disk is fine");
+    }
+
+    /// Reads what was asked for, every second time.
+    fn fetch(&mut self) {
+        self.wanted.append(&mut self.engine.broker.take_wanted());
+        for wanted in std::mem::take(&mut self.wanted) {
+            if self.rng.bool() {
+                self.wanted.push(wanted);
+                continue;
+            }
+            let messages = wanted
+                .messages
+                .iter()
+                .map(|(seq, place)| (*seq, Arc::new(read(&mut self.reader, *place).expect("it is there"))));
+            let messages: Vec<_> = messages.collect();
+            self.read_count += messages.len();
+            self.engine.on_broker(|txn| txn.fetched(&wanted, &messages));
+        }
+    }
+
+    fn publish(&mut self, count: u32) {
+        (0..count).for_each(|i| publish(&mut self.engine, "q", &format!("{i:0>200}")));
+        self.write();
+    }
+
+    fn consume(&mut self, queue: &[u8]) {
+        let consume = Consume {
+            session: self.session,
+            channel: 1,
+            queue,
+            tag: b"t",
+            no_ack: false,
+            exclusive: false,
+            no_local: false,
+            prefetch: 100,
+            arguments: Table::default(),
+        };
+        self.engine.on_broker(|txn| txn.consume(VhostId(0), &consume)).expect("the queue is there");
+    }
+
+    /// All that the consumer gets, acknowledged as it comes.
+    fn drain(&mut self) -> Vec<u32> {
+        let (mut got, mut events) = (Vec::new(), Vec::new());
+        for _ in 0..100_000 {
+            let session = self.engine.session(self.session).expect("it is open");
+            session.collect(&mut Vec::new(), &mut events);
+            for event in events.drain(..) {
+                let Event::Deliver { queue, seq, message, .. } = event else { continue };
+                got.push(String::from_utf8_lossy(message.body()).parse().expect("it is a number"));
+                let (session, size) = (self.session, message.size());
+                self.engine.on_broker(|txn| {
+                    txn.settle(session, 1, queue, seq, How::Ack);
+                    txn.drained(session, size);
+                });
+            }
+            self.write();
+            let before = self.read_count;
+            self.fetch();
+            let was_read = self.read_count > before || !self.wanted.is_empty();
+            self.engine.enter(self.engine.now_ms() + 1);
+            self.engine.tick();
+            self.write();
+            if !was_read && self.engine.broker.counts()[2..4] == [0, 0] {
+                break;
+            }
+        }
+        got
+    }
+}
+
+const COUNT: u32 = 20_000;
+
+#[test]
+fn a_backlog_takes_little_memory_and_comes_in_order() {
+    let max = 256 * 1024;
+    let mut queue = Queue::new(max, &[]);
+    queue.publish(COUNT);
+    let (used, all) = (queue.engine.broker.in_memory().bytes(), u64::from(COUNT) * 328);
+    assert!(used <= max + 512 * 328 && used < all / 10, "{used} of {all} bytes are in memory");
+    queue.consume(b"q");
+    assert_eq!(queue.drain(), (0..COUNT).collect::<Vec<_>>());
+    assert!(queue.read_count > COUNT as usize * 8 / 10, "{} were read", queue.read_count);
+}
+
+#[test]
+fn what_becomes_a_letter_is_read_and_comes_in_order() {
+    let arguments = [
+        ("x-dead-letter-exchange", Value::LongStr(b"")),
+        ("x-dead-letter-routing-key", Value::LongStr(b"dead")),
+        ("x-message-ttl", Value::Long(60_000)),
+    ];
+    let mut queue = Queue::new(0, &arguments);
+    queue.publish(COUNT / 4);
+    queue.engine.enter(queue.engine.now_ms() + 60_001);
+    queue.consume(b"dead");
+    assert_eq!(queue.drain(), (0..COUNT / 4).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_dropped_without_a_letter_is_not_read() {
+    let arguments = [("x-message-ttl", Value::Long(60_000)), ("x-max-length", Value::Long(4_000))];
+    let mut queue = Queue::new(0, &arguments);
+    queue.publish(5_000);
+    assert_eq!(queue.engine.broker.counts()[2], 4_000);
+    queue.engine.enter(queue.engine.now_ms() + 60_001);
+    for _ in 0..10 {
+        queue.engine.tick();
+    }
+    assert_eq!(queue.engine.broker.counts()[2], 0);
+    assert!(queue.engine.broker.take_wanted().is_empty());
+}
+
+#[test]
+fn a_queue_lets_go_of_nothing_that_the_log_has_for_others_only() {
+    let mut queue = Queue::new(0, &[("x-queue-type", Value::LongStr(b"quorum"))]);
+    let (engine, session) = (&mut queue.engine, queue.session);
+    let mine = QueueDeclare {
+        name: b"mine",
+        passive: false,
+        durable: false,
+        exclusive: true,
+        auto_delete: false,
+        arguments: Table::default(),
+    };
+    engine.on_broker(|txn| txn.queue_declare(VhostId(0), session, &mine)).expect("the name is free");
+    for name in [&b"q"[..], b"dead", b"mine"] {
+        let bound = engine
+            .on_broker(|txn| txn.queue_bind(VhostId(0), session, name, b"amq.fanout", b"", Table::default()));
+        bound.expect("both are there");
+    }
+    let mut publish = |persistent| {
+        for _ in 0..100 {
+            let message = publish_to("amq.fanout", "", "body", persistent);
+            engine.on_broker(|txn| txn.publish(VhostId(0), &message)).expect("the exchange is there");
+        }
+        engine.broker.places_away().count()
+    };
+    // `q` keeps everything, `dead` what is persistent.
+    assert_eq!(publish(true), 200);
+    assert_eq!(publish(false), 300);
+}

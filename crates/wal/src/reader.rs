@@ -1,0 +1,315 @@
+//! Reading messages by their names while others are written: by whoever needs bodies again that are not in memory. The
+//! blocks of a file are found by a sparse list of places, made when the file is first read and never written down.
+//! The trap: a file may be removed or replaced at any time; what is named then lies in another one.
+
+use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
+use crate::bodies;
+use crate::error::Error;
+use crate::log::Shared;
+use crate::storage::File;
+use crate::tail::{Head, RECORD_HEAD};
+use crate::units::{Unit, around};
+use leveret_base::codec::Place;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes of a file between two places that are kept.
+const APART: u64 = 64 * 1024;
+/// Files that are open at a time.
+const OPEN_MAX: usize = 256;
+/// Room that is kept from one reading to the next.
+const KEPT: usize = 1024 * 1024;
+
+struct OpenUnit {
+    unit: Unit,
+    name: String,
+    file: Arc<dyn File>,
+    /// Where some of its blocks begin, and the first message or record in each.
+    places: Vec<(Place, u64)>,
+}
+
+/// What a block's head says before the block is checked.
+struct Glance {
+    first: Place,
+    /// Bytes with the head.
+    len: u64,
+    /// A record begins in it.
+    begins: bool,
+}
+
+/// What was read last.
+#[derive(Default)]
+struct Cached {
+    ordinal: u64,
+    is_segment: bool,
+    /// Of a segment the first record in it, and the one behind the last. Otherwise where it lies.
+    positions: Range<u64>,
+    first: Option<Head>,
+}
+
+/// A hand of the log for reading. Each has what it knows for itself.
+pub struct Reader {
+    shared: Arc<Shared>,
+    units: Arc<Vec<Unit>>,
+    open: BTreeMap<u64, OpenUnit>,
+    bytes: Vec<u8>,
+    /// A record that was put together.
+    record: Vec<u8>,
+    cached: Cached,
+}
+
+impl Reader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let (open, cached) = (BTreeMap::new(), Cached::default());
+        Self { shared, units: Arc::default(), open, bytes: Vec::new(), record: Vec::new(), cached }
+    }
+
+    /// The message that lies there: the bytes of its commit from its own on, which may be more than it has. What was written
+    /// before is there; `None` is what is not any more, or not yet.
+    pub fn read(&mut self, place: Place) -> Result<Option<&[u8]>, Error> {
+        let found = match self.find(place) {
+            // It has been replaced meanwhile.
+            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                self.units = Arc::default();
+                self.find(place)?
+            }
+            found => found?,
+        };
+        Ok(found.map(|(is_record, range)| {
+            let bytes = if is_record { &self.record } else { &self.bytes };
+            bytes.get(range).unwrap_or_default()
+        }))
+    }
+
+    /// Where the bytes are: in `record` or in `bytes`.
+    fn find(&mut self, place: Place) -> Result<Option<(bool, Range<usize>)>, Error> {
+        let units = Arc::clone(&self.shared.segments.lock());
+        if !Arc::ptr_eq(&units, &self.units) {
+            self.open.retain(|_, open| units.contains(&open.unit));
+            self.units = Arc::clone(&units);
+            self.cached = Cached::default();
+        }
+        if self.cached.is_segment && self.cached.positions.contains(&place.position) {
+            return self.in_block(place);
+        }
+        let range = around(&units, place.position);
+        for unit in units.get(range.clone()).unwrap_or_default().iter().filter(|unit| !unit.is_segment()) {
+            if let Some(found) = self.in_bodies(*unit, place)? {
+                return Ok(Some((false, found)));
+            }
+        }
+        for i in range.rev() {
+            let Some(unit) = units.get(i).filter(|unit| unit.is_segment()) else { continue };
+            if let Some(offset) = self.open(*unit)?.find(Place { offset: 0, ..place })? {
+                return self.in_segment(&units, i, offset, place);
+            }
+        }
+        Ok(None)
+    }
+
+    fn open(&mut self, unit: Unit) -> Result<&mut OpenUnit, Error> {
+        if self.open.len() >= OPEN_MAX && !self.open.contains_key(&unit.ordinal) {
+            // A backlog is read from its old end on.
+            self.open.pop_first();
+        }
+        match self.open.entry(unit.ordinal) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let name = unit.name();
+                let file =
+                    self.shared.storage.open(&name).map_err(|error| Error::io("open", &name, error))?;
+                Ok(place.insert(OpenUnit { unit, name, file, places: Vec::new() }))
+            }
+        }
+    }
+
+    /// The bytes of a block.
+    fn load(&mut self, unit: Unit, offset: u64, len: u64) -> Result<bool, Error> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.cached = Cached::default();
+        bytes.resize(len as usize, 0);
+        bytes.shrink_to(KEPT);
+        let is_there = self.open(unit)?.fill(&mut bytes, offset);
+        self.bytes = bytes;
+        is_there
+    }
+
+    fn in_bodies(&mut self, unit: Unit, place: Place) -> Result<Option<Range<usize>>, Error> {
+        let open = self.open(unit)?;
+        let Some(offset) = open.find(place)? else { return Ok(None) };
+        let Some(Glance { len, .. }) = open.glance(offset)? else { return Ok(None) };
+        let is_known = !self.cached.is_segment
+            && (self.cached.ordinal, self.cached.positions.start) == (unit.ordinal, offset);
+        if !is_known {
+            let is_whole = self.load(unit, offset, len)? && bodies::is_whole(&self.bytes, unit.ordinal);
+            if !is_whole {
+                return Err(Error::corrupt(&unit.name(), offset as usize, "a block's checksum is wrong"));
+            }
+            // Where it lies tells it from others.
+            self.cached =
+                Cached { ordinal: unit.ordinal, is_segment: false, positions: offset..offset, first: None };
+        }
+        Ok(bodies::find(&self.bytes, place))
+    }
+
+    /// The record is in the block that was read.
+    fn in_block(&self, place: Place) -> Result<Option<(bool, Range<usize>)>, Error> {
+        let (Some(first), Some(payload)) = (self.cached.first, self.bytes.get(BLOCK_HEAD..)) else {
+            return Ok(None);
+        };
+        Ok(in_records(first, payload, place)
+            .map(|range| (false, range.start + BLOCK_HEAD..range.end + BLOCK_HEAD)))
+    }
+
+    /// The record begins in the block there.
+    fn in_segment(
+        &mut self,
+        units: &[Unit],
+        mut i: usize,
+        mut offset: u64,
+        place: Place,
+    ) -> Result<Option<(bool, Range<usize>)>, Error> {
+        self.record.clear();
+        self.record.shrink_to(KEPT);
+        let mut begun = None;
+        while let Some(unit) = units.get(i).copied().filter(Unit::is_segment) {
+            let damaged = |reason: &str| Error::corrupt(&unit.name(), offset as usize, reason);
+            let Some(Glance { len, .. }) = self.open(unit)?.glance(offset)? else {
+                // The rest of a record is in the next segment.
+                let is_next = units.get(i + 1).is_some_and(|next| next.ordinal == unit.ordinal + 1);
+                if begun.is_none() || !is_next {
+                    break;
+                }
+                (i, offset) = (i + 1, SEGMENT_HEAD as u64);
+                continue;
+            };
+            if !self.load(unit, offset, len)? {
+                return Err(damaged("a block is cut"));
+            }
+            let (part, first, payload) = match block::read(&self.bytes, unit.ordinal) {
+                Ok(Found::Block(head, payload)) => (head.part, head.first, payload),
+                Ok(Found::End) => return Err(damaged("there is no block where one was")),
+                Ok(Found::Damaged(reason)) => return Err(damaged(reason)),
+                Err(reason) => return Err(damaged(&reason)),
+            };
+            match (part, begun) {
+                (Part::Whole, None) => {
+                    let count = Records::new(first, payload).take_while(Result::is_ok).count() as u64;
+                    let positions = first.position..first.position.saturating_add(count);
+                    self.cached =
+                        Cached { ordinal: unit.ordinal, is_segment: true, positions, first: Some(first) };
+                    return self.in_block(place);
+                }
+                (Part::First, None) => {
+                    self.record.extend_from_slice(payload);
+                    begun = Some(first);
+                }
+                (Part::Middle, Some(_)) => self.record.extend_from_slice(payload),
+                (Part::Last, Some(first)) => {
+                    self.record.extend_from_slice(payload);
+                    return Ok(in_records(first, &self.record, place).map(|range| (true, range)));
+                }
+                (Part::Whole | Part::First, Some(_)) => return Err(damaged("a record has no end")),
+                (Part::Middle | Part::Last, None) => return Err(damaged("a record has no beginning")),
+            }
+            offset += len;
+        }
+        Ok(None)
+    }
+
+    /// Room for the largest block that was read last.
+    #[cfg(test)]
+    pub(crate) fn block_bytes_max(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+/// The bytes of a record from an offset on.
+fn in_records(first: Head, payload: &[u8], place: Place) -> Option<Range<usize>> {
+    let mut end = 0;
+    for record in Records::new(first, payload) {
+        let record = record.ok()?;
+        end += RECORD_HEAD + record.changes.len();
+        if record.head.position == place.position {
+            let start = end - record.changes.len() + place.offset as usize;
+            return (start <= end).then_some(start..end);
+        }
+    }
+    None
+}
+
+impl OpenUnit {
+    /// Where the block begins that may have what is wanted; `None` if that came before all of them.
+    fn find(&mut self, wanted: Place) -> Result<Option<u64>, Error> {
+        let known = self.places.partition_point(|(place, _)| *place <= wanted);
+        let mut offset = match known.checked_sub(1).and_then(|known| self.places.get(known)) {
+            Some((_, offset)) => *offset,
+            None if self.unit.is_segment() => SEGMENT_HEAD as u64,
+            None => bodies::HEAD as u64,
+        };
+        let (mut found, mut before) = (None, Place { position: 0, offset: 0 });
+        while let Some(Glance { first, len, begins }) = self.glance(offset)? {
+            // One that is being written may say anything.
+            if first > wanted || first < before {
+                break;
+            }
+            before = first;
+            if begins {
+                found = Some(offset);
+                self.keep(first, offset);
+            }
+            offset += len;
+        }
+        Ok(found)
+    }
+
+    /// Looks at a block's head without reading the block; `None` where there is none.
+    fn glance(&self, offset: u64) -> Result<Option<Glance>, Error> {
+        let mut head = [0; BLOCK_HEAD];
+        let is_segment = self.unit.is_segment();
+        let head = if is_segment { &mut head[..] } else { &mut head[..bodies::BLOCK_HEAD] };
+        if !self.fill(head, offset)? {
+            return Ok(None);
+        }
+        let glance = if is_segment {
+            block::glance(head).map(|(position, len, begins)| Glance {
+                first: Place { position, offset: 0 },
+                len: len as u64,
+                begins,
+            })
+        } else {
+            bodies::glance(head).map(|(first, len)| Glance { first, len, begins: true })
+        };
+        // What no block can have is not made room for.
+        if let Some(Glance { len, .. }) = glance
+            && len > KEPT as u64
+            && offset + len > self.file.size().map_err(|error| Error::io("read", &self.name, error))?
+        {
+            return Ok(None);
+        }
+        Ok(glance)
+    }
+
+    /// Reads so many bytes; false if there are fewer.
+    fn fill(&self, into: &mut [u8], offset: u64) -> Result<bool, Error> {
+        let mut at = 0;
+        while let Some(rest) = into.get_mut(at..).filter(|rest| !rest.is_empty()) {
+            match self.file.read_at(rest, offset + at as u64) {
+                Ok(0) => return Ok(false),
+                Ok(count) => at += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io("read", &self.name, error)),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Keeps a place, if it is far behind the last one.
+    fn keep(&mut self, first: Place, offset: u64) {
+        if self.places.last().is_none_or(|(_, last)| offset >= last + APART) {
+            self.places.push((first, offset));
+        }
+    }
+}
