@@ -201,7 +201,9 @@ pub(crate) fn restore(args: &[String]) -> Result<()> {
             utc(last_time_ms)
         ))?;
     }
-    crate::check::tell_state(&leveret_server::check(&data_dir)?)
+    let checked = leveret_server::check(&data_dir)?;
+    crate::check::tell_state(&checked)?;
+    crate::check::refuse_missing(&checked.named)
 }
 
 fn list(from: &Path) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::config;
 use crate::times::utc;
 use anyhow::{Result, bail};
 use leveret_server::{Checked, Counts};
-use leveret_wal::{Ending, FORMATS};
+use leveret_wal::{Ending, FORMATS, Named};
 use std::io::Write;
 
 const HELP: &str = "\
@@ -14,7 +14,8 @@ Reads checkpoint and log with this binary as a start would, to the last change, 
 new binary, also beside a running server of the old one. It takes as much memory as a server with this data. Settings
 are read as well.
 
-It ends with 0 when this binary can start on it, and otherwise with 1 and the reason.
+It ends with 0 when this binary can start on it, and otherwise with 1 and the reason; also when it can, but messages that wait in
+queues cannot be read.
 ";
 
 fn tell(text: &str) -> Result<()> {
@@ -52,7 +53,16 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             place.reason
         ),
     }
+    refuse_missing(&checked.named)?;
     tell(&format!("it can start on {}", settings.data_dir.display()))
+}
+
+/// A server starts without messages that cannot be read, but nobody gets them.
+pub(crate) fn refuse_missing(named: &Named) -> Result<()> {
+    let Named { messages, missing, trouble: Some(trouble) } = named else { return Ok(()) };
+    bail!(
+        "{missing} of {messages} messages that only the log has cannot be read: {trouble}; a server starts, but queues stop where they are"
+    )
 }
 
 /// What was read, and what it amounts to.
@@ -71,6 +81,9 @@ pub(crate) fn tell_state(checked: &Checked) -> Result<()> {
         );
     }
     tell(&text)?;
+    if checked.named.messages > 0 {
+        tell(&format!("read: {} messages that only the log has", checked.named.messages))?;
+    }
     let Counts { keys, databases, libraries, users, vhosts, exchanges, queues, messages } = checked.counts;
     tell(&format!(
         "{keys} keys in {databases} databases, {libraries} libraries; {vhosts} vhosts, {exchanges} exchanges, {queues} queues, {messages} messages; {users} users"

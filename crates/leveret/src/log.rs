@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use leveret_engine::{Described, DescribedValue, describe_record};
 use leveret_wal::{
-    Disk, Ending, Explained, Inspection, Onlooker, Place, Record, Why, explain, inspect, repair,
+    Disk, Ending, Explained, Inspection, Onlooker, Place, Record, Why, check_named, explain, inspect, repair,
 };
 use serde_json::json;
 use std::io::{BufWriter, Write};
@@ -222,8 +222,21 @@ fn tell_summary(inspection: &Inspection) -> Result<()> {
 }
 
 fn verify(dir: &Path) -> Result<ExitCode> {
-    let inspection = inspect(&onlooker(dir)?, &mut |record| describe_record(&record).map(|_| ()))?;
+    let onlooker = onlooker(dir)?;
+    let inspection = inspect(&onlooker, &mut |record| describe_record(&record).map(|_| ()))?;
     tell_summary(&inspection)?;
+    // No crash leaves this: they were on disk before the checkpoint.
+    let named = check_named(&onlooker)?;
+    if named.messages > 0 {
+        tell(&format!("{} messages before the checkpoint that only the log has", named.messages))?;
+    }
+    if let Some(trouble) = &named.trouble {
+        tell(&format!(
+            "{} of them cannot be read: {trouble}; a server starts, but queues stop where they are",
+            named.missing
+        ))?;
+        return Ok(ExitCode::from(DAMAGED));
+    }
     match &inspection.ending {
         Ending::Whole => tell("the log is whole")?,
         Ending::Torn(place) => {

@@ -1,10 +1,11 @@
-//! What a start would find in a data directory, without changing a byte of it: everything is read as a server reads it.
+//! What a start would find in a data directory, without changing a byte of it: everything is read as a server reads it, and
+//! the messages as well that one reads when they are wanted.
 
 use crate::recover::{refuse_half_import, refuse_half_restore};
 use crate::snapshot::{Failed, refuse_missing};
 use leveret_engine::Engine;
 use leveret_engine::keyspace::DATABASES;
-use leveret_wal::{Ending, Inspection, Onlooker, inspect_after, read_checkpoint};
+use leveret_wal::{Ending, Inspection, Named, Onlooker, check_named, inspect_after, read_checkpoint};
 use std::path::Path;
 
 /// What is in the state.
@@ -29,6 +30,8 @@ pub struct Checked {
     pub is_used: bool,
     /// The log and how it ends.
     pub inspection: Inspection,
+    /// Messages that are not in memory after a start, so that it does not read them.
+    pub named: Named,
     /// The state after it.
     pub counts: Counts,
 }
@@ -66,7 +69,8 @@ fn look(onlooker: &Onlooker) -> Result<Checked, Failed> {
         engine.restored(head);
     }
     let inspection = inspect_after(onlooker, head, &mut engine).map_err(Failed::Log)?;
-    Ok(Checked { is_used: onlooker.is_used(), inspection, counts: count(&engine) })
+    let named = check_named(onlooker).map_err(Failed::Log)?;
+    Ok(Checked { is_used: onlooker.is_used(), inspection, named, counts: count(&engine) })
 }
 
 fn count(engine: &Engine) -> Counts {

@@ -24,7 +24,8 @@ use crate::storage::Storage;
 use crate::units::{self, Census, Kind};
 use listing::{BodiesCopy, CheckpointCopy, SegmentCopy, backup_name};
 use std::sync::Arc;
-use walk::{Walk, Walked};
+pub(crate) use walk::Walk;
+use walk::Walked;
 
 /// A copy that is not finished.
 const COPYING: &str = "copy.tmp";

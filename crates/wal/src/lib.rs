@@ -10,6 +10,7 @@ pub mod faulty;
 mod inspect;
 mod kept;
 mod log;
+mod messages;
 mod names;
 mod reader;
 mod recovery;
@@ -26,6 +27,7 @@ pub use inspect::{
 };
 pub use kept::{Archived, Kept, archived, set_archived};
 pub use log::{Log, Options, Preparer, Syncer};
+pub use messages::{Named, check_named};
 pub use reader::Reader;
 pub use recovery::{Cut, Replay, Summary};
 pub use storage::{Disk, File, Onlooker, Storage};

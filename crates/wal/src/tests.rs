@@ -3,6 +3,7 @@
 mod archive;
 mod checkpoints;
 mod full;
+mod joints;
 mod kept;
 mod reader;
 

@@ -6,11 +6,11 @@ use crate::bodies::BodiesWriter;
 use crate::faulty::FaultyDisk;
 use crate::fuzz;
 use crate::log::segment_name;
-use crate::{CheckpointHead, Error, Log, Reader, Storage, Tail, Why, explain};
+use crate::{CheckpointHead, Checkpoints, Error, Log, Reader, Storage, Tail, Why, explain};
 use leveret_base::codec::{Name, Place};
 
 /// A record's changes are one message here: its length first.
-fn message_len(bytes: &[u8]) -> Option<usize> {
+pub(super) fn message_len(bytes: &[u8]) -> Option<usize> {
     bytes.first_chunk().map(|len| u32::from_le_bytes(*len) as usize)
 }
 
@@ -21,7 +21,7 @@ fn message(len: usize, byte: u8) -> Vec<u8> {
     bytes
 }
 
-fn read(reader: &mut Reader, position: u64) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn read(reader: &mut Reader, position: u64) -> Result<Option<Vec<u8>>, Error> {
     let read = reader.read(Place { position, offset: 0 })?;
     Ok(read.map(|bytes| bytes[..message_len(bytes).expect("it was read whole")].to_vec()))
 }
@@ -78,21 +78,21 @@ fn what_was_written_can_be_read_by_its_name() {
 }
 
 /// A log whose old records live on as messages.
-struct Life {
-    disk: FaultyDisk,
-    log: Log,
-    segment_bytes: u64,
-    reader: Reader,
-    tail: Tail,
-    written: Vec<Kept>,
+pub(super) struct Life {
+    pub(super) disk: FaultyDisk,
+    pub(super) log: Log,
+    pub(super) segment_bytes: u64,
+    pub(super) reader: Reader,
+    pub(super) tail: Tail,
+    pub(super) written: Vec<Kept>,
     /// Positions of messages that live.
-    alive: Vec<u64>,
+    pub(super) alive: Vec<u64>,
     /// Of the last checkpoint and of what lives then.
-    checkpoint: u64,
+    pub(super) checkpoint: u64,
 }
 
 impl Life {
-    fn new(seed: u64, segment_bytes: u64) -> Self {
+    pub(super) fn new(seed: u64, segment_bytes: u64) -> Self {
         let disk = FaultyDisk::new(seed);
         let mut log = open(&disk, segment_bytes);
         replay(&mut log).unwrap();
@@ -100,7 +100,7 @@ impl Life {
         Self { disk, log, segment_bytes, reader, tail, written, alive: Vec::new(), checkpoint: 0 }
     }
 
-    fn write(&mut self, rng: &mut fastrand::Rng, count: usize) {
+    pub(super) fn write(&mut self, rng: &mut fastrand::Rng, count: usize) {
         for _ in 0..count {
             let changes = message(length(rng, self.segment_bytes), rng.u8(..));
             let position = self.written.len() as u64 + 1;
@@ -111,7 +111,7 @@ impl Life {
     }
 
     /// A checkpoint that has every message by name only.
-    fn checkpoint(&mut self) -> Result<(), Error> {
+    pub(super) fn checkpoint(&mut self) -> Result<(), Error> {
         let checkpoints = self.log.checkpoints(message_len);
         if self.written.len() as u64 == self.checkpoint {
             // Of one position there is one state.
@@ -119,6 +119,10 @@ impl Life {
             self.written.push(add(&mut self.tail, position, &message(9, 0)));
             self.log.write(&mut self.tail)?;
         }
+        self.publish(&checkpoints)
+    }
+
+    pub(super) fn publish(&mut self, checkpoints: &Checkpoints) -> Result<(), Error> {
         let position = self.written.len() as u64;
         let mut writer = checkpoints.begin(CheckpointHead { position, time_ms: 7 })?;
         writer.write(b"before")?;
@@ -138,7 +142,7 @@ impl Life {
         Ok(())
     }
 
-    fn check(&mut self, what: &str) {
+    pub(super) fn check(&mut self, what: &str) {
         for &position in &self.alive {
             let expected = &self.written[position as usize - 1].1;
             let found = read(&mut self.reader, position).unwrap();
@@ -147,7 +151,7 @@ impl Life {
     }
 
     /// The process dies, and another one starts.
-    fn restart(&mut self, disk: FaultyDisk) {
+    pub(super) fn restart(&mut self, disk: FaultyDisk) {
         self.disk = disk;
         self.log = open(&self.disk, self.segment_bytes);
         let mut changes = Vec::new();
@@ -162,7 +166,7 @@ impl Life {
         self.reader = self.log.reader();
     }
 
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         let names = self.disk.list().unwrap();
         names.iter().map(|name| self.disk.content(name).unwrap().len() as u64).sum()
     }
