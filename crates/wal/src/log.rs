@@ -239,8 +239,7 @@ impl Log {
             recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, &self.held, replay)?;
         let needed: BTreeSet<String> = self.held.iter().map(Unit::name).collect();
         for name in names.iter().filter(|name| !needed.contains(*name)) {
-            // Of a checkpoint that never came to be they are of no worth to anybody, and harm if a later one comes to be.
-            if bodies_of(name).is_some_and(|(_, made_for)| made_for > restored || !kept.all) {
+            if bodies_of(name).is_some() && !kept.all {
                 storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
             }
         }

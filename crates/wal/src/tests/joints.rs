@@ -267,3 +267,23 @@ fn a_second_checkpoint_of_one_position_takes_nothing_from_the_first() {
     backup(&life.disk, &archive, 2).unwrap();
     assert!(holds(&life, &archive, &states, Until::End, life.checkpoint));
 }
+
+#[test]
+fn a_first_segment_that_stays_for_its_messages_is_no_beginning() {
+    let (mut life, archive) = (Life::new(1, 1024), FaultyDisk::new(1));
+    for position in 1..=60 {
+        life.written.push(add(&mut life.tail, position, &super::reader::message(100, 7)));
+    }
+    life.log.write(&mut life.tail).unwrap();
+    life.alive = vec![1, 2, 3, 4, 5, 6];
+    life.checkpoint().unwrap();
+    let segments = names(&life.disk, ".segment");
+    assert!(segments.len() > 1 && segments[0] == crate::log::segment_name(1), "{segments:?}");
+    assert!(!segments.contains(&crate::log::segment_name(3)));
+    backup(&life.disk, &archive, 1).unwrap();
+    let states = States::from([(life.checkpoint, life.alive.clone())]);
+    assert!(holds(&life, &archive, &states, Until::End, life.checkpoint));
+    for position in [0, 3, life.checkpoint - 1] {
+        assert!(!holds(&life, &archive, &states, Until::Position(position), position), "{position}");
+    }
+}

@@ -14,7 +14,7 @@ pub(super) fn message_len(bytes: &[u8]) -> Option<usize> {
     bytes.first_chunk().map(|len| u32::from_le_bytes(*len) as usize)
 }
 
-fn message(len: usize, byte: u8) -> Vec<u8> {
+pub(super) fn message(len: usize, byte: u8) -> Vec<u8> {
     let mut bytes = vec![byte; len.max(4)];
     let len = bytes.len() as u32;
     bytes[..4].copy_from_slice(&len.to_le_bytes());
