@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use leveret_engine::{Described, DescribedValue, describe_record};
 use leveret_wal::{
-    Disk, Ending, Explained, Inspection, Onlooker, Place, Record, Why, explain, inspect, repair,
+    Disk, Ending, Explained, Held, Inspection, Onlooker, Place, Record, Why, explain, inspect, repair,
+    verify_held,
 };
 use serde_json::json;
 use std::io::{BufWriter, Write};
@@ -235,8 +236,19 @@ fn tell_summary(inspection: &Inspection) -> Result<()> {
 }
 
 fn verify(dir: &Path) -> Result<ExitCode> {
-    let inspection = inspect(&onlooker(dir)?, &mut |record| describe_record(&record).map(|_| ()))?;
+    let onlooker = onlooker(dir)?;
+    let inspection = inspect(&onlooker, &mut |record| describe_record(&record).map(|_| ()))?;
     tell_summary(&inspection)?;
+    let held = verify_held(&onlooker)?;
+    if held.files > 0 {
+        let Held { files, messages, .. } = held;
+        tell(&format!("{files} files before it, for {messages} messages in queues that only they have"))?;
+    }
+    for (file, offset, reason) in &held.damage {
+        tell(&format!(
+            "{file} is damaged at byte {offset}: {reason}; a server starts, and queues with messages from there wait for them"
+        ))?;
+    }
     match &inspection.ending {
         Ending::Whole => tell("the log is whole")?,
         Ending::Torn(place) => {
@@ -248,7 +260,8 @@ fn verify(dir: &Path) -> Result<ExitCode> {
             tell("a server refuses to start; 'leveret log repair' cuts it there")?;
         }
     }
-    Ok(code(&inspection.ending))
+    let is_damaged = !held.damage.is_empty();
+    Ok(if is_damaged { ExitCode::from(DAMAGED) } else { code(&inspection.ending) })
 }
 
 /// A line for each file: its name, its size, and why it is there.

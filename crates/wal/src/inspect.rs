@@ -153,7 +153,7 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
         None => Vec::new(),
     };
     let why_before = |unit: &dyn Fn(&Unit) -> bool| match held.iter().find(|(known, _)| unit(known)) {
-        Some((_, Tally { count, bytes })) => Why::Holds { messages: *count, bytes: *bytes },
+        Some((_, Tally { count, bytes, .. })) => Why::Holds { messages: *count, bytes: *bytes },
         None => Why::InCheckpoint,
     };
     for file in names.into_iter().filter(|name| bodies_of(name).is_some()) {
@@ -179,7 +179,7 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
 }
 
 /// The files before a checkpoint that have messages which it has by name only.
-fn held(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<(Unit, Tally)>, Error> {
+pub(crate) fn held(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<(Unit, Tally)>, Error> {
     let mut census = Census::new(Arc::new(units::list(storage, checkpoint)?));
     let name = checkpoint::checkpoint_name(checkpoint);
     let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;

@@ -40,7 +40,8 @@ pub(crate) fn keep(
 ) -> Result<Kept, Error> {
     let mut census = Census::new(Arc::clone(&shared.segments.lock()));
     names(&mut |name| census.count(name))?;
-    census.check(checkpoint)?;
+    let mut reader = Reader::new(Arc::clone(shared));
+    census.check(checkpoint, &mut reader)?;
     let units = &census.units;
     let storage = shared.storage.as_ref();
     let mut kept = Kept { before: before(units, checkpoint), names: census.names, ..Kept::default() };
@@ -58,7 +59,6 @@ pub(crate) fn keep(
         kept.units.push(unit);
         kept.bytes += bytes;
     }
-    let mut reader = Reader::new(Arc::clone(shared));
     let mut left = rewritten.as_slice();
     while let Some((first, _)) = left.first() {
         let mut sum = 0;
