@@ -38,6 +38,14 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
     Ok(found)
 }
 
+/// The files before the newest checkpoint without which it is not whole: whoever copies it copies them, too.
+pub fn files_held(storage: &dyn Storage) -> Result<Vec<String>, Error> {
+    match checkpoint::newest_position(storage)? {
+        Some(newest) => Ok(held(storage, newest)?.iter().map(|(unit, _)| unit.name()).collect()),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// Checks all blocks of a file.
 fn check(unit: &Unit, bytes: &[u8]) -> Result<(), (usize, String)> {
     let mut at = if unit.is_segment() { SEGMENT_HEAD } else { bodies::HEAD };

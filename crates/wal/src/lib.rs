@@ -19,7 +19,7 @@ mod units;
 
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;
-pub use held::{Held, verify_held};
+pub use held::{Held, files_held, verify_held};
 pub use inspect::{Ending, Explained, Inspection, Place, Why, explain, inspect, repair};
 pub use log::{Log, Options, Preparer, Syncer};
 pub use reader::Reader;

@@ -6,7 +6,7 @@ use crate::bodies::BodiesWriter;
 use crate::faulty::FaultyDisk;
 use crate::fuzz;
 use crate::log::segment_name;
-use crate::{CheckpointHead, Error, Log, Reader, Storage, Tail, Why, explain, verify_held};
+use crate::{CheckpointHead, Error, Log, Reader, Storage, Tail, Why, explain, files_held, verify_held};
 use leveret_base::codec::{Name, Place};
 
 /// A record's changes are one message here: its length first.
@@ -240,6 +240,35 @@ fn a_checkpoint_that_fails_costs_no_message() {
         life.check("after a crash");
     }
     assert!(failures > 100, "only {failures} failed");
+}
+
+#[test]
+fn a_copy_of_what_is_held_is_whole() {
+    let mut life = Life::new(1, 1024);
+    let mut rng = fastrand::Rng::with_seed(1);
+    for _ in 0..3 {
+        life.write(&mut rng, 60);
+        life.alive.retain(|at| *at % 10 == 3 || *at > 140);
+        life.checkpoint().unwrap();
+    }
+    let copy = FaultyDisk::new(2);
+    let held = files_held(&life.disk).unwrap();
+    assert!(
+        held.iter().any(|name| name.ends_with(".segment"))
+            && held.iter().any(|name| name.ends_with(".bodies"))
+    );
+    let names = life.disk.list().unwrap();
+    let first_active = names.iter().filter(|name| name.ends_with(".segment") && !held.contains(name));
+    let first_active = first_active.max().unwrap();
+    for name in names.iter().filter(|name| {
+        held.contains(name)
+            || name.ends_with(".checkpoint")
+            || name >= &first_active && name.ends_with(".segment")
+    }) {
+        copy.put(name, &life.disk.content(name).unwrap());
+    }
+    life.restart(copy);
+    life.check("in a copy");
 }
 
 #[test]
