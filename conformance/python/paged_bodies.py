@@ -4,6 +4,7 @@ out in order, and gives its space on the disk back. Getting, looking at and purg
 import base64
 import json
 import os
+import subprocess
 import time
 import urllib.request
 
@@ -87,6 +88,12 @@ def is_small(server, when):
     holds(resident < RESIDENT_MAX, f"{resident >> 20} MB are resident {when}")
 
 
+def tool(server, name):
+    """What `leveret log` says of a directory."""
+    command = [os.environ["LEVERET_BINARY"], "log", name, "--data-dir", server.data]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def gives_space_back(server, when):
     """It is looked ten times a second whether that is possible."""
     for _ in range(100):
@@ -138,7 +145,15 @@ def main():
         # Others come and go meanwhile, and checkpoints are made.
         publish(server, "other", range(20_000))
         server.redis().bgsave()
+        for _ in range(300):
+            if not server.redis().info("persistence")["rdb_bgsave_in_progress"]:
+                break
+            time.sleep(0.1)
         server.kill()
+        told = tool(server, "explain")
+        holds("only it has" in told, f"nothing is kept for messages:\n{told}")
+        told = tool(server, "verify")
+        holds("in queues that only they have" in told, f"nothing is said of what is kept:\n{told}")
         server.start()
         is_small(server, "after a kill")
         told = report(server)

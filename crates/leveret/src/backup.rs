@@ -203,7 +203,7 @@ pub(crate) fn restore(args: &[String]) -> Result<()> {
     }
     let checked = leveret_server::check(&data_dir)?;
     crate::check::tell_state(&checked)?;
-    crate::check::refuse_missing(&checked.named)
+    crate::check::refuse_damage(&checked.held)
 }
 
 fn list(from: &Path) -> Result<()> {

@@ -4,7 +4,7 @@ use crate::config;
 use crate::times::utc;
 use anyhow::{Result, bail};
 use leveret_server::{Checked, Counts};
-use leveret_wal::{Ending, FORMATS, Named};
+use leveret_wal::{Ending, FORMATS, Held};
 use std::io::Write;
 
 const HELP: &str = "\
@@ -53,15 +53,15 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
             place.reason
         ),
     }
-    refuse_missing(&checked.named)?;
+    refuse_damage(&checked.held)?;
     tell(&format!("it can start on {}", settings.data_dir.display()))
 }
 
 /// A server starts without messages that cannot be read, but nobody gets them.
-pub(crate) fn refuse_missing(named: &Named) -> Result<()> {
-    let Named { messages, missing, trouble: Some(trouble) } = named else { return Ok(()) };
+pub(crate) fn refuse_damage(held: &Held) -> Result<()> {
+    let Some((file, offset, reason)) = held.damage.first() else { return Ok(()) };
     bail!(
-        "{missing} of {messages} messages that only the log has cannot be read: {trouble}; a server starts, but queues stop where they are"
+        "{file} is damaged at byte {offset}: {reason}; a server starts, and queues with messages from there wait for them"
     )
 }
 
@@ -81,8 +81,9 @@ pub(crate) fn tell_state(checked: &Checked) -> Result<()> {
         );
     }
     tell(&text)?;
-    if checked.named.messages > 0 {
-        tell(&format!("read: {} messages that only the log has", checked.named.messages))?;
+    if checked.held.files > 0 {
+        let Held { files, messages, .. } = checked.held;
+        tell(&format!("read: {files} files for {messages} messages in queues that only they have"))?;
     }
     let Counts { keys, databases, libraries, users, vhosts, exchanges, queues, messages } = checked.counts;
     tell(&format!(

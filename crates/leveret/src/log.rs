@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use leveret_engine::{Described, DescribedValue, describe_record};
 use leveret_wal::{
-    Disk, Ending, Explained, Inspection, Onlooker, Place, Record, Why, check_named, explain, inspect, repair,
+    Disk, Ending, Explained, Held, Inspection, Onlooker, Place, Record, Why, explain, inspect, repair,
+    verify_held,
 };
 use serde_json::json;
 use std::io::{BufWriter, Write};
@@ -225,17 +226,15 @@ fn verify(dir: &Path) -> Result<ExitCode> {
     let onlooker = onlooker(dir)?;
     let inspection = inspect(&onlooker, &mut |record| describe_record(&record).map(|_| ()))?;
     tell_summary(&inspection)?;
-    // No crash leaves this: they were on disk before the checkpoint.
-    let named = check_named(&onlooker)?;
-    if named.messages > 0 {
-        tell(&format!("{} messages before the checkpoint that only the log has", named.messages))?;
+    let held = verify_held(&onlooker)?;
+    if held.files > 0 {
+        let Held { files, messages, .. } = held;
+        tell(&format!("{files} files before it, for {messages} messages in queues that only they have"))?;
     }
-    if let Some(trouble) = &named.trouble {
+    for (file, offset, reason) in &held.damage {
         tell(&format!(
-            "{} of them cannot be read: {trouble}; a server starts, but queues stop where they are",
-            named.missing
+            "{file} is damaged at byte {offset}: {reason}; a server starts, and queues with messages from there wait for them"
         ))?;
-        return Ok(ExitCode::from(DAMAGED));
     }
     match &inspection.ending {
         Ending::Whole => tell("the log is whole")?,
@@ -248,7 +247,8 @@ fn verify(dir: &Path) -> Result<ExitCode> {
             tell("a server refuses to start; 'leveret log repair' cuts it there")?;
         }
     }
-    Ok(code(&inspection.ending))
+    let is_damaged = !held.damage.is_empty();
+    Ok(if is_damaged { ExitCode::from(DAMAGED) } else { code(&inspection.ending) })
 }
 
 /// A line for each file: its name, its size, and why it is there.

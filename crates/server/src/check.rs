@@ -5,8 +5,9 @@ use crate::recover::{refuse_half_import, refuse_half_restore};
 use crate::snapshot::{Failed, refuse_missing};
 use leveret_engine::Engine;
 use leveret_engine::keyspace::DATABASES;
-use leveret_wal::{Ending, Inspection, Named, Onlooker, check_named, inspect_after, read_checkpoint};
+use leveret_wal::{Ending, Held, Inspection, Log, Onlooker, Options, inspect_after, verify_held};
 use std::path::Path;
+use std::sync::Arc;
 
 /// What is in the state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub struct Checked {
     /// The log and how it ends.
     pub inspection: Inspection,
     /// Messages that are not in memory after a start, so that it does not read them.
-    pub named: Named,
+    pub held: Held,
     /// The state after it.
     pub counts: Counts,
 }
@@ -50,7 +51,7 @@ pub fn check(data_dir: &Path) -> Result<Checked, Failed> {
         Err(error) if busy(&error) => Onlooker::beside(data_dir),
         opened => opened,
     };
-    let onlooker = onlooker.map_err(|error| Failed::Io(what, error))?;
+    let onlooker = Arc::new(onlooker.map_err(|error| Failed::Io(what, error))?);
     let mut checked = look(&onlooker)?;
     for _ in 1..LOOKS {
         if !onlooker.is_used() || !matches!(checked.inspection.ending, Ending::Damaged(_)) {
@@ -61,16 +62,17 @@ pub fn check(data_dir: &Path) -> Result<Checked, Failed> {
     Ok(checked)
 }
 
-fn look(onlooker: &Onlooker) -> Result<Checked, Failed> {
+fn look(onlooker: &Arc<Onlooker>) -> Result<Checked, Failed> {
     // With no client there is nothing to guess.
     let mut engine = Engine::new(0, 1);
-    let head = read_checkpoint(onlooker, &mut |changes| engine.restore(changes)).map_err(Failed::Log)?;
+    let mut log = Log::open(onlooker.clone(), Options::default()).map_err(Failed::Log)?;
+    let head = log.restore(&mut |changes| engine.restore(changes)).map_err(Failed::Log)?;
     if let Some(head) = head {
         engine.restored(head);
     }
-    let inspection = inspect_after(onlooker, head, &mut engine).map_err(Failed::Log)?;
-    let named = check_named(onlooker).map_err(Failed::Log)?;
-    Ok(Checked { is_used: onlooker.is_used(), inspection, named, counts: count(&engine) })
+    let inspection = inspect_after(onlooker.as_ref(), head, &mut engine).map_err(Failed::Log)?;
+    let held = verify_held(onlooker.as_ref()).map_err(Failed::Log)?;
+    Ok(Checked { is_used: onlooker.is_used(), inspection, held, counts: count(&engine) })
 }
 
 fn count(engine: &Engine) -> Counts {

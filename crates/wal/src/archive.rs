@@ -24,8 +24,7 @@ use crate::storage::Storage;
 use crate::units::{self, Census, Kind};
 use listing::{BodiesCopy, CheckpointCopy, SegmentCopy, backup_name};
 use std::sync::Arc;
-pub(crate) use walk::Walk;
-use walk::Walked;
+use walk::{Walk, Walked};
 
 /// A copy that is not finished.
 const COPYING: &str = "copy.tmp";
@@ -149,7 +148,7 @@ impl Job<'_> {
         let (bytes, crc) = copy(self.from, self.to, &name, None)?;
         let mut census = Census::new(Arc::new(units::list(self.from, position)?));
         let (head, _) = checkpoint::read(self.to, &name, &mut |_| Ok(()), &mut |name| census.count(name))?;
-        census.check(position)?;
+        census.check_first(position)?;
         (self.files, self.bytes) = (self.files + 1, self.bytes + bytes);
         let copy = CheckpointCopy { position, time_ms: head.time_ms, bytes, crc };
         let mut copies = Vec::new();

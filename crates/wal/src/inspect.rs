@@ -60,16 +60,8 @@ pub fn inspect(
     storage: &dyn Storage,
     each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Inspection, Error> {
-    let checkpoint = read_checkpoint(storage, &mut |_| Ok(()))?;
+    let checkpoint = checkpoint::newest(storage, &mut |_| Ok(()), &mut |_| ())?.map(|(head, _)| head);
     inspect_after(storage, checkpoint, &mut Each(each))
-}
-
-/// Reads the newest checkpoint, if there is one: blocks of whole changes in order.
-pub fn read_checkpoint(
-    storage: &dyn Storage,
-    each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
-) -> Result<Option<CheckpointHead>, Error> {
-    Ok(checkpoint::newest(storage, each, &mut |_| ())?.map(|(head, _)| head))
 }
 
 /// Reads what comes after a checkpoint that was read, and changes nothing.
@@ -172,7 +164,7 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
     };
     let holds = |unit: &dyn Fn(&Unit) -> bool| {
         let known = held.iter().find(|(known, _)| unit(known));
-        known.map(|(_, Tally { count, bytes })| Why::Holds { messages: *count, bytes: *bytes })
+        known.map(|(_, Tally { count, bytes, .. })| Why::Holds { messages: *count, bytes: *bytes })
     };
     let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
     let waits = |ordinal| kept.archived.as_ref().is_some_and(|archived| archived.first <= ordinal);
@@ -201,7 +193,7 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
 }
 
 /// The files before a checkpoint that have messages which it has by name only.
-fn held(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<(Unit, Tally)>, Error> {
+pub(crate) fn held(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<(Unit, Tally)>, Error> {
     let mut census = Census::new(Arc::new(units::list(storage, checkpoint)?));
     let name = checkpoint::checkpoint_name(checkpoint);
     let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;

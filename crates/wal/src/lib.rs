@@ -7,10 +7,10 @@ mod bodies;
 mod checkpoint;
 mod error;
 pub mod faulty;
+mod held;
 mod inspect;
 mod kept;
 mod log;
-mod messages;
 mod names;
 mod reader;
 mod recovery;
@@ -22,12 +22,10 @@ mod units;
 pub use archive::{Backup, BackupMade, Pruned, Restored, Until, backup, backups, prune, restore};
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;
-pub use inspect::{
-    Ending, Explained, Inspection, Place, Why, explain, inspect, inspect_after, read_checkpoint, repair,
-};
+pub use held::{Held, files_held, verify_held};
+pub use inspect::{Ending, Explained, Inspection, Place, Why, explain, inspect, inspect_after, repair};
 pub use kept::{Archived, Kept, archived, set_archived};
 pub use log::{Log, Options, Preparer, Syncer};
-pub use messages::{Named, check_named};
 pub use reader::Reader;
 pub use recovery::{Cut, Replay, Summary};
 pub use storage::{Disk, File, Onlooker, Storage};

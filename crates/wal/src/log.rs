@@ -187,9 +187,7 @@ impl Log {
     }
 
     /// Reads the newest checkpoint, if there is one: blocks of whole changes in order. Comes before [`Log::replay`], which
-    /// then gives what comes after it.
-    ///
-    /// A checkpoint has its name only since it was on disk as a whole: damage is refused.
+    /// then gives what comes after it. A checkpoint has its name only since it was on disk as a whole: damage is refused.
     pub fn restore(
         &mut self,
         each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
@@ -200,7 +198,8 @@ impl Log {
         let mut census = Census::new(Arc::new(units::list(storage, position)?));
         let newest = checkpoint::newest(storage, each, &mut |name| census.count(name))?;
         let Some((head, size)) = newest else { return Ok(None) };
-        census.check(position)?;
+        *self.shared.segments.lock() = Arc::clone(&census.units);
+        census.check(position, &mut self.reader())?;
         self.held = census.needed(position).map(|(unit, _)| unit).collect();
         let kept_bytes = self.held.iter().map(|unit| units::size(storage, unit)).sum::<Result<_, _>>()?;
         self.shared.kept_bytes.store(kept_bytes, Ordering::Relaxed);

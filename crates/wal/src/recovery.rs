@@ -115,7 +115,7 @@ pub(crate) fn read_file(file: &dyn File, into: &mut Vec<u8>) -> std::io::Result<
     Ok(())
 }
 
-fn all_zero(bytes: &[u8]) -> bool {
+pub(crate) fn all_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |sum, &byte| sum | byte) == 0)
 }
 

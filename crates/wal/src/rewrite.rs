@@ -43,7 +43,8 @@ pub(crate) fn keep(
     remove_failed(shared.storage.as_ref())?;
     let mut census = Census::new(Arc::clone(&shared.segments.lock()));
     names(&mut |name| census.count(name))?;
-    census.check(checkpoint)?;
+    let mut reader = Reader::new(Arc::clone(shared));
+    census.check(checkpoint, &mut reader)?;
     let units = &census.units;
     let storage = shared.storage.as_ref();
     let mut left = Left { before: before(units, checkpoint), names: census.names, ..Left::default() };
@@ -61,7 +62,6 @@ pub(crate) fn keep(
         left.units.push(unit);
         left.bytes += bytes;
     }
-    let mut reader = Reader::new(Arc::clone(shared));
     let mut todo = rewritten.as_slice();
     while let Some((first, _)) = todo.first() {
         let mut sum = 0;

@@ -7,31 +7,31 @@ use crate::tail::RECORD_HEAD;
 
 /// The end of a whole record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct End {
+pub(super) struct End {
     /// Where, in its segment.
-    pub(crate) offset: usize,
+    pub(super) offset: usize,
     /// Of the record; if there is none before, the position before the first.
-    pub(crate) position: u64,
+    pub(super) position: u64,
     /// When it was committed, 0 without one.
-    pub(crate) time_ms: u64,
+    pub(super) time_ms: u64,
 }
 
 /// What is in a segment.
-pub(crate) struct Walked {
-    pub(crate) first: u64,
+pub(super) struct Walked {
+    pub(super) first: u64,
     /// It begins with the rest of a record.
-    pub(crate) begins_inside: bool,
+    pub(super) begins_inside: bool,
     /// The last whole record; `None` if one from before goes on through all of it.
-    pub(crate) end: Option<End>,
+    pub(super) end: Option<End>,
     /// Where valid blocks end.
-    pub(crate) used: usize,
+    pub(super) used: usize,
     /// What stands there if it is not zeros.
-    pub(crate) trouble: Option<String>,
+    pub(super) trouble: Option<String>,
 }
 
 /// Where a walk is.
 #[derive(Clone, Default)]
-pub(crate) struct Walk {
+pub(super) struct Walk {
     due: Option<u64>,
     /// A record has begun: its first bytes, the time they count from.
     begun: Option<(Vec<u8>, u64)>,
@@ -40,12 +40,12 @@ pub(crate) struct Walk {
 
 impl Walk {
     /// The position that comes next.
-    pub(crate) fn due(&self) -> Option<u64> {
+    pub(super) fn due(&self) -> Option<u64> {
         self.due
     }
 
     /// Goes through the next segment; `None` if its head was never written. Each whole record is told: position and time.
-    pub(crate) fn segment(
+    pub(super) fn segment(
         &mut self,
         name: &str,
         ordinal: u64,

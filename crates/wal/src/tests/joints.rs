@@ -4,7 +4,7 @@
 use super::reader::{Life, message_len, read};
 use super::{add, open, replay};
 use crate::faulty::FaultyDisk;
-use crate::{Archived, Error, Storage, Tail, Until, backup, backups, check_named, prune, restore};
+use crate::{Archived, Error, Storage, Tail, Until, backup, backups, prune, restore, verify_held};
 use std::collections::BTreeMap;
 
 fn names(disk: &FaultyDisk, ending: &str) -> Vec<String> {
@@ -24,7 +24,7 @@ fn holds(life: &Life, archive: &FaultyDisk, states: &States, until: Until, posit
     };
     assert_eq!(restored.position, position);
     let into = into.crash();
-    assert_eq!(check_named(&into).unwrap().trouble, None, "{until:?}");
+    assert_eq!(verify_held(&into).unwrap().damage, [], "{until:?}");
     let mut log = open(&into, life.segment_bytes);
     let from = log.restore(&mut |_| Ok(())).unwrap().map_or(0, |head| head.position);
     let (summary, records) = replay(&mut log).unwrap();
@@ -111,8 +111,6 @@ fn damage_to_a_copy_of_messages_is_found() {
     life.alive.retain(|at| *at % 10 == 3);
     life.checkpoint().unwrap();
     backup(&life.disk, &archive, 1).unwrap();
-    let named = check_named(&life.disk).unwrap();
-    assert_eq!((named.messages, named.missing), (life.alive.len() as u64, 0));
     let copies = names(&archive, ".bodies");
     assert!(copies.len() > 2);
     for name in copies {
@@ -125,8 +123,8 @@ fn damage_to_a_copy_of_messages_is_found() {
             assert!(error.contains(&name), "{error}");
             // Where it was made a start may not see it; a check does, and so does a backup.
             life.disk.put(&name, &bytes);
-            match check_named(&life.disk) {
-                Ok(named) => assert!(named.missing > 0 && named.trouble.is_some(), "{name} at {at}"),
+            match verify_held(&life.disk) {
+                Ok(held) => assert!(held.damage.iter().any(|(file, ..)| *file == name), "{name} at {at}"),
                 Err(error) => assert!(error.to_string().contains(&name), "{error}"),
             }
             backup(&life.disk, &FaultyDisk::new(1), 1).unwrap_err();
@@ -135,26 +133,6 @@ fn damage_to_a_copy_of_messages_is_found() {
         life.disk.put(&name, &whole);
     }
     restore(&archive, &FaultyDisk::new(1), Until::End).unwrap();
-}
-
-#[test]
-fn a_check_reads_the_segments_that_stay_for_their_messages() {
-    let mut rng = fastrand::Rng::with_seed(2);
-    let mut life = Life::new(2, 1024);
-    life.write(&mut rng, 60);
-    life.checkpoint().unwrap();
-    let named = check_named(&life.disk).unwrap();
-    assert_eq!((named.messages, named.missing), (life.alive.len() as u64, 0));
-    let name = crate::log::segment_name(2);
-    let whole = life.disk.content(&name).unwrap();
-    for at in (32..whole.len()).filter(|at| whole[*at] != 0) {
-        let mut bytes = whole.clone();
-        bytes[at] ^= 0x41;
-        life.disk.put(&name, &bytes);
-        let named = check_named(&life.disk).unwrap();
-        assert!(named.missing > 0, "at {at}");
-        assert!(named.trouble.as_ref().is_some_and(|why| why.contains(&name)), "at {at}: {named:?}");
-    }
 }
 
 #[test]
@@ -240,7 +218,7 @@ fn a_copy_for_a_checkpoint_that_failed_is_never_believed() {
         disk.keep(true, None);
         life.restart(disk);
         life.check("after a later checkpoint");
-        assert_eq!(check_named(&life.disk).unwrap().missing, 0, "seed {seed}");
+        assert_eq!(verify_held(&life.disk).unwrap().damage, [], "seed {seed}");
     }
     assert!(left > 50, "only {left} left something");
 }
