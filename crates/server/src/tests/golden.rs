@@ -22,7 +22,8 @@ fn text(folder: &Path, name: &str) -> String {
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let names =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let names = names.filter(|name| name.ends_with(".segment") || name.ends_with(".checkpoint"));
+    let names =
+        names.filter(|name| [".segment", ".checkpoint", ".bodies"].iter().any(|end| name.ends_with(end)));
     names.map(|name| (name.clone(), std::fs::read(folder.join(name)).unwrap())).collect()
 }
 
