@@ -46,7 +46,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
     Suite { name: "http_api", kind: Kind::Killer, checks_min: 150, on_demand: false },
     Suite { name: "log_tools", kind: Kind::Killer, checks_min: 70, on_demand: false },
-    Suite { name: "backup", kind: Kind::Killer, checks_min: 300, on_demand: false },
+    Suite { name: "backup", kind: Kind::Killer, checks_min: 20_000, on_demand: false },
     Suite { name: "disk_trouble", kind: Kind::Mounter, checks_min: 5000, on_demand: false },
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
     Suite { name: "paged_bodies", kind: Kind::Killer, checks_min: 100_000, on_demand: false },
