@@ -355,6 +355,42 @@ def import_without_space():
         equal(server.redis().dbsize(), keys, "all of it")
 
 
+def backup_without_space():
+    """A backup and a restore onto a disk that is too small: told, nothing half, and the same again when there is space."""
+    def leveret(*arguments):
+        return subprocess.run([os.environ["LEVERET_BINARY"], *arguments], capture_output=True, text=True, timeout=60)
+
+    with small_disk("backup") as disk, Server("backup-source") as server:
+        r = server.redis()
+        for i in range(5000):
+            r.set(i, os.urandom(4096))
+        archive = os.path.join(disk.data, "backups")
+        making = ["backup", "--data-dir", server.data, "--to", archive]
+        ended = leveret(*making)
+        holds(ended.returncode == 1 and re.search(r"cannot write the copy of \S+: No space left on device", ended.stderr), f"{ended}")
+        equal([name for name in os.listdir(archive) if name.endswith((".tmp", ".backup"))], [], "nothing half")
+        r.set("meanwhile", "on")
+        subprocess.run(["mount", "-o", "remount,size=64m", disk.data], check=True)
+        equal(leveret(*making).returncode, 0, "with space")
+        subprocess.run(["mount", "-o", "remount,size=30m", disk.data], check=True)
+        target = os.path.join(disk.data, "restored")
+        restoring = ["restore", "--from", archive, "--data-dir", target]
+        ended = leveret(*restoring)
+        holds(ended.returncode == 1 and "No space left on device" in ended.stderr, f"{ended}")
+        equal(sorted(os.listdir(target)), ["BACKUP", "LOCK"], "nothing half")
+        subprocess.run(["mount", "-o", "remount,size=64m", disk.data], check=True)
+        ended = leveret(*restoring)
+        holds(ended.returncode == 0 and "5001 keys" in ended.stdout, f"{ended}")
+        # From a directory that may only be read.
+        subprocess.run(["mount", "-o", "remount,ro", disk.data], check=True)
+        elsewhere = os.path.join(server.directory, "elsewhere")
+        ended = leveret("backup", "--data-dir", target, "--to", elsewhere)
+        equal(ended.returncode, 0, f"{ended}")
+        ended = leveret("restore", "--from", archive, "--data-dir", elsewhere + "-restored")
+        holds(ended.returncode == 0 and "5001 keys" in ended.stdout, f"{ended}")
+        subprocess.run(["mount", "-o", "remount,rw", disk.data], check=True)
+
+
 def may_not_write():
     with small_disk("read-only") as server:
         server.start()
@@ -375,5 +411,6 @@ killed_while_full()
 back_and_forth()
 at_start_and_stop()
 import_without_space()
+backup_without_space()
 may_not_write()
 print(f"{CHECKS} checks passed")

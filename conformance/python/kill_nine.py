@@ -163,6 +163,8 @@ def main():
     messages = {"tried": 0, "confirmed": [], "acked": set()}
     # So small that a life has several segments and checkpoints.
     flags = ["--log-segment-bytes", "1048576", "--auto-aof-rewrite-min-size", "300kb", "--auto-aof-rewrite-percentage", "20"]
+    # And so little memory for messages that the disk has most of them.
+    flags += ["--message-memory", "2kb"]
     with Server("kill", *flags) as server:
         check_all(server, writers, messages)
         for _ in range(ROUNDS):

@@ -76,6 +76,8 @@ def dumped(server):
     for verb in ("dump", "verify", "repair"):
         said = log(verb, "--data-dir", server.data, code=1)
         holds(f"is in use by another process (pid {server.process.pid})" in said, said)
+    said = log("explain", "--data-dir", server.data)
+    holds("00000000000000000001.segment" in said and "it is the one that is written to" in said, said)
     stopped(server)
     before = files(server.data)
     text = log("dump", "--data-dir", server.data)

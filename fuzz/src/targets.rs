@@ -66,7 +66,9 @@ pub(crate) const TARGETS: &[Target] = &[
     row("wal-segments", "crates/wal/corpus/segments", LOG, leveret_wal::fuzz::segments),
     row("wal-blocks", "crates/wal/corpus/blocks", LOG, leveret_wal::fuzz::blocks),
     row("wal-records", "crates/wal/corpus/records", LOG, leveret_wal::fuzz::records),
+    row("wal-lists", "crates/wal/corpus/lists", LOG, leveret_wal::fuzz::lists),
     row("wal-checkpoints", "crates/wal/corpus/checkpoints", LOG, leveret_wal::fuzz::checkpoints),
+    row("wal-bodies", "crates/wal/corpus/bodies", LOG, leveret_wal::fuzz::bodies),
     row("keyspace-changes", "crates/keyspace/corpus/changes", CHANGES, changes::keyspace),
     row("keyspace-payloads", "crates/keyspace/corpus/payloads", PAYLOAD, leveret_keyspace::fuzz::payloads),
     row(

@@ -1,7 +1,7 @@
 //! A part of a lane: entries whose numbers are near each other, in places of 24 bytes. Either all of them have their
 //! messages in memory, or all only know where the log has them.
 
-use crate::body::{Away, Body, BodyRef, Moved};
+use crate::body::{Away, Body, BodyRef, Moved, PageOut};
 use crate::entries::{Entry, Ready};
 use crate::{Message, UnixMillis};
 use leveret_base::codec::Place;
@@ -294,13 +294,15 @@ impl Block {
         (self.start, self.gone_count) = (0, 0);
     }
 
-    /// Lets go of the messages, if the log has all of them behind this position; gives what that is.
-    pub(crate) fn page_out(&mut self, after: u64) -> Option<Moved> {
+    /// Lets go of the messages, if the log has all of them; gives what that is.
+    pub(crate) fn page_out(&mut self, may: PageOut) -> Option<Moved> {
         let Places::Here(places) = &self.places else { return None };
+        // Most often the last one tells.
+        places.last().and_then(|place| place.message.as_ref()).and_then(|last| Away::of(last, may))?;
         let (mut away, mut gone) = (Vec::with_capacity(places.len()), Moved::default());
         for place in places.iter().filter(|place| place.message.is_some()) {
             let Some(message) = &place.message else { continue };
-            let (Some(known), Ok(returns)) = (Away::of(message, after), u16::try_from(place.returns)) else {
+            let (Some(known), Ok(returns)) = (Away::of(message, may), u16::try_from(place.returns)) else {
                 return None;
             };
             gone.add(message);

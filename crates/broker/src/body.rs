@@ -29,6 +29,18 @@ impl Moved {
     }
 }
 
+/// Which messages a queue may let go of: those that the log has for this queue. It may have one for another queue only; then no
+/// checkpoint would name it here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PageOut {
+    /// The log has them behind this position.
+    pub(crate) after: u64,
+    /// It has transient ones, too.
+    pub(crate) keeps_all: bool,
+    /// So many bytes stay if they stand first.
+    pub(crate) head_bytes: u64,
+}
+
 /// A message that only the log has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Away {
@@ -74,9 +86,10 @@ impl<'a> BodyRef<'a> {
 }
 
 impl Away {
-    /// What is kept of a message whose bytes are let go, if the log has them behind this position.
-    pub(crate) fn of(message: &Message, after: u64) -> Option<Self> {
-        let place = message.place().filter(|place| place.position > after)?;
+    /// What is kept of a message whose bytes are let go, if its queue may do that.
+    pub(crate) fn of(message: &Message, may: PageOut) -> Option<Self> {
+        let is_kept = message.persistent || may.keeps_all;
+        let place = message.place().filter(|place| is_kept && place.position > may.after)?;
         let body_len = u32::try_from(message.body().len()).ok()?;
         Some(Self { place, body_len, priority: message.priority, persistent: message.persistent })
     }

@@ -170,9 +170,9 @@ impl Checkpoint {
     }
 
     /// What is known of an entry is about to change.
-    pub(crate) fn changes(&mut self, id: QueueId, walk: &mut Walk, entry: &Entry) {
+    pub(crate) fn changes(&mut self, id: QueueId, walk: &mut Walk, entry: Ready<'_>) {
         if walk.is_ahead(entry.seq) && walk.handed.insert(entry.seq) {
-            self.entry(id, Ready::of(entry));
+            self.entry(id, entry);
         }
     }
 

@@ -1,4 +1,4 @@
-//! One number for the whole durable state, by which tests tell whether two are equal.
+//! One number for the whole durable state, by which tests tell whether two are equal; and what else they ask.
 
 use crate::body::BodyRef;
 use crate::entries::Ready;
@@ -8,6 +8,15 @@ use leveret_base::codec::Place;
 use std::hash::{BuildHasher, Hasher};
 
 impl Broker {
+    /// Where the messages lie that only the log has, of whatever queues.
+    pub fn places_away(&self) -> impl Iterator<Item = Place> {
+        let ready = self.queues.values().flat_map(|queue| queue.ready.iter());
+        ready.filter_map(|entry| match entry.body {
+            BodyRef::Here(_) => None,
+            BodyRef::Away(away) => Some(away.place),
+        })
+    }
+
     /// A number that is equal for equal durable states. All messages must be in memory.
     pub fn digest(&self) -> u64 {
         self.digest_with(&mut |_| None)

@@ -2,7 +2,7 @@
 //! It knows nothing of who consumes them. The trap: an entry's lane follows from its message alone, so that replay, which
 //! knows only numbers, finds the same order.
 
-use crate::body::{Body, BodyRef, Moved};
+use crate::body::{Body, BodyRef, Moved, PageOut};
 use crate::broker::InMemory;
 use crate::lane::Lane;
 use crate::{Message, UnixMillis};
@@ -92,7 +92,7 @@ struct Memory {
 }
 
 /// So much may be untold.
-const UNTOLD_MAX: u64 = 64 * 1024;
+const UNTOLD_MAX: u64 = 4 * 1024;
 
 impl Memory {
     #[inline]
@@ -124,6 +124,12 @@ impl Drop for Memory {
     }
 }
 
+impl Drop for Entries {
+    fn drop(&mut self) {
+        self.memory.all.left.fetch_add(self.away.len as u64, Ordering::Relaxed);
+    }
+}
+
 /// Numbers of entries, and where the log has their messages.
 pub(crate) type Wanting = Vec<(u64, Place)>;
 
@@ -131,7 +137,9 @@ impl Entries {
     /// None yet; `all` counts the bytes of messages in memory.
     pub(crate) fn new(priority_max: u8, all: &Arc<InMemory>) -> Self {
         let memory = Memory { all: all.clone(), ..Memory::default() };
-        Self { priority_max, memory, ..Self::default() }
+        let mut entries = Self::default();
+        (entries.priority_max, entries.memory) = (priority_max, memory);
+        entries
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -289,10 +297,10 @@ impl Entries {
         self.first().is_none_or(|first| first.body.here().is_some())
     }
 
-    /// Lets go of messages that came last, as far as the log has them behind this position. So many bytes that stand first stay.
-    pub(crate) fn page_out(&mut self, after: u64, head_bytes: u64) {
+    /// Lets go of messages that came last, as far as the log has them.
+    pub(crate) fn page_out(&mut self, may: PageOut) {
         let mut lanes = std::iter::once(&mut self.lowest).chain(&mut self.higher);
-        let gone = lanes.find_map(|lane| lane.page_out_last(after, head_bytes));
+        let gone = lanes.find_map(|lane| lane.page_out_last(may));
         if let Some(Moved { len, body_bytes, bytes }) = gone {
             self.memory.subtract(bytes);
             self.count_away(len, body_bytes);

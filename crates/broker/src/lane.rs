@@ -4,7 +4,7 @@
 
 use crate::Message;
 use crate::block::Block;
-use crate::body::{Body, Moved};
+use crate::body::{Body, Moved, PageOut};
 use crate::entries::{Entry, Ready};
 use leveret_base::codec::Place;
 use std::collections::{BTreeMap, VecDeque};
@@ -150,15 +150,15 @@ impl Lane {
         }
     }
 
-    /// Lets go of the messages that came last, as far as the log has them behind this position; gives what that is. So many
-    /// bytes stay if they stand first: a queue whose messages go soon after they have come reads nothing.
-    pub(crate) fn page_out_last(&mut self, after: u64, head_bytes: u64) -> Option<Moved> {
+    /// Lets go of the messages that came last, as far as the log has them; gives what that is. What stands first may stay, so that
+    /// a queue whose messages go soon after they have come reads nothing.
+    pub(crate) fn page_out_last(&mut self, may: PageOut) -> Option<Moved> {
         let is_only = self.blocks.len() == 1;
         let last = self.blocks.back_mut().filter(|block| !block.is_empty())?;
-        if is_only && last.is_here() && last.bytes() < head_bytes {
+        if is_only && last.is_here() && last.bytes() < may.head_bytes {
             return None;
         }
-        let gone = last.page_out(after).filter(|gone| gone.len > 0)?;
+        let gone = last.page_out(may).filter(|gone| gone.len > 0)?;
         if let Some(mut last) = self.blocks.pop_back() {
             // Behind others that only the log has, as long as there is room.
             while let Some(before) = self.blocks.back_mut().filter(|before| !before.is_here())
@@ -235,13 +235,14 @@ mod tests {
     use super::Lane;
     use crate::Message;
     use crate::block::{BLOCK_LEN, Block};
-    use crate::body::{Body, Moved};
+    use crate::body::{Body, Moved, PageOut};
     use crate::entries::Entry;
     use leveret_base::codec::Place;
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
     const STEPS: usize = 24_000;
+    const ALL: PageOut = PageOut { after: 0, keeps_all: true, head_bytes: 0 };
 
     fn entry(seq: u64, deadline: u64) -> Entry {
         let message = Message::new(b"", b"", &[0, 0], &seq.to_le_bytes()).expect("it is valid");
@@ -290,7 +291,7 @@ mod tests {
                     }
                     5 => {
                         if random.u8(..20) == 0 {
-                            lane.page_out_last(0, 0);
+                            lane.page_out_last(ALL);
                         }
                         let all: Vec<_> = lane.wanted_at_all().collect();
                         if random.u8(..20) == 0 && !all.is_empty() {
@@ -344,7 +345,7 @@ mod tests {
     fn numbers_in_no_order_come_out_in_order() {
         let mut lane = Lane::default();
         [5, 9, 7, 5, 3, 12].into_iter().for_each(|seq| lane.push(entry(seq, 0)));
-        lane.page_out_last(0, 0);
+        lane.page_out_last(ALL);
         assert!(lane.take(7).is_some() && lane.take(7).is_none());
         let all: Vec<u64> = std::iter::from_fn(|| lane.pop()).map(|entry| entry.seq).collect();
         assert_eq!(all, [3, 5, 5, 9, 12]);

@@ -1,13 +1,15 @@
-//! `leveret log`: what is in the log of a data directory, whether it is whole, and what to do when it is not. No server may
-//! use the directory meanwhile: half a block that is being written looks like damage. Dump and verify change nothing.
+//! `leveret log`: what is in the log of a data directory, whether it is whole, and what to do when it is not. But for `explain`,
+//! which reads heads only, no server may use the directory meanwhile: half a block that is being written looks like damage.
 
 use crate::config;
+use crate::times::utc;
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use leveret_engine::{Described, DescribedValue, describe_record};
 use leveret_wal::{
-    Disk, Ending, Explained, Inspection, Onlooker, Place, Record, Why, explain, inspect, repair,
+    Disk, Ending, Explained, Held, Inspection, Onlooker, Place, Record, Why, explain, inspect, repair,
+    verify_held,
 };
 use serde_json::json;
 use std::io::{BufWriter, Write};
@@ -20,13 +22,13 @@ Usage: leveret log dump   --data-dir DIR [--json] [--full] [--from POSITION] [--
        leveret log explain --data-dir DIR
        leveret log repair --data-dir DIR [--yes]
 
-On a data directory that no server uses. Dump and verify change nothing in it.
+On a data directory that no server uses, but for explain. Dump, verify and explain change nothing in it.
 
   dump      a line for each change: position, time, what it is, its fields; long strings are shortened without --full,
             and --json prints one object a line with everything. Passwords are not shown.
   verify    reads every byte; tells segments, records and how the log ends. It ends with 0 when the log is whole, 3 when its
             end is torn (what a crash leaves, which was never confirmed; a server that starts cuts it), 4 when it is damaged.
-  explain   tells of every file why it is still there.
+  explain   tells of every file why it is still there; also beside a running server.
   repair    tells what would be lost by cutting a damaged log where it cannot be read on; with --yes it cuts it there, and keeps
             what it has cut in files beside, which end in .cut-at-OFFSET and .cut.
 ";
@@ -186,20 +188,6 @@ fn to_text(value: &DescribedValue<'_>, how: How) -> String {
     }
 }
 
-/// A time as people write it: days are counted by the calendar's own rules, in eras of 400 years.
-fn utc(time_ms: u64) -> String {
-    let (seconds, ms) = (time_ms / 1000, time_ms % 1000);
-    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, year) = if month < 10 { (month + 3, year) } else { (month - 9, year + 1) };
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z", year + era * 400)
-}
-
 fn code(ending: &Ending) -> ExitCode {
     match ending {
         Ending::Whole => ExitCode::SUCCESS,
@@ -235,8 +223,19 @@ fn tell_summary(inspection: &Inspection) -> Result<()> {
 }
 
 fn verify(dir: &Path) -> Result<ExitCode> {
-    let inspection = inspect(&onlooker(dir)?, &mut |record| describe_record(&record).map(|_| ()))?;
+    let onlooker = onlooker(dir)?;
+    let inspection = inspect(&onlooker, &mut |record| describe_record(&record).map(|_| ()))?;
     tell_summary(&inspection)?;
+    let held = verify_held(&onlooker)?;
+    if held.files > 0 {
+        let Held { files, messages, .. } = held;
+        tell(&format!("{files} files before it, for {messages} messages in queues that only they have"))?;
+    }
+    for (file, offset, reason) in &held.damage {
+        tell(&format!(
+            "{file} is damaged at byte {offset}: {reason}; a server starts, and queues with messages from there wait for them"
+        ))?;
+    }
     match &inspection.ending {
         Ending::Whole => tell("the log is whole")?,
         Ending::Torn(place) => {
@@ -248,18 +247,28 @@ fn verify(dir: &Path) -> Result<ExitCode> {
             tell("a server refuses to start; 'leveret log repair' cuts it there")?;
         }
     }
-    Ok(code(&inspection.ending))
+    let is_damaged = !held.damage.is_empty();
+    Ok(if is_damaged { ExitCode::from(DAMAGED) } else { code(&inspection.ending) })
 }
 
 /// A line for each file: its name, its size, and why it is there.
 fn tell_why(dir: &Path) -> Result<ExitCode> {
-    for Explained { file, bytes, why } in explain(&onlooker(dir)?)? {
+    // Heads of files do not change, so a server may go on.
+    let onlooker =
+        Onlooker::beside(dir).with_context(|| format!("cannot read the data directory {}", dir.display()))?;
+    for Explained { file, bytes, why } in explain(&onlooker)? {
         let why = match why {
             Why::Newest(position) => format!("the state at position {position}; a start begins with it"),
             Why::Older(position) => format!("the state at position {position}; the next start removes it"),
             Why::InCheckpoint => {
                 "everything in it is in the checkpoint; the next start removes it".to_owned()
             }
+            Why::ForArchive => {
+                "everything in it is in the checkpoint; it stays until 'leveret backup' has it".to_owned()
+            }
+            Why::Holds { messages, bytes } => format!(
+                "only it has {messages} messages that wait in queues, about {bytes} bytes; it goes with them, or a later checkpoint copies what is left"
+            ),
             Why::After(first, last) => {
                 format!(
                     "positions {first} to {last}, which no checkpoint has; the next checkpoint makes it unnecessary"
@@ -319,20 +328,4 @@ fn mend(dir: &Path, yes: bool) -> Result<ExitCode> {
         kept.join(", ")
     ))?;
     Ok(ExitCode::SUCCESS)
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        for (time_ms, text) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_709_251_199_999, "2024-02-29T23:59:59.999Z"),
-            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-            (1_798_761_600_001, "2027-01-01T00:00:00.001Z"),
-        ] {
-            assert_eq!(super::utc(time_ms), text);
-        }
-    }
 }

@@ -1,12 +1,15 @@
 //! The binary. `leveret serve` is the server, `leveret bench` the load; `leveret help` tells the rest.
 
 mod allocator;
+mod backup;
 mod bench;
+mod check;
 mod config;
 mod ctl;
 mod log;
 mod serve;
 mod snapshot;
+mod times;
 
 use std::process::ExitCode;
 
@@ -16,9 +19,12 @@ Leveret takes the place of Redis and RabbitMQ for unmodified clients.
 Usage:
   leveret serve --data-dir DIR [--config FILE.toml] [--KEY VALUE …]
   leveret bench resp|amqp [--FLAG VALUE …]
-  leveret log dump|verify|repair --data-dir DIR [--FLAG …]
+  leveret log dump|verify|explain|repair --data-dir DIR [--FLAG …]
   leveret ctl VERB [ARG …]
   leveret import|export dump.rdb --data-dir DIR [--FLAG …]
+  leveret backup --data-dir DIR --to BACKUPS [--FLAG …]
+  leveret restore --from BACKUPS --data-dir DIR [--to-time TIME]
+  leveret check --data-dir DIR
   leveret help | version
 
 `leveret serve --help` lists every key, `leveret bench --help` every kind of load,
@@ -38,6 +44,9 @@ fn main() -> ExitCode {
         },
         Some("import") => snapshot::import(&args.collect::<Vec<_>>()),
         Some("export") => snapshot::export(&args.collect::<Vec<_>>()),
+        Some("backup") => backup::backup(&args.collect::<Vec<_>>()),
+        Some("restore") => backup::restore(&args.collect::<Vec<_>>()),
+        Some("check") => check::run(&args.collect::<Vec<_>>()),
         Some("version" | "--version" | "-V") => {
             println!("leveret {}", env!("CARGO_PKG_VERSION"));
             Ok(())

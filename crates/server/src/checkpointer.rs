@@ -3,11 +3,14 @@
 //! are faster than it is, it does not rest, and then they wait for it (`Engine::checkpoint_bytes`).
 //! A checkpoint that fails costs nothing but its own file; the log has everything.
 
+use crate::alarms::free_disk_bytes;
 use crate::shared::{Shared, now_ms};
 use leveret_base::codec::Name;
 use leveret_engine::Slice;
+use leveret_engine::broker::InMemory;
 use leveret_wal::{CheckpointHead, CheckpointWriter, Checkpoints, Error, Reclaimed};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -15,12 +18,18 @@ use std::time::{Duration, Instant};
 const SLICE_BYTES: usize = 64 * 1024;
 /// It rests so many times as long as it has held the engine.
 const REST: u32 = 4;
+/// About so long it takes to copy 128 KiB of messages that only old segments had; it rests then, too.
+const COPIED: Duration = Duration::from_micros(100);
 /// With so much handed over out of turn there is no time to rest.
 const HURRY_BYTES: usize = 8 * 1024 * 1024;
 /// After so many bytes what was written is brought to the disk, so that the log's syncs do not have to wait for all of it.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+/// Segments that may lie about for messages that are mostly gone.
+const SEGMENTS_MIN: u64 = 4;
 /// Between two looks at whether one is due.
 const PERIOD: Duration = Duration::from_millis(100);
+/// Between two tries to remove what somebody has kept.
+const SWEEP_PERIOD: Duration = Duration::from_secs(1);
 /// After one that has failed. (Redis: CONFIG_BGSAVE_RETRY_DELAY)
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -63,6 +72,9 @@ pub(crate) struct Checkpointer {
     pub(crate) slice_bytes: usize,
     state: Mutex<State>,
     signal: Condvar,
+    in_memory: Arc<InMemory>,
+    /// How many messages that only the log had were not any more there when the last one began.
+    left_before: AtomicU64,
     /// Redis: `auto-aof-rewrite-percentage`, `auto-aof-rewrite-min-size`.
     pub(crate) growth_percent: AtomicU64,
     pub(crate) growth_bytes_min: AtomicU64,
@@ -70,7 +82,11 @@ pub(crate) struct Checkpointer {
 
 impl Checkpointer {
     /// With Redis' defaults; `restored` is the checkpoint that recovery has begun with.
-    pub(crate) fn new(checkpoints: Checkpoints, restored: Option<CheckpointHead>) -> Self {
+    pub(crate) fn new(
+        checkpoints: Checkpoints,
+        restored: Option<CheckpointHead>,
+        in_memory: &Arc<InMemory>,
+    ) -> Self {
         let (position, at_ms) = restored.map_or((0, now_ms()), |head| (head.position, head.time_ms));
         let report = Report { position, at_ms, ..Report::default() };
         Self {
@@ -78,6 +94,8 @@ impl Checkpointer {
             slice_bytes: SLICE_BYTES,
             state: Mutex::new(State { report, ..State::default() }),
             signal: Condvar::new(),
+            in_memory: Arc::clone(in_memory),
+            left_before: AtomicU64::new(0),
             growth_percent: AtomicU64::new(100),
             growth_bytes_min: AtomicU64::new(64 * 1024 * 1024),
         }
@@ -141,17 +159,31 @@ impl Checkpointer {
         self.signal.notify_one();
     }
 
-    /// True when the log has grown so much beside the last checkpoint that another is worth it.
+    /// True when the log has grown so much beside the last checkpoint that another is worth it, or something can be given back.
     fn is_due(&self) -> bool {
         let [logged, last] = self.sizes();
         let percent = self.growth_percent.load(Relaxed);
         let min = self.growth_bytes_min.load(Relaxed);
-        percent > 0 && logged >= min.max((u128::from(last) * u128::from(percent) / 100) as u64)
+        let has_grown = logged >= min.max((u128::from(last) * u128::from(percent) / 100) as u64);
+        percent > 0 && (has_grown || self.keeps_too_much())
+    }
+
+    /// True when much is kept for messages that the last checkpoint has by name only, and half of them have left since.
+    fn keeps_too_much(&self) -> bool {
+        let [bytes, names] = self.checkpoints.kept();
+        let left = self.in_memory.left() - self.left_before.load(Relaxed);
+        bytes > SEGMENTS_MIN * self.checkpoints.segment_bytes() && left >= names.div_ceil(2)
+    }
+
+    /// True when one gives back more than it takes, on a disk that has so much left.
+    fn is_worth_its_room(&self, free: u64) -> bool {
+        let [_, last] = self.sizes();
+        self.keeps_too_much() && 2 * (last + self.in_memory.bytes()) < free
     }
 
     /// Waits until one is to be made; `None` at the end.
     fn next(&self, has_room: impl Fn() -> bool) -> Option<Why> {
-        let since = Instant::now();
+        let (since, mut swept) = (Instant::now(), Instant::now());
         let mut state = self.state.lock();
         loop {
             if state.stopping {
@@ -164,7 +196,20 @@ impl Checkpointer {
             if let Some(why) = take(&mut state) {
                 return Some(why);
             }
-            self.signal.wait_for(&mut state, PERIOD);
+            if swept.elapsed() >= SWEEP_PERIOD && self.checkpoints.has_left_over() {
+                MutexGuard::unlocked(&mut state, || self.sweep());
+                swept = Instant::now();
+            } else {
+                self.signal.wait_for(&mut state, PERIOD);
+            }
+        }
+    }
+
+    /// Removes what a backup or an archive has kept when the last checkpoint was made.
+    fn sweep(&self) {
+        match self.checkpoints.remove_unnecessary() {
+            Ok(reclaimed) => tell_given_up(reclaimed),
+            Err(error) => tracing::warn!(%error, "what is unnecessary stays for now"),
         }
     }
 
@@ -179,6 +224,15 @@ impl Checkpointer {
     }
 }
 
+fn tell_given_up(reclaimed: Reclaimed) {
+    if reclaimed.given_up > 0 {
+        tracing::warn!(
+            segments = reclaimed.given_up,
+            "too many segments were waiting for the archive and were removed: it will have a gap. Is 'leveret backup' still run?"
+        );
+    }
+}
+
 fn take(state: &mut State) -> Option<Why> {
     let why = state.wanted.take()?;
     state.doing = Some((why, now_ms()));
@@ -187,8 +241,11 @@ fn take(state: &mut State) -> Option<Why> {
 
 /// The thread.
 pub(crate) fn run(shared: &Shared) {
-    // The little that is left of a disk is the log's; by hand it may be tried.
-    let has_room = || !shared.settings.alarms.has_disk();
+    // The little that is left of a disk is the log's; by hand it may be tried. But what a drained backlog has left may be most of it.
+    let has_room = || {
+        let free = || free_disk_bytes(&shared.settings.data_dir).unwrap_or(0);
+        !shared.settings.alarms.has_disk() || shared.checkpointer.is_worth_its_room(free())
+    };
     while let Some(why) = shared.checkpointer.next(has_room) {
         shared.checkpoint(why, |held| std::thread::sleep(held * REST));
     }
@@ -205,7 +262,9 @@ impl Shared {
             state.doing = None;
             let report = &mut state.report;
             match result {
-                Ok(Some((position, Reclaimed { checkpoint_bytes, segments, kept_bytes }))) => {
+                Ok(Some((position, reclaimed))) => {
+                    tell_given_up(reclaimed);
+                    let Reclaimed { checkpoint_bytes, segments, kept_bytes, .. } = reclaimed;
                     tracing::info!(
                         position,
                         checkpoint_bytes,
@@ -240,7 +299,10 @@ impl Shared {
     fn write_checkpoint(&self, rest: impl Fn(Duration)) -> Result<Option<(u64, Reclaimed)>, Error> {
         let checkpoints = &self.checkpointer.checkpoints;
         let (mut changes, mut names) = (Vec::with_capacity(2 * SLICE_BYTES), Vec::new());
-        let head = self.engine.lock().begin_checkpoint(&mut changes);
+        let mut engine = self.engine.lock();
+        let head = engine.begin_checkpoint(&mut changes);
+        self.checkpointer.left_before.store(engine.broker.in_memory().left(), Relaxed);
+        drop(engine);
         let Some(head) = head else { return Ok(None) };
         // What cannot be written is handed over nevertheless: every checkpoint comes to its end.
         let mut writing = checkpoints.begin(head);
@@ -278,7 +340,8 @@ impl Shared {
         }
         let writer = writing?;
         self.write_up_to(head.position);
-        Ok(Some((head.position, checkpoints.publish(writer)?)))
+        let reclaimed = checkpoints.publish_resting(writer, &mut || rest(COPIED))?;
+        Ok(Some((head.position, reclaimed)))
     }
 }
 

@@ -5,6 +5,8 @@ mod alarms;
 mod amqp;
 mod around;
 mod backlog;
+mod backup;
+mod check;
 mod checkpointer;
 mod clock;
 mod command_log;
@@ -38,6 +40,8 @@ mod ticks;
 mod visit;
 
 pub use alarms::{Alarms, free_disk_bytes};
+pub use backup::{BackupHow, KeepLog, backup, forget, restore};
+pub use check::{Checked, Counts, check};
 pub use doorkeeper::salt;
 pub use leveret_engine::keyspace::DATABASES;
 pub use leveret_engine::keyspace::Policy;

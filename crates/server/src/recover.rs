@@ -12,6 +12,13 @@ use std::sync::Arc;
 /// A file in the data directory while an import is going on: what it says, nobody has finished.
 const IMPORTING: &str = "IMPORTING";
 
+/// Likewise while a restore is going on.
+const RESTORING: &str = "RESTORING";
+
+pub(crate) fn restore_mark(data_dir: &Path) -> PathBuf {
+    data_dir.join(RESTORING)
+}
+
 pub(crate) fn import_mark(data_dir: &Path) -> PathBuf {
     data_dir.join(IMPORTING)
 }
@@ -27,6 +34,7 @@ pub(crate) struct Recovered {
 
 /// Locks the directory and reads everything in it.
 pub(crate) fn recover(settings: &Settings, threads_count: usize) -> Result<Recovered, StartError> {
+    refuse_half_restore(&settings.data_dir)?;
     let what = format!("cannot use the data directory {}", settings.data_dir.display());
     let disk = Disk::open(&settings.data_dir).map_err(|error| StartError::Io(what, error))?;
     // Who knows the seed of the tables can choose keys that collide: it comes from the system.
@@ -67,13 +75,25 @@ pub(crate) fn recover_from(
 /// A directory whose import was broken off holds a part of a snapshot, which nobody wants to find out later.
 pub(crate) fn refuse_half_import(data_dir: &Path) -> Result<(), StartError> {
     let mark = import_mark(data_dir);
-    match std::fs::read_to_string(&mark) {
-        Ok(what) => Err(StartError::HalfImported(format!(
-            "{} was not finished: a part of it is in {}. Run it again with --replace or --flush, or remove {} to keep what is there",
-            what.trim(),
+    refuse_mark(&mark, |what| {
+        format!(
+            "{what} was not finished: a part of it is in {}. Run it again with --replace or --flush, or remove {} to keep what is there",
             data_dir.display(),
             mark.display()
-        ))),
+        )
+    })
+}
+
+/// Likewise one whose restore was broken off.
+pub(crate) fn refuse_half_restore(data_dir: &Path) -> Result<(), StartError> {
+    refuse_mark(&restore_mark(data_dir), |what| {
+        format!("{what} was not finished: a part of it is in {}. Run it again", data_dir.display())
+    })
+}
+
+fn refuse_mark(mark: &Path, why: impl FnOnce(&str) -> String) -> Result<(), StartError> {
+    match std::fs::read_to_string(mark) {
+        Ok(what) => Err(StartError::Half(why(what.trim()))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(StartError::Io(format!("cannot read {}", mark.display()), error)),
     }

@@ -26,8 +26,8 @@ pub enum StartError {
     Log(leveret_wal::Error),
     /// A setting cannot have its value.
     Setting(String),
-    /// An import was broken off.
-    HalfImported(String),
+    /// An import or a restore was broken off.
+    Half(String),
 }
 
 impl fmt::Display for StartError {
@@ -35,7 +35,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Io(what, error) => write!(f, "{what}: {error}"),
             StartError::Log(error) => error.fmt(f),
-            StartError::Setting(why) | StartError::HalfImported(why) => f.write_str(why),
+            StartError::Setting(why) | StartError::Half(why) => f.write_str(why),
         }
     }
 }

@@ -105,6 +105,7 @@ impl Shared {
         let Recovered { mut engine, log, restored, summary } = recovered;
         engine.keyspace.set_policy(settings.policy);
         let memory = Gauge::new(&settings.allocator);
+        let in_memory = engine.broker.in_memory().clone();
         Self {
             settings,
             engine: Mutex::new(engine),
@@ -112,7 +113,11 @@ impl Shared {
             placement: Placement::default(),
             reaper: Reaper::default(),
             doorkeeper: Doorkeeper::default(),
-            checkpointer: Checkpointer::new(log.checkpoints(leveret_engine::broker::message_len), restored),
+            checkpointer: Checkpointer::new(
+                log.checkpoints(leveret_engine::broker::message_len),
+                restored,
+                &in_memory,
+            ),
             fetcher: Fetcher::default(),
             log: Mutex::new(LogWriter::new(log)),
             mover: Mover::default(),

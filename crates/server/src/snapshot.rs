@@ -12,7 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Why an import or an export ended, for the person who wanted it.
+/// Why an import, an export, a backup or a restore ended, for the person who wanted it.
 #[derive(Debug)]
 pub enum Failed {
     /// The data directory cannot be had.
@@ -54,7 +54,7 @@ impl From<StartError> for Failed {
 }
 
 /// Refuses a directory in which nothing was ever kept: its name is probably wrong.
-fn refuse_missing(data_dir: &Path) -> Result<(), Failed> {
+pub(crate) fn refuse_missing(data_dir: &Path) -> Result<(), Failed> {
     if data_dir.is_dir() {
         return Ok(());
     }
@@ -92,7 +92,7 @@ pub fn export(
     })
 }
 
-fn write_all<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn write_all<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
     let mut out = OpenOptions::new().create(true).truncate(true).write(true).open(path)?;
     let result = write(&mut out)?;
     out.sync_all()?;
@@ -100,7 +100,7 @@ fn write_all<T>(path: &Path, write: impl FnOnce(&mut File) -> io::Result<T>) -> 
 }
 
 /// Makes durable that the file is there, or is not.
-fn sync_folder_of(file: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder_of(file: &Path) -> io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

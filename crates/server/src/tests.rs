@@ -24,6 +24,7 @@
 
 mod conversations;
 mod delay_levels;
+mod golden;
 mod shown;
 mod world;
 
@@ -47,8 +48,13 @@ fn is_told(line: &str) -> bool {
 
 /// The script as it should be, and each place where it is not.
 fn play(name: &str, script: &str, pieces: Pieces) -> (String, String) {
+    let (rewritten, differences, _) = play_in(World::new(pieces), name, script, pieces);
+    (rewritten, differences)
+}
+
+/// Likewise with a server that is there already, until a fresh one is wanted; gives the last one.
+fn play_in(mut world: World, name: &str, script: &str, pieces: Pieces) -> (String, String, World) {
     let (mut rewritten, mut differences) = (String::new(), String::new());
-    let mut world = World::new(pieces);
     let mut lines = script.lines().enumerate().peekable();
     while let Some((number, line)) = lines.next() {
         let place = format!("{name}:{}", number + 1);
@@ -75,7 +81,7 @@ fn play(name: &str, script: &str, pieces: Pieces) -> (String, String) {
         rewritten += &told;
     }
     world.check_replay(name);
-    (rewritten, differences)
+    (rewritten, differences, world)
 }
 
 #[test]

@@ -99,7 +99,7 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 }
 
 /// Milliseconds since the block's time base: six bytes.
-fn delta_at(record: &[u8]) -> u64 {
+pub(crate) fn delta_at(record: &[u8]) -> u64 {
     let mut delta = [0; 8];
     let from = record.get(5..RECORD_HEAD).unwrap_or(&[0; 6]);
     delta[..6].copy_from_slice(from);

@@ -3,6 +3,7 @@
 //! came to be is worth nothing. Drawn in `docs/log-format.md`.
 
 use crate::error::Error;
+use crate::recovery::read_file;
 use crate::storage::{File, Storage};
 use leveret_base::codec::Place;
 use std::sync::Arc;
@@ -83,6 +84,39 @@ pub(crate) fn read_head(storage: &dyn Storage, name: &str) -> Result<BodiesHead,
     Ok(head)
 }
 
+/// Reads a file from start to end and gives the place of each message.
+pub(crate) fn read(storage: &dyn Storage, name: &str, each: &mut dyn FnMut(Place)) -> Result<(), Error> {
+    let head = read_head(storage, name)?;
+    let file = storage.open(name).map_err(|error| Error::io("open", name, error))?;
+    let mut bytes = Vec::new();
+    read_file(file.as_ref(), &mut bytes).map_err(|error| Error::io("read", name, error))?;
+    let (mut at, mut count) = (HEAD, 0);
+    while at < bytes.len() {
+        let damaged = |reason: &str| Error::corrupt(name, at, reason);
+        let rest = bytes.get(at..).unwrap_or_default();
+        let len = glance(rest).map_or(0, |(_, len)| len as usize);
+        let block = rest.get(..len).filter(|block| !block.is_empty());
+        let block = block.ok_or_else(|| damaged("a block of messages is cut"))?;
+        if !is_whole(block, head.ordinal) {
+            return Err(damaged("a block's checksum is wrong"));
+        }
+        let mut within = BLOCK_HEAD;
+        while let Some(entry) = block.get(within..within + ENTRY_HEAD) {
+            each(Place { position: u64_at(entry, 0), offset: u32_at(entry, 8) });
+            within += ENTRY_HEAD + u32_at(entry, 12) as usize;
+            count += 1;
+        }
+        if within != len {
+            return Err(damaged("the messages of a block do not have its length"));
+        }
+        at += len;
+    }
+    if count != head.count {
+        return Err(Error::corrupt(name, at, format!("there are {count} messages of {}", head.count)));
+    }
+    Ok(())
+}
+
 /// Length of what follows (4), CRC of all the rest (4), position and offset of the first message (12).
 fn block_head(payload: &[u8], ordinal: u64) -> [u8; BLOCK_HEAD] {
     let mut head = [0; BLOCK_HEAD];
@@ -124,6 +158,21 @@ pub(crate) fn find(block: &[u8], wanted: Place) -> Option<std::ops::Range<usize>
     None
 }
 
+/// A file of a fuzzer's blocks, with heads and checksums made right. The length of each is taken from its first two bytes; what
+/// is left at the end is one more block.
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) fn sealed(data: &[u8]) -> Vec<u8> {
+    let mut bytes = head_bytes(BodiesHead { ordinal: 1, first: 1, count: 1 }).to_vec();
+    let mut rest = data;
+    while let Some((len, behind)) = rest.split_first_chunk::<2>() {
+        let (payload, behind) = behind.split_at(usize::from(u16::from_le_bytes(*len)).min(behind.len()));
+        bytes.extend_from_slice(&block_head(payload, 1));
+        bytes.extend_from_slice(payload);
+        rest = behind;
+    }
+    bytes
+}
+
 /// Writes a file. Messages come in order.
 pub(crate) struct BodiesWriter {
     file: Arc<dyn File>,
@@ -139,8 +188,10 @@ impl BodiesWriter {
         Ok(Self { file, head, offset: HEAD as u64, payload: Vec::new() })
     }
 
-    pub(crate) fn put(&mut self, place: Place, message: &[u8]) -> Result<(), Error> {
-        if !self.payload.is_empty() && self.payload.len() + ENTRY_HEAD + message.len() > BLOCK_MAX {
+    /// True when a block has been written.
+    pub(crate) fn put(&mut self, place: Place, message: &[u8]) -> Result<bool, Error> {
+        let is_full = !self.payload.is_empty() && self.payload.len() + ENTRY_HEAD + message.len() > BLOCK_MAX;
+        if is_full {
             self.flush()?;
         }
         self.payload.extend_from_slice(&place.position.to_le_bytes());
@@ -148,7 +199,7 @@ impl BodiesWriter {
         self.payload.extend_from_slice(&(message.len() as u32).to_le_bytes());
         self.payload.extend_from_slice(message);
         self.head.count += 1;
-        Ok(())
+        Ok(is_full)
     }
 
     fn write(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {

@@ -4,12 +4,13 @@
 
 use crate::bodies::bodies_of;
 use crate::error::Error;
-use crate::log::{Shared, Syncer};
+use crate::log::{Shared, Syncer, segment_name, segment_ordinal};
 use crate::names;
-use crate::rewrite::{self, Kept};
+use crate::rewrite;
 use crate::storage::{File, Storage};
 use crate::units::Unit;
 use leveret_base::codec::Name;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,7 +25,7 @@ pub struct CheckpointHead {
 }
 
 const MAGIC: &[u8; 8] = b"LEVCKPT\n";
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 const HEAD: usize = 32;
 const BLOCK_HEAD: usize = 16;
 /// Added to the number of a block of names.
@@ -92,6 +93,8 @@ pub struct Reclaimed {
     pub checkpoint_bytes: u64,
     /// Segments removed, or but for a few messages.
     pub segments: usize,
+    /// How many of them an archive should have got first: too many were waiting for it.
+    pub given_up: usize,
     /// Bytes that are kept for messages which the checkpoint has by name only.
     pub kept_bytes: u64,
 }
@@ -117,7 +120,16 @@ impl Checkpoints {
     }
 
     /// Makes the checkpoint the one to begin with, and removes what comes before it: older checkpoints and segments.
-    pub fn publish(&self, mut writer: CheckpointWriter) -> Result<Reclaimed, Error> {
+    pub fn publish(&self, writer: CheckpointWriter) -> Result<Reclaimed, Error> {
+        self.publish_resting(writer, &mut || ())
+    }
+
+    /// Likewise, and calls `rest` again and again while messages are copied.
+    pub fn publish_resting(
+        &self,
+        mut writer: CheckpointWriter,
+        rest: &mut dyn FnMut(),
+    ) -> Result<Reclaimed, Error> {
         writer.put(&[], false)?;
         let CheckpointWriter { head, file, offset, logged_before, .. } = writer;
         file.sync_data().map_err(|e| Error::io("sync", UNFINISHED, e))?;
@@ -129,17 +141,45 @@ impl Checkpoints {
             // The disk was full before the log had all of it.
             return Err(Error::io("write", "the log", io::ErrorKind::StorageFull.into()));
         }
+        if newest_position(self.shared.storage.as_ref())? == Some(head.position) {
+            return self.publish_again(head.position, logged_before);
+        }
         let each_name = |each: &mut dyn FnMut(Name)| each_name(file.as_ref(), UNFINISHED, head, each);
-        let kept = rewrite::keep(&self.shared, head.position, &each_name, self.message_len)?;
+        let left = rewrite::keep(&self.shared, head.position, &each_name, self.message_len, rest)?;
         let (storage, name) = (&self.shared.storage, checkpoint_name(head.position));
         storage.rename(UNFINISHED, &name).map_err(|e| Error::io("rename", UNFINISHED, e))?;
         storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
         self.shared.logged.fetch_sub(logged_before, Ordering::Relaxed);
         self.shared.checkpoint_bytes.store(offset, Ordering::Relaxed);
-        self.shared.kept_bytes.store(kept.bytes, Ordering::Relaxed);
-        self.shared.names.store(kept.names, Ordering::Relaxed);
-        let segments = self.remove_before(head.position, &kept)?;
-        Ok(Reclaimed { checkpoint_bytes: offset, segments, kept_bytes: kept.bytes })
+        self.shared.kept_bytes.store(left.bytes, Ordering::Relaxed);
+        self.shared.names.store(left.names, Ordering::Relaxed);
+        self.shared.checkpointed.store(head.position, Ordering::Relaxed);
+        {
+            let mut units = self.shared.segments.lock();
+            let after = units.get(left.before..).unwrap_or_default();
+            *units = Arc::new(left.units.iter().chain(after).copied().collect());
+        }
+        let kept_bytes = left.bytes;
+        Ok(Reclaimed { checkpoint_bytes: offset, kept_bytes, ..self.remove_unnecessary()? })
+    }
+
+    /// There is one of this position already, so of the same state. The new one may have more as a whole and less by name, but
+    /// what the old one names is copied under this position, and backups may have it: the old one stays.
+    fn publish_again(&self, position: u64, logged_before: u64) -> Result<Reclaimed, Error> {
+        let storage = &self.shared.storage;
+        storage.remove(UNFINISHED).map_err(|e| Error::io("remove", UNFINISHED, e))?;
+        // The one before may have failed at this.
+        storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
+        self.shared.logged.fetch_sub(logged_before, Ordering::Relaxed);
+        self.shared.checkpointed.store(position, Ordering::Relaxed);
+        let [checkpoint_bytes, kept_bytes] = [&self.shared.checkpoint_bytes, &self.shared.kept_bytes]
+            .map(|bytes| bytes.load(Ordering::Relaxed));
+        Ok(Reclaimed { checkpoint_bytes, kept_bytes, ..self.remove_unnecessary()? })
+    }
+
+    /// True when something that the last checkpoint makes unnecessary may still be there.
+    pub fn has_left_over(&self) -> bool {
+        self.shared.left_over.load(Ordering::Relaxed)
     }
 
     /// Bytes written to the log since the last checkpoint began.
@@ -157,28 +197,42 @@ impl Checkpoints {
         [&self.shared.kept_bytes, &self.shared.names].map(|number| number.load(Ordering::Relaxed))
     }
 
-    fn remove_before(&self, position: u64, kept: &Kept) -> Result<usize, Error> {
-        let (mut unnecessary, mut needed) = (Vec::new(), Vec::new());
-        {
-            let mut units = self.shared.segments.lock();
-            let (before, after) = units.split_at(kept.before.min(units.len()));
-            let gone = before.iter().filter(|unit| unit.is_segment() && !kept.units.contains(unit));
-            unnecessary.extend(gone.map(Unit::name));
-            needed.extend(kept.units.iter().map(Unit::name));
-            *units = Arc::new(kept.units.iter().chain(after).copied().collect());
-        }
-        let segments = unnecessary.len();
-        let storage = &self.shared.storage;
+    /// How large a segment gets.
+    pub fn segment_bytes(&self) -> u64 {
+        self.shared.segment_bytes
+    }
+
+    /// Removes what the last checkpoint makes unnecessary, as far as nobody keeps it. Only the thread that writes checkpoints
+    /// calls this.
+    pub fn remove_unnecessary(&self) -> Result<Reclaimed, Error> {
+        let Shared { storage, segments, segment_bytes, checkpointed, left_over, .. } = &*self.shared;
+        let position = checkpointed.load(Ordering::Relaxed);
+        // Until it is through.
+        left_over.store(true, Ordering::Relaxed);
+        let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
+        let units = Arc::clone(&segments.lock());
+        let needed: BTreeSet<String> = units.iter().map(Unit::name).collect();
+        // Segments that have begun meanwhile come behind these.
+        let end = units.last().map_or(0, |unit| unit.ordinal);
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-        unnecessary.extend(names.into_iter().filter(|name| {
-            let is_older = checkpoint_position(name).is_some_and(|at| at < position);
-            let is_left_over = bodies_of(name).is_some() && !needed.contains(name);
-            is_older || is_left_over
-        }));
-        for name in unnecessary {
+        let (mut ordinals, mut old) = (Vec::new(), Vec::new());
+        for name in names.into_iter().filter(|name| !needed.contains(name)) {
+            if let Some(ordinal) = segment_ordinal(&name) {
+                ordinals.extend((ordinal < end).then_some(ordinal));
+            } else if checkpoint_position(&name).is_some_and(|at| at < position) || bodies_of(&name).is_some()
+            {
+                old.push(name);
+            }
+        }
+        ordinals.sort_unstable();
+        let (removable, given_up) = kept.removable(&ordinals, *segment_bytes);
+        let is_left = removable < ordinals.len() || kept.all && !old.is_empty();
+        let gone = ordinals.into_iter().take(removable).map(segment_name);
+        for name in gone.chain(old.into_iter().filter(|_| !kept.all)) {
             storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
         }
-        Ok(segments)
+        left_over.store(is_left, Ordering::Relaxed);
+        Ok(Reclaimed { segments: removable, given_up, ..Reclaimed::default() })
     }
 }
 
@@ -266,7 +320,7 @@ pub(crate) fn each_name(
 }
 
 /// Reads a checkpoint from start to end; gives its head and its size.
-fn read(
+pub(crate) fn read(
     storage: &dyn Storage,
     name: &str,
     each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
@@ -345,16 +399,17 @@ fn fill(file: &dyn File, name: &str, mut into: &mut [u8], mut offset: u64) -> Re
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) const FUZZED: u64 = 7;
 
-/// A checkpoint of a fuzzer's blocks, with their heads and checksums made right. The length of each is taken from its head;
-/// what is left at the end is one more block.
+/// A checkpoint of a fuzzer's blocks, with their heads and checksums made right. The length of each is taken from its head, whose
+/// highest bit says that it has names; what is left at the end is one more block.
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn sealed(data: &[u8]) -> Vec<u8> {
     let mut bytes = file_head(CheckpointHead { position: FUZZED, time_ms: 1 }).to_vec();
     let (mut rest, mut number) = (data, 0);
     while let Some((len, behind)) = rest.split_first_chunk::<2>() {
-        let len = usize::from(u16::from_le_bytes(*len)).min(behind.len());
-        let (payload, behind) = behind.split_at(len);
-        bytes.extend_from_slice(&block_head(payload, number, FUZZED));
+        let len = u16::from_le_bytes(*len);
+        let of_names = if len >> 15 == 1 { OF_NAMES } else { 0 };
+        let (payload, behind) = behind.split_at(usize::from(len & 0x7fff).min(behind.len()));
+        bytes.extend_from_slice(&block_head(payload, number | of_names, FUZZED));
         bytes.extend_from_slice(payload);
         (rest, number) = (behind, number + 1);
     }

@@ -25,6 +25,8 @@ pub enum Error {
     },
     /// A write or sync has failed before.
     Poisoned,
+    /// What was asked for cannot be done with what is there.
+    Refused(String),
 }
 
 impl Error {
@@ -37,7 +39,7 @@ impl Error {
     pub fn is_full(&self) -> bool {
         match self {
             Error::Io { operation, source, .. } => *operation != "sync" && is_full(source),
-            Error::Corrupt { .. } | Error::Poisoned => false,
+            Error::Corrupt { .. } | Error::Poisoned | Error::Refused(_) => false,
         }
     }
 
@@ -58,6 +60,7 @@ impl fmt::Display for Error {
                 write!(f, "{file} is damaged at byte {offset}: {reason}")
             }
             Error::Poisoned => f.write_str("the log has failed before and takes nothing more"),
+            Error::Refused(why) => f.write_str(why),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A disk in memory that fails as disks do: unsynced writes are lost, torn or come in another order at a crash, writes
 //! and syncs err, space ends, reads are short. Everything follows from a seed.
 
+use crate::kept::{Archived, Kept};
 use crate::storage::{File, Storage};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -47,6 +48,8 @@ struct Inner {
     /// The directory after each change since its last sync.
     pending: Vec<Names>,
     faults: Faults,
+    /// What somebody keeps.
+    kept: (bool, Option<Archived>),
     random: fastrand::Rng,
 }
 
@@ -64,7 +67,8 @@ impl FaultyDisk {
 
     fn with(names: Names, random: fastrand::Rng) -> Self {
         let durable = names.clone();
-        let inner = Inner { names, durable, pending: Vec::new(), faults: Faults::default(), random };
+        let (faults, kept) = (Faults::default(), (false, None));
+        let inner = Inner { names, durable, pending: Vec::new(), faults, kept, random };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -86,6 +90,11 @@ impl FaultyDisk {
     /// There is space again.
     pub fn free_space(&self) {
         self.inner.lock().faults.space_left = None;
+    }
+
+    /// Somebody reads and nothing may be removed; segments wait for an archive.
+    pub fn keep(&self, all: bool, archived: Option<Archived>) {
+        self.inner.lock().kept = (all, archived);
     }
 
     /// Reads give less than asked for.
@@ -226,6 +235,11 @@ impl Storage for FaultyDisk {
         inner.durable = inner.names.clone();
         inner.pending.clear();
         Ok(())
+    }
+
+    fn kept(&self) -> io::Result<Kept> {
+        let (all, archived) = self.inner.lock().kept.clone();
+        Ok(Kept::new(all, archived))
     }
 }
 

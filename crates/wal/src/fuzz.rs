@@ -1,12 +1,17 @@
 //! The reader's entries for a fuzzer: any bytes may stand in a segment, in a block whose checksum is right, and in a
 //! record. None may panic, memory stays near the input's, and what recovery leaves is read the same way again.
 
+use crate::archive::listing::backup_name;
+use crate::archive::{self, Backup, Until};
 use crate::block::{self, BLOCK_HEAD, Records, segment_head};
+use crate::bodies;
 use crate::checkpoint;
 use crate::faulty::FaultyDisk;
 use crate::log::{Log, Options, segment_name};
 use crate::recovery::Summary;
 use crate::tail::{Head, RECORD_HEAD};
+use crate::units::{Kind, Unit};
+use leveret_base::codec::Place;
 use std::sync::Arc;
 
 /// Takes bytes as a segment: once as they are, once behind a valid head.
@@ -61,6 +66,65 @@ fn read_checkpoint(bytes: &[u8]) {
     });
     if let Ok(restored) = restored {
         assert!(restored.is_some() && len < bytes.len(), "more was read than there is");
+    }
+}
+
+/// Takes bytes as the list of a backup: once as they are, once with the right checksum. What is read is written the same way
+/// again, and a restore of files that are not there is refused.
+pub fn lists(data: &[u8]) {
+    read_list(data);
+    let text = String::from_utf8_lossy(data);
+    let text = format!("{}\n", text.trim_end());
+    read_list(format!("{text}end {:08x}\n", crc32c::crc32c(text.as_bytes())).as_bytes());
+}
+
+fn read_list(bytes: &[u8]) {
+    let disk = FaultyDisk::new(0);
+    let Ok(Ok(backup)) = std::str::from_utf8(bytes).map(Backup::from_text) else {
+        disk.put("00000001.backup", bytes);
+        archive::backups(&disk).expect_err("it cannot be read");
+        return;
+    };
+    assert_eq!(Backup::from_text(&backup.to_text()).as_ref(), Ok(&backup), "it is written otherwise");
+    disk.put(&backup_name(backup.number), bytes);
+    assert_eq!(archive::backups(&disk).expect("it can be read"), std::slice::from_ref(&backup));
+    for until in [Until::End, Until::Position(backup.position / 2), Until::Time(backup.time_ms)] {
+        let restored = archive::restore(&disk, &FaultyDisk::new(0), until);
+        // Where nothing was, nothing is needed.
+        assert!(
+            restored.is_err() || restored.is_ok_and(|it| it.bytes == 0),
+            "what is not there was restored"
+        );
+    }
+    // A source that is something else, and one that is nothing.
+    assert!(archive::backup(&FaultyDisk::new(0), &disk, 1).is_err() || backup.position == 0);
+    archive::prune(&disk, backup.time_ms).expect("nothing is missing for that");
+}
+
+/// Takes bytes as what is left of a segment: once as they are, once behind a valid head and with right checksums. What is
+/// read is in it.
+pub fn bodies(data: &[u8]) {
+    read_bodies(data);
+    read_bodies(&bodies::sealed(data));
+}
+
+fn read_bodies(bytes: &[u8]) {
+    let disk = FaultyDisk::new(0);
+    let name = bodies::bodies_name(1, checkpoint::FUZZED);
+    disk.put(&name, bytes);
+    // Refused or not.
+    let _ = bodies::read_head(&disk, &name);
+    let log = Log::open(Arc::new(disk), Options::default()).expect("the options are valid");
+    let kind = Kind::Bodies { checkpoint: checkpoint::FUZZED, count: 1 };
+    let shared = log.syncer().shared;
+    *shared.segments.lock() = Arc::new(vec![Unit { ordinal: 1, first: 1, kind }]);
+    let mut reader = log.reader();
+    for (position, offset) in
+        (0..12).flat_map(|position| [(position, 0), (position, 5), (position, u32::MAX)])
+    {
+        if let Ok(Some(found)) = reader.read(Place { position, offset }) {
+            assert!(found.len() < bytes.len(), "more was read than there is");
+        }
     }
 }
 

@@ -2,12 +2,15 @@
 //! something and so is never done by a server: to cut there, and keep what was cut beside.
 
 use crate::block;
+use crate::bodies::bodies_of;
 use crate::checkpoint::{self, CheckpointHead};
 use crate::error::Error;
 use crate::log::segment_name;
-use crate::recovery::{self, Each, Reader, Summary, read_file};
+use crate::recovery::{self, Each, Reader, Replay, Summary, read_file};
 use crate::storage::Storage;
 use crate::tail::Record;
+use crate::units::{self, Census, Tally, Unit};
+use std::sync::Arc;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +61,20 @@ pub fn inspect(
     each: &mut dyn FnMut(Record<'_>) -> Result<(), String>,
 ) -> Result<Inspection, Error> {
     let checkpoint = checkpoint::newest(storage, &mut |_| Ok(()), &mut |_| ())?.map(|(head, _)| head);
+    inspect_after(storage, checkpoint, &mut Each(each))
+}
+
+/// Reads what comes after a checkpoint that was read, and changes nothing.
+pub fn inspect_after(
+    storage: &dyn Storage,
+    checkpoint: Option<CheckpointHead>,
+    replay: &mut dyn Replay,
+) -> Result<Inspection, Error> {
     let restored = checkpoint.map_or(0, |head| head.position);
     let mut ordinals = recovery::ordinals(storage)?;
     // What comes before it is only not removed yet.
     ordinals.drain(..recovery::first_needed(storage, &ordinals, restored)?);
-    let mut each = Each(each);
-    let mut reader = Reader::new(&mut each, restored);
+    let mut reader = Reader::new(replay, restored);
     let mut bytes = Vec::new();
     let trouble = reader.all(storage, &ordinals, &mut bytes, |_, _| Ok(()))?;
     let ending = match trouble {
@@ -85,7 +96,7 @@ pub fn inspect(
             match judged {
                 Ok(()) => Ending::Torn(place),
                 Err(Error::Corrupt { reason, .. }) => Ending::Damaged(Place { reason, ..place }),
-                Err(other @ (Error::Io { .. } | Error::Poisoned)) => return Err(other),
+                Err(other @ (Error::Io { .. } | Error::Poisoned | Error::Refused(_))) => return Err(other),
             }
         }
     };
@@ -112,6 +123,16 @@ pub enum Why {
     Older(u64),
     /// The checkpoint has everything that it has; it is only not removed yet.
     InCheckpoint,
+    /// Likewise, but an archive has not got it.
+    ForArchive,
+    /// The checkpoint has so many messages in it by name only, counted once for each queue, and their contents have about so many
+    /// bytes.
+    Holds {
+        /// How many.
+        messages: u64,
+        /// Bytes.
+        bytes: u64,
+    },
     /// These positions come after the checkpoint, the first one perhaps with its end only.
     After(u64, u64),
     /// From this position on; it is the one that is written to.
@@ -120,7 +141,7 @@ pub enum Why {
     Unreadable,
 }
 
-/// Tells of every checkpoint and every segment why it is there. Only heads are read.
+/// Tells of every checkpoint, every segment and what is left of some why it is there. Only heads are read, and names of messages.
 pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
     let size = |name: &str| {
         let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
@@ -137,6 +158,20 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
         let why = if Some(position) == newest { Why::Newest(position) } else { Why::Older(position) };
         explained.push(Explained { bytes: size(&file)?, file, why });
     }
+    let held = match newest {
+        Some(newest) => held(storage, newest)?,
+        None => Vec::new(),
+    };
+    let holds = |unit: &dyn Fn(&Unit) -> bool| {
+        let known = held.iter().find(|(known, _)| unit(known));
+        known.map(|(_, Tally { count, bytes, .. })| Why::Holds { messages: *count, bytes: *bytes })
+    };
+    let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
+    let waits = |ordinal| kept.archived.as_ref().is_some_and(|archived| archived.first <= ordinal);
+    for file in names.into_iter().filter(|name| bodies_of(name).is_some()) {
+        let why = holds(&|unit| unit.name() == file).unwrap_or(Why::InCheckpoint);
+        explained.push(Explained { bytes: size(&file)?, file, why });
+    }
     let ordinals = recovery::ordinals(storage)?;
     let firsts = ordinals.iter().map(|&ordinal| recovery::first_position(storage, ordinal));
     let firsts = firsts.collect::<Result<Vec<_>, _>>()?;
@@ -145,12 +180,26 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
         let why = match (firsts.get(i).copied().flatten(), firsts.get(i + 1).copied()) {
             (None, _) => Why::Unreadable,
             (Some(first), None | Some(None)) => Why::Last(first),
-            (Some(_), Some(Some(next))) if newest.is_some_and(|newest| next <= newest) => Why::InCheckpoint,
+            (Some(_), Some(Some(next))) if newest.is_some_and(|newest| next <= newest) => {
+                let is_it = |unit: &Unit| unit.is_segment() && unit.ordinal == ordinal;
+                let why = if waits(ordinal) { Why::ForArchive } else { Why::InCheckpoint };
+                holds(&is_it).unwrap_or(why)
+            }
             (Some(first), Some(Some(next))) => Why::After(first, next.saturating_sub(1).max(first)),
         };
         explained.push(Explained { bytes: size(&file)?, file, why });
     }
     Ok(explained)
+}
+
+/// The files before a checkpoint that have messages which it has by name only.
+pub(crate) fn held(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<(Unit, Tally)>, Error> {
+    let mut census = Census::new(Arc::new(units::list(storage, checkpoint)?));
+    let name = checkpoint::checkpoint_name(checkpoint);
+    let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+    let head = CheckpointHead { position: checkpoint, time_ms: 0 };
+    checkpoint::each_name(file.as_ref(), &name, head, &mut |name| census.count(name))?;
+    Ok(census.needed(checkpoint).collect())
 }
 
 fn read(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Error> {

@@ -1,6 +1,10 @@
 //! Writing: one pwrite per turn into the newest segment, a sync from another thread, the next segment from a third. It
 //! has no threads itself. The trap: a write and a sync overlap, so a sync answers with what was written before it began.
 
+mod preparer;
+
+pub use preparer::Preparer;
+
 use crate::block::{self, BLOCK_HEAD, BlockHead, Part, SEGMENT_HEAD};
 use crate::bodies::{self, bodies_of};
 use crate::checkpoint::{self, CheckpointHead, Checkpoints, UNFINISHED, checkpoint_position};
@@ -11,6 +15,7 @@ use crate::storage::{File, Storage};
 use crate::tail::{Head, Record, Tail};
 use crate::units::{self, Census, Unit};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,10 +23,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The name of a segment that is being prepared.
 const NEXT: &str = "next.tmp";
-/// How much of it is filled at a time. Nothing else runs on that processor meanwhile: a kernel need not interrupt a write.
-const PIECE: usize = 64 * 1024;
-/// Likewise how much is synced.
-const SYNCED_PIECE: u64 = 4 * 1024 * 1024;
 /// A segment that grows is left for a prepared one when it has so many bytes: a small log stays a small file.
 const GROWN: u64 = 1024 * 1024;
 /// What the kernel's cache of files consists of.
@@ -67,7 +68,7 @@ struct Prepared {
 
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
-    segment_bytes: u64,
+    pub(crate) segment_bytes: u64,
     /// All segments, and what is left of some.
     pub(crate) segments: Mutex<Arc<Vec<Unit>>>,
     /// Bytes kept for messages that the last checkpoint has by name only, and how many names that are.
@@ -77,6 +78,10 @@ pub(crate) struct Shared {
     pub(crate) logged: AtomicU64,
     /// Bytes of the last checkpoint.
     pub(crate) checkpoint_bytes: AtomicU64,
+    /// The position of the last checkpoint.
+    pub(crate) checkpointed: AtomicU64,
+    /// Something that it makes unnecessary could not be removed yet.
+    pub(crate) left_over: AtomicBool,
     unsynced: Mutex<Unsynced>,
     prepared: Mutex<Prepared>,
     /// Held for a whole sync: a second one may not find the list empty and answer before the first is through.
@@ -134,12 +139,15 @@ pub struct Log {
     written: u64,
     /// What the checkpoint has, once it is read.
     restored: Option<CheckpointHead>,
-    /// What is kept for it from before.
-    kept: Vec<Unit>,
+    /// What it needs of the files before it.
+    held: Vec<Unit>,
     /// Bytes of the tail's first record that stand in parts already, and of all of it: the disk was full before the rest. What
     /// the record says of its length may be overwritten by then.
     split: usize,
     split_record: usize,
+    /// The disk was full in the middle of a block. The same block is written over it, in the same place: in front of another
+    /// segment the rest of it would be damage.
+    is_broken: bool,
     replayed: bool,
 }
 
@@ -159,6 +167,8 @@ impl Log {
             names: AtomicU64::new(0),
             logged: AtomicU64::new(0),
             checkpoint_bytes: AtomicU64::new(0),
+            checkpointed: AtomicU64::new(0),
+            left_over: AtomicBool::new(false),
             unsynced: Mutex::default(),
             prepared: Mutex::default(),
             syncing: Mutex::default(),
@@ -171,17 +181,16 @@ impl Log {
             next_ordinal: 1,
             written: 0,
             restored: None,
-            kept: Vec::new(),
+            held: Vec::new(),
             split: 0,
             split_record: 0,
+            is_broken: false,
             replayed: false,
         })
     }
 
     /// Reads the newest checkpoint, if there is one: blocks of whole changes in order. Comes before [`Log::replay`], which
-    /// then gives what comes after it.
-    ///
-    /// A checkpoint has its name only since it was on disk as a whole: damage is refused.
+    /// then gives what comes after it. A checkpoint has its name only since it was on disk as a whole: damage is refused.
     pub fn restore(
         &mut self,
         each: &mut dyn FnMut(&[u8]) -> Result<(), String>,
@@ -192,9 +201,10 @@ impl Log {
         let mut census = Census::new(Arc::new(units::list(storage, position)?));
         let newest = checkpoint::newest(storage, each, &mut |name| census.count(name))?;
         let Some((head, size)) = newest else { return Ok(None) };
-        census.check(position)?;
-        self.kept = census.needed(position).map(|(unit, _)| unit).collect();
-        let kept_bytes = self.kept.iter().map(|unit| units::size(storage, unit)).sum::<Result<_, _>>()?;
+        *self.shared.segments.lock() = Arc::clone(&census.units);
+        census.check(position, &mut self.reader())?;
+        self.held = census.needed(position).map(|(unit, _)| unit).collect();
+        let kept_bytes = self.held.iter().map(|unit| units::size(storage, unit)).sum::<Result<_, _>>()?;
         self.shared.kept_bytes.store(kept_bytes, Ordering::Relaxed);
         self.shared.names.store(census.names, Ordering::Relaxed);
         self.shared.checkpoint_bytes.store(size, Ordering::Relaxed);
@@ -219,27 +229,31 @@ impl Log {
         let storage = &self.shared.storage;
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
         let restored = self.restored.map_or(0, |head| head.position);
-        let is_left_over = |name: &&String| {
-            *name == NEXT
-                || *name == UNFINISHED
-                || *name == bodies::UNFINISHED
-                || checkpoint_position(name).is_some_and(|at| at < restored)
-        };
+        let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
+        let is_old = |name: &String| checkpoint_position(name).is_some_and(|at| at < restored);
+        let is_unfinished = |name: &String| [NEXT, UNFINISHED, bodies::UNFINISHED].contains(&name.as_str());
+        let is_left_over = |name: &&String| is_unfinished(name) || is_old(name) && !kept.all;
         for name in names.iter().filter(is_left_over) {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
         let segment_bytes = self.shared.segment_bytes;
         let Recovered { summary, open, segments } =
-            recovery::recover(storage.as_ref(), segment_bytes, restored, &self.kept, replay)?;
-        let needed: Vec<String> = self.kept.iter().map(Unit::name).collect();
-        for name in names.iter().filter(|name| bodies_of(name).is_some() && !needed.contains(name)) {
-            storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
+            recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, &self.held, replay)?;
+        let needed: BTreeSet<String> = self.held.iter().map(Unit::name).collect();
+        for name in names.iter().filter(|name| !needed.contains(*name)) {
+            if bodies_of(name).is_some() && !kept.all {
+                storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
+            }
         }
+        drop(kept);
+        // Perhaps there is nothing: the first look will tell.
+        self.shared.left_over.store(true, Ordering::Relaxed);
+        self.shared.checkpointed.store(restored, Ordering::Relaxed);
         self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
         self.open = open;
         self.written = summary.last_position;
         let units = segments.into_iter().map(|(ordinal, first)| Unit::segment(ordinal, first));
-        *self.shared.segments.lock() = Arc::new(self.kept.drain(..).chain(units).collect());
+        *self.shared.segments.lock() = Arc::new(self.held.drain(..).chain(units).collect());
         self.shared.logged.store(summary.bytes, Ordering::Relaxed);
         self.shared.unsynced.lock().written = summary.last_position;
         self.shared.synced.store(summary.last_position, Ordering::Release);
@@ -256,6 +270,7 @@ impl Log {
         let Some(mut first) = tail.first else { return Ok(self.written) };
         assert_eq!(first.position, self.written + 1, "positions are contiguous");
         if self.split == 0
+            && !self.is_broken
             && self.open.as_ref().is_some_and(|open| open.grows)
             && self.shared.prepared.lock().file.is_some()
         {
@@ -263,11 +278,13 @@ impl Log {
         }
         let mut at = 0;
         if let Err(error) = self.put_all(tail, &mut at, &mut first) {
+            self.is_broken = true;
             tail.drop_front(at, first);
             self.written = first.position - 1;
             self.shared.unsynced.lock().written = self.written;
             return Err(error);
         }
+        self.is_broken = false;
         self.written = tail.last_position;
         self.shared.unsynced.lock().written = self.written;
         tail.clear();
@@ -443,61 +460,5 @@ impl Syncer {
         self.shared.check()?;
         self.shared.synced.fetch_max(written, Ordering::AcqRel);
         Ok(written)
-    }
-}
-
-/// Makes the next segment before it is needed. One thread uses it.
-#[derive(Clone)]
-pub struct Preparer {
-    shared: Arc<Shared>,
-}
-
-impl Preparer {
-    /// Prepares a zero-filled segment if the log has asked for one; true if it did. A full disk is no error here: the
-    /// log then goes on with growing files, and fails where it must.
-    ///
-    /// It calls `rest` again and again, so that what shares its processor gets its turn.
-    pub fn run(&self, rest: &mut dyn FnMut()) -> Result<bool, Error> {
-        let shared = &self.shared;
-        shared.check()?;
-        {
-            let mut prepared = shared.prepared.lock();
-            if !prepared.wanted || prepared.file.is_some() {
-                return Ok(false);
-            }
-            prepared.wanted = false;
-        }
-        // Not the last bytes: the log itself needs them more.
-        let spare = shared.storage.free_bytes().map_or(u64::MAX, |free| free / 2);
-        if spare < shared.segment_bytes {
-            return Ok(false);
-        }
-        match self.fill(rest) {
-            Ok(file) => {
-                shared.prepared.lock().file = Some(file);
-                Ok(true)
-            }
-            Err(error) if is_full(&error) => {
-                shared.fatal("remove", NEXT, shared.storage.remove(NEXT))?;
-                Ok(false)
-            }
-            Err(error) => shared.fatal("prepare", NEXT, Err(error)),
-        }
-    }
-
-    fn fill(&self, rest: &mut dyn FnMut()) -> io::Result<Arc<dyn File>> {
-        let file = self.shared.storage.create(NEXT)?;
-        let zeros = vec![0; PIECE];
-        let mut offset = 0;
-        while offset < self.shared.segment_bytes {
-            let len = (self.shared.segment_bytes - offset).min(PIECE as u64);
-            file.write_at(&zeros[..len as usize], offset)?;
-            offset += len;
-            if offset % SYNCED_PIECE == 0 || offset == self.shared.segment_bytes {
-                file.sync_data()?;
-            }
-            rest();
-        }
-        Ok(file)
     }
 }

@@ -10,12 +10,15 @@ use crate::storage::File;
 use crate::tail::{Head, RECORD_HEAD};
 use crate::units::{Unit, around};
 use leveret_base::codec::Place;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of a file between two places that are kept.
 const APART: u64 = 64 * 1024;
+/// Files that are open at a time.
+const OPEN_MAX: usize = 256;
 /// Room that is kept from one reading to the next.
 const KEPT: usize = 1024 * 1024;
 
@@ -50,7 +53,7 @@ struct Cached {
 pub struct Reader {
     shared: Arc<Shared>,
     units: Arc<Vec<Unit>>,
-    open: HashMap<u64, OpenUnit>,
+    open: BTreeMap<u64, OpenUnit>,
     bytes: Vec<u8>,
     /// A record that was put together.
     record: Vec<u8>,
@@ -59,7 +62,7 @@ pub struct Reader {
 
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let (open, cached) = (HashMap::new(), Cached::default());
+        let (open, cached) = (BTreeMap::new(), Cached::default());
         Self { shared, units: Arc::default(), open, bytes: Vec::new(), record: Vec::new(), cached }
     }
 
@@ -107,9 +110,13 @@ impl Reader {
     }
 
     fn open(&mut self, unit: Unit) -> Result<&mut OpenUnit, Error> {
+        if self.open.len() >= OPEN_MAX && !self.open.contains_key(&unit.ordinal) {
+            // A backlog is read from its old end on.
+            self.open.pop_first();
+        }
         match self.open.entry(unit.ordinal) {
-            std::collections::hash_map::Entry::Occupied(known) => Ok(known.into_mut()),
-            std::collections::hash_map::Entry::Vacant(place) => {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
                 let name = unit.name();
                 let file =
                     self.shared.storage.open(&name).map_err(|error| Error::io("open", &name, error))?;

@@ -4,6 +4,7 @@
 
 use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::log::{Open, segment_name, segment_ordinal};
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record};
@@ -114,7 +115,7 @@ pub(crate) fn read_file(file: &dyn File, into: &mut Vec<u8>) -> std::io::Result<
     Ok(())
 }
 
-fn all_zero(bytes: &[u8]) -> bool {
+pub(crate) fn all_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |sum, &byte| sum | byte) == 0)
 }
 
@@ -131,7 +132,7 @@ pub(crate) struct Recovered {
     pub(crate) summary: Summary,
     /// The segment to go on with.
     pub(crate) open: Option<Open>,
-    /// Ordinals and first positions of all segments.
+    /// Ordinals and first positions of the segments that were read.
     pub(crate) segments: Vec<(u64, u64)>,
 }
 
@@ -160,16 +161,17 @@ pub(crate) fn recover(
     storage: &dyn Storage,
     segment_bytes: u64,
     restored: u64,
-    kept: &[Unit],
+    kept: &Kept,
+    held: &[Unit],
     replay: &mut dyn Replay,
 ) -> Result<Recovered, Error> {
     let mut ordinals = ordinals(storage)?;
     let needed = first_needed(storage, &ordinals, restored)?;
+    let mut unnecessary: Vec<u64> = ordinals.drain(..needed).collect();
     // A crash has come between a checkpoint and the removal of what it makes unnecessary.
-    for ordinal in ordinals.drain(..needed) {
-        if kept.iter().any(|unit| unit.is_segment() && unit.ordinal == ordinal) {
-            continue;
-        }
+    unnecessary.retain(|ordinal| !held.iter().any(|unit| unit.is_segment() && unit.ordinal == *ordinal));
+    let (removable, _) = kept.removable(&unnecessary, segment_bytes);
+    for ordinal in unnecessary.into_iter().take(removable) {
         let name = segment_name(ordinal);
         storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
     }

@@ -2,10 +2,12 @@
 //! with few the messages are copied, the others go. The trap: until the checkpoint has its name nothing may be removed, and what
 //! is copied must be on disk before.
 
-use crate::bodies::{BodiesWriter, bodies_name};
+use crate::bodies::{BodiesWriter, bodies_name, bodies_of};
+use crate::checkpoint::newest_position;
 use crate::error::Error;
 use crate::log::Shared;
 use crate::reader::Reader;
+use crate::storage::Storage;
 use crate::units::{Census, Kind, Tally, Unit, around, before, size};
 use leveret_base::codec::{Name, Place};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ const NAMES_MAX: u64 = 1 << 18;
 
 /// What is left.
 #[derive(Default)]
-pub(crate) struct Kept {
+pub(crate) struct Left {
     /// The files before the checkpoint, as they are from its publishing on.
     pub(crate) units: Vec<Unit>,
     /// How many files that were there are in `units` or go.
@@ -29,19 +31,23 @@ pub(crate) struct Kept {
 /// Gives every name of the checkpoint; can be called again and again.
 pub(crate) type Names<'a> = &'a dyn Fn(&mut dyn FnMut(Name)) -> Result<(), Error>;
 
-/// Decides what stays for a checkpoint and copies what is little; `message_len` measures the message that stands first.
+/// Decides what stays for a checkpoint and copies what is little; `message_len` measures the message that stands first, and
+/// `rest` is called again and again.
 pub(crate) fn keep(
     shared: &Arc<Shared>,
     checkpoint: u64,
     names: Names<'_>,
     message_len: fn(&[u8]) -> Option<usize>,
-) -> Result<Kept, Error> {
+    rest: &mut dyn FnMut(),
+) -> Result<Left, Error> {
+    remove_failed(shared.storage.as_ref())?;
     let mut census = Census::new(Arc::clone(&shared.segments.lock()));
     names(&mut |name| census.count(name))?;
-    census.check(checkpoint)?;
+    let mut reader = Reader::new(Arc::clone(shared));
+    census.check(checkpoint, &mut reader)?;
     let units = &census.units;
     let storage = shared.storage.as_ref();
-    let mut kept = Kept { before: before(units, checkpoint), names: census.names, ..Kept::default() };
+    let mut left = Left { before: before(units, checkpoint), names: census.names, ..Left::default() };
     let mut rewritten: Vec<(Unit, Tally)> = Vec::new();
     for (unit, tally) in census.needed(checkpoint) {
         let bytes = size(storage, &unit)?;
@@ -53,35 +59,46 @@ pub(crate) fn keep(
         if is_little {
             rewritten.push((unit, tally));
         }
-        kept.units.push(unit);
-        kept.bytes += bytes;
+        left.units.push(unit);
+        left.bytes += bytes;
     }
-    let mut reader = Reader::new(Arc::clone(shared));
-    let mut rest = rewritten.as_slice();
-    while let Some((first, _)) = rest.first() {
+    let mut todo = rewritten.as_slice();
+    while let Some((first, _)) = todo.first() {
         let mut sum = 0;
-        let fitting = rest.iter().take_while(|(_, tally)| {
+        let fitting = todo.iter().take_while(|(_, tally)| {
             sum += tally.count;
             sum <= NAMES_MAX
         });
-        let (some, behind) = rest.split_at(fitting.count().max(1));
+        let (some, behind) = todo.split_at(fitting.count().max(1));
         let last = some.last().map_or(first.ordinal, |(unit, _)| unit.ordinal);
         let mut places = collect(units, first.ordinal..=last, names)?;
         for (unit, _) in some {
             let of_unit = std::mem::take(places.get_mut(index(units, unit)).unwrap_or(&mut Vec::new()));
-            let copied = copy(shared, &mut reader, checkpoint, unit, of_unit, message_len)?;
-            let place = kept.units.iter_mut().find(|kept| kept.ordinal == unit.ordinal);
+            let copied = copy(shared, &mut reader, checkpoint, unit, of_unit, message_len, rest)?;
+            let place = left.units.iter_mut().find(|of_left| of_left.ordinal == unit.ordinal);
             if let (Some((copy, bytes)), Some(place)) = (copied, place) {
-                kept.bytes = (kept.bytes + bytes).saturating_sub(size(storage, unit)?);
+                left.bytes = (left.bytes + bytes).saturating_sub(size(storage, unit)?);
                 *place = copy;
             }
         }
-        rest = behind;
+        todo = behind;
     }
-    if kept.units.iter().any(|unit| !units.contains(unit)) {
+    if left.units.iter().any(|unit| !units.contains(unit)) {
         shared.storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
     }
-    Ok(kept)
+    Ok(left)
+}
+
+/// Removes copies that were made for a checkpoint which never came to be. What is copied for another one may be less or more, but the
+/// newest copy is believed. Nobody else wants them, whatever else is kept.
+fn remove_failed(storage: &dyn Storage) -> Result<(), Error> {
+    let newest = newest_position(storage)?.unwrap_or(0);
+    for name in storage.list().map_err(|e| Error::io("list", "the log directory", e))? {
+        if bodies_of(&name).is_some_and(|(_, made_for)| made_for > newest) {
+            storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
+        }
+    }
+    Ok(())
 }
 
 fn index(units: &[Unit], unit: &Unit) -> usize {
@@ -115,6 +132,7 @@ fn copy(
     unit: &Unit,
     mut places: Vec<Place>,
     message_len: fn(&[u8]) -> Option<usize>,
+    rest: &mut dyn FnMut(),
 ) -> Result<Option<(Unit, u64)>, Error> {
     places.sort_unstable();
     places.dedup();
@@ -124,11 +142,13 @@ fn copy(
         let found = match reader.read(place) {
             Ok(found) => found,
             Err(Error::Corrupt { .. }) => return Ok(None),
-            Err(other @ (Error::Io { .. } | Error::Poisoned)) => return Err(other),
+            Err(other @ (Error::Io { .. } | Error::Poisoned | Error::Refused(_))) => return Err(other),
         };
         let message = found.and_then(|bytes| message_len(bytes).and_then(|len| bytes.get(..len)));
         let Some(message) = message else { return Ok(None) };
-        writer.put(place, message)?;
+        if writer.put(place, message)? {
+            rest();
+        }
     }
     let (bytes, count) = writer.finish(storage, checkpoint)?;
     let kind = Kind::Bodies { checkpoint, count };

@@ -1,5 +1,6 @@
 //! The one trait between the log and whatever keeps its bytes, and its real implementation: a directory.
 
+use crate::kept::{self, Kept};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
@@ -23,6 +24,10 @@ pub trait Storage: Send + Sync {
     /// How many bytes more would fit, if that can be told.
     fn free_bytes(&self) -> Option<u64> {
         None
+    }
+    /// What may not be removed though no start needs it, as long as what is answered lives.
+    fn kept(&self) -> io::Result<Kept> {
+        Ok(Kept::default())
     }
 }
 
@@ -49,7 +54,7 @@ fn in_use(path: &Path, mut lock: &std::fs::File) -> io::Error {
     let _ = lock.read_to_string(&mut owner);
     let is_alive = owner.trim().parse::<u32>().is_ok_and(|pid| Path::new(&format!("/proc/{pid}")).exists());
     let who = if is_alive { format!(" (pid {})", owner.trim()) } else { String::new() };
-    let message = format!("the data directory {} is in use by another process{who}", path.display());
+    let message = format!("the directory {} is in use by another process{who}", path.display());
     io::Error::new(io::ErrorKind::ResourceBusy, message)
 }
 
@@ -66,6 +71,17 @@ pub struct Disk {
 impl Disk {
     /// Makes the directory if it is missing and locks it. A second process gets an error that names the first.
     pub fn open(path: &Path) -> io::Result<Self> {
+        let disk = Self::lock(path)?;
+        kept::offer(path)?;
+        Ok(disk)
+    }
+
+    /// Likewise of a directory for backups, which no server uses.
+    pub fn open_archive(path: &Path) -> io::Result<Self> {
+        Self::lock(path)
+    }
+
+    fn lock(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
         let mut lock =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join(LOCK))?;
@@ -78,9 +94,10 @@ impl Disk {
     }
 }
 
-/// A directory that is only looked at: nothing in it is made or changed, and no server may use it meanwhile.
+/// A directory that is only looked at: nothing in it is made or changed, and as a rule no server may use it meanwhile.
 pub struct Onlooker {
     path: PathBuf,
+    is_used: bool,
     _lock: Option<std::fs::File>,
 }
 
@@ -98,7 +115,21 @@ impl Onlooker {
         {
             return Err(in_use(path, lock));
         }
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), is_used: false, _lock: lock })
+    }
+
+    /// Likewise, but a server may use it, or start to: it goes on writing, and removes nothing until this is dropped.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        match kept::hold(path)? {
+            Some(lock) => Ok(Self { path: path.to_owned(), is_used: true, _lock: Some(lock) }),
+            // No server that looks at that file has ever had it.
+            None => Self::open(path),
+        }
+    }
+
+    /// True when a server may be writing.
+    pub fn is_used(&self) -> bool {
+        self.is_used
     }
 }
 
@@ -116,7 +147,7 @@ impl Storage for Onlooker {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(DiskFile(std::fs::File::open(self.path.join(name))?)))
+        Ok(Arc::new(LookedAt(DiskFile(std::fs::File::open(self.path.join(name))?))))
     }
 
     fn rename(&self, _from: &str, _to: &str) -> io::Result<()> {
@@ -127,7 +158,45 @@ impl Storage for Onlooker {
         only_looked_at()
     }
 
+    /// Makes durable what somebody else has changed.
     fn sync_dir(&self) -> io::Result<()> {
+        unless_read_only(std::fs::File::open(&self.path)?.sync_all())
+    }
+
+    fn kept(&self) -> io::Result<Kept> {
+        Ok(Kept::new(self.is_used, kept::archived(&self.path)?))
+    }
+}
+
+/// On a file system that is read only there is nothing to make durable.
+fn unless_read_only(synced: io::Result<()>) -> io::Result<()> {
+    match synced {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => Ok(()),
+        synced => synced,
+    }
+}
+
+/// A file that is only read.
+struct LookedAt(DiskFile);
+
+impl File for LookedAt {
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        only_looked_at()
+    }
+
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(into, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.0.size()
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        unless_read_only(self.0.sync_data())
+    }
+
+    fn set_len(&self, _len: u64) -> io::Result<()> {
         only_looked_at()
     }
 }
@@ -168,6 +237,10 @@ impl Storage for Disk {
     fn free_bytes(&self) -> Option<u64> {
         let stat = rustix::fs::statvfs(&self.path).ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn kept(&self) -> io::Result<Kept> {
+        kept::kept(&self.path)
     }
 }
 

@@ -1,6 +1,10 @@
 //! What the log promises, tried on disks that fail: cuts and flips at every byte, crashes by seed, errors, a full disk.
 
+mod archive;
 mod checkpoints;
+mod full;
+mod joints;
+mod kept;
 mod reader;
 
 use crate::faulty::FaultyDisk;
@@ -337,6 +341,7 @@ fn any_bytes_are_survived() {
         fuzz::segments(&bytes);
         fuzz::blocks(&bytes);
         fuzz::records(&bytes);
+        fuzz::lists(&bytes);
     }
 }
 

@@ -7,9 +7,10 @@ use crate::bodies::{self, bodies_name, bodies_of};
 use crate::checkpoint::checkpoint_name;
 use crate::error::Error;
 use crate::log::segment_name;
+use crate::reader::Reader;
 use crate::recovery;
 use crate::storage::Storage;
-use leveret_base::codec::Name;
+use leveret_base::codec::{Name, Place};
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
@@ -63,6 +64,8 @@ pub(crate) struct Tally {
     pub(crate) count: u64,
     /// About so many.
     pub(crate) bytes: u64,
+    /// The last one.
+    pub(crate) last: Option<Place>,
 }
 
 /// What a message has beside its content, about: names, properties, lengths.
@@ -104,12 +107,34 @@ impl Census {
         for tally in self.tallies.get_mut(range).unwrap_or_default() {
             tally.count += 1;
             tally.bytes += u64::from(name.bytes) + AROUND;
+            tally.last = tally.last.max(Some(name.place));
         }
     }
 
-    /// Refuses a checkpoint that needs what is not there.
-    pub(crate) fn check(&self, checkpoint: u64) -> Result<(), Error> {
-        let Some(position) = self.lost else { return Ok(()) };
+    /// Refuses a checkpoint that needs what is not there. Where files are missing, which may have been unnecessary, what comes
+    /// last before them is looked for.
+    pub(crate) fn check(&self, checkpoint: u64, reader: &mut Reader) -> Result<(), Error> {
+        let mut lost = self.lost;
+        for (i, (unit, tally)) in self.units.iter().zip(&self.tallies).enumerate() {
+            let is_followed = self.units.get(i + 1).is_none_or(|next| next.ordinal == unit.ordinal + 1);
+            let Some(last) = tally.last.filter(|_| !is_followed && lost.is_none()) else { continue };
+            match reader.read(last) {
+                Ok(None) => lost = Some(last.position),
+                // What is damaged stops its own queue only.
+                Ok(Some(_)) | Err(Error::Corrupt { .. }) => {}
+                Err(other @ (Error::Io { .. } | Error::Poisoned | Error::Refused(_))) => return Err(other),
+            }
+        }
+        Self::refuse(checkpoint, lost)
+    }
+
+    /// Likewise, as far as it can be told without reading messages: from the first file on.
+    pub(crate) fn check_first(&self, checkpoint: u64) -> Result<(), Error> {
+        Self::refuse(checkpoint, self.lost)
+    }
+
+    fn refuse(checkpoint: u64, lost: Option<u64>) -> Result<(), Error> {
+        let Some(position) = lost else { return Ok(()) };
         let reason =
             format!("it needs a message of position {position}, and the segment with that is missing");
         Err(Error::corrupt(&checkpoint_name(checkpoint), 0, reason))

@@ -192,7 +192,7 @@ impl Txn<'_> {
                 owned.get(&c.session).is_none_or(|owned| owned.window_bytes < WINDOW_BYTES)
                     && (c.no_ack || channels.get(&(c.session, c.channel)).is_none_or(Channel::has_credit))
             };
-            if !queue.ready.is_first_here() {
+            if self.broker.has_paged && !queue.ready.is_first_here() {
                 if queue.consumers.iter().any(|c| c.is_free() && has_credit(c)) {
                     self.must_fetch(id);
                 }

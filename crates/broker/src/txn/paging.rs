@@ -2,6 +2,7 @@
 //! it. It is read by somebody else, and with it the queue goes on. Nothing passes what stands before it.
 
 use super::Txn;
+use crate::body::PageOut;
 use crate::broker::{Broker, Event, Wanted};
 use crate::{Message, QueueId, SessionId};
 use std::sync::Arc;
@@ -11,7 +12,12 @@ const HEAD_BYTES: u64 = 64 * 1024;
 
 impl Txn<'_> {
     /// Asks for what stands first in a queue, if it is not in memory; true if so.
+    #[inline]
     pub(super) fn must_fetch(&mut self, id: QueueId) -> bool {
+        self.broker.has_paged && self.ask_for_first(id)
+    }
+
+    fn ask_for_first(&mut self, id: QueueId) -> bool {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return false };
         if queue.ready.is_first_here() {
             return false;
@@ -49,9 +55,11 @@ impl Txn<'_> {
     pub(crate) fn page_out(&mut self, id: QueueId) {
         if self.broker.is_memory_full()
             && let Some(queue) = self.broker.queues.get_mut(&id)
+            && queue.is_logged()
         {
             let head_bytes = HEAD_BYTES.min(self.broker.memory_bytes_max.unwrap_or(0) / 1024);
-            queue.ready.page_out(self.broker.in_log_after, head_bytes);
+            let may = PageOut { after: self.broker.in_log_after, keeps_all: queue.keeps_all(), head_bytes };
+            queue.ready.page_out(may);
             self.broker.has_paged = true;
         }
     }
@@ -67,16 +75,24 @@ impl Txn<'_> {
     /// it meanwhile may be missing.
     pub fn fetched(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) {
         let id = wanted.queue;
-        let Broker { getting, events, .. } = &mut *self.broker;
+        let Broker { getting, events, queues, checkpoint, filled, .. } = &mut *self.broker;
         getting.retain(|(of, session)| {
             if *of == id {
                 events.push((*session, Event::Fetched));
             }
             *of != id
         });
-        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        let Some(queue) = queues.get_mut(&id) else { return };
         if queue.is_awaited {
-            self.broker.filled.push(id);
+            filled.push(id);
+        }
+        // A checkpoint on its way may still have them by name only, however soon they leave.
+        if let (Some(checkpoint), Some(walk)) = (checkpoint, &mut queue.walk)
+            && let (Some((first, _)), Some((last, _))) = (wanted.messages.first(), wanted.messages.last())
+        {
+            for entry in queue.ready.between(*first, last + 1).filter(|entry| entry.body.here().is_none()) {
+                checkpoint.changes(id, walk, entry);
+            }
         }
         queue.ready.page_in(wanted.messages.first().map(|(seq, _)| *seq), messages);
         self.broker.note_due(id);

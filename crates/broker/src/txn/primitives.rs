@@ -6,7 +6,7 @@ use crate::body::Body;
 use crate::broker::Event;
 use crate::change::Change;
 use crate::death::Reason;
-use crate::entries::{Entries, Entry};
+use crate::entries::{Entries, Entry, Ready};
 use crate::exchange::{Binding, Destination, Exchange, Kind};
 use crate::queue::{Queue, Unacked};
 use crate::seen::Seen;
@@ -343,7 +343,7 @@ impl Txn<'_> {
             if let Some(walk) = &mut queue.walk
                 && let Some(checkpoint) = &mut self.broker.checkpoint
             {
-                checkpoint.changes(id, walk, &entry);
+                checkpoint.changes(id, walk, Ready::of(&entry));
             }
             entry.returns = entry.returns.saturating_add(1);
             if queue.meaning.delivery_limit.is_some_and(|limit| entry.returns > limit) {

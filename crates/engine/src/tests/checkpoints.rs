@@ -170,11 +170,12 @@ fn a_slice_is_small_whatever_the_elements_are() {
         run_in(&mut world.engine, 0, &many(command, 200, one));
     }
     world.write().expect("the disk is fine");
-    let mut checkpoint = OnItsWay::begin(&mut world.engine);
+    let mut checkpoint = OnItsWay::begin(&mut world);
     let mut slices = 0;
     loop {
         let before = checkpoint.changes.len();
-        let slice = world.engine.checkpoint_slice(16 * 1024, &mut checkpoint.changes);
+        let (changes, names) = (&mut checkpoint.changes, &mut checkpoint.names);
+        let slice = world.engine.checkpoint_slice(16 * 1024, changes, names);
         let bytes = checkpoint.changes.len() - before;
         // Elements whose hashes begin alike are handed over together.
         assert!(bytes < 256 * 1024, "slice {slices} has {bytes} bytes");
@@ -191,5 +192,5 @@ fn a_slice_is_small_whatever_the_elements_are() {
         }
     }
     assert!(slices > 50, "{slices}");
-    checkpoint.check(&disk, &world.engine, 1);
+    checkpoint.check(&disk, &mut world, 1);
 }

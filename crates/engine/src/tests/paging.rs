@@ -2,11 +2,11 @@
 //! nothing of what clients get and what the state is.
 
 use super::replays::{digest, read, replayed, replayed_with};
-use super::world::World;
+use super::world::{World, publish_to};
 use super::{declare, publish};
 use crate::{Engine, SessionId};
-use leveret_amqp::Value;
-use leveret_broker::{Consume, Event, How, VhostId, Wanted};
+use leveret_amqp::{Table, Value};
+use leveret_broker::{Consume, Event, How, QueueDeclare, VhostId, Wanted};
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Reader, Tail};
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl Queue {
             exclusive: false,
             no_local: false,
             prefetch: 100,
-            arguments: leveret_amqp::Table::default(),
+            arguments: Table::default(),
         };
         self.engine.on_broker(|txn| txn.consume(VhostId(0), &consume)).expect("the queue is there");
     }
@@ -172,4 +172,34 @@ fn what_is_dropped_without_a_letter_is_not_read() {
     }
     assert_eq!(queue.engine.broker.counts()[2], 0);
     assert!(queue.engine.broker.take_wanted().is_empty());
+}
+
+#[test]
+fn a_queue_lets_go_of_nothing_that_the_log_has_for_others_only() {
+    let mut queue = Queue::new(0, &[("x-queue-type", Value::LongStr(b"quorum"))]);
+    let (engine, session) = (&mut queue.engine, queue.session);
+    let mine = QueueDeclare {
+        name: b"mine",
+        passive: false,
+        durable: false,
+        exclusive: true,
+        auto_delete: false,
+        arguments: Table::default(),
+    };
+    engine.on_broker(|txn| txn.queue_declare(VhostId(0), session, &mine)).expect("the name is free");
+    for name in [&b"q"[..], b"dead", b"mine"] {
+        let bound = engine
+            .on_broker(|txn| txn.queue_bind(VhostId(0), session, name, b"amq.fanout", b"", Table::default()));
+        bound.expect("both are there");
+    }
+    let mut publish = |persistent| {
+        for _ in 0..100 {
+            let message = publish_to("amq.fanout", "", "body", persistent);
+            engine.on_broker(|txn| txn.publish(VhostId(0), &message)).expect("the exchange is there");
+        }
+        engine.broker.places_away().count()
+    };
+    // `q` keeps everything, `dead` what is persistent.
+    assert_eq!(publish(true), 200);
+    assert_eq!(publish(false), 300);
 }

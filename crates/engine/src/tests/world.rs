@@ -33,7 +33,7 @@ pub(super) fn message(routing_key: &str, body: &str, persistent: bool) -> Arc<Me
     publish_to("", routing_key, body, persistent)
 }
 
-fn publish_to(exchange: &str, routing_key: &str, body: &str, persistent: bool) -> Arc<Message> {
+pub(super) fn publish_to(exchange: &str, routing_key: &str, body: &str, persistent: bool) -> Arc<Message> {
     let mut properties = Vec::new();
     let delivery_mode = Some(if persistent { 2 } else { 1 });
     // Any that is the same for the same body.
@@ -101,7 +101,11 @@ impl World {
         }
         self.write()?;
         let writer = self.writer.take();
-        self.checkpoints.publish(writer.expect("it is there")).map(|_| true)
+        self.checkpoints.publish(writer.expect("it is there"))?;
+        for place in self.engine.broker.places_away() {
+            read(&mut self.reader, place).expect("what is not in memory stays in the log");
+        }
+        Ok(true)
     }
 
     /// A number for the state; everything must be written.

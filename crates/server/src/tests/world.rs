@@ -90,6 +90,19 @@ impl World {
         Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
     }
 
+    /// A server that finds these files.
+    pub(super) fn found(files: &[(String, Vec<u8>)]) -> Self {
+        let disk = FaultyDisk::new(1);
+        files.iter().for_each(|(name, bytes)| disk.put(name, bytes));
+        Self::on(disk, START_MS + 60_000, Pieces::Whole)
+    }
+
+    /// What it has written.
+    pub(super) fn files(&self) -> Vec<(String, Vec<u8>)> {
+        let names = self.disk.list().unwrap();
+        names.into_iter().map(|name| (name.clone(), self.disk.content(&name).unwrap())).collect()
+    }
+
     pub(super) fn now_ms(&self) -> u64 {
         self.now_ms
     }

@@ -1,0 +1,180 @@
+"""Messages that only the disk has: a backlog far beyond `message-memory` takes little memory, survives a restart and a kill, comes
+out in order, and gives its space on the disk back. Getting, looking at and purging such messages is what it always is.
+"""
+import base64
+import json
+import os
+import subprocess
+import time
+import urllib.request
+
+import pika
+
+from server import Server
+
+COUNT = 100_000
+BODY = b"." * 500
+# Of some 60 MB of bodies, and four times as much as they take in memory.
+MEMORY = 4 * 1024 * 1024
+# A process, what passes through it, 32 bytes for each message, and what a start reads a segment into.
+RESIDENT_MAX = 72 * 1024 * 1024
+SEGMENT = 4 * 1024 * 1024
+PERSISTENT = pika.BasicProperties(delivery_mode=2)
+CHECKS = 0
+
+
+def holds(condition, text):
+    global CHECKS
+    CHECKS += 1
+    assert condition, text
+
+
+def resident_bytes(server):
+    with open(f"/proc/{server.process.pid}/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def management(server, path, body=None):
+    request = urllib.request.Request(f"http://127.0.0.1:{server.http_port}/api/{path}")
+    request.add_header("Authorization", "Basic " + base64.b64encode(b"guest:guest").decode())
+    request.add_header("Content-Type", "application/json")
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(request, data) as answer:
+        return json.load(answer)
+
+
+def report(server, queue="backlog"):
+    return management(server, f"queues/%2F/{queue}")
+
+
+def publish(server, queue, numbers):
+    connection = server.amqp()
+    channel = connection.channel()
+    channel.queue_declare(queue, durable=True)
+    # Not one by one: a transaction is confirmed as a whole.
+    channel.tx_select()
+    for number in numbers:
+        channel.basic_publish("", queue, b"%d" % number + BODY, PERSISTENT)
+        if number % 1000 == 999:
+            channel.tx_commit()
+    channel.tx_commit()
+    connection.close()
+
+
+def is_number(body, number):
+    return body == b"%d" % number + BODY
+
+
+def consume(server, queue, expected, count):
+    """Takes so many messages, which are in order from `expected` on; gives the next number."""
+    connection = server.amqp()
+    channel = connection.channel()
+    channel.basic_qos(prefetch_count=300)
+    end = expected + count
+    for method, _, body in channel.consume(queue, inactivity_timeout=30):
+        holds(method and is_number(body, expected), f"{(body or b'nothing')[:10]} came, {expected} was next")
+        expected += 1
+        if expected % 100 == 0 or expected == end:
+            channel.basic_ack(method.delivery_tag, multiple=True)
+        if expected == end:
+            break
+    channel.cancel()
+    connection.close()
+    return expected
+
+
+def is_small(server, when):
+    resident = resident_bytes(server)
+    holds(resident < RESIDENT_MAX, f"{resident >> 20} MB are resident {when}")
+
+
+def tool(server, name):
+    """What `leveret log` says of a directory."""
+    command = [os.environ["LEVERET_BINARY"], "log", name, "--data-dir", server.data]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def gives_space_back(server, when):
+    """It is looked ten times a second whether that is possible."""
+    for _ in range(100):
+        used = sum(entry.stat().st_size for entry in os.scandir(server.data))
+        if used <= 6 * SEGMENT:
+            break
+        time.sleep(0.1)
+    holds(used <= 6 * SEGMENT, f"{used >> 20} MB are on the disk though {when}")
+
+
+def get_and_look(server, expected):
+    """Takes single messages in all ways there are; gives the next number."""
+    connection = server.amqp()
+    channel = connection.channel()
+    for _ in range(700):
+        _, _, body = channel.basic_get("backlog", auto_ack=True)
+        holds(body is not None and is_number(body, expected), f"{(body or b'nothing')[:10]} was got, not {expected}")
+        expected += 1
+    # What is rejected stands where it stood.
+    for _ in range(3):
+        method, _, body = channel.basic_get("backlog")
+        holds(is_number(body, expected), f"{body[:10]} was got, not {expected}")
+        channel.basic_reject(method.delivery_tag, requeue=True)
+    connection.close()
+    wanted = {"count": 1500, "ackmode": "ack_requeue_true", "encoding": "auto"}
+    seen = management(server, "queues/%2F/backlog/get", wanted)
+    holds(len(seen) == 1500, f"{len(seen)} messages can be looked at")
+    for number, message in enumerate(seen, expected):
+        holds(is_number(message["payload"].encode(), number), f"{message['payload'][:10]} is shown, not {number}")
+    seen = management(server, "queues/%2F/backlog/get", {**wanted, "count": 600, "ackmode": "ack_requeue_false"})
+    for message in seen:
+        holds(is_number(message["payload"].encode(), expected), f"{message['payload'][:10]} is taken, not {expected}")
+        expected += 1
+    return expected
+
+
+def main():
+    flags = ["--message-memory", str(MEMORY), "--log-segment-bytes", str(SEGMENT)]
+    with Server("paged-bodies", *flags, "--auto-aof-rewrite-min-size", str(2 * SEGMENT)) as server:
+        publish(server, "backlog", range(COUNT))
+        told = report(server)
+        holds(told["messages"] == COUNT, f"{told['messages']} messages are there")
+        holds(told["messages_paged_out"] > COUNT * 8 // 10, f"{told['messages_paged_out']} are on disk only")
+        holds(told["messages_ram"] + told["messages_paged_out"] == COUNT, f"{told}")
+        holds(told["message_bytes_ram"] <= MEMORY, f"{told['message_bytes_ram']} bytes are in memory")
+        is_small(server, "with the backlog")
+        next_number = consume(server, "backlog", 0, COUNT // 4)
+        next_number = get_and_look(server, next_number)
+        # Others come and go meanwhile, and checkpoints are made.
+        publish(server, "other", range(20_000))
+        server.redis().bgsave()
+        for _ in range(300):
+            if not server.redis().info("persistence")["rdb_bgsave_in_progress"]:
+                break
+            time.sleep(0.1)
+        server.kill()
+        told = tool(server, "explain")
+        holds("only it has" in told, f"nothing is kept for messages:\n{told}")
+        told = tool(server, "verify")
+        holds("in queues that only they have" in told, f"nothing is said of what is kept:\n{told}")
+        server.start()
+        is_small(server, "after a kill")
+        told = report(server)
+        holds(told["messages"] == COUNT - next_number, f"{told['messages']} are left of {COUNT - next_number}")
+        next_number = consume(server, "backlog", next_number, COUNT // 4)
+        consume(server, "other", 0, 20_000)
+        is_small(server, "while it is drained")
+        server.process.terminate()
+        server.process.wait()
+        server.start()
+        consume(server, "backlog", next_number, COUNT - next_number)
+        holds(report(server)["messages"] == 0, "something is left")
+        gives_space_back(server, "it was drained")
+        # What nobody will see is not read.
+        publish(server, "purged", range(60_000))
+        connection = server.amqp()
+        count = connection.channel().queue_purge("purged").method.message_count
+        holds(count == 60_000, f"{count} messages were purged")
+        gives_space_back(server, "it was purged")
+        connection.close()
+    print(f"{CHECKS} checks passed")
+
+
+main()

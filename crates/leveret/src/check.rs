@@ -1,0 +1,92 @@
+//! `leveret check`: would this binary start on a data directory? Everything is read as a server reads it, and nothing is changed.
+
+use crate::config;
+use crate::times::utc;
+use anyhow::{Result, bail};
+use leveret_server::{Checked, Counts};
+use leveret_wal::{Ending, FORMATS, Held};
+use std::io::Write;
+
+const HELP: &str = "\
+Usage: leveret check --data-dir DIR [--config FILE.toml] [--KEY VALUE …]
+
+Reads checkpoint and log with this binary as a start would, to the last change, and changes nothing; before an upgrade, with the
+new binary, also beside a running server of the old one. It takes as much memory as a server with this data. Settings
+are read as well.
+
+It ends with 0 when this binary can start on it, and otherwise with 1 and the reason; also when it can, but messages that wait in
+queues cannot be read.
+";
+
+fn tell(text: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+/// `leveret check`.
+pub(crate) fn run(args: &[String]) -> Result<()> {
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        return tell(HELP.trim_end());
+    }
+    let settings = config::read(args)?;
+    let [segments, blocks, checkpoints] = FORMATS;
+    tell(&format!(
+        "leveret {} reads segments of format {segments}, blocks of format {blocks}, checkpoints of format {checkpoints}",
+        env!("CARGO_PKG_VERSION")
+    ))?;
+    let checked = match leveret_server::check(&settings.data_dir) {
+        Ok(checked) => checked,
+        Err(error) => bail!("it cannot start on {}: {error}", settings.data_dir.display()),
+    };
+    tell_state(&checked)?;
+    match &checked.inspection.ending {
+        Ending::Whole => {}
+        Ending::Torn(_) if checked.is_used => tell("a server is writing to it")?,
+        Ending::Torn(place) => tell(&format!(
+            "its end is torn in {} at byte {} ({}): a start cuts that, which was never confirmed",
+            place.file, place.offset, place.reason
+        ))?,
+        Ending::Damaged(place) => bail!(
+            "it cannot start on {}: {} is damaged at byte {}: {}; see 'leveret log repair'",
+            settings.data_dir.display(),
+            place.file,
+            place.offset,
+            place.reason
+        ),
+    }
+    refuse_damage(&checked.held)?;
+    tell(&format!("it can start on {}", settings.data_dir.display()))
+}
+
+/// A server starts without messages that cannot be read, but nobody gets them.
+pub(crate) fn refuse_damage(held: &Held) -> Result<()> {
+    let Some((file, offset, reason)) = held.damage.first() else { return Ok(()) };
+    bail!(
+        "{file} is damaged at byte {offset}: {reason}; a server starts, and queues with messages from there wait for them"
+    )
+}
+
+/// What was read, and what it amounts to.
+pub(crate) fn tell_state(checked: &Checked) -> Result<()> {
+    let inspection = &checked.inspection;
+    if let Some(head) = inspection.checkpoint {
+        tell(&format!("read: a checkpoint of position {}, made {}", head.position, utc(head.time_ms)))?;
+    }
+    let summary = &inspection.summary;
+    let mut text = format!("read: {} segments, {} records", inspection.segments, summary.records);
+    if summary.records > 0 {
+        let last = utc(summary.last_time_ms);
+        text += &format!(
+            ", positions {} to {}, the last of {last}",
+            summary.first_position, summary.last_position
+        );
+    }
+    tell(&text)?;
+    if checked.held.files > 0 {
+        let Held { files, messages, .. } = checked.held;
+        tell(&format!("read: {files} files for {messages} messages in queues that only they have"))?;
+    }
+    let Counts { keys, databases, libraries, users, vhosts, exchanges, queues, messages } = checked.counts;
+    tell(&format!(
+        "{keys} keys in {databases} databases, {libraries} libraries; {vhosts} vhosts, {exchanges} exchanges, {queues} queues, {messages} messages; {users} users"
+    ))
+}

@@ -1,0 +1,68 @@
+//! A look at what a checkpoint has by name only: every block that may have such a message is checked. Nothing is changed.
+
+use crate::block::{self, BLOCK_HEAD, Found, SEGMENT_HEAD};
+use crate::bodies;
+use crate::checkpoint;
+use crate::error::Error;
+use crate::inspect::held;
+use crate::recovery::{all_zero, read_file};
+use crate::storage::Storage;
+use crate::units::Unit;
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Files that are there for such messages only.
+    pub files: u64,
+    /// Messages, counted once for each queue.
+    pub messages: u64,
+    /// The first damage in each file that has some: file, offset, reason. A server starts nevertheless.
+    pub damage: Vec<(String, u64, String)>,
+}
+
+/// Reads every file that is there for messages only.
+pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
+    let mut found = Held::default();
+    let Some(newest) = checkpoint::newest_position(storage)? else { return Ok(found) };
+    let mut bytes = Vec::new();
+    for (unit, tally) in held(storage, newest)? {
+        let name = unit.name();
+        found.files += 1;
+        found.messages += tally.count;
+        let checked = match unit.is_segment() {
+            true => check(storage, &unit, &mut bytes),
+            false => bodies::read(storage, &name, &mut |_| ()),
+        };
+        match checked {
+            Err(Error::Corrupt { file, offset, reason }) => found.damage.push((file, offset, reason)),
+            checked => checked?,
+        }
+    }
+    Ok(found)
+}
+
+/// The files before the newest checkpoint without which it is not whole: whoever copies it copies them, too.
+pub fn files_held(storage: &dyn Storage) -> Result<Vec<String>, Error> {
+    match checkpoint::newest_position(storage)? {
+        Some(newest) => Ok(held(storage, newest)?.iter().map(|(unit, _)| unit.name()).collect()),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Checks all blocks of a segment.
+fn check(storage: &dyn Storage, unit: &Unit, bytes: &mut Vec<u8>) -> Result<(), Error> {
+    let name = unit.name();
+    let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+    read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", &name, e))?;
+    let mut at = SEGMENT_HEAD;
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let damaged = |reason: &str| Error::corrupt(&name, at, reason);
+        at += match block::read(rest, unit.ordinal).map_err(|reason| damaged(&reason))? {
+            Found::Block(_, payload) => BLOCK_HEAD + payload.len(),
+            Found::End if all_zero(rest) => return Ok(()),
+            Found::End => return Err(damaged("zeros where a block should begin")),
+            Found::Damaged(reason) => return Err(damaged(reason)),
+        };
+    }
+    Ok(())
+}
