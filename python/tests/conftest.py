@@ -4,8 +4,6 @@ import pytest
 
 from leveret import Server
 
-pytest_plugins = ["leveret.pytest_plugin"]
-
 
 @pytest.fixture(scope="session")
 def shared_server():

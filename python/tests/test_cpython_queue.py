@@ -1,12 +1,10 @@
 """The cases of CPython's own `test.test_queue`, as they are installed, on these classes.
 
-Debian has them in `libpython3.11-testsuite`. `multiprocessing` and later Pythons add none for what is in the package.
+Debian has them in `libpython3.11-testsuite`; Python 3.13 adds those of `shutdown`. What the class in C promises beyond the
+one in Python is left out: that a finalizer which puts something in cannot come between a call of `put` and its effect.
 """
 
 import inspect
-import os
-import queue as standard
-import sys
 import types
 import unittest
 
@@ -41,7 +39,7 @@ def server(client):
 
 
 def on_ours(case):
-    """The same case with our classes. Only the pure Python ones: those of C differ in the module that they import."""
+    """The same case with our classes. Once: those of the C module differ in nothing else."""
     replaced = type(case.__name__, (case,), {"queue": ours, "__module__": __name__})
     if hasattr(case, "test_references"):
 
@@ -56,11 +54,6 @@ def on_ours(case):
 for name, case in inspect.getmembers(cases, inspect.isclass):
     if issubclass(case, unittest.TestCase) and name.startswith("Py"):
         globals()[name] = on_ours(case)
-
-
-# The only case that the class in C has beyond those: `put` from a finalizer, at any moment.
-class CSimpleQueueTest(on_ours(cases.CSimpleQueueTest)):
-    pass
 
 
 del case, name

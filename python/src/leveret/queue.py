@@ -4,11 +4,13 @@ Each operation is one script, so that it happens whole. Who has to wait waits in
 a token while there is something to do. Whoever takes the token tries, and each try puts the bells right again.
 """
 
+import importlib
 import itertools
 import os
 import pickle
 import queue as standard
 import time
+import types
 import uuid
 from queue import Empty, Full
 from typing import Any, Callable, Generic, List, Optional, Tuple, TypeVar, Union
@@ -31,6 +33,10 @@ T = TypeVar("T")
 
 # A waiter that is killed between taking a token and acting on it keeps the others asleep for at most so long.
 LOOK_AGAIN_SECONDS = 5.0
+
+
+class _Module(str):
+    """The name of a module that is the serializer."""
 
 
 class _Shared(Generic[T]):
@@ -63,10 +69,15 @@ class _Shared(Generic[T]):
         state = dict(self.__dict__)
         state["_client"] = _client.recipe(self._client)
         state["_owner"] = False
+        # A module cannot be pickled, its name can.
+        if isinstance(self.serializer, types.ModuleType):
+            state["serializer"] = _Module(self.serializer.__name__)
         return state
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
+        if isinstance(self.serializer, _Module):
+            self.serializer = importlib.import_module(self.serializer)
         self._connect(_client.cook(state["_client"]))
 
     def __repr__(self) -> str:
