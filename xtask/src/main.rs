@@ -7,6 +7,7 @@ mod install;
 mod peers;
 mod step;
 mod tidy;
+mod wheel;
 
 use anyhow::{Result, bail};
 use std::os::unix::process::CommandExt;
@@ -27,6 +28,7 @@ cargo xtask bench [--rounds N] [ROW …]  side by side with Redis, Valkey and Ra
 cargo xtask peers                    the newest Redis, Valkey and RabbitMQ for the benchmark, into target/peers (as root)
 cargo xtask fuzz [TARGET] [--seconds N] [--seed N] [--replay FILE]
                                      one decoder or file format, or all of them
+cargo xtask wheel                    the Python package with the binary in it, into target/wheel, tried in a fresh environment
 cargo xtask docs                     the API's pages, with warnings as errors
 ";
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Some("bench") => bench::main(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("peers") => peers::make(),
+        Some("wheel") => wheel::make(),
         Some("docs") => docs(),
         Some(other) => Err(anyhow::anyhow!("there is no task '{other}'\n{HELP}")),
         None => {
@@ -60,7 +63,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn build_release() -> Result<()> {
+pub(crate) fn build_release() -> Result<()> {
     check(cargo(&["build", "--release", "--package", "leveret"]))
 }
 
