@@ -5,10 +5,12 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import threading
 import time
 
 import pytest
+import redis
 
 from leveret import (
     Empty,
@@ -139,6 +141,33 @@ def test_a_bound_that_only_the_producer_knows_is_kept():
     assert time.monotonic() - began < 3
     thread.join()
     assert consumer.get_nowait() == 2
+
+
+def test_a_put_whose_answer_is_lost_is_not_sent_again(client):
+    """A server that takes the command and closes the connection instead of answering."""
+    heard = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def hear():
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                while data := connection.recv(65536):
+                    if b"RPUSH" in data:
+                        heard.append(data)
+                        break
+                    connection.sendall(b"+OK\r\n" * data.count(b"*"))
+
+    threading.Thread(target=hear, daemon=True).start()
+    url = f"redis://127.0.0.1:{listener.getsockname()[1]}/0?protocol=2"
+    for queue in (SimpleQueue(name="q", client=url), pickle.loads(pickle.dumps(SimpleQueue(name="q", client=url)))):
+        with pytest.raises(redis.exceptions.ConnectionError):
+            queue.put(1)
+    listener.close()
+    assert len(heard) == 2
 
 
 def test_another_serializer(client):

@@ -4,6 +4,8 @@ import os
 from typing import Any, Dict, Optional, Tuple
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 DEFAULT_URL = "redis://127.0.0.1:6379/0"
 
@@ -14,7 +16,7 @@ def connect(url: Optional[str] = None) -> "redis.Redis":
     """A client of the server at `url`, of `LEVERET_URL`, or of the usual port on this machine."""
     # Waiting commands take as long as the caller wants; answers stay bytes.
     return redis.Redis.from_url(
-        url or os.environ.get("LEVERET_URL") or DEFAULT_URL, socket_timeout=None, max_connections=2**31
+        url or os.environ.get("LEVERET_URL") or DEFAULT_URL, socket_timeout=None, max_connections=2**31, retry=_once()
     )
 
 
@@ -29,5 +31,10 @@ def recipe(client: "redis.Redis") -> Recipe:
 def cook(made: Recipe) -> "redis.Redis":
     """A client from a recipe."""
     connection_class, kwargs = made
-    pool = redis.ConnectionPool(connection_class=connection_class, max_connections=2**31, **kwargs)
-    return redis.Redis(connection_pool=pool)
+    settings = {"max_connections": 2**31, **kwargs, "retry": _once()}
+    return redis.Redis(connection_pool=redis.ConnectionPool(connection_class=connection_class, **settings))
+
+
+def _once() -> Retry:
+    """No second try: a `put` whose answer was lost may have happened, and must not happen twice."""
+    return Retry(NoBackoff(), 0)
