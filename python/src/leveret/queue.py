@@ -13,7 +13,7 @@ import time
 import types
 import uuid
 from queue import Empty, Full
-from typing import Any, Callable, Generic, List, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, Generic, List, Optional, Tuple, TypeVar, Union
 
 import redis
 
@@ -65,7 +65,7 @@ class _Shared(Generic[T]):
         timeout = client.connection_pool.connection_kwargs.get("socket_timeout")
         self._look_again = min(LOOK_AGAIN_SECONDS, timeout / 2) if timeout else LOOK_AGAIN_SECONDS
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> Dict[str, Any]:
         state = dict(self.__dict__)
         state["_client"] = _client.recipe(self._client)
         state["_owner"] = False
@@ -74,7 +74,7 @@ class _Shared(Generic[T]):
             state["serializer"] = _Module(self.serializer.__name__)
         return state
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: Dict[str, Any]) -> None:
         self.__dict__.update(state)
         if isinstance(self.serializer, _Module):
             self.serializer = importlib.import_module(self.serializer)
