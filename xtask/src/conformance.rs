@@ -87,6 +87,7 @@ fn missing(suite: &Suite) -> Result<()> {
         Kind::Mounter if !crate::install::is_root() => bail!("only root may mount a file system"),
         Kind::BesideRedis | Kind::Mounter => python().map(|_| ()),
         Kind::Program | Kind::Killer | Kind::Probe { .. } | Kind::Pytest(_) => python().map(|_| ()),
+        Kind::OurPackage => pytest::cases_of_python(),
     }
 }
 
@@ -103,6 +104,7 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
             Kind::Pytest(package) => {
                 pytest::run(suite.name, package, server.context("a suite needs a server")?)
             }
+            Kind::OurPackage => pytest::ours(suite.name),
             Kind::CrateTests(package) => {
                 crate_tests::run(suite.name, package, server.context("a suite needs a server")?)
             }
@@ -115,12 +117,11 @@ fn run_suite(suite: &Suite, reference: bool) -> Result<Ran> {
         }
     };
     let ran = match (&suite.kind, reference) {
-        (Kind::Killer | Kind::Mounter | Kind::BesideRedis | Kind::CrateTests(_), true) => {
+        (Kind::Killer | Kind::Mounter | Kind::BesideRedis | Kind::CrateTests(_) | Kind::OurPackage, true) => {
             bail!("this suite starts a server of ours; there is no reference for it")
         }
-        (Kind::Killer | Kind::Mounter | Kind::BesideRedis, false) | (Kind::RedisTcl | Kind::Hiredis, _) => {
-            run(None)?
-        }
+        (Kind::Killer | Kind::Mounter | Kind::BesideRedis | Kind::OurPackage, false)
+        | (Kind::RedisTcl | Kind::Hiredis, _) => run(None)?,
         (
             Kind::Program
             | Kind::Probe { .. }

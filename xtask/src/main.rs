@@ -8,6 +8,7 @@ mod peers;
 mod sim;
 mod step;
 mod tidy;
+mod wheel;
 
 use anyhow::{Result, bail};
 use std::os::unix::process::CommandExt;
@@ -30,6 +31,7 @@ cargo xtask fuzz [TARGET] [--seconds N] [--seed N] [--replay FILE]
                                      one decoder or file format, or all of them
 cargo xtask sim [SEED [--told]] [--seconds N|--crashes N] [--from SEED]
                                      the whole server in one thread, which crashes at any step: fresh seeds, or one again
+cargo xtask wheel                    the Python package with the binary in it, into target/wheel, tried in a fresh environment
 cargo xtask docs                     the API's pages, with warnings as errors
 ";
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         Some("fuzz") => fuzz::run(rest),
         Some("sim") => sim::run(rest),
         Some("peers") => peers::make(),
+        Some("wheel") => wheel::make(),
         Some("docs") => docs(),
         Some(other) => Err(anyhow::anyhow!("there is no task '{other}'\n{HELP}")),
         None => {
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn build_release() -> Result<()> {
+pub(crate) fn build_release() -> Result<()> {
     check(cargo(&["build", "--release", "--package", "leveret"]))
 }
 

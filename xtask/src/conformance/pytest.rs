@@ -49,6 +49,31 @@ pub(super) fn run(suite: &str, package: &Package, server: &Server) -> Result<Ran
     command.env("PATH", std::env::join_paths(std::iter::once(bin).chain(std::env::split_paths(&path)))?);
     // For tests that start and stop brokers themselves.
     command.env("LEVERET_BINARY", binary()?);
+    judged(suite, command)
+}
+
+/// Runs the tests of our own package, from its sources and in the environment of the pinned clients.
+pub(super) fn ours(suite: &str) -> Result<Ran> {
+    let package = root().join("python");
+    let mut command = Command::new(python()?);
+    command.current_dir(&package).args(["-m", "pytest", "-q", "-rA", "--tb=short", "--timeout=60"]);
+    command.args(["-p", "no:cacheprovider", "-p", "no:aiomisc", "-p", "leveret.pytest_plugin", "tests"]);
+    command.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", package.join("src"));
+    command.env("LEVERET_BINARY", binary()?);
+    judged(suite, command)
+}
+
+/// CPython's own cases for queues, which not every Python has.
+pub(super) fn cases_of_python() -> Result<()> {
+    let mut import = Command::new(python()?);
+    import.args(["-c", "import test.test_queue"]);
+    if output(import).is_ok() {
+        return Ok(());
+    }
+    crate::install::file("/usr/lib/python3.11/test/test_queue.py", "libpython3.11-testsuite")
+}
+
+fn judged(suite: &str, mut command: Command) -> Result<Ran> {
     // Wide enough for the summary to say why a test failed.
     command.env("COLUMNS", "400");
     // pytest ends with 1 when tests fail; the list of expected failures decides what that means.

@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Probe { reference: &'static str },
     /// The tests of a package's source distribution.
     Pytest(Package),
+    /// The tests of our own Python package, `python/tests`, which start their servers themselves.
+    OurPackage,
     /// The tests of a crate.
     CrateTests(crate_tests::Package),
     /// Redis' own suite, which needs a server for each unit.
@@ -222,6 +224,7 @@ pub(super) const SUITES: &[Suite] = &[
     },
     Suite { name: "redis-tcl", kind: Kind::RedisTcl, checks_min: 1300, on_demand: true },
     Suite { name: "hiredis", kind: Kind::Hiredis, checks_min: 400_000, on_demand: false },
+    Suite { name: "python", kind: Kind::OurPackage, checks_min: 60, on_demand: false },
     Suite { name: "celery_app", kind: Kind::Killer, checks_min: 2100, on_demand: false },
 ];
 
