@@ -29,7 +29,7 @@ cargo xtask bench [--rounds N] [ROW …]  side by side with Redis, Valkey and Ra
 cargo xtask peers                    the newest Redis, Valkey and RabbitMQ for the benchmark, into target/peers (as root)
 cargo xtask fuzz [TARGET] [--seconds N] [--seed N] [--replay FILE]
                                      one decoder or file format, or all of them
-cargo xtask sim [SEED [--told]] [--seconds N|--crashes N] [--from SEED]
+cargo xtask sim [SEED [--told]] [--seconds N|--crashes N] [--from SEED] [--paged]
                                      the whole server in one thread, which crashes at any step: fresh seeds, or one again
 cargo xtask wheel                    the Python package with the binary in it, into target/wheel, tried in a fresh environment
 cargo xtask docs                     the API's pages, with warnings as errors

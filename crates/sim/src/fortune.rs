@@ -4,6 +4,10 @@ use crate::disk::Fate;
 use crate::ledger::Crash;
 use leveret_server::Fsync;
 use leveret_server::sim::Setup;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+/// There may be no memory for messages.
+pub(crate) static PAGED: AtomicBool = AtomicBool::new(false);
 
 /// How a life is, and how it ends unless something happens before.
 #[derive(Debug, Clone, Copy)]
@@ -59,8 +63,8 @@ pub(crate) fn fortune(rng: &mut fastrand::Rng, segment_bytes: u64, is_last: bool
         slice_bytes: [500, 4000, 64 * 1024][rng.usize(..3)],
         publisher_bytes_max: [1000, 1024 * 1024][rng.usize(..2)],
         fsync: if rng.bool() { Fsync::Always } else { Fsync::Everysec },
-        // As it is by default. With `Some(500)` seed 102326826725909 gets no answer after a start: why is not known yet.
-        message_bytes: None,
+        // The same dice either way.
+        message_bytes: [None, Some(0), Some(500)][rng.usize(..3)].filter(|_| PAGED.load(Relaxed)),
         seed: rng.u64(..),
     };
     let steps = match rng.u8(..4) {

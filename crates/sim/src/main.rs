@@ -22,9 +22,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const HELP: &str = "\
-leveret-sim SEED [--told]            runs one seed again; --told prints everything that happens
-leveret-sim [--seconds N|--crashes N] [--from SEED] [--threads N]
-                                     runs fresh seeds, or those from one on, until one fails; a minute if nothing is said
+leveret-sim SEED [--told] [--paged]  runs one seed again; --told prints everything that happens
+leveret-sim [--seconds N|--crashes N] [--from SEED] [--threads N] [--paged]
+                                     runs fresh seeds, or those from one on, until one fails; a minute if nothing is said;
+                                     --paged leaves two servers in three little memory for messages
 ";
 
 /// Without more being said.
@@ -55,6 +56,7 @@ fn plan(mut args: impl Iterator<Item = String>) -> Result<Plan, String> {
         };
         match arg.as_str() {
             "--told" => plan.is_told = true,
+            "--paged" => fortune::PAGED.store(true, std::sync::atomic::Ordering::Relaxed),
             "--seconds" => plan.until = Until::Time(Duration::from_secs(number("--seconds")?)),
             "--crashes" => plan.until = Until::Crashes(number("--crashes")?),
             "--from" => plan.seed = number("--from")?,

@@ -3,7 +3,7 @@
 //! came to be is worth nothing. Drawn in `docs/log-format.md`.
 
 use crate::error::Error;
-use crate::recovery::read_file;
+use crate::recovery::{fill, read_file};
 use crate::storage::{File, Storage};
 use leveret_base::codec::Place;
 use std::sync::Arc;
@@ -64,15 +64,8 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 /// Reads the head of a file of this name.
 pub(crate) fn read_head(storage: &dyn Storage, name: &str) -> Result<BodiesHead, Error> {
     let file = storage.open(name).map_err(|error| Error::io("open", name, error))?;
-    let (mut bytes, mut at) = ([0; HEAD], 0);
-    while let Some(rest) = bytes.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, at as u64) {
-            Ok(0) => break,
-            Ok(count) => at += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(Error::io("read", name, error)),
-        }
-    }
+    let mut bytes = [0; HEAD];
+    fill(file.as_ref(), &mut bytes).map_err(|error| Error::io("read", name, error))?;
     let head =
         BodiesHead { ordinal: u64_at(&bytes, 16), first: u64_at(&bytes, 24), count: u64_at(&bytes, 32) };
     if bytes.starts_with(MAGIC) && u32_at(&bytes, 8) != FORMAT {

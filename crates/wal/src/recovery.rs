@@ -102,6 +102,13 @@ enum Stop {
 pub(crate) fn read_file(file: &dyn File, into: &mut Vec<u8>) -> std::io::Result<()> {
     into.clear();
     into.resize(file.size()? as usize, 0);
+    let len = fill(file, into)?;
+    into.truncate(len);
+    Ok(())
+}
+
+/// Reads from the start as much as there is room for; gives how much there was. One read may give less than asked for.
+pub(crate) fn fill(file: &dyn File, into: &mut [u8]) -> std::io::Result<usize> {
     let mut at = 0;
     while let Some(rest) = into.get_mut(at..).filter(|rest| !rest.is_empty()) {
         match file.read_at(rest, at as u64) {
@@ -111,8 +118,7 @@ pub(crate) fn read_file(file: &dyn File, into: &mut Vec<u8>) -> std::io::Result<
             Err(error) => return Err(error),
         }
     }
-    into.truncate(at);
-    Ok(())
+    Ok(at)
 }
 
 pub(crate) fn all_zero(bytes: &[u8]) -> bool {
@@ -141,7 +147,7 @@ pub(crate) fn first_position(storage: &dyn Storage, ordinal: u64) -> Result<Opti
     let name = segment_name(ordinal);
     let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
     let mut head = [0; SEGMENT_HEAD];
-    let len = file.read_at(&mut head, 0).map_err(|e| Error::io("read", &name, e))?;
+    let len = fill(file.as_ref(), &mut head).map_err(|e| Error::io("read", &name, e))?;
     Ok(block::read_segment_head(head.get(..len).unwrap_or_default(), ordinal).unwrap_or(None))
 }
 
