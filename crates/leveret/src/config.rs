@@ -139,7 +139,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key {
         name: "message-memory",
         value: "PART|BYTES",
-        help: "what messages in queues may have of maxmemory, or without that of the machine's memory; what is more, only the disk has; 0 is no limit [0]",
+        help: "what messages in queues may have of maxmemory, or without that of the machine's memory; what is more, only the disk has; 0 is no limit [0.4]",
         set: Some(|s, v| s.set_message_memory(v).map_err(|why| anyhow!("{why}"))),
     },
     Key {

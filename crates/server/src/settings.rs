@@ -164,7 +164,7 @@ impl Settings {
             busy_after_ms: AtomicUsize::new(5000),
             output_limits: parking_lot::RwLock::default(),
             memory_max: AtomicUsize::new(0),
-            message_memory: parking_lot::RwLock::new("0".into()),
+            message_memory: parking_lot::RwLock::new("0.4".into()),
             eviction_tenacity: AtomicUsize::new(crate::memory::TENACITY),
             policy: Policy::NO_EVICTION,
             allocator: Allocator::default(),
