@@ -1,6 +1,6 @@
 //! Checkpoints: what they make unnecessary goes, and what is damaged is refused.
 
-use super::{Kept, add, open, replay};
+use super::{Kept, add, open, replay, small_log};
 use crate::faulty::FaultyDisk;
 use crate::log::segment_name;
 use crate::{CheckpointHead, Ending, Error, Log, Storage, Tail, Why, explain, inspect};
@@ -134,4 +134,13 @@ fn every_file_can_say_why_it_is_there() {
     let checkpoint = "00000000000000000003.checkpoint";
     first.put(checkpoint, &disk.content(checkpoint).unwrap());
     assert!(whys(&first).contains(&Why::InCheckpoint), "{:?}", whys(&first));
+}
+
+/// Else a start would take a segment for none that it needs.
+#[test]
+fn a_head_that_comes_in_pieces_is_a_head() {
+    let disk = FaultyDisk::new(1);
+    small_log(&disk);
+    disk.short_reads();
+    assert!((0..100).all(|_| matches!(crate::recovery::first_position(&disk, 1), Ok(Some(1)))));
 }
