@@ -5,6 +5,7 @@
 use super::{Wait, number, permit, queue_named, refused, show, vhost_named};
 use crate::accounts::Access;
 use crate::engine::Engine;
+use hashbrown::HashSet;
 use leveret_broker::{Got, How, Lease, QueueId};
 use leveret_keyspace::{Args, Error, Reply};
 
@@ -130,14 +131,14 @@ fn settle(engine: &mut Engine, leases: &[Lease], how: How, reply: &mut Reply<'_>
 
 /// The leases of tokens, each once; refuses all if one of them is lost, or the user may not read its queue.
 fn held<'a>(engine: &Engine, tokens: impl Iterator<Item = &'a [u8]>) -> Result<Vec<Lease>, Error> {
-    let mut leases: Vec<Lease> = Vec::new();
+    let (mut leases, mut seen) = (Vec::new(), HashSet::<Lease, foldhash::fast::FixedState>::default());
     for token in tokens {
         let lease = lease_of(engine, token).ok_or_else(|| lost(token))?;
         let named = engine.broker.queue_name(lease.queue);
         if let Some((vhost, queue)) = named {
             permit(engine, engine.broker.vhost_name(vhost), Access::Read, ("queue", queue))?;
         }
-        if !leases.contains(&lease) {
+        if seen.insert(lease) {
             leases.push(lease);
         }
     }

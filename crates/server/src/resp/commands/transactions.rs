@@ -3,6 +3,7 @@
 use super::{Function, LOADING_STALE, session};
 use crate::resp::acl::{Where, Why};
 use crate::resp::session::{Call, Multi};
+use crate::resp::table::Run;
 use leveret_engine::keyspace::command::{Group, Row, keys};
 use leveret_engine::keyspace::{Error, flag};
 use leveret_engine::lost_lease;
@@ -51,7 +52,7 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), Error> {
         return Ok(());
     }
     // What was taken under a lease that is over is somebody else's by now.
-    for (_, args) in &multi.queue {
+    for (_, args) in multi.queue.iter().filter(|(command, _)| matches!(command.run, Run::Bridge(_))) {
         if let Some(token) = lost_lease(call.engine, args.as_args()) {
             let token = String::from_utf8_lossy(token);
             let text = format!("EXECABORT Transaction discarded because the lease '{token}' is over.");
