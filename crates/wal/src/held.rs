@@ -41,8 +41,9 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
     Ok(found)
 }
 
-/// The files before the newest checkpoint without which it is not whole: whoever copies it copies them, too.
-pub fn files_held(storage: &dyn Storage) -> Result<Vec<String>, Error> {
+/// The files before the newest checkpoint without which it is not whole.
+#[cfg(test)]
+pub(crate) fn files_held(storage: &dyn Storage) -> Result<Vec<String>, Error> {
     match checkpoint::newest_position(storage)? {
         Some(newest) => Ok(held(storage, newest)?.iter().map(|(unit, _)| unit.name()).collect()),
         None => Ok(Vec::new()),

@@ -22,7 +22,7 @@ mod units;
 pub use archive::{Backup, BackupMade, Pruned, Restored, Until, backup, backups, prune, restore};
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;
-pub use held::{Held, files_held, verify_held};
+pub use held::{Held, verify_held};
 pub use inspect::{Ending, Explained, Inspection, Place, Why, explain, inspect, inspect_after, repair};
 pub use kept::{Archived, Kept, archived, set_archived};
 pub use log::{Log, Options, Preparer, Syncer};

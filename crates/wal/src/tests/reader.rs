@@ -5,10 +5,9 @@ use super::{Kept, add, open, replay};
 use crate::bodies::BodiesWriter;
 use crate::faulty::FaultyDisk;
 use crate::fuzz;
+use crate::held::files_held;
 use crate::log::segment_name;
-use crate::{
-    CheckpointHead, Checkpoints, Error, Log, Reader, Storage, Tail, Why, explain, files_held, verify_held,
-};
+use crate::{CheckpointHead, Checkpoints, Error, Log, Reader, Storage, Tail, Why, explain, verify_held};
 use leveret_base::codec::{Name, Place};
 
 /// A record's changes are one message here: its length first.
