@@ -190,7 +190,7 @@ impl RespClient {
         let Some(sent) = self.sent.get_mut(self.answered) else {
             panic!("client {} is answered {value:?} and has asked nothing", self.id);
         };
-        let mut is_refused = matches!(&value, Value::Error(text) if text.starts_with("MISCONF"));
+        let mut is_refused = is_refusal(&value);
         let mut value = value;
         if let Op::Multi(ops) = &sent.op {
             self.parts.push(value);
@@ -199,8 +199,7 @@ impl RespClient {
             }
             let parts = std::mem::take(&mut self.parts);
             let queued = Value::Simple("QUEUED".into());
-            is_refused =
-                parts.iter().any(|part| matches!(part, Value::Error(text) if text.starts_with("MISCONF")));
+            is_refused = parts.iter().any(is_refusal);
             let is_queued = parts[0] == Value::Simple("OK".into())
                 && parts[1..=ops.len()].iter().all(|part| *part == queued);
             assert!(is_queued || is_refused, "client {} began {number} and heard {parts:?}", self.id);
@@ -389,6 +388,12 @@ fn certain(op: &Op, certainty: Certainty, stage: &mut Stage<'_>) {
 fn never(op: &Op, spared: Certainty, stage: &mut Stage<'_>) {
     published(op).for_each(|copy| stage.ledger.never(copy, spared));
     given(op).for_each(|job| stage.shared.jobs.never(job, spared));
+}
+
+/// That the disk had no space: of a command by itself, or at `EXEC` of all of a transaction.
+fn is_refusal(value: &Value) -> bool {
+    let whole = "EXECABORT Transaction discarded because of: ";
+    matches!(value, Value::Error(text) if text.strip_prefix(whole).unwrap_or(text).starts_with("MISCONF"))
 }
 
 fn takes(op: &Op) -> usize {
