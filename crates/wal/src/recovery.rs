@@ -100,7 +100,7 @@ enum Stop {
 }
 
 pub(crate) fn read_file(file: &dyn File, into: &mut Vec<u8>) -> std::io::Result<()> {
-    into.clear();
+    // What it had is written over: 64 MiB need not be filled with zeros first.
     into.resize(file.size()? as usize, 0);
     let len = fill(file, into)?;
     into.truncate(len);
@@ -279,6 +279,9 @@ impl<'a> Reader<'a> {
             let name = segment_name(ordinal);
             let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
             read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", &name, e))?;
+            if let Some(&next) = ordinals.get(i + 1) {
+                storage.read_soon(&segment_name(next));
+            }
             let gap = i > 0 && ordinals.get(i - 1).is_some_and(|before| before + 1 != ordinal);
             let ended = match gap {
                 true => Ended::Damaged(0, "the segment before it is missing".into()),

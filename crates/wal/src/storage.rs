@@ -21,6 +21,8 @@ pub trait Storage: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
+    /// This file is read next, from its start to its end: whoever can get it from the disk meanwhile does.
+    fn read_soon(&self, _name: &str) {}
     /// How many bytes more would fit, if that can be told.
     fn free_bytes(&self) -> Option<u64> {
         None
@@ -46,6 +48,8 @@ pub trait File: Send + Sync {
 }
 
 const LOCK: &str = "LOCK";
+/// How many bytes are asked for at a time of a file that is needed soon.
+const LOADED_PIECE: usize = 256 * 1024;
 
 /// Says which process has the directory. One that only looks at it does not leave its number.
 fn in_use(path: &Path, mut lock: &std::fs::File) -> io::Error {
@@ -60,6 +64,15 @@ fn in_use(path: &Path, mut lock: &std::fs::File) -> io::Error {
 
 fn list(path: &Path) -> io::Result<Vec<String>> {
     std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// Has the kernel read a file on another thread. What cannot be read is said to whoever needs it.
+fn load(path: PathBuf) {
+    std::thread::spawn(move || {
+        let Ok(mut file) = std::fs::File::open(path) else { return };
+        let mut piece = vec![0; LOADED_PIECE];
+        while file.read(&mut piece).is_ok_and(|len| len > 0) {}
+    });
 }
 
 /// A directory that this process has for itself.
@@ -163,6 +176,10 @@ impl Storage for Onlooker {
         unless_read_only(std::fs::File::open(&self.path)?.sync_all())
     }
 
+    fn read_soon(&self, name: &str) {
+        load(self.path.join(name));
+    }
+
     fn kept(&self) -> io::Result<Kept> {
         Ok(Kept::new(self.is_used, kept::archived(&self.path)?))
     }
@@ -232,6 +249,10 @@ impl Storage for Disk {
 
     fn sync_dir(&self) -> io::Result<()> {
         std::fs::File::open(&self.path)?.sync_all()
+    }
+
+    fn read_soon(&self, name: &str) {
+        load(self.path.join(name));
     }
 
     fn free_bytes(&self) -> Option<u64> {
