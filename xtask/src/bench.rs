@@ -125,7 +125,10 @@ fn sample(row: &Row, peer: &Peer) -> Result<Sample> {
             Ok(Sample::Scalar(grown as f64 / count as f64 - bytes as f64))
         }
         Load::StartAgain(left) => disk::start_again(peer.kind, left).map(Sample::Scalar),
-        Load::GroupCommits => disk::group_commits(peer.kind).map(Sample::Scalar),
+        Load::GroupCommits { messages, flags } => {
+            disk::group_commits(peer.kind, messages, flags).map(Sample::Scalar)
+        }
+        Load::Drain { count, size } => disk::drain(peer.kind, count, size).map(Sample::Scalar),
         Load::Pause(event) => pause::worst(peer, event).map(Sample::Scalar),
         Load::Resp { flags } => load(row, peer, "resp", peer.resp_port, "--requests", flags),
         Load::AmqpHeld { count, unit, flags } => {

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -59,24 +60,70 @@ fn drop_caches() -> Result<()> {
         .context("the kernel's cache cannot be emptied (are you root?)")
 }
 
-const MESSAGES: u64 = 1_500_000;
 const RAW_SYNCS: u32 = 4000;
 const RAW_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How many syncs a second there were while persistent messages were confirmed, of a hundred that the disk does of as many
 /// bytes each when nobody does anything else.
-pub(super) fn group_commits(kind: Kind) -> Result<f64> {
+pub(super) fn group_commits(kind: Kind, messages: u64, flags: &str) -> Result<f64> {
     let peer = Peer::start(kind)?;
     let port = peer.amqp_port.to_string();
     // It listens for HTTP last.
     std::thread::sleep(Duration::from_secs(1));
     let before = (syncs(&peer)?, log_bytes(&peer)?);
-    let flags = ["--workload", "confirm", "--persistent", "--durable", "--messages"];
-    let report = generator("amqp", &port, &[&flags[..], &[&MESSAGES.to_string()]].concat())?;
+    let count = messages.to_string();
+    let mut all = vec!["--workload", "confirm", "--persistent", "--durable", "--messages", &count];
+    all.extend(flags.split_whitespace());
+    let report = generator("amqp", &port, &all)?;
     let syncs = syncs(&peer)? - before.0;
     let bytes = (log_bytes(&peer)? - before.1) / syncs;
-    let seconds = MESSAGES as f64 / report["per_second"].as_f64().context("the load has printed no rate")?;
+    let seconds = messages as f64 / report["per_second"].as_f64().context("the load has printed no rate")?;
     Ok(100.0 * (syncs / seconds) / raw_syncs(&peer, bytes as usize)?)
+}
+
+const DRAINED: &str = "drained";
+/// Of what is drained hardly anything is in memory.
+const DRAIN_MEMORY: &str = "64mb";
+
+/// The rate at which a backlog comes that only the disk has, of a hundred that the disk gives when its files are read one
+/// behind the other.
+pub(super) fn drain(kind: Kind, count: u64, size: u64) -> Result<f64> {
+    let mut peer = Peer::start_with(kind, &["--message-memory", DRAIN_MEMORY])?;
+    let flags = format!("--workload backlog --queue {DRAINED} --size {size} --persistent --durable");
+    // Whoever is killed deletes nothing.
+    held::begin(&peer, count, &flags)?.kill()?;
+    peer.stop()?;
+    // A virtual machine's disk may be in the memory of its host: it is there for both.
+    let mut sequential = 0.0;
+    for _ in 0..2 {
+        drop_caches()?;
+        sequential = sequential_rate(&peer.data_dir())?;
+    }
+    drop_caches()?;
+    peer.start_again()?;
+    let (count_text, size_text) = (count.to_string(), size.to_string());
+    let flags = ["--workload", "drain", "--queue", DRAINED, "--size", &size_text, "--durable", "--messages"];
+    let report = generator("amqp", &peer.amqp_port.to_string(), &[&flags[..], &[&count_text]].concat())?;
+    let rate = report["per_second"].as_f64().context("the load has printed no rate")? * size as f64;
+    eprintln!("    {:.0} MB/s of {:.0} MB/s", rate / 1e6, sequential / 1e6);
+    Ok(100.0 * rate / sequential)
+}
+
+/// Bytes a second of all files of a directory, read one behind the other.
+fn sequential_rate(dir: &Path) -> Result<f64> {
+    let (mut bytes, mut piece, begun) = (0, vec![0; 1024 * 1024], Instant::now());
+    let mut files = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    files.sort();
+    for path in files.iter().filter(|path| path.is_file()) {
+        let mut file = File::open(path)?;
+        loop {
+            match file.read(&mut piece)? {
+                0 => break,
+                len => bytes += len,
+            }
+        }
+    }
+    Ok(bytes as f64 / begun.elapsed().as_secs_f64())
 }
 
 /// Syncs a second of so many bytes each, one behind the other into a file that is there already.

@@ -85,6 +85,8 @@ impl Kind {
 /// A running server.
 pub(super) struct Peer {
     pub(super) kind: Kind,
+    /// Settings of Leveret's that are not those of all rows.
+    settings: &'static [&'static str],
     children: Vec<Child>,
     /// The one that is measured.
     pid: u32,
@@ -112,6 +114,11 @@ impl Drop for Peer {
 impl Peer {
     /// Starts it and waits until it answers.
     pub(super) fn start(kind: Kind) -> Result<Peer> {
+        Self::start_with(kind, &[])
+    }
+
+    /// Likewise with further settings, if it is Leveret.
+    pub(super) fn start_with(kind: Kind, settings: &'static [&'static str]) -> Result<Peer> {
         let (resp_port, amqp_port, http_port) = (free_port()?, free_port()?, free_port()?);
         let name = format!("{kind:?}-{}-{resp_port}", std::process::id());
         let dir = match peers::folder().filter(|_| kind.package().is_some()) {
@@ -121,6 +128,7 @@ impl Peer {
         std::fs::create_dir_all(&dir)?;
         let mut peer = Peer {
             kind,
+            settings,
             children: Vec::new(),
             pid: 0,
             dir,
@@ -174,6 +182,11 @@ impl Peer {
         &self.dir
     }
 
+    /// Where Leveret has its log.
+    pub(super) fn data_dir(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
     fn command(&mut self) -> Result<Command> {
         let words = self.kind.words().context("it is not installed")?;
         let always = matches!(self.kind, Kind::LeveretAlways | Kind::RedisAlways);
@@ -187,7 +200,7 @@ impl Peer {
                 command.args(["--http-port", &self.http_port.to_string()]);
                 command.args(["--resp-port", &self.resp_port.to_string()]);
                 command.args(["--amqp-port", &self.amqp_port.to_string()]);
-                command.arg("--data-dir").arg(self.dir.join("data"));
+                command.arg("--data-dir").arg(self.data_dir()).args(self.settings);
                 Ok(command)
             }
             Kind::Redis | Kind::Valkey | Kind::RedisAlways => {

@@ -24,7 +24,15 @@ pub(super) enum Load {
     /// Seconds until a server answers again that has this.
     StartAgain(Left),
     /// Syncs while messages are confirmed, in percent of what the disk can do.
-    GroupCommits,
+    GroupCommits {
+        messages: u64,
+        flags: &'static str,
+    },
+    /// Bytes a second of messages that only the disk has, in percent of what it reads in sequence.
+    Drain {
+        count: u64,
+        size: u64,
+    },
     /// Flags of the load generator.
     Resp {
         flags: &'static str,
@@ -95,6 +103,14 @@ const fn pause(name: &'static str, title: &'static str, event: Event) -> Row {
     scalar(name, title, RESP_PEERS, Load::Pause(event))
 }
 
+const fn group_commits(name: &'static str, title: &'static str, messages: u64, flags: &'static str) -> Row {
+    scalar(name, title, &[], Load::GroupCommits { messages, flags })
+}
+
+const fn drain(name: &'static str, title: &'static str, size: u64) -> Row {
+    scalar(name, title, &[], Load::Drain { count: (4 << 30) / size, size })
+}
+
 const fn amqp(name: &'static str, title: &'static str, counts: (u64, u64), flags: &'static str) -> Row {
     Row { name, title, ours: Kind::Leveret, peers: &[Kind::RabbitMq], counts, load: Load::Amqp { flags } }
 }
@@ -135,12 +151,25 @@ pub(super) const ROWS: &[Row] = &[
         &[Kind::RabbitMq],
         Load::StartAgain(Left::Messages(900_000)),
     ),
-    scalar(
-        "group-commits",
-        "syncs a second while persistent messages are confirmed, % of what the disk can do",
-        &[],
-        Load::GroupCommits,
+    group_commits(
+        "group-commits-1",
+        "syncs a second, % of what the disk can do: one publisher that waits for each confirm",
+        20_000,
+        "--in-flight 1",
     ),
+    group_commits(
+        "group-commits-50",
+        "… 50 publishers that wait for each confirm",
+        500_000,
+        "--producers 50 --in-flight 1",
+    ),
+    group_commits("group-commits", "… one publisher, 4,096 in flight", 1_500_000, "--in-flight 4096"),
+    drain(
+        "drain-cold-1k",
+        "4 GiB drained from a cold disk, % of its sequential rate: messages of 1 KiB",
+        1024,
+    ),
+    drain("drain-cold-64k", "… messages of 64 KiB", 64 * 1024),
     held(
         "amqp-connections",
         "memory per idle AMQP connection of 10,000, KiB",

@@ -25,8 +25,10 @@ pub(crate) const FLAGS: &[Flag] = &[
         "NAME",
         "publish-consume",
         "publish-consume, confirm (no consumers unless told), get; or what is made, and kept until standard input ends: \
-         connections, queues (so many as there are messages), backlog (of messages that are in the queues)",
+         connections, queues (so many as there are messages), backlog (of messages that are in the queues); or drain (what \
+         another's backlog has left in --queue)",
     ),
+    flag("queue", "NAME", "leveret-bench-PID", "the queue"),
     flag("messages", "N", "100000", "messages of the run"),
     flag("size", "BYTES", "64", "size of a body, at least 16"),
     flag("producers", "N", "1", "publishing connections"),
@@ -59,16 +61,18 @@ enum Workload {
     Connections,
     Queues,
     Backlog,
+    Drain,
 }
 
 impl Workload {
-    const ALL: [(&'static str, Workload); 6] = [
+    const ALL: [(&'static str, Workload); 7] = [
         ("publish-consume", Workload::PublishConsume),
         ("confirm", Workload::Confirm),
         ("get", Workload::Get),
         ("connections", Workload::Connections),
         ("queues", Workload::Queues),
         ("backlog", Workload::Backlog),
+        ("drain", Workload::Drain),
     ];
 
     fn name(self) -> &'static str {
@@ -118,7 +122,9 @@ impl Options {
             Workload::Confirm if !flags.has("consumers") => 0,
             Workload::Confirm => flags.number("consumers")?,
             // Each queue needs one.
-            Workload::PublishConsume | Workload::Get => flags.positive::<usize>("consumers")?.max(queues),
+            Workload::PublishConsume | Workload::Get | Workload::Drain => {
+                flags.positive::<usize>("consumers")?.max(queues)
+            }
             Workload::Connections | Workload::Queues | Workload::Backlog => 0,
         };
         let (prefetch, ack_every) = (flags.number("prefetch")?, flags.positive("ack-every")?);
@@ -141,11 +147,19 @@ impl Options {
             bindings,
             rate: flags.number("rate")?,
             noise: flags.has("noise"),
-            confirm: workload != Workload::PublishConsume || flags.has("confirm"),
+            confirm: match workload {
+                Workload::PublishConsume => flags.has("confirm"),
+                Workload::Drain => false,
+                Workload::Confirm
+                | Workload::Get
+                | Workload::Connections
+                | Workload::Queues
+                | Workload::Backlog => true,
+            },
             persistent: flags.has("persistent"),
             durable: flags.has("durable"),
             in_flight: flags.positive("in-flight")?,
-            queue: format!("leveret-bench-{}", std::process::id()),
+            queue: flags.text("queue").replace("PID", &std::process::id().to_string()),
         };
         if options.size < message::STAMP_BYTES {
             bail!("--size is at least {}: publisher, number and time are in the body", message::STAMP_BYTES);
@@ -178,6 +192,10 @@ impl Options {
         if self.bindings > 0 { format!("key{}.is.it", self.bindings / 2) } else { self.queue.clone() }
     }
 
+    fn publishes(&self) -> bool {
+        self.workload != Workload::Drain
+    }
+
     fn consumes(&self) -> bool {
         self.consumers > 0
     }
@@ -204,7 +222,7 @@ impl Options {
 pub(crate) fn run(flags: &Flags) -> Result<()> {
     let options = Options::read(flags)?;
     match options.workload {
-        Workload::PublishConsume | Workload::Confirm | Workload::Get => {
+        Workload::PublishConsume | Workload::Confirm | Workload::Get | Workload::Drain => {
             let noise = options.noise.then(|| noise::Noise::begin(&options)).transpose()?;
             let report = run::measure(&options);
             noise.map_or(Ok(()), noise::Noise::end)?;
@@ -235,6 +253,8 @@ mod tests {
         let fan_out = options("--queues 10").unwrap();
         assert_eq!((fan_out.consumers, fan_out.exchange()), (10, &*fan_out.queue));
         assert_eq!(fan_out.queue(9), format!("{}-9", fan_out.queue));
+        let drain = options("--workload drain --queue hare").unwrap();
+        assert_eq!((drain.consumers, drain.publishes(), &*drain.queue), (1, false, "hare"));
         let topic = options("--bindings 1000").unwrap();
         assert_eq!(
             (topic.consumers, topic.queue(3), &*topic.routing_key()),

@@ -139,7 +139,7 @@ impl Consumer {
             let stamp = reader.frame(frame, arrivals)?;
             if let Some(stamp) = stamp {
                 let since = if *get_ns > 0 { std::mem::take(get_ns) } else { stamp.ns };
-                latencies.add(now - since, 1);
+                latencies.add(now.saturating_sub(since), 1);
             }
             if *ack_every > 0 && frame.kind == FrameKind::Body && reader.expected == Expected::Method {
                 *unacked += 1;

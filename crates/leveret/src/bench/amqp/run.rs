@@ -59,7 +59,8 @@ impl<'a> Load<'a> {
         let poll = Poll::new()?;
         let (mut producers, mut consumers) = (Vec::new(), Vec::new());
         let shares = shares(options.messages, options.producers);
-        for (index, share) in shares.iter().enumerate() {
+        let published = if options.publishes() { &shares[..] } else { &[] };
+        for (index, share) in published.iter().enumerate() {
             let mut link = Link::open(options)?;
             if options.confirm {
                 link.confirm_select()?;
@@ -77,7 +78,7 @@ impl<'a> Load<'a> {
                 link.consume(options, &options.queue(index))?;
             }
             let mut socket = link.into_socket()?;
-            socket.register(poll.registry(), options.producers + index)?;
+            socket.register(poll.registry(), producers.len() + index)?;
             let ack_every = if options.manual_ack { options.ack_every } else { 0 };
             consumers.push(Consumer::new(socket, options.size, ack_every, options.producers));
         }
@@ -95,6 +96,8 @@ impl<'a> Load<'a> {
             began = self.clock.ns();
             let mut asked = 0;
             self.until(|load| load.all_arrived(), |load| load.get(&mut asked))?;
+        } else if !options.publishes() {
+            self.until(|load| load.all_arrived(), |_| Ok(()))?;
         } else {
             self.until(
                 |load| load.all_confirmed() && load.all_arrived(),
@@ -108,7 +111,8 @@ impl<'a> Load<'a> {
         }
         self.until(|load| load.consumers.iter().all(Consumer::is_closed), |_| Ok(()))?;
         let mut latencies = Vec::new();
-        if options.consumes() {
+        // What another has published says nothing of this run's clock.
+        if options.consumes() && options.publishes() {
             latencies.push((if gets { "get" } else { "deliver" }, self.delivered));
         }
         if options.confirm && !gets {
