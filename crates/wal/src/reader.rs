@@ -19,6 +19,9 @@ use std::sync::Arc;
 const APART: u64 = 64 * 1024;
 /// Files that are open at a time.
 const OPEN_MAX: usize = 256;
+/// How far ahead of whoever reads on the disk is asked, and how much at a time.
+const AHEAD: u64 = 4 * 1024 * 1024;
+const AHEAD_PIECE: u64 = 1024 * 1024;
 /// Room that is kept from one reading to the next.
 const KEPT: usize = 1024 * 1024;
 
@@ -28,6 +31,9 @@ struct OpenUnit {
     file: Arc<dyn File>,
     /// Where some of its blocks begin, and the first message or record in each.
     places: Vec<(Place, u64)>,
+    /// The end of what was read last, and of what the disk was asked for.
+    read: u64,
+    asked: u64,
 }
 
 /// What a block's head says before the block is checked.
@@ -47,6 +53,8 @@ struct Cached {
     /// Of a segment the first record in it, and the one behind the last. Otherwise where it lies.
     positions: Range<u64>,
     first: Option<Head>,
+    /// Of a segment, where the next block begins.
+    end: u64,
 }
 
 /// A hand of the log for reading. Each has what it knows for itself.
@@ -94,6 +102,12 @@ impl Reader {
         if self.cached.is_segment && self.cached.positions.contains(&place.position) {
             return self.in_block(place);
         }
+        if self.cached.is_segment
+            && self.cached.positions.end <= place.position
+            && let Some(found) = self.in_next_block(place)?
+        {
+            return Ok(Some(found));
+        }
         let range = around(&units, place.position);
         for unit in units.get(range.clone()).unwrap_or_default().iter().filter(|unit| !unit.is_segment()) {
             if let Some(found) = self.in_bodies(*unit, place)? {
@@ -120,7 +134,7 @@ impl Reader {
                 let name = unit.name();
                 let file =
                     self.shared.storage.open(&name).map_err(|error| Error::io("open", &name, error))?;
-                Ok(place.insert(OpenUnit { unit, name, file, places: Vec::new() }))
+                Ok(place.insert(OpenUnit { unit, name, file, places: Vec::new(), read: 0, asked: 0 }))
             }
         }
     }
@@ -131,7 +145,9 @@ impl Reader {
         self.cached = Cached::default();
         bytes.resize(len as usize, 0);
         bytes.shrink_to(KEPT);
-        let is_there = self.open(unit)?.fill(&mut bytes, offset);
+        let open = self.open(unit)?;
+        open.ask_ahead(offset, offset + len);
+        let is_there = open.fill(&mut bytes, offset);
         self.bytes = bytes;
         is_there
     }
@@ -148,8 +164,7 @@ impl Reader {
                 return Err(Error::corrupt(&unit.name(), offset as usize, "a block's checksum is wrong"));
             }
             // Where it lies tells it from others.
-            self.cached =
-                Cached { ordinal: unit.ordinal, is_segment: false, positions: offset..offset, first: None };
+            self.cached = Cached { ordinal: unit.ordinal, positions: offset..offset, ..Cached::default() };
         }
         Ok(bodies::find(&self.bytes, place))
     }
@@ -161,6 +176,31 @@ impl Reader {
         };
         Ok(in_records(first, payload, place)
             .map(|range| (false, range.start + BLOCK_HEAD..range.end + BLOCK_HEAD)))
+    }
+
+    /// Where a backlog is drained it is there as a rule, and nothing needs to be looked for. What is wrong with it is found by
+    /// looking.
+    fn in_next_block(&mut self, place: Place) -> Result<Option<(bool, Range<usize>)>, Error> {
+        let (ordinal, offset) = (self.cached.ordinal, self.cached.end);
+        let Some(open) = self.open.get_mut(&ordinal) else { return Ok(None) };
+        let unit = open.unit;
+        let Some(Glance { first, len, begins: true }) = open.glance(offset)? else { return Ok(None) };
+        if first.position > place.position || len > KEPT as u64 {
+            return Ok(None);
+        }
+        open.keep(first, offset);
+        if !self.load(unit, offset, len)? {
+            return Ok(None);
+        }
+        let Ok(Found::Block(head, payload)) = block::read(&self.bytes, ordinal) else { return Ok(None) };
+        if head.part != Part::Whole {
+            return Ok(None);
+        }
+        self.cached = of_whole(unit, head.first, payload, offset + len);
+        match self.cached.positions.contains(&place.position) {
+            true => self.in_block(place),
+            false => Ok(None),
+        }
     }
 
     /// The record begins in the block there.
@@ -196,10 +236,7 @@ impl Reader {
             };
             match (part, begun) {
                 (Part::Whole, None) => {
-                    let count = Records::new(first, payload).take_while(Result::is_ok).count() as u64;
-                    let positions = first.position..first.position.saturating_add(count);
-                    self.cached =
-                        Cached { ordinal: unit.ordinal, is_segment: true, positions, first: Some(first) };
+                    self.cached = of_whole(unit, first, payload, offset + len);
                     return self.in_block(place);
                 }
                 (Part::First, None) => {
@@ -224,6 +261,13 @@ impl Reader {
     pub(crate) fn block_bytes_max(&self) -> usize {
         self.bytes.capacity()
     }
+}
+
+/// A block of whole records that was read.
+fn of_whole(unit: Unit, first: Head, payload: &[u8], end: u64) -> Cached {
+    let count = Records::new(first, payload).take_while(Result::is_ok).count() as u64;
+    let positions = first.position..first.position.saturating_add(count);
+    Cached { ordinal: unit.ordinal, is_segment: true, positions, first: Some(first), end }
 }
 
 /// The bytes of a record from an offset on.
@@ -290,6 +334,18 @@ impl OpenUnit {
             return Ok(None);
         }
         Ok(glance)
+    }
+
+    /// Whoever reads on finds what comes next in memory. Heads are looked at before what lies between them, which the kernel
+    /// would not take for reading on.
+    fn ask_ahead(&mut self, offset: u64, end: u64) {
+        let reads_on = (self.read..self.read + AHEAD_PIECE).contains(&offset);
+        self.read = end;
+        self.asked = self.asked.max(end);
+        while reads_on && self.asked < end + AHEAD {
+            self.file.read_soon(self.asked, AHEAD_PIECE);
+            self.asked += AHEAD_PIECE;
+        }
     }
 
     /// Reads so many bytes; false if there are fewer.

@@ -1,8 +1,10 @@
 //! The one trait between the log and whatever keeps its bytes, and its real implementation: a directory.
 
 use crate::kept::{self, Kept};
+use rustix::fs::Advice;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -39,6 +41,8 @@ pub trait File: Send + Sync {
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// Reads at the offset; may give less than asked for, and 0 at the end.
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// These bytes are read soon: whoever can get them from the disk meanwhile does.
+    fn read_soon(&self, _offset: u64, _len: u64) {}
     /// How many bytes it has.
     fn size(&self) -> io::Result<u64>;
     /// Makes what was written durable. (POSIX: fdatasync)
@@ -272,6 +276,11 @@ impl File for DiskFile {
 
     fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(into, offset)
+    }
+
+    fn read_soon(&self, offset: u64, len: u64) {
+        // A kernel that takes no advice reads when it is asked to.
+        let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(len), Advice::WillNeed);
     }
 
     fn size(&self) -> io::Result<u64> {
