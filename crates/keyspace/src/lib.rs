@@ -36,7 +36,7 @@ pub use error::Error;
 pub use evict::Evicted;
 pub use eviction::{Among, By, Eviction, Policy};
 pub use leveret_resp::{Args, ArgsBuf, Reply, Shared};
-pub use number::parse_integer;
+pub use number::{parse_float, parse_integer};
 pub use parcel::Parcel;
 pub use txn::{Block, Txn};
 pub use values::limits::{LIMITS, Limit};

@@ -74,12 +74,15 @@ class Outbox:
         headers: Optional[Mapping[str, Any]] = None,
         mandatory: bool = False,
     ) -> "Outbox":
-        """Publishes to an exchange of the AMQP side. Persistent, unless the properties say `delivery-mode` 1."""
+        """Publishes to an exchange of the AMQP side. Persistent, unless the properties say `delivery-mode` 1.
+
+        Headers are what they are in Python: strings, bytes, integers, floats and booleans.
+        """
         command: List[Any] = ["AMQP.PUBLISH", exchange, routing_key, body]
         if vhost is not None:
             command += ["VHOST", vhost]
-        if headers:
-            command += ["HEADERS", len(headers), *_flat(headers)]
+        for name, value in (headers or {}).items():
+            command += ["HEADER", name, *_typed(value)]
         if mandatory:
             command.append("MANDATORY")
         # The properties go to the end of the command.
@@ -341,6 +344,16 @@ def _text(value: Any) -> str:
 
 def _token(given: Union[bytes, Message]) -> bytes:
     return given.token if isinstance(given, Message) else given
+
+
+def _typed(value: Any) -> List[Any]:
+    if isinstance(value, bool):
+        return ["BOOLEAN", "true" if value else "false"]
+    if isinstance(value, int):
+        return ["INTEGER", value]
+    if isinstance(value, float):
+        return ["DOUBLE", repr(value)]
+    return ["STRING", value]
 
 
 def _flat(pairs: Mapping[str, Any]) -> List[Any]:
