@@ -51,6 +51,14 @@ def test_headers_have_the_types_of_python(client, orders):
     assert got == {"text": b"1", "bytes": b"2", "whole": 3, "part": b"0.5", "true": 1, "no": 0}
 
 
+def test_an_exchange_that_is_not_there_drops_everything(client, orders):
+    with pytest.raises(redis.exceptions.ExecAbortError, match="no exchange 'missing'"):
+        with outbox(client) as tx:
+            tx.set("order:7", "paid")
+            tx.publish("missing", "", b"7")
+    assert not client.exists("order:7")
+
+
 def test_an_exception_drops_everything(client, orders):
     with pytest.raises(KeyError):
         with outbox(client) as tx:

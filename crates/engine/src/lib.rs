@@ -19,7 +19,9 @@ mod session;
 mod tracking;
 mod waiters;
 
-pub use bridge::{Function as BridgeFunction, ROWS as BRIDGE_ROWS, Wait as QueueWait, lost_lease, settles};
+pub use bridge::{
+    Function as BridgeFunction, ROWS as BRIDGE_ROWS, Wait as QueueWait, check_bridge, lost_lease, settles,
+};
 pub use checkpoint::Slice;
 pub use clients::Pause;
 pub use describe::describe_record;

@@ -5,9 +5,9 @@
         tx.publish("", "receipts", b"order 7")
         tx.ack(message.token)
 
-A lease that is over refuses the commit as a whole, with `LeaseLost`: somebody else has the message by now. As in Redis,
-what one command finds wrong when it is executed (a wrong type, an exchange that is not there) does not undo the others: it
-is raised after the commit. And as in redis-py, a client with a `retry` policy may send a commit twice when its connection
+A lease that is over refuses the commit as a whole, with `LeaseLost`: somebody else has the message by now. So does an
+exchange or queue that is not there, with redis-py's `ExecAbortError`. As in Redis, what one command finds wrong when it is
+executed (a wrong type) does not undo the others: it is raised after the commit. And as in redis-py, a client with a `retry` policy may send a commit twice when its connection
 breaks; one with a lease in it happens once nevertheless, and the second try is `LeaseLost`.
 """
 

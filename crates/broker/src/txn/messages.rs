@@ -376,16 +376,13 @@ impl Txn<'_> {
         self.get_or_fetch(vhost, session, channel, queue, no_ack).map(Got::at_once)
     }
 
-    /// Takes the first message, or asks for it: then the session hears when it can be had.
-    pub fn get_or_fetch(
+    /// The queue, if its messages can be got one by one.
+    pub(super) fn gettable(
         &mut self,
         vhost: VhostId,
         session: SessionId,
-        channel: u16,
-        queue: &[u8],
-        no_ack: bool,
-    ) -> Result<Got, Exception> {
-        let name = queue;
+        name: &[u8],
+    ) -> Result<QueueId, Exception> {
         let queue = self.queue_for(vhost, session, name)?;
         if queue.stream.is_some() {
             return Err(self.not_of_streams("basic.get", vhost, name));
@@ -401,6 +398,19 @@ impl Txn<'_> {
                 ),
             ));
         }
+        Ok(id)
+    }
+
+    /// Takes the first message, or asks for it: then the session hears when it can be had.
+    pub fn get_or_fetch(
+        &mut self,
+        vhost: VhostId,
+        session: SessionId,
+        channel: u16,
+        queue: &[u8],
+        no_ack: bool,
+    ) -> Result<Got, Exception> {
+        let id = self.gettable(vhost, session, queue)?;
         let is_on_disk = match self.expire_first(id) {
             Shed::All => self.must_fetch(id),
             Shed::Some => return Ok(Got::Empty),

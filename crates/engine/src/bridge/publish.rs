@@ -37,6 +37,14 @@ pub(super) fn publish(
     Ok(None)
 }
 
+/// Refuses what is known to be wrong before anything is executed.
+pub(super) fn check(engine: &mut Engine, args: Args<'_>) -> Result<(), Error> {
+    let Publish { vhost, message, .. } = parse(args)?;
+    permit(engine, vhost, &message)?;
+    let vhost = vhost_named(engine, vhost)?;
+    engine.on_broker(|txn| txn.check_publish(vhost, &message)).map_err(refused)
+}
+
 fn parse(args: Args<'_>) -> Result<Publish<'_>, Error> {
     let mut vhost = &b"/"[..];
     let mut mandatory = false;

@@ -139,6 +139,6 @@ pub(super) fn is_exec(args: Args<'_>) -> bool {
 }
 
 /// What a refused EXEC is told: its transaction is gone. (Redis: transactions)
-pub(super) fn exec_abort(why: &impl std::fmt::Display) -> String {
+pub(crate) fn exec_abort(why: &impl std::fmt::Display) -> String {
     format!("EXECABORT Transaction discarded because of: {why}")
 }
