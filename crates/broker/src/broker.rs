@@ -1,6 +1,7 @@
 //! The state: vhosts, exchanges, queues, and what must reach sessions. Numbers of vhosts, exchanges and queues are
 //! assigned by changes and never used twice.
 
+use crate::built_in::Bound;
 use crate::checkpoint::Checkpoint;
 use crate::death::Dead;
 use crate::exchange::{Destination, Exchange, History};
@@ -197,6 +198,7 @@ pub struct Broker {
     pub(crate) rng: fastrand::Rng,
     /// What the addresses of replies are made of. Random, from whoever makes the broker.
     pub secret: [u8; 32],
+    pub(crate) bound: Bound,
     pub(crate) route: Vec<Destination>,
     /// Publishes that were routed through exchanges.
     pub(crate) routed: u64,
@@ -244,6 +246,7 @@ impl Broker {
             place: None,
             rng: fastrand::Rng::with_seed(seed),
             secret: [0; 32],
+            bound: Bound::default(),
             route: Vec::new(),
             routed: 0,
         };

@@ -8,6 +8,7 @@ pub use away::message_len;
 pub use names::CHANGE_NAMES;
 
 use crate::body::Away;
+use crate::built_in::{is_built_in, is_vhost};
 use crate::exchange::{Binding, Destination, Kind};
 use crate::pattern::Pattern;
 use crate::policy::{ApplyTo, Policy, PolicyKey};
@@ -365,6 +366,9 @@ impl Broker {
                     (VhostId(fields.varint32()?), ExchangeId(id(fields)?), fields.varint()?);
                 let (name, kind, arguments) = (fields.bytes()?, fields.bytes()?, fields.bytes()?);
                 let kind = Kind::parse(kind).ok_or(Malformed)?;
+                if is_built_in(id) {
+                    return Err(Malformed);
+                }
                 txn.add_exchange(vhost, id, name, kind, true, flags & 1 != 0, flags & 2 != 0, arguments);
             }
             EXCHANGE_DELETE => txn.remove_exchange(ExchangeId(id(fields)?)),
@@ -400,7 +404,7 @@ impl Broker {
             }
             VHOST_PUT => {
                 let (id, first) = (VhostId(id(fields)?), ExchangeId(id(fields)?));
-                if first.0 > u32::MAX - 64 {
+                if is_built_in(ExchangeId(first.0.saturating_add(64))) || !is_vhost(id) {
                     return Err(Malformed);
                 }
                 let protected = fields.varint()? != 0;

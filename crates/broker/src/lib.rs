@@ -6,6 +6,7 @@ mod arguments;
 mod block;
 mod body;
 mod broker;
+mod built_in;
 mod change;
 mod checkpoint;
 mod cursor;
@@ -28,6 +29,7 @@ pub use arguments::{FILTER_BYTES, SEGMENT_BYTES_MAX, age_ms};
 pub use broker::{
     Broker, Event, ExchangeId, InMemory, QueueId, SessionId, VhostAbout, VhostId, WINDOW_BYTES, Wanted,
 };
+pub use built_in::{KEYSPACE, RESERVED};
 pub use change::{CHANGE_NAMES, CHANGE_TAGS, message_len};
 pub use exception::Exception;
 pub use message::{Message, MessageParts};

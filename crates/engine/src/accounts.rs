@@ -235,6 +235,19 @@ impl Accounts {
         !acl.is_some_and(|acl| acl.on && acl.nopass)
     }
 
+    /// Rules for keys and channels; a user without any is what everybody is who needs no password.
+    fn rules(&self, name: &str) -> Option<&str> {
+        let of = |name: &str| self.user(name).and_then(|user| user.acl.as_ref());
+        let acl = of(name).or_else(|| of(DEFAULT_USER).filter(|_| !self.needs_login()))?;
+        // What stands in parentheses counts for some commands only.
+        acl.rules.split(" (").next()
+    }
+
+    /// True when the user may read all keys, of all databases: so may be told of all of them.
+    pub fn reads_all_keys(&self, name: &str) -> bool {
+        self.rules(name).is_some_and(|rules| rules.split(' ').any(|rule| matches!(rule, "~*" | "%R~*")))
+    }
+
     /// Changes a user without a record: what settings say of it.
     pub fn overlay(&mut self, name: &str, change: impl FnOnce(&mut User)) {
         if let Some(user) = self.users.get_mut(name) {

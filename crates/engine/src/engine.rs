@@ -196,6 +196,9 @@ impl Engine {
     /// Closes the commit: if anything was changed it gets the next position. Then whoever waited for it is served,
     /// each in a commit of its own.
     pub fn end(&mut self) {
+        if self.keyspace.watches.has_captured() {
+            self.publish_captured();
+        }
         self.depth -= 1;
         if self.depth > 0 {
             return;
@@ -216,6 +219,7 @@ impl Engine {
     }
 
     fn after_commit(&mut self) {
+        self.follow_bindings();
         if !self.keyspace.watches.aborted.is_empty() {
             let Self { keyspace, sessions, travelling, .. } = self;
             for id in keyspace.watches.aborted.drain(..) {

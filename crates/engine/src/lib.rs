@@ -4,6 +4,7 @@
 
 pub mod accounts;
 mod bridge;
+mod capture;
 mod checkpoint;
 mod clients;
 mod describe;

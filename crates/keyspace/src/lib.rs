@@ -41,7 +41,7 @@ pub use parcel::Parcel;
 pub use txn::{Block, Txn};
 pub use values::limits::{LIMITS, Limit};
 pub use view::View;
-pub use watch::{Happening, SessionId, Watches};
+pub use watch::{Captured, Happening, SessionId, Watches};
 
 /// The longest string. (Redis: `proto-max-bulk-len`)
 pub(crate) const STRING_MAX: usize = 512 * 1024 * 1024;

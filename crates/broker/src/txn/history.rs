@@ -66,7 +66,7 @@ impl Txn<'_> {
     }
 
     /// A message that was routed once goes on from an exchange.
-    pub(super) fn pass_on(&mut self, id: ExchangeId, message: &Arc<Message>) {
+    pub(crate) fn pass_on(&mut self, id: ExchangeId, message: &Arc<Message>) {
         let mut route = std::mem::take(&mut self.broker.route);
         route.clear();
         if self.route_from(id, message, &mut route).is_ok() {

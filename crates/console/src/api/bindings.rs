@@ -190,6 +190,9 @@ impl Asked {
             let id = self.used_vhost(engine, vhost)?;
             self.permit(vhost, Access::Write, destination)?;
             self.permit(vhost, Access::Read, source)?;
+            if !engine.may_lead(&self.user.name, source.as_bytes()) {
+                return Err(Refusal::forbidden("Access refused."));
+            }
             let (source, destination) = (named(source).as_bytes(), destination.as_bytes());
             engine.on_broker(|txn| match to_queue {
                 true => txn.queue_bind(id, NOBODY, destination, source, key.as_bytes(), arguments.as_table()),

@@ -15,9 +15,6 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Its name.
 pub(crate) const COMMANDS: &[u8] = b"leveret.commands";
 
-/// Exchanges of such names nobody declares.
-pub(crate) const RESERVED: &[u8] = b"leveret.";
-
 /// The header that says which database is meant.
 const DATABASE: &[u8] = b"database";
 

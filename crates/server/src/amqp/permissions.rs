@@ -164,6 +164,9 @@ impl AmqpSession {
         }
         self.permit(engine, vhost, Access::Write, destination)?;
         self.permit(engine, vhost, Access::Read, Resource::Exchange(source))?;
+        if !engine.may_lead(&self.user, source) {
+            return Err(self.refused("read", &format!("exchange '{}'", String::from_utf8_lossy(source))));
+        }
         self.permit_topic(engine, vhost, Access::Read, source, key)
     }
 
