@@ -199,6 +199,8 @@ pub struct Broker {
     /// What the addresses of replies are made of. Random, from whoever makes the broker.
     pub secret: [u8; 32],
     pub(crate) bound: Bound,
+    /// Messages that are to be heard in Redis; the engine drains it before the end of the commit.
+    pub told: Vec<Arc<Message>>,
     pub(crate) route: Vec<Destination>,
     /// Publishes that were routed through exchanges.
     pub(crate) routed: u64,
@@ -247,6 +249,7 @@ impl Broker {
             rng: fastrand::Rng::with_seed(seed),
             secret: [0; 32],
             bound: Bound::default(),
+            told: Vec::new(),
             route: Vec::new(),
             routed: 0,
         };

@@ -9,6 +9,9 @@ use std::sync::Arc;
 /// Changes of keys go to it.
 pub const KEYSPACE: &[u8] = b"leveret.keyspace";
 
+/// What is published in Redis goes to it, and what comes to it is heard there.
+pub const PUBSUB: &[u8] = b"leveret.pubsub";
+
 /// Only exchanges of ours have such names.
 pub const RESERVED: &[u8] = b"leveret.";
 
@@ -22,24 +25,31 @@ const VHOSTS_MAX: u32 = 1 << 24;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BuiltIn {
     Keyspace,
+    Pubsub,
 }
 
 /// Room for others.
 const EACH: u32 = 16;
 
 impl BuiltIn {
-    const ALL: [BuiltIn; 1] = [BuiltIn::Keyspace];
+    const ALL: [BuiltIn; 2] = [BuiltIn::Keyspace, BuiltIn::Pubsub];
 
     fn id(self, vhost: VhostId) -> ExchangeId {
         let number = match self {
             BuiltIn::Keyspace => 0,
+            BuiltIn::Pubsub => 1,
         };
         ExchangeId(FIRST + vhost.0 * EACH + number)
+    }
+
+    fn is(self, id: ExchangeId) -> bool {
+        is_built_in(id) && id.0 % EACH == self.id(VhostId(0)).0 % EACH
     }
 
     fn name(self) -> &'static [u8] {
         match self {
             BuiltIn::Keyspace => KEYSPACE,
+            BuiltIn::Pubsub => PUBSUB,
         }
     }
 
@@ -47,6 +57,7 @@ impl BuiltIn {
     fn is_internal(self) -> bool {
         match self {
             BuiltIn::Keyspace => true,
+            BuiltIn::Pubsub => false,
         }
     }
 }
@@ -54,6 +65,11 @@ impl BuiltIn {
 /// True for an exchange that nobody has declared here and that is no part of the log.
 pub(crate) fn is_built_in(id: ExchangeId) -> bool {
     id.0 >= FIRST
+}
+
+/// True for an exchange whose messages are heard in Redis.
+pub(crate) fn is_heard(id: ExchangeId) -> bool {
+    BuiltIn::Pubsub.is(id)
 }
 
 /// True for numbers that vhosts may have.
@@ -66,12 +82,14 @@ pub(crate) fn is_vhost(id: VhostId) -> bool {
 pub(crate) struct Bound {
     /// In order.
     keyspace: Vec<ExchangeId>,
+    pubsub: Vec<ExchangeId>,
 }
 
 impl Bound {
     fn of(&mut self, built_in: BuiltIn) -> &mut Vec<ExchangeId> {
         match built_in {
             BuiltIn::Keyspace => &mut self.keyspace,
+            BuiltIn::Pubsub => &mut self.pubsub,
         }
     }
 }
@@ -86,6 +104,11 @@ impl Broker {
     /// The exchanges to which changes of keys go.
     pub fn capturing(&self) -> Vec<ExchangeId> {
         self.bound.keyspace.clone()
+    }
+
+    /// The exchanges to which goes what is published in Redis.
+    pub fn forwarding(&self) -> &[ExchangeId] {
+        &self.bound.pubsub
     }
 
     /// A vhost gets its built-in exchanges.
@@ -117,7 +140,7 @@ impl Broker {
         }
         let is_bound = self.exchanges.get(&id).is_some_and(|exchange| !exchange.is_unused());
         for built_in in BuiltIn::ALL {
-            if id.0 % EACH != built_in.id(VhostId(0)).0 % EACH {
+            if !built_in.is(id) {
                 continue;
             }
             let bound = self.bound.of(built_in);
@@ -133,8 +156,23 @@ impl Broker {
 }
 
 impl Txn<'_> {
-    /// What comes from the other side goes where the bindings of a built-in exchange lead.
-    pub fn publish_from(&mut self, exchange: ExchangeId, message: &Arc<Message>) {
-        self.pass_on(exchange, message);
+    /// What comes from the other side goes where the bindings of a built-in exchange lead; gives how many queues took it.
+    pub fn publish_from(&mut self, exchange: ExchangeId, message: &Arc<Message>) -> usize {
+        let told = self.broker.told.len();
+        let published = self.pass_on(exchange, message);
+        if is_heard(exchange) {
+            // It is known there.
+            self.broker.told.truncate(told);
+        }
+        published.queues
+    }
+
+    /// A message has come to an exchange: true if it is heard in Redis.
+    pub(crate) fn tell(&mut self, exchange: ExchangeId, message: &Arc<Message>) -> bool {
+        let is_heard = is_heard(exchange);
+        if is_heard {
+            self.broker.told.push(message.clone());
+        }
+        is_heard
     }
 }

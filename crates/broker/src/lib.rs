@@ -29,7 +29,7 @@ pub use arguments::{FILTER_BYTES, SEGMENT_BYTES_MAX, age_ms};
 pub use broker::{
     Broker, Event, ExchangeId, InMemory, QueueId, SessionId, VhostAbout, VhostId, WINDOW_BYTES, Wanted,
 };
-pub use built_in::{KEYSPACE, RESERVED};
+pub use built_in::{KEYSPACE, PUBSUB, RESERVED};
 pub use change::{CHANGE_NAMES, CHANGE_TAGS, message_len};
 pub use exception::Exception;
 pub use message::{Message, MessageParts};

@@ -3,13 +3,11 @@
 //! nothing comes round.
 
 use crate::engine::Engine;
+use crate::forward;
 use leveret_amqp::{PropertyValues, TableBuf, Value};
 use leveret_broker::{KEYSPACE, Message};
 use leveret_keyspace::{Captured, DbIndex, event::Event};
 use std::sync::Arc;
-
-/// A routing key's bytes.
-const ROUTING_KEY_MAX: usize = 255;
 
 impl Engine {
     /// Publishes what has been captured since the last call, in order.
@@ -21,14 +19,11 @@ impl Engine {
         self.on_broker(|txn| {
             for captured in captured {
                 let message = Arc::new(message(&captured, position, now_ms));
-                exchanges.iter().for_each(|exchange| txn.publish_from(*exchange, &message));
+                for exchange in &exchanges {
+                    txn.publish_from(*exchange, &message);
+                }
             }
         });
-    }
-
-    /// Whether a user may bind anything to an exchange, as far as keys say: `leveret.keyspace` tells of all of them.
-    pub fn may_lead(&self, user: &str, exchange: &[u8]) -> bool {
-        exchange != KEYSPACE || self.accounts.reads_all_keys(user)
     }
 
     /// Whether changes are captured follows from the bindings.
@@ -59,16 +54,11 @@ fn message(captured: &Captured, position: u64, now_ms: u64) -> Message {
         .expect("the parts are as long as they may be")
 }
 
-/// `0.set.user:7`. Clients read routing keys as text: what is none in a key is replaced, and what is too long is cut. The body has the
-/// key as it is.
+/// `0.set.user:7`.
 fn routing_key(db: DbIndex, event: Event, key: Option<&[u8]>) -> String {
-    let mut text = format!("{db}.{}", event.name);
-    if let Some(key) = key {
-        text.push('.');
-        // Of a long key no more is looked at than may be needed.
-        text.push_str(&String::from_utf8_lossy(key.get(..ROUTING_KEY_MAX).unwrap_or(key)));
+    let what = format!("{db}.{}", event.name);
+    match key {
+        None => what,
+        Some(key) => forward::routing_key(what + ".", key),
     }
-    let end = (0..=ROUTING_KEY_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.truncate(end.unwrap_or_default());
-    text
 }

@@ -68,6 +68,8 @@ pub struct Engine {
     pub(crate) dirty: Vec<Vec<SessionId>>,
     /// Commands executed since the start.
     pub commands_count: u64,
+    /// How often a subscriber has heard a message of an exchange.
+    pub(crate) heard_count: u64,
     /// How many records replay has applied.
     pub replayed_count: u64,
     pub(crate) checkpointing: bool,
@@ -104,6 +106,7 @@ impl Engine {
             travelling: HashMap::default(),
             dirty: vec![Vec::new(); threads],
             commands_count: 0,
+            heard_count: 0,
             replayed_count: 0,
             checkpointing: false,
         }
@@ -299,6 +302,9 @@ impl Engine {
         let mut txn = leveret_broker::Txn::new(&mut self.broker, self.now_ms, changes);
         let result = run(&mut txn);
         txn.finish();
+        if !self.broker.told.is_empty() {
+            self.tell_subscribers();
+        }
         self.end();
         result
     }

@@ -9,6 +9,7 @@ mod checkpoint;
 mod clients;
 mod describe;
 mod engine;
+mod forward;
 mod import;
 mod libraries;
 mod links;

@@ -26,14 +26,15 @@ pub(super) fn publish(
     permit(engine, vhost, &message)?;
     let vhost = vhost_named(engine, vhost)?;
     let message = Arc::new(message);
-    let published = engine.on_broker(|txn| txn.publish(vhost, &message)).map_err(refused)?;
+    let (published, heard) = engine.publish(vhost, &message).map_err(refused)?;
     if published.rejected {
         return Err(Error::new("ERR REJECTED - a queue is full and does not take the message"));
     }
-    if mandatory && published.queues == 0 {
+    let took = published.queues + heard;
+    if mandatory && took == 0 {
         return Err(Error::new("ERR NO_ROUTE - no queue takes the message"));
     }
-    reply.integer(published.queues as i64);
+    reply.integer(took as i64);
     Ok(None)
 }
 
@@ -143,6 +144,11 @@ fn permit(engine: &Engine, vhost: &[u8], message: &Message) -> Result<(), Error>
     }
     let (exchange, key) = (message.exchange(), message.routing_key());
     let named = if exchange.is_empty() { b"amq.default" } else { exchange };
+    if !engine.may_tell(name, exchange, Some(key)) {
+        return Err(Error::new(
+            "NOPERM this user has no permissions to access one of the channels used as arguments",
+        ));
+    }
     super::permit(engine, vhost, Access::Write, ("exchange", named))?;
     if name == DEFAULT_USER
         || !engine.broker.vhost(vhost).is_some_and(|id| engine.broker.is_topic_exchange(id, exchange))

@@ -44,8 +44,8 @@ impl AmqpSession {
         if message.exchange() == COMMANDS {
             return self.command(engine, around, number, message);
         }
-        let published = engine.on_broker(|txn| txn.publish(vhost, message))?;
-        if published.queues == 0 && mandatory {
+        let (published, heard) = engine.publish(vhost, message)?;
+        if published.queues == 0 && heard == 0 && mandatory {
             self.return_message(number, message, out);
         }
         let position: Position = if published.durable { engine.position() } else { 0 };
