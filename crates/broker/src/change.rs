@@ -12,6 +12,7 @@ use crate::built_in::{is_built_in, is_vhost};
 use crate::exchange::{Binding, Destination, Kind};
 use crate::pattern::Pattern;
 use crate::policy::{ApplyTo, Policy, PolicyKey};
+use crate::reply_key::Secret;
 use crate::txn::Txn;
 use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis, VhostAbout, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
@@ -45,6 +46,7 @@ const STREAM_APPEND: u8 = 0x55;
 const STREAM_TRUNCATE: u8 = 0x56;
 const RECENT_KEPT: u8 = 0x57;
 const RECENT_FORGOTTEN: u8 = 0x58;
+const REPLY_SECRET: u8 = 0x59;
 /// These are in checkpoints alone.
 pub(crate) const QUEUE_AT: u8 = 0x70;
 pub(crate) const MESSAGE_NAMED: u8 = 0x71;
@@ -158,6 +160,8 @@ pub(crate) enum Change<'a> {
     RecentForgotten {
         exchange: ExchangeId,
     },
+    /// What the addresses of replies that stay are sealed with.
+    ReplySecret(&'a Secret),
     /// How far a queue has come.
     QueueAt {
         queue: QueueId,
@@ -281,6 +285,10 @@ impl Change<'_> {
             }
             Change::RecentKept { exchange } => numbers(out, RECENT_KEPT, &[exchange.0.into()]),
             Change::RecentForgotten { exchange } => numbers(out, RECENT_FORGOTTEN, &[exchange.0.into()]),
+            Change::ReplySecret(secret) => {
+                out.push(REPLY_SECRET);
+                put_bytes(out, *secret);
+            }
             Change::QueueAt { queue, next_seq, delivered_through } => {
                 numbers(out, QUEUE_AT, &[queue.0.into(), *next_seq, *delivered_through]);
             }
@@ -475,6 +483,7 @@ impl Broker {
                 txn.keep_recent(ExchangeId(id(fields)?), &message, true);
             }
             RECENT_FORGOTTEN => txn.forget_oldest(ExchangeId(id(fields)?)),
+            REPLY_SECRET => txn.set_reply_secret(fields.bytes()?.try_into().map_err(|_| Malformed)?),
             QUEUE_AT..=ENQUEUE_AWAY => return self.apply_of_checkpoint(tag, fields, replaying),
             PURGE => {
                 let (queue, through) = (QueueId(id(fields)?), seq(fields)?);

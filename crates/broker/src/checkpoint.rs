@@ -363,6 +363,9 @@ impl Broker {
                 seen.iter().for_each(|(key, until)| Change::Seen { by, key, until }.record(changes));
             }
         }
+        if let Some(secret) = &self.reply_secret {
+            Change::ReplySecret(secret).record(changes);
+        }
         let next = [self.next_vhost, self.next_exchange, self.next_queue];
         Change::NextNumbers(next).record(changes);
     }

@@ -20,6 +20,7 @@ mod message;
 mod pattern;
 mod policy;
 mod queue;
+mod reply_key;
 mod report;
 mod seen;
 mod stream;
@@ -35,6 +36,7 @@ pub use exception::Exception;
 pub use message::{Message, MessageParts};
 pub use pattern::{Pattern, WrongPattern};
 pub use policy::{ApplyTo, Effective, POLICY_SETTINGS, Policy, PolicyKey};
+pub use reply_key::{KeptReply, REPLY_KEY_MAX, ReplyKey};
 pub use report::{BindingReport, ConsumerReport, ExchangeReport, QueueReport};
 pub use txn::{
     Consume, Declared, Delivery, ExchangeDeclare, Got, How, Lease, Peeked, Published, QueueDeclare, REPLY_TO,

@@ -302,8 +302,9 @@ impl Engine {
         let mut txn = leveret_broker::Txn::new(&mut self.broker, self.now_ms, changes);
         let result = run(&mut txn);
         txn.finish();
-        if !self.broker.told.is_empty() {
+        if self.broker.has_for_others() {
             self.tell_subscribers();
+            self.keep_replies();
         }
         self.end();
         result

@@ -146,8 +146,8 @@ impl Txn<'_> {
         let recorded = recorded && stripped.is_none();
         let message = stripped.as_ref().unwrap_or(message);
         let mut published = self.deliver(route, message, recorded);
-        if route.is_empty() && message.exchange().is_empty() && self.deliver_reply(message) {
-            published.queues = 1;
+        if route.is_empty() && message.exchange().is_empty() {
+            published = self.reply(message);
         }
         published
     }

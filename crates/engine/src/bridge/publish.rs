@@ -3,8 +3,10 @@
 use super::{Wait, actor, not_permitted, refused, vhost_named};
 use crate::accounts::{Access, DEFAULT_USER};
 use crate::engine::Engine;
+use crate::replies::{REPLY_KEY, reply_key};
+use crate::session::SessionId;
 use leveret_amqp::{Properties, PropertyValues, TableBuf, Value};
-use leveret_broker::Message;
+use leveret_broker::{Exception, Message};
 use leveret_keyspace::{Args, Error, Reply, parse_float, parse_integer};
 use std::sync::Arc;
 
@@ -25,7 +27,14 @@ pub(super) fn publish(
     let Publish { vhost, mandatory, message } = parse(args)?;
     permit(engine, vhost, &message)?;
     let vhost = vhost_named(engine, vhost)?;
-    let message = Arc::new(message);
+    let message = match message.wants_reply() {
+        true => engine.on_broker(|txn| {
+            let key = reply_key(&message)?;
+            txn.address_reply(NOBODY, 0, &message, key.as_ref())
+        }),
+        false => Ok(Arc::new(message)),
+    };
+    let message = message.map_err(refused)?;
     let (published, heard) = engine.publish(vhost, &message).map_err(refused)?;
     if published.rejected {
         return Err(Error::new("ERR REJECTED - a queue is full and does not take the message"));
@@ -43,7 +52,19 @@ pub(super) fn check(engine: &mut Engine, args: Args<'_>) -> Result<(), Error> {
     let Publish { vhost, message, .. } = parse(args)?;
     permit(engine, vhost, &message)?;
     let vhost = vhost_named(engine, vhost)?;
-    engine.on_broker(|txn| txn.check_publish(vhost, &message)).map_err(refused)
+    engine.on_broker(|txn| txn.check_publish(vhost, &message)).map_err(refused)?;
+    let nobody_gets_it = message.wants_reply() && reply_key(&message).map_err(refused)?.is_none();
+    if nobody_gets_it { Err(refused(Exception::no_reply_consumer())) } else { Ok(()) }
+}
+
+/// Where the key under which the reply is kept stands among the arguments of `AMQP.PUBLISH`, if they have one.
+pub fn reply_key_at(args: Args<'_>) -> Option<usize> {
+    if !args.iter().any(|arg| *arg == *REPLY_KEY) {
+        return None;
+    }
+    let message = parse(args).ok()?.message;
+    let at = reply_key(&message).ok().flatten().filter(|_| message.wants_reply())?;
+    args.iter().position(|arg| *arg == *at.key)
 }
 
 fn parse(args: Args<'_>) -> Result<Publish<'_>, Error> {
@@ -103,7 +124,7 @@ fn parse(args: Args<'_>) -> Result<Publish<'_>, Error> {
 }
 
 /// Headers that mean something to the broker only as integers: they are integers whoever writes them.
-const INTEGERS: [&[u8]; 1] = [b"x-delay"];
+const INTEGERS: [&[u8]; 2] = [b"x-delay", b"x-reply-ttl"];
 
 /// Appends a header of a type.
 fn header(headers: &mut TableBuf, name: &[u8], kind: &[u8], value: &[u8]) -> Result<(), Error> {
@@ -161,6 +182,9 @@ fn permit(engine: &Engine, vhost: &[u8], message: &Message) -> Result<(), Error>
     }
     Err(not_permitted(Access::Write, ("exchange", named), &vhost, name))
 }
+
+/// No session: nobody hears a reply there.
+const NOBODY: SessionId = 0;
 
 /// A short string of AMQP.
 const SHORT_MAX: usize = 255;
