@@ -13,15 +13,12 @@ channel = pika.BlockingConnection(pika.URLParameters(os.environ["AMQP_URL"])).ch
 channel.exchange_declare("later", "x-delayed-message", durable=True, arguments={"x-delayed-type": "direct"})
 channel.queue_declare("reminders", durable=True)
 channel.queue_bind("reminders", "later", "remind")
-channel.tx_select()
 
 
 def remind(customer, seconds):
-    # A delay is a number, which headers of AMQP.PUBLISH are not; so the key comes along over AMQP.
-    properties = pika.BasicProperties(delivery_mode=2, headers={"x-delay": int(seconds * 1000)})
-    channel.basic_publish("later", "remind", customer, properties)
-    channel.basic_publish("leveret.commands", "", f"SET reminder:{customer} waits")
-    channel.tx_commit()
+    with outbox(client) as tx:
+        tx.set(f"reminder:{customer}", "waits")
+        tx.publish("later", "remind", customer, headers={"x-delay": int(seconds * 1000)})
 
 
 def call_off(customer):

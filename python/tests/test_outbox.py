@@ -42,6 +42,23 @@ def test_change_publish_and_ack_are_one_commit(client, orders):
     assert (client.get("order:7"), count(client, "orders"), count(client, "receipts")) == (b"paid", 0, 1)
 
 
+def test_headers_have_the_types_of_python(client, orders):
+    headers = {"text": "1", "bytes": b"2", "whole": 3, "part": 0.5, "true": True, "no": False}
+    with outbox(client) as tx:
+        tx.publish("", "orders", b"7", headers=headers)
+    got = take(client, "orders").properties["headers"]
+    # RESP2 has no booleans, and its floats are text.
+    assert got == {"text": b"1", "bytes": b"2", "whole": 3, "part": b"0.5", "true": 1, "no": 0}
+
+
+def test_an_exchange_that_is_not_there_drops_everything(client, orders):
+    with pytest.raises(redis.exceptions.ExecAbortError, match="no exchange 'missing'"):
+        with outbox(client) as tx:
+            tx.set("order:7", "paid")
+            tx.publish("missing", "", b"7")
+    assert not client.exists("order:7")
+
+
 def test_an_exception_drops_everything(client, orders):
     with pytest.raises(KeyError):
         with outbox(client) as tx:

@@ -1,11 +1,13 @@
 //! The state: vhosts, exchanges, queues, and what must reach sessions. Numbers of vhosts, exchanges and queues are
 //! assigned by changes and never used twice.
 
+use crate::built_in::Bound;
 use crate::checkpoint::Checkpoint;
 use crate::death::Dead;
 use crate::exchange::{Destination, Exchange, History};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::Queue;
+use crate::reply_key::{KeptReply, Secret};
 use crate::txn::{Delayed, Replies, Returning, Txn};
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
@@ -197,6 +199,13 @@ pub struct Broker {
     pub(crate) rng: fastrand::Rng,
     /// What the addresses of replies are made of. Random, from whoever makes the broker.
     pub secret: [u8; 32],
+    /// Replies that are to be kept under keys; the engine drains it before the end of the commit.
+    pub kept: Vec<KeptReply>,
+    /// What the addresses of those are sealed with, once there was one.
+    pub(crate) reply_secret: Option<Secret>,
+    pub(crate) bound: Bound,
+    /// Messages that are to be heard in Redis; the engine drains it before the end of the commit.
+    pub told: Vec<Arc<Message>>,
     pub(crate) route: Vec<Destination>,
     /// Publishes that were routed through exchanges.
     pub(crate) routed: u64,
@@ -244,6 +253,10 @@ impl Broker {
             place: None,
             rng: fastrand::Rng::with_seed(seed),
             secret: [0; 32],
+            kept: Vec::new(),
+            reply_secret: None,
+            bound: Bound::default(),
+            told: Vec::new(),
             route: Vec::new(),
             routed: 0,
         };
@@ -267,6 +280,12 @@ impl Broker {
     pub fn is_topic_exchange(&self, vhost: VhostId, name: &[u8]) -> bool {
         let id = self.vhosts.get(&vhost).and_then(|vhost| vhost.exchanges.get(name));
         id.and_then(|id| self.exchanges.get(id)).is_some_and(|exchange| exchange.kind.name() == "topic")
+    }
+
+    /// True when something has come that belongs to the other side: what is heard there, or is kept under keys.
+    #[inline]
+    pub fn has_for_others(&self) -> bool {
+        !self.told.is_empty() || !self.kept.is_empty()
     }
 
     /// Whether there is an exchange of that name.

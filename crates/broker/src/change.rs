@@ -8,9 +8,11 @@ pub use away::message_len;
 pub use names::CHANGE_NAMES;
 
 use crate::body::Away;
+use crate::built_in::{is_built_in, is_vhost};
 use crate::exchange::{Binding, Destination, Kind};
 use crate::pattern::Pattern;
 use crate::policy::{ApplyTo, Policy, PolicyKey};
+use crate::reply_key::Secret;
 use crate::txn::Txn;
 use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis, VhostAbout, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
@@ -44,6 +46,7 @@ const STREAM_APPEND: u8 = 0x55;
 const STREAM_TRUNCATE: u8 = 0x56;
 const RECENT_KEPT: u8 = 0x57;
 const RECENT_FORGOTTEN: u8 = 0x58;
+const REPLY_SECRET: u8 = 0x59;
 /// These are in checkpoints alone.
 pub(crate) const QUEUE_AT: u8 = 0x70;
 pub(crate) const MESSAGE_NAMED: u8 = 0x71;
@@ -157,6 +160,8 @@ pub(crate) enum Change<'a> {
     RecentForgotten {
         exchange: ExchangeId,
     },
+    /// What the addresses of replies that stay are sealed with.
+    ReplySecret(&'a Secret),
     /// How far a queue has come.
     QueueAt {
         queue: QueueId,
@@ -280,6 +285,10 @@ impl Change<'_> {
             }
             Change::RecentKept { exchange } => numbers(out, RECENT_KEPT, &[exchange.0.into()]),
             Change::RecentForgotten { exchange } => numbers(out, RECENT_FORGOTTEN, &[exchange.0.into()]),
+            Change::ReplySecret(secret) => {
+                out.push(REPLY_SECRET);
+                put_bytes(out, *secret);
+            }
             Change::QueueAt { queue, next_seq, delivered_through } => {
                 numbers(out, QUEUE_AT, &[queue.0.into(), *next_seq, *delivered_through]);
             }
@@ -365,6 +374,9 @@ impl Broker {
                     (VhostId(fields.varint32()?), ExchangeId(id(fields)?), fields.varint()?);
                 let (name, kind, arguments) = (fields.bytes()?, fields.bytes()?, fields.bytes()?);
                 let kind = Kind::parse(kind).ok_or(Malformed)?;
+                if is_built_in(id) {
+                    return Err(Malformed);
+                }
                 txn.add_exchange(vhost, id, name, kind, true, flags & 1 != 0, flags & 2 != 0, arguments);
             }
             EXCHANGE_DELETE => txn.remove_exchange(ExchangeId(id(fields)?)),
@@ -400,7 +412,7 @@ impl Broker {
             }
             VHOST_PUT => {
                 let (id, first) = (VhostId(id(fields)?), ExchangeId(id(fields)?));
-                if first.0 > u32::MAX - 64 {
+                if is_built_in(ExchangeId(first.0.saturating_add(64))) || !is_vhost(id) {
                     return Err(Malformed);
                 }
                 let protected = fields.varint()? != 0;
@@ -471,6 +483,7 @@ impl Broker {
                 txn.keep_recent(ExchangeId(id(fields)?), &message, true);
             }
             RECENT_FORGOTTEN => txn.forget_oldest(ExchangeId(id(fields)?)),
+            REPLY_SECRET => txn.set_reply_secret(fields.bytes()?.try_into().map_err(|_| Malformed)?),
             QUEUE_AT..=ENQUEUE_AWAY => return self.apply_of_checkpoint(tag, fields, replaying),
             PURGE => {
                 let (queue, through) = (QueueId(id(fields)?), seq(fields)?);

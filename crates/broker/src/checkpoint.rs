@@ -16,6 +16,7 @@ mod restore;
 
 use crate::body::BodyRef;
 use crate::broker::Broker;
+use crate::built_in::is_built_in;
 use crate::change::Change;
 use crate::entries::{Entries, Entry, Ready};
 use crate::exchange::{Binding, Destination};
@@ -334,7 +335,7 @@ impl Broker {
         let mut exchanges: Vec<_> = self.exchanges.iter().filter(|(_, exchange)| exchange.durable).collect();
         exchanges.sort_unstable_by_key(|(id, _)| **id);
         for &(&id, exchange) in &exchanges {
-            if !predeclared.contains(&id.0) {
+            if !predeclared.contains(&id.0) && !is_built_in(id) {
                 exchange.declaration(id).record(changes);
             }
         }
@@ -361,6 +362,9 @@ impl Broker {
                 let by = Destination::Exchange(source);
                 seen.iter().for_each(|(key, until)| Change::Seen { by, key, until }.record(changes));
             }
+        }
+        if let Some(secret) = &self.reply_secret {
+            Change::ReplySecret(secret).record(changes);
         }
         let next = [self.next_vhost, self.next_exchange, self.next_queue];
         Change::NextNumbers(next).record(changes);

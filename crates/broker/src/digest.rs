@@ -24,6 +24,9 @@ impl Broker {
 
     /// Likewise; `read` gives messages that only the log has.
     pub fn digest_with(&self, read: &mut dyn FnMut(Place) -> Option<Message>) -> u64 {
+        let mut hasher = new_hasher();
+        hasher.write(self.reply_secret.as_ref().map_or(&[], |secret| secret.as_slice()));
+        let secret = hasher.finish();
         let exchanges =
             self.exchanges.iter().filter(|(_, exchange)| exchange.durable).map(|(id, exchange)| {
                 let mut hasher = new_hasher();
@@ -116,7 +119,7 @@ impl Broker {
             hasher.write(format!("{key:?} {policy:?}").as_bytes());
             hasher.finish()
         });
-        exchanges.chain(queues).chain(delayed).chain(vhosts).chain(policies).fold(0, u64::wrapping_add)
+        exchanges.chain(queues).chain(delayed).chain(vhosts).chain(policies).fold(secret, u64::wrapping_add)
     }
 }
 

@@ -19,8 +19,14 @@ impl Exception {
         Exception { code: code.code(), text: code.text(text.as_ref()), hard: code.is_hard() }
     }
 
-    pub(crate) fn precondition(text: impl AsRef<str>) -> Self {
+    /// What was said cannot be.
+    pub fn precondition(text: impl AsRef<str>) -> Self {
         Self::new(ReplyCode::PreconditionFailed, text)
+    }
+
+    /// Whoever asks has not said where it wants the reply. (RabbitMQ: direct reply-to)
+    pub fn no_reply_consumer() -> Self {
+        Self::precondition("fast reply consumer does not exist")
     }
 }
 

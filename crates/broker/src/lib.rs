@@ -6,6 +6,7 @@ mod arguments;
 mod block;
 mod body;
 mod broker;
+mod built_in;
 mod change;
 mod checkpoint;
 mod cursor;
@@ -19,6 +20,7 @@ mod message;
 mod pattern;
 mod policy;
 mod queue;
+mod reply_key;
 mod report;
 mod seen;
 mod stream;
@@ -28,11 +30,13 @@ pub use arguments::{FILTER_BYTES, SEGMENT_BYTES_MAX, age_ms};
 pub use broker::{
     Broker, Event, ExchangeId, InMemory, QueueId, SessionId, VhostAbout, VhostId, WINDOW_BYTES, Wanted,
 };
+pub use built_in::{KEYSPACE, PUBSUB, RESERVED};
 pub use change::{CHANGE_NAMES, CHANGE_TAGS, message_len};
 pub use exception::Exception;
 pub use message::{Message, MessageParts};
 pub use pattern::{Pattern, WrongPattern};
 pub use policy::{ApplyTo, Effective, POLICY_SETTINGS, Policy, PolicyKey};
+pub use reply_key::{KeptReply, REPLY_KEY_MAX, ReplyKey};
 pub use report::{BindingReport, ConsumerReport, ExchangeReport, QueueReport};
 pub use txn::{
     Consume, Declared, Delivery, ExchangeDeclare, Got, How, Lease, Peeked, Published, QueueDeclare, REPLY_TO,

@@ -148,7 +148,7 @@ impl Message {
 
     /// The headers; empty without.
     #[inline]
-    pub(crate) fn headers(&self) -> Table<'_> {
+    pub fn headers(&self) -> Table<'_> {
         if !self.has_headers {
             return Table::default();
         }

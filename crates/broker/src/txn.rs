@@ -9,6 +9,7 @@ mod duplicates;
 mod history;
 mod leases;
 mod messages;
+mod overflow;
 mod paging;
 mod policies;
 mod primitives;

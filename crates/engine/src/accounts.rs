@@ -13,6 +13,7 @@ pub use password::{Password, WrongHash};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
+use leveret_keyspace::glob;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -233,6 +234,28 @@ impl Accounts {
     pub fn needs_login(&self) -> bool {
         let acl = self.user(DEFAULT_USER).and_then(|user| user.acl.as_ref());
         !acl.is_some_and(|acl| acl.on && acl.nopass)
+    }
+
+    /// Rules for keys and channels; a user without any is what everybody is who needs no password.
+    fn rules(&self, name: &str) -> Option<&str> {
+        let of = |name: &str| self.user(name).and_then(|user| user.acl.as_ref());
+        let acl = of(name).or_else(|| of(DEFAULT_USER).filter(|_| !self.needs_login()))?;
+        // What stands in parentheses counts for some commands only.
+        acl.rules.split(" (").next()
+    }
+
+    /// True when the user may read all keys, of all databases: so may be told of all of them.
+    pub fn reads_all_keys(&self, name: &str) -> bool {
+        self.rules(name).is_some_and(|rules| rules.split(' ').any(|rule| matches!(rule, "~*" | "%R~*")))
+    }
+
+    /// True when the user may publish on the channel and listen to it, or on all of them.
+    pub fn may_use_channel(&self, name: &str, channel: Option<&[u8]>) -> bool {
+        let patterns = self.rules(name).into_iter().flat_map(|rules| rules.split(' '));
+        let mut patterns = patterns.filter_map(|rule| rule.strip_prefix('&'));
+        patterns.any(|pattern| {
+            pattern == "*" || channel.is_some_and(|channel| glob::matches(pattern.as_bytes(), channel))
+        })
     }
 
     /// Changes a user without a record: what settings say of it.

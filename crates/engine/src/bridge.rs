@@ -14,6 +14,7 @@ use leveret_keyspace::command::Group;
 use leveret_keyspace::{Args, Error, Reply, Row, UnixMillis, flag, parse_integer};
 
 pub use leases::{lost_lease, settles};
+pub use publish::reply_key_at;
 
 /// What a command waits for. It has written what it answers if it may not wait, or nothing comes.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +73,21 @@ pub const ROWS: &[Row<Function>] = &[
         .cost("O(log N) where N is the number of messages that wait.")
         .says("Takes a message back before it is routed."),
 ];
+
+/// Refuses what is known to be wrong with a bridge command before anything is executed: what it says, what it names, and what its user may
+/// not do. A transaction with such a one is refused as a whole.
+pub fn check_bridge(engine: &mut Engine, args: Args<'_>) -> Result<(), Error> {
+    match args[0].to_ascii_lowercase().as_slice() {
+        b"amqp.publish" => publish::check(engine, args),
+        b"amqp.get" => leases::check_get(engine, args),
+        b"amqp.ack" | b"amqp.nack" | b"amqp.extend" => leases::check_held(engine, args),
+        b"amqp.len" => queues::check_len(engine, args),
+        b"amqp.peek" => queues::check_peek(engine, args),
+        b"amqp.scheduled" => scheduled::check_list(engine, args),
+        b"amqp.cancel" => scheduled::check_cancel(args),
+        name => unreachable!("{} is no command of both worlds", String::from_utf8_lossy(name)),
+    }
+}
 
 impl Engine {
     /// Runs one bridge command. Outside `begin`/`end` it is a commit of its own. What it wants to wait for comes back.

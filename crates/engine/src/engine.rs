@@ -68,6 +68,8 @@ pub struct Engine {
     pub(crate) dirty: Vec<Vec<SessionId>>,
     /// Commands executed since the start.
     pub commands_count: u64,
+    /// How often a subscriber has heard a message of an exchange.
+    pub(crate) heard_count: u64,
     /// How many records replay has applied.
     pub replayed_count: u64,
     pub(crate) checkpointing: bool,
@@ -104,6 +106,7 @@ impl Engine {
             travelling: HashMap::default(),
             dirty: vec![Vec::new(); threads],
             commands_count: 0,
+            heard_count: 0,
             replayed_count: 0,
             checkpointing: false,
         }
@@ -196,6 +199,9 @@ impl Engine {
     /// Closes the commit: if anything was changed it gets the next position. Then whoever waited for it is served,
     /// each in a commit of its own.
     pub fn end(&mut self) {
+        if self.keyspace.watches.has_captured() {
+            self.publish_captured();
+        }
         self.depth -= 1;
         if self.depth > 0 {
             return;
@@ -216,6 +222,7 @@ impl Engine {
     }
 
     fn after_commit(&mut self) {
+        self.follow_bindings();
         if !self.keyspace.watches.aborted.is_empty() {
             let Self { keyspace, sessions, travelling, .. } = self;
             for id in keyspace.watches.aborted.drain(..) {
@@ -295,6 +302,10 @@ impl Engine {
         let mut txn = leveret_broker::Txn::new(&mut self.broker, self.now_ms, changes);
         let result = run(&mut txn);
         txn.finish();
+        if self.broker.has_for_others() {
+            self.tell_subscribers();
+            self.keep_replies();
+        }
         self.end();
         result
     }

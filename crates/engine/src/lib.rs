@@ -4,10 +4,12 @@
 
 pub mod accounts;
 mod bridge;
+mod capture;
 mod checkpoint;
 mod clients;
 mod describe;
 mod engine;
+mod forward;
 mod import;
 mod libraries;
 mod links;
@@ -15,11 +17,15 @@ mod migration;
 mod parameters;
 mod pubsub;
 mod replay;
+mod replies;
 mod session;
 mod tracking;
 mod waiters;
 
-pub use bridge::{Function as BridgeFunction, ROWS as BRIDGE_ROWS, Wait as QueueWait, lost_lease, settles};
+pub use bridge::{
+    Function as BridgeFunction, ROWS as BRIDGE_ROWS, Wait as QueueWait, check_bridge, lost_lease,
+    reply_key_at, settles,
+};
 pub use checkpoint::Slice;
 pub use clients::Pause;
 pub use describe::describe_record;
@@ -32,6 +38,7 @@ pub use links::{Link, LinkChannel};
 pub use migration::{Migrated, Travelling};
 pub use parameters::{ParameterKey, Parameters, USER_LIMITS, VHOST_LIMITS};
 pub use pubsub::Kind as SubscriptionKind;
+pub use replies::reply_key;
 pub use session::{Card, Session, SessionId};
 pub use tracking::Tracking;
 

@@ -99,7 +99,7 @@ impl Engine {
         }
     }
 
-    /// Sends to everybody who listens; gives how many got it. (Redis: PUBLISH)
+    /// Sends to everybody who listens; gives how many got it.
     pub fn publish_topic(&mut self, topic: &[u8], payload: &[u8]) -> usize {
         let Self { pubsub, sessions, dirty, .. } = self;
         let mut count = 0;
@@ -134,6 +134,12 @@ impl Engine {
             }
         }
         listeners.map_or(0, BTreeSet::len)
+    }
+
+    /// True when somebody hears what is sent to a topic.
+    pub fn is_listened_to(&self, topic: &[u8]) -> bool {
+        let mut patterns = self.pubsub.patterns.keys();
+        self.pubsub.topics.contains_key(topic) || patterns.any(|pattern| glob::matches(pattern, topic))
     }
 
     /// The topics that somebody listens to, those that match if a pattern is given. (Redis: PUBSUB CHANNELS, SHARDCHANNELS)

@@ -61,5 +61,6 @@ impl Engine {
         self.enter(now_ms);
         let now_ms = self.now_ms();
         self.broker.after_replay(now_ms);
+        self.follow_bindings();
     }
 }

@@ -31,6 +31,9 @@ pub mod class {
     /// What `A` stands for.
     const ALL: u32 = NEW - 1;
 
+    /// What changes: a new key is in the change that makes it, and who looks for one changes nothing.
+    pub(crate) const CHANGES: u32 = ALL;
+
     /// In the order in which Redis prints them.
     const LETTERS: &[(u32, char)] = &[
         (GENERIC, 'g'),
@@ -83,6 +86,8 @@ events! {
     MOVE_FROM = GENERIC "move_from",
     MOVE_TO = GENERIC "move_to",
     RESTORE = GENERIC "restore",
+    FLUSHED = GENERIC "flushdb",
+    SWAPPED = GENERIC "swapdb",
     NEW = NEW "new",
     MISS = MISS "keymiss",
     PUT = STRING "set",

@@ -36,12 +36,12 @@ pub use error::Error;
 pub use evict::Evicted;
 pub use eviction::{Among, By, Eviction, Policy};
 pub use leveret_resp::{Args, ArgsBuf, Reply, Shared};
-pub use number::parse_integer;
+pub use number::{parse_float, parse_integer};
 pub use parcel::Parcel;
 pub use txn::{Block, Txn};
 pub use values::limits::{LIMITS, Limit};
 pub use view::View;
-pub use watch::{Happening, SessionId, Watches};
+pub use watch::{Captured, Happening, SessionId, Watches};
 
 /// The longest string. (Redis: `proto-max-bulk-len`)
 pub(crate) const STRING_MAX: usize = 512 * 1024 * 1024;

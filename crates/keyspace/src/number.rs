@@ -28,7 +28,7 @@ pub fn parse_integer(bytes: &[u8]) -> Option<i64> {
 }
 
 /// The finite or infinite float that `bytes` spell; NaN is refused, and a number that no float can hold.
-pub(crate) fn parse_float(bytes: &[u8]) -> Option<f64> {
+pub fn parse_float(bytes: &[u8]) -> Option<f64> {
     let says_infinity = |bytes: &[u8]| bytes.iter().any(|byte| matches!(byte, b'i' | b'I'));
     parse_wide_float(bytes).filter(|value| value.is_finite() || says_infinity(bytes))
 }

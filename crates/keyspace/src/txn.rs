@@ -292,6 +292,7 @@ impl<'a> Txn<'a> {
         let old = std::mem::take(self.db_mut());
         let Keyspace { watches, hasher, .. } = &mut *self.keyspace;
         let now_ms = self.now_ms;
+        watches.changed_all(self.db, event::FLUSHED);
         watches.flushed(self.db, |key| old.has_live(hasher, key, now_ms));
         let old = match &mut self.keyspace.checkpoint {
             Some(checkpoint) => checkpoint.flushed(self.db, old, |key| hash(&self.keyspace.hasher, key)),

@@ -21,6 +21,17 @@ pub enum Happening {
     Flush,
 }
 
+/// A change that somebody keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Captured {
+    /// Where.
+    pub db: DbIndex,
+    /// What it is announced as.
+    pub event: Event,
+    /// The key; without one it is the whole database.
+    pub key: Option<Box<[u8]>>,
+}
+
 /// The indexes, and what has happened to their keys since somebody asked.
 #[derive(Default)]
 pub struct Watches {
@@ -33,10 +44,16 @@ pub struct Watches {
     pub ready: Vec<(DbIndex, Box<[u8]>)>,
     /// What has happened to keys, as far as it is wanted.
     pub happened: Vec<Happening>,
+    /// Likewise, for whoever keeps it in the commit in which it happened.
+    pub captured: Vec<Captured>,
     /// Reads of keys that are not there, if they are wanted.
     pub(crate) missed: RefCell<Vec<(DbIndex, Box<[u8]>)>>,
     /// Classes of events that are wanted.
     events: u32,
+    /// Changes are captured.
+    captures: bool,
+    /// Classes of events that anybody wants.
+    wanted: u32,
     /// Every change is wanted.
     all_changes: bool,
     /// Somebody wants something.
@@ -71,6 +88,15 @@ impl Watches {
         self.note_listening();
     }
 
+    /// Whether changes are captured, from here on.
+    #[inline]
+    pub fn capture(&mut self, wanted: bool) {
+        if self.captures != wanted {
+            self.captures = wanted;
+            self.note_listening();
+        }
+    }
+
     /// The classes that are wanted.
     pub fn events(&self) -> u32 {
         self.events
@@ -83,7 +109,8 @@ impl Watches {
     }
 
     fn note_listening(&mut self) {
-        self.listening = !self.watched.is_empty() || self.events != 0 || self.all_changes;
+        self.wanted = self.events | if self.captures { class::CHANGES } else { 0 };
+        self.listening = !self.watched.is_empty() || self.wanted != 0 || self.all_changes;
     }
 
     /// One more session is blocked on the key, and perhaps wants to hear when it is gone.
@@ -125,14 +152,40 @@ impl Watches {
         if self.all_changes || self.events & event.class != 0 {
             self.happened.push(Happening::Key(db, event, key.into()));
         }
+        self.keep(db, event, Some(key));
     }
 
     /// Announces what is no change, or not another one.
     #[inline]
     pub(crate) fn announce(&mut self, db: DbIndex, event: Event, key: &[u8]) {
+        if self.wanted & event.class != 0 {
+            self.tell_announced(db, event, key);
+        }
+    }
+
+    #[cold]
+    fn tell_announced(&mut self, db: DbIndex, event: Event, key: &[u8]) {
         if self.events & event.class != 0 {
             self.happened.push(Happening::Key(db, event, key.into()));
         }
+        self.keep(db, event, Some(key));
+    }
+
+    fn keep(&mut self, db: DbIndex, event: Event, key: Option<&[u8]>) {
+        if self.captures && class::CHANGES & event.class != 0 {
+            self.captured.push(Captured { db, event, key: key.map(Into::into) });
+        }
+    }
+
+    /// A whole database was changed, which Redis does not announce.
+    pub(crate) fn changed_all(&mut self, db: DbIndex, event: Event) {
+        self.keep(db, event, None);
+    }
+
+    /// True when something was captured that nobody has kept yet.
+    #[inline]
+    pub fn has_captured(&self) -> bool {
+        !self.captured.is_empty()
     }
 
     /// A key that is not there was read.

@@ -7,12 +7,12 @@ mod scripting;
 mod session;
 mod table;
 
-pub(crate) use acl::{Compiled, History};
+pub(crate) use acl::{Compiled, Denied, History};
 pub(crate) use commands::configure;
 pub use commands::is_setting;
 pub(crate) use scripting::Scripts;
 pub(crate) use session::{RespSession, Turn};
-pub(crate) use table::{Command, Run, TABLE};
+pub(crate) use table::{Command, Run, TABLE, find};
 
 #[cfg(test)]
 mod tests;

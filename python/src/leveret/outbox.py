@@ -5,9 +5,9 @@
         tx.publish("", "receipts", b"order 7")
         tx.ack(message.token)
 
-A lease that is over refuses the commit as a whole, with `LeaseLost`: somebody else has the message by now. As in Redis,
-what one command finds wrong when it is executed (a wrong type, an exchange that is not there) does not undo the others: it
-is raised after the commit. And as in redis-py, a client with a `retry` policy may send a commit twice when its connection
+A lease that is over refuses the commit as a whole, with `LeaseLost`: somebody else has the message by now. So does an
+exchange or queue that is not there, with redis-py's `ExecAbortError`. As in Redis, what one command finds wrong when it is
+executed (a wrong type) does not undo the others: it is raised after the commit. And as in redis-py, a client with a `retry` policy may send a commit twice when its connection
 breaks; one with a lease in it happens once nevertheless, and the second try is `LeaseLost`.
 """
 
@@ -74,12 +74,15 @@ class Outbox:
         headers: Optional[Mapping[str, Any]] = None,
         mandatory: bool = False,
     ) -> "Outbox":
-        """Publishes to an exchange of the AMQP side. Persistent, unless the properties say `delivery-mode` 1."""
+        """Publishes to an exchange of the AMQP side. Persistent, unless the properties say `delivery-mode` 1.
+
+        Headers are what they are in Python: strings, bytes, integers, floats and booleans.
+        """
         command: List[Any] = ["AMQP.PUBLISH", exchange, routing_key, body]
         if vhost is not None:
             command += ["VHOST", vhost]
-        if headers:
-            command += ["HEADERS", len(headers), *_flat(headers)]
+        for name, value in (headers or {}).items():
+            command += ["HEADER", name, *_typed(value)]
         if mandatory:
             command.append("MANDATORY")
         # The properties go to the end of the command.
@@ -341,6 +344,16 @@ def _text(value: Any) -> str:
 
 def _token(given: Union[bytes, Message]) -> bytes:
     return given.token if isinstance(given, Message) else given
+
+
+def _typed(value: Any) -> List[Any]:
+    if isinstance(value, bool):
+        return ["BOOLEAN", "true" if value else "false"]
+    if isinstance(value, int):
+        return ["INTEGER", value]
+    if isinstance(value, float):
+        return ["DOUBLE", repr(value)]
+    return ["STRING", value]
 
 
 def _flat(pairs: Mapping[str, Any]) -> List[Any]:

@@ -84,6 +84,7 @@ pub const CHANGE_NAMES: &[Row] = &[
     (STREAM_TRUNCATE, "stream truncate", &[QUEUE, ("first", Number)]),
     (RECENT_KEPT, "recent kept", &[EXCHANGE]),
     (RECENT_FORGOTTEN, "recent forgotten", &[EXCHANGE]),
+    (REPLY_SECRET, "reply secret", &[("secret", Bytes)]),
     (QUEUE_AT, "queue at", &[QUEUE, ("next_seq", Number), ("delivered_through", Number)]),
     (MESSAGE_NAMED, "message named", &[("number", Number)]),
     (MESSAGE_AGAIN, "message again", &[("number", Number)]),

@@ -1,12 +1,13 @@
 //! Reading what checkpoints alone have; everything else in them is read as the log is.
 
 use crate::body::{Away, Body};
+use crate::built_in::{is_built_in, is_vhost};
 use crate::change::{
     ENQUEUE_AWAY, MESSAGE_AGAIN, MESSAGE_NAMED, NEXT_NUMBERS, QUEUE_AT, STREAM_KEPT, STREAM_SEGMENT, id, seq,
 };
 use crate::stream::Kept;
 use crate::txn::Txn;
-use crate::{Broker, Message, QueueId};
+use crate::{Broker, ExchangeId, Message, QueueId, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader};
 use std::sync::Arc;
 
@@ -56,6 +57,9 @@ impl Broker {
             }
             NEXT_NUMBERS => {
                 let next = [id(fields)?, id(fields)?, id(fields)?];
+                if is_built_in(ExchangeId(next[1])) || !is_vhost(VhostId(next[0])) {
+                    return Err(Malformed);
+                }
                 let numbers = [&mut self.next_vhost, &mut self.next_exchange, &mut self.next_queue];
                 for (number, next) in numbers.into_iter().zip(next) {
                     *number = (*number).max(next);

@@ -5,6 +5,7 @@ use crate::arguments::{
     EXCHANGE_EQUIVALENT, QUEUE_EQUIVALENT, check_equivalence, exchange_arguments, queue_arguments,
     queue_properties,
 };
+use crate::built_in::RESERVED;
 use crate::exception::{Exception, shown};
 use crate::exchange::{Binding, Destination, Kind};
 use crate::{ExchangeId, QueueId, SessionId, VhostId};
@@ -73,6 +74,10 @@ impl Txn<'_> {
             let text = format!("{what} name '{}' contains reserved prefix 'amq.*'", shown(name));
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
+        if what == "exchange" && name.starts_with(RESERVED) {
+            let text = format!("{what} name '{}' contains reserved prefix 'leveret.*'", shown(name));
+            return Err(Exception::new(ReplyCode::AccessRefused, text));
+        }
         Ok(())
     }
 
@@ -137,7 +142,7 @@ impl Txn<'_> {
     pub fn exchange_delete(&mut self, vhost: VhostId, name: &[u8], if_unused: bool) -> Result<(), Exception> {
         self.not_the_default(name)?;
         let vhost_name = self.vhost_name(vhost);
-        if name.starts_with(b"amq.") {
+        if name.starts_with(b"amq.") || name.starts_with(RESERVED) {
             let text =
                 format!("deletion of system exchange '{}' in vhost '{vhost_name}' not allowed", shown(name));
             return Err(Exception::new(ReplyCode::AccessRefused, text));

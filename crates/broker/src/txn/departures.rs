@@ -119,7 +119,7 @@ impl Txn<'_> {
                     Destination::Queue(id) => {
                         queues.get(id).is_some_and(|queue| !death::is_cycle(&letter, &queue.name))
                     }
-                    Destination::Exchange(_) => false,
+                    Destination::Exchange(_) => true,
                 });
             }
             let recorded = self.stop_over(&letter);

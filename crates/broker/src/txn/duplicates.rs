@@ -24,7 +24,7 @@ pub(super) enum Known {
 
 /// What a publisher hears of a duplicate: it was taken, when it came for the first time; the disk may not have that yet.
 pub(super) fn taken(message: &Message) -> Published {
-    Published { queues: 1, durable: message.persistent, rejected: false }
+    Published { queues: 1, durable: message.persistent, ..Published::default() }
 }
 
 impl Txn<'_> {

@@ -1,7 +1,7 @@
 //! Exchanges that keep the last messages for what is bound to them later. They are routed to it as if they came now, oldest
 //! first. After a restart an exchange that is durable still has those that are persistent.
 
-use super::Txn;
+use super::{Published, Txn};
 use crate::change::Change;
 use crate::exchange::{Destination, Recent, is_unkept};
 use crate::{ExchangeId, Message};
@@ -60,20 +60,24 @@ impl Txn<'_> {
                 Destination::Queue(_) => {
                     self.deliver_seen(&[to], &message, false);
                 }
-                Destination::Exchange(id) => self.pass_on(id, &message),
+                Destination::Exchange(id) => {
+                    self.pass_on(id, &message);
+                }
             }
         }
     }
 
     /// A message that was routed once goes on from an exchange.
-    pub(super) fn pass_on(&mut self, id: ExchangeId, message: &Arc<Message>) {
+    pub(crate) fn pass_on(&mut self, id: ExchangeId, message: &Arc<Message>) -> Published {
         let mut route = std::mem::take(&mut self.broker.route);
         route.clear();
+        let mut published = Published::default();
         if self.route_from(id, message, &mut route).is_ok() {
             let recorded = self.stop_over(message);
-            self.deliver_seen(&route, message, recorded);
+            published = self.deliver_seen(&route, message, recorded);
         }
         self.broker.route = route;
+        published
     }
 
     /// The exchanges that a message has been routed through keep it, or let it wait; true when the log has it.

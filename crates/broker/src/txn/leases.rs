@@ -102,6 +102,11 @@ impl Txn<'_> {
         Ok((got, Some(lease)))
     }
 
+    /// Refuses a queue whose messages cannot be taken under leases.
+    pub fn check_leased(&mut self, vhost: VhostId, queue: &[u8]) -> Result<(), Exception> {
+        self.gettable(vhost, LEASES, queue).map(|_| ())
+    }
+
     /// The lease ends at another time. It holds now.
     pub fn extend_lease(&mut self, lease: Lease, until: UnixMillis) {
         self.hold_until(lease, until);

@@ -4,10 +4,11 @@ use super::Txn;
 use super::delays::delay;
 use super::departures::Shed;
 use super::duplicates::{Known, taken};
-use crate::arguments::{Overflow, QueueType};
+use crate::arguments::QueueType;
 use crate::broker::Vhost;
+use crate::built_in::is_heard;
 use crate::change::Change;
-use crate::death::{Dead, Reason};
+use crate::death::Reason;
 use crate::exception::{Exception, shown};
 use crate::exchange::{Destination, Exchange, Keys};
 use crate::queue::Unacked;
@@ -17,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What became of a published message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Published {
     /// How many queues took it.
     pub queues: usize,
@@ -25,6 +26,8 @@ pub struct Published {
     pub durable: bool,
     /// A full queue did not take it.
     pub rejected: bool,
+    /// It is heard in Redis, if anybody listens there.
+    pub told: bool,
 }
 
 /// A message got by `basic.get`.
@@ -143,8 +146,8 @@ impl Txn<'_> {
         let recorded = recorded && stripped.is_none();
         let message = stripped.as_ref().unwrap_or(message);
         let mut published = self.deliver(route, message, recorded);
-        if route.is_empty() && message.exchange().is_empty() && self.deliver_reply(message) {
-            published.queues = 1;
+        if route.is_empty() && message.exchange().is_empty() {
+            published = self.reply(message);
         }
         published
     }
@@ -173,40 +176,6 @@ impl Txn<'_> {
         self.route(vhost, message, false, &mut Vec::new())
     }
 
-    /// True when a full queue would not take one of these messages, if they came one after the other.
-    pub fn would_reject(
-        &mut self,
-        vhost: VhostId,
-        messages: &mut dyn Iterator<Item = &Arc<Message>>,
-    ) -> bool {
-        // How many messages and bytes each queue would have got.
-        let mut more: BTreeMap<QueueId, (u64, u64)> = BTreeMap::new();
-        let mut route = Vec::new();
-        for message in messages {
-            route.clear();
-            if self.route(vhost, message, false, &mut route).is_err() {
-                continue;
-            }
-            for destination in &route {
-                let Destination::Queue(id) = destination else { continue };
-                let Some(queue) = self.broker.queues.get(id) else { continue };
-                if queue.meaning.overflow == Overflow::DropHead {
-                    continue;
-                }
-                let (count, bytes) = more.entry(*id).or_default();
-                // What goes to a consumer at once takes no room.
-                if *count >= queue.credit()
-                    && queue.would_overflow_after(*count - queue.credit(), *bytes, message.body().len())
-                {
-                    return true;
-                }
-                *count += 1;
-                *bytes += if *count > queue.credit() { message.body().len() as u64 } else { 0 };
-            }
-        }
-        false
-    }
-
     /// Enqueues in every queue of the route that takes it; `recorded` says whether the log has the message.
     #[inline(always)]
     pub(super) fn deliver(
@@ -215,9 +184,15 @@ impl Txn<'_> {
         message: &Arc<Message>,
         mut recorded: bool,
     ) -> Published {
-        let mut published = Published { queues: 0, durable: false, rejected: false };
+        let mut published = Published::default();
         for &destination in route {
-            let Destination::Queue(id) = destination else { continue };
+            let id = match destination {
+                Destination::Queue(id) => id,
+                Destination::Exchange(id) => {
+                    published.told |= self.tell(id, message);
+                    continue;
+                }
+            };
             let Some(queue) = self.broker.queues.get(&id) else { continue };
             let (kept, seq) = (queue.keeps(message.persistent), queue.next_seq);
             let (is_limited, has_seen) = (queue.meaning.is_limited(), queue.seen.is_some());
@@ -260,23 +235,6 @@ impl Txn<'_> {
             self.page_out(id);
         }
         published
-    }
-
-    /// True when a full queue does not take the message. (RabbitMQ: x-overflow)
-    fn rejects(&mut self, id: QueueId, message: &Arc<Message>) -> bool {
-        let Some(queue) = self.broker.queues.get(&id) else { return false };
-        if queue.meaning.overflow == Overflow::DropHead || !queue.would_overflow(message.body().len()) {
-            return false;
-        }
-        if queue.meaning.overflow == Overflow::RejectDeadLetter && queue.meaning.dead_letters.is_some() {
-            // Letters between full queues end somewhere: then it is taken in spite of all.
-            if self.slice == 0 {
-                return false;
-            }
-            self.slice -= 1;
-            self.broker.dead.push_back(Dead { queue: id, message: message.clone(), reason: Reason::MaxLen });
-        }
-        true
     }
 
     /// Where a message goes; an internal exchange takes it only from within.
@@ -359,7 +317,10 @@ impl Txn<'_> {
                 }
             }
         }
-        // The exchanges themselves stay in it and take nothing.
+        if is_heard(id) {
+            route.push(Destination::Exchange(id));
+        }
+        // The exchanges themselves stay in it: some are heard in Redis, the others take nothing.
         each_once(route);
         Ok(())
     }
@@ -376,16 +337,13 @@ impl Txn<'_> {
         self.get_or_fetch(vhost, session, channel, queue, no_ack).map(Got::at_once)
     }
 
-    /// Takes the first message, or asks for it: then the session hears when it can be had.
-    pub fn get_or_fetch(
+    /// The queue, if its messages can be got one by one.
+    pub(super) fn gettable(
         &mut self,
         vhost: VhostId,
         session: SessionId,
-        channel: u16,
-        queue: &[u8],
-        no_ack: bool,
-    ) -> Result<Got, Exception> {
-        let name = queue;
+        name: &[u8],
+    ) -> Result<QueueId, Exception> {
         let queue = self.queue_for(vhost, session, name)?;
         if queue.stream.is_some() {
             return Err(self.not_of_streams("basic.get", vhost, name));
@@ -401,6 +359,19 @@ impl Txn<'_> {
                 ),
             ));
         }
+        Ok(id)
+    }
+
+    /// Takes the first message, or asks for it: then the session hears when it can be had.
+    pub fn get_or_fetch(
+        &mut self,
+        vhost: VhostId,
+        session: SessionId,
+        channel: u16,
+        queue: &[u8],
+        no_ack: bool,
+    ) -> Result<Got, Exception> {
+        let id = self.gettable(vhost, session, queue)?;
         let is_on_disk = match self.expire_first(id) {
             Shed::All => self.must_fetch(id),
             Shed::Some => return Ok(Got::Empty),

@@ -2,6 +2,7 @@
 
 use super::Txn;
 use crate::arguments::queue_arguments;
+use crate::built_in::is_built_in;
 use crate::change::Change;
 use crate::policy::{Policy, PolicyKey};
 use crate::{QueueId, VhostId};
@@ -31,7 +32,10 @@ impl Txn<'_> {
             self.follow_policies_of_queue(id);
         }
         for id in self.broker.exchanges_of(vhost) {
-            let Some(exchange) = self.broker.exchanges.get(&id) else { continue };
+            // What changes must not depend on what policies say of exchanges by the way.
+            let Some(exchange) = self.broker.exchanges.get(&id).filter(|_| !is_built_in(id)) else {
+                continue;
+            };
             let own = Table::from_validated(&exchange.arguments).find(b"alternate-exchange");
             let definition = self.broker.policies_of_exchange(exchange).definition();
             let by_policy = definition.as_table().find(b"alternate-exchange");

@@ -194,6 +194,8 @@ impl Txn<'_> {
             for id in sources {
                 let Some(exchange) = self.broker.exchanges.get_mut(&id) else { continue };
                 exchange.unbind_all(destination);
+                self.broker.note_bindings(id);
+                let Some(exchange) = self.broker.exchanges.get(&id) else { continue };
                 if exchange.auto_delete && exchange.is_unused() && !is_replay {
                     let sources = self.take_exchange(id);
                     gone.push((Destination::Exchange(id), sources));
@@ -225,6 +227,7 @@ impl Txn<'_> {
         if let Some(bound_from) = self.bound_from(binding.destination) {
             bound_from.insert(source);
         }
+        self.broker.note_bindings(source);
         true
     }
 
@@ -243,6 +246,7 @@ impl Txn<'_> {
         if logged {
             Change::Unbind { source, binding }.record(&mut self.changes);
         }
+        self.broker.note_bindings(source);
         if is_last && let Some(bound_from) = self.bound_from(binding.destination) {
             bound_from.remove(&source);
         }

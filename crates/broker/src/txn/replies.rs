@@ -1,11 +1,12 @@
 //! Replies without a queue: they go from a publisher straight to the channel that asked. At most once: nothing of it is
-//! kept. (RabbitMQ: direct reply-to)
+//! kept, but under a key, if whoever asks wants that. (RabbitMQ: direct reply-to)
 
-use super::Txn;
 use super::consumers::Consume;
 use super::definitions::Declared;
+use super::{Published, Txn};
 use crate::broker::Event;
 use crate::exception::{Exception, shown};
+use crate::reply_key::{KeptReply, ReplyKey};
 use crate::{Message, QueueId, SessionId};
 use leveret_amqp::{PropertyValues, ReplyCode};
 use sha2::{Digest, Sha256};
@@ -26,13 +27,23 @@ pub(crate) struct Replies {
     secret: String,
 }
 
-/// The session, the channel and the secret of an address.
-fn parse(key: &[u8]) -> Option<(SessionId, u16, &str)> {
-    let address = std::str::from_utf8(key.strip_prefix(REPLY_TO)?.strip_prefix(b".")?).ok()?;
-    let mut parts = address.splitn(3, '.');
-    let session = SessionId::from_str_radix(parts.next()?, 16).ok()?;
-    let channel = u16::from_str_radix(parts.next()?, 16).ok()?;
-    Some((session, channel, parts.next()?))
+/// What an address says.
+struct Address<'a> {
+    session: SessionId,
+    channel: u16,
+    secret: &'a str,
+    /// The reply is kept under a key.
+    kept: Option<&'a str>,
+}
+
+impl<'a> Address<'a> {
+    fn parse(key: &'a [u8]) -> Option<Self> {
+        let address = std::str::from_utf8(key.strip_prefix(REPLY_TO)?.strip_prefix(b".")?).ok()?;
+        let mut parts = address.splitn(4, '.');
+        let session = SessionId::from_str_radix(parts.next()?, 16).ok()?;
+        let channel = u16::from_str_radix(parts.next()?, 16).ok()?;
+        Some(Self { session, channel, secret: parts.next()?, kept: parts.next() })
+    }
 }
 
 impl Txn<'_> {
@@ -56,31 +67,51 @@ impl Txn<'_> {
         Ok(tag)
     }
 
-    /// The message with the address of this channel, where its publisher has written that it wants replies.
+    /// The message with the address of this channel, where its publisher has written that it wants replies. One that is kept under a key
+    /// need not go to anybody.
     pub fn address_reply(
-        &self,
+        &mut self,
         session: SessionId,
         channel: u16,
         message: &Message,
+        key: Option<&ReplyKey>,
     ) -> Result<Arc<Message>, Exception> {
         let state = self.broker.channels.get(&(session, channel));
-        let Some(replies) = state.and_then(|state| state.replies.as_ref()) else {
-            return Err(Exception::precondition("fast reply consumer does not exist"));
+        let replies = state.and_then(|state| state.replies.as_ref());
+        let mut address = match replies {
+            Some(replies) => format!("{}.{session:016x}.{channel:04x}.{}", shown(REPLY_TO), replies.secret),
+            None if key.is_some() => format!("{}.0.0.", shown(REPLY_TO)),
+            None => return Err(Exception::no_reply_consumer()),
         };
-        let address = format!("{}.{session:016x}.{channel:04x}.{}", shown(REPLY_TO), replies.secret);
+        if let Some(key) = key {
+            address = format!("{address}.{}", self.seal_reply_key(key));
+        }
         let values = PropertyValues { reply_to: Some(address.as_bytes()), ..message.values() };
         Ok(Arc::new(message.rewritten(message.exchange(), message.routing_key(), &values)))
     }
 
     /// The channel that an address means, if it still wants replies.
     fn replies_of(&self, key: &[u8]) -> Option<(SessionId, u16, &Replies)> {
-        let (session, channel, secret) = parse(key)?;
+        let Address { session, channel, secret, .. } = Address::parse(key)?;
         let replies = self.broker.channels.get(&(session, channel))?.replies.as_ref()?;
         (replies.secret == secret).then_some((session, channel, replies))
     }
 
-    /// Delivers a reply; false when the key is no address, or nobody is there.
-    pub(super) fn deliver_reply(&mut self, message: &Arc<Message>) -> bool {
+    /// Where a reply to an address is kept.
+    fn kept_at(&self, key: &[u8]) -> Option<ReplyKey> {
+        self.unseal_reply_key(Address::parse(key)?.kept?)
+    }
+
+    /// Keeps a reply, if that is wanted, and delivers it. Nobody has it when the key is no address, or nobody is there.
+    pub(super) fn reply(&mut self, message: &Arc<Message>) -> Published {
+        let at = self.kept_at(message.routing_key());
+        let is_kept = at.is_some();
+        self.broker.kept.extend(at.map(|at| KeptReply { at, message: message.clone() }));
+        let is_there = self.deliver_reply(message);
+        Published { queues: usize::from(is_kept || is_there), durable: is_kept, ..Published::default() }
+    }
+
+    fn deliver_reply(&mut self, message: &Arc<Message>) -> bool {
         let Some((session, channel, replies)) = self.replies_of(message.routing_key()) else { return false };
         let event = Event::Deliver {
             channel,
@@ -105,7 +136,7 @@ impl Txn<'_> {
         if !name.starts_with(REPLY_TO) {
             return None;
         }
-        if name == REPLY_TO || self.replies_of(name).is_some() {
+        if name == REPLY_TO || self.replies_of(name).is_some() || self.kept_at(name).is_some() {
             return Some(Ok(Declared { name: name.into(), message_count: 0, consumer_count: 1 }));
         }
         let text = format!("no queue '{}' in vhost '{vhost}'", shown(name));

@@ -2,6 +2,7 @@
 
 use super::Txn;
 use crate::broker::{Map, Vhost, VhostAbout};
+use crate::built_in::is_built_in;
 use crate::change::Change;
 use crate::exchange::{Exchange, Kind};
 use crate::{Broker, ExchangeId, QueueId, VhostId};
@@ -34,7 +35,8 @@ impl Txn<'_> {
     pub fn vhost_delete(&mut self, id: VhostId) {
         let Some(vhost) = self.broker.vhosts.get(&id) else { return };
         let mut queues: Vec<QueueId> = vhost.queues.values().copied().collect();
-        let mut exchanges: Vec<ExchangeId> = vhost.exchanges.values().copied().collect();
+        let mut exchanges: Vec<ExchangeId> =
+            vhost.exchanges.values().copied().filter(|id| !is_built_in(*id)).collect();
         // A map's order is not the same everywhere.
         queues.sort_unstable();
         exchanges.sort_unstable();
@@ -70,12 +72,14 @@ impl Txn<'_> {
             self.broker.next_exchange = self.broker.next_exchange.max(number + 1);
         }
         self.broker.vhosts.insert(id, vhost);
+        self.broker.add_built_in(id);
         self.broker.next_vhost = self.broker.next_vhost.max(id.0 + 1);
     }
 
     /// Primitive: a vhost whose queues and exchanges are gone.
     pub(crate) fn drop_vhost(&mut self, id: VhostId) {
         if self.broker.vhosts.remove(&id).is_some() {
+            self.broker.remove_built_in(id);
             Change::VhostDelete { id }.record(&mut self.changes);
         }
     }

@@ -190,6 +190,12 @@ impl Asked {
             let id = self.used_vhost(engine, vhost)?;
             self.permit(vhost, Access::Write, destination)?;
             self.permit(vhost, Access::Read, source)?;
+            let user = &self.user.name;
+            if !engine.may_lead_from(user, source.as_bytes(), key.as_bytes())
+                || !(to_queue || engine.may_tell(user, destination.as_bytes(), None))
+            {
+                return Err(Refusal::forbidden("Access refused."));
+            }
             let (source, destination) = (named(source).as_bytes(), destination.as_bytes());
             engine.on_broker(|txn| match to_queue {
                 true => txn.queue_bind(id, NOBODY, destination, source, key.as_bytes(), arguments.as_table()),

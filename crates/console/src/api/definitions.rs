@@ -10,7 +10,7 @@ use super::vhosts::{about_in, about_to_json};
 use super::{Asked, NOBODY, RABBITMQ_VERSION, Refusal, Told, bindings, text};
 use leveret_amqp::TableBuf;
 use leveret_engine::Engine;
-use leveret_engine::broker::{ExchangeDeclare, PolicyKey, QueueDeclare, VhostId};
+use leveret_engine::broker::{ExchangeDeclare, PolicyKey, QueueDeclare, RESERVED, VhostId};
 use serde_json::{Map, Value, json};
 
 type Object = Map<String, Value>;
@@ -56,7 +56,9 @@ fn queues(engine: &Engine, vhost: VhostId) -> Vec<Value> {
 fn exchanges(engine: &Engine, vhost: VhostId) -> Vec<Value> {
     let ids = engine.broker.exchange_ids(Some(vhost)).into_iter();
     let reports = ids.filter_map(|id| engine.broker.exchange_report(id));
-    let declared = reports.filter(|report| !report.name.is_empty() && !report.name.starts_with(b"amq."));
+    let is_declared =
+        |name: &[u8]| !name.is_empty() && !name.starts_with(b"amq.") && !name.starts_with(RESERVED);
+    let declared = reports.filter(|report| is_declared(report.name));
     let mut rows: Vec<Value> = declared
         .map(|report| {
             json!({
@@ -304,7 +306,8 @@ fn check_names(engine: &Engine, file: &Object, only: Option<&str>) -> Result<(),
         let id = engine.broker.vhost(vhost.as_bytes());
         let exchange = |name: &str| -> Result<bool, Refusal> {
             let is_there = id.is_some_and(|id| engine.broker.has_exchange(id, name.as_bytes()));
-            Ok(is_there || name.starts_with("amq.") || in_file("exchanges", name, Some(&vhost))?)
+            let is_built_in = name.starts_with("amq.") || name.as_bytes().starts_with(RESERVED);
+            Ok(is_there || is_built_in || in_file("exchanges", name, Some(&vhost))?)
         };
         let queue = |name: &str| -> Result<bool, Refusal> {
             let is_there = id.is_some_and(|id| engine.broker.has_queue(id, name.as_bytes()));

@@ -74,8 +74,7 @@ impl Asked {
                 && let Some(to) =
                     declare.arguments.find(b"alternate-exchange").and_then(|value| value.as_longstr())
             {
-                self.permit(vhost, Access::Read, name)?;
-                self.permit(vhost, Access::Write, &text(to))?;
+                self.permit_leading(engine, vhost, name, to)?;
             }
             engine.on_broker(|txn| txn.exchange_declare(id, &declare))?;
             Ok(Told::created(is_new))
@@ -93,6 +92,22 @@ impl Asked {
             engine.on_broker(|txn| txn.exchange_delete(id, named(name).as_bytes(), if_unused))?;
             Ok(Told::nothing())
         })
+    }
+
+    /// Refuses a new exchange or queue that leads by itself to where the user may not publish.
+    pub(super) fn permit_leading(
+        &self,
+        engine: &Engine,
+        vhost: &str,
+        name: &str,
+        to: &[u8],
+    ) -> Result<(), Refusal> {
+        self.permit(vhost, Access::Read, name)?;
+        self.permit(vhost, Access::Write, &text(to))?;
+        match engine.may_tell(&self.user.name, to, None) {
+            true => Ok(()),
+            false => Err(Refusal::forbidden("Access refused.")),
+        }
     }
 
     /// Refuses what the user may not do in a vhost.

@@ -69,8 +69,11 @@ impl Asked {
                 return Err(Refusal::not_found());
             }
             self.permit(vhost, Access::Write, &text(exchange))?;
-            let published = engine.on_broker(|txn| txn.publish(id, &message))?;
-            Ok(Told::json(json!({"routed": published.queues > 0})))
+            if !engine.may_tell(&self.user.name, exchange, Some(message.routing_key())) {
+                return Err(Refusal::forbidden("Access refused."));
+            }
+            let (published, heard) = engine.publish(id, &message)?;
+            Ok(Told::json(json!({"routed": published.queues + heard > 0})))
         })
     }
 

@@ -126,8 +126,7 @@ impl Asked {
                 let to =
                     declare.arguments.find(b"x-dead-letter-exchange").and_then(|value| value.as_longstr());
                 if let Some(to) = to {
-                    self.permit(vhost, Access::Read, name)?;
-                    self.permit(vhost, Access::Write, &text(to))?;
+                    self.permit_leading(engine, vhost, name, to)?;
                 }
             }
             engine.on_broker(|txn| txn.queue_declare(id, NOBODY, &declare))?;

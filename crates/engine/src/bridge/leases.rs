@@ -14,28 +14,57 @@ const LEASE_MS: u64 = 30_000;
 /// Messages of one command.
 const COUNT_MAX: i64 = 10_000;
 
-/// `AMQP.GET queue [VHOST v] [COUNT n] [LEASE ms] [BLOCK ms] [NOACK]`: an array of messages, each `[token, body, exchange,
-/// routing-key, redelivered, properties]`; empty if there are none. `BLOCK 0` waits for ever; with `NOACK` the token is null.
-pub(super) fn get(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Option<Wait>, Error> {
-    let queue = &args[1];
-    let (mut vhost, mut count, mut block) = (&b"/"[..], 1, None);
-    let mut lease_ms = Some(LEASE_MS);
+/// What `AMQP.GET` says.
+struct Get<'a> {
+    vhost: &'a [u8],
+    count: i64,
+    /// Without, messages are settled at once.
+    lease_ms: Option<u64>,
+    block: Option<u64>,
+}
+
+fn parse(args: Args<'_>) -> Result<Get<'_>, Error> {
+    let mut get = Get { vhost: b"/", count: 1, lease_ms: Some(LEASE_MS), block: None };
     let mut i = 2;
     while let Some(option) = args.get(i) {
         let value = args.get(i + 1);
         i += 2;
         match option.to_ascii_uppercase().as_slice() {
-            b"VHOST" => vhost = value.ok_or(Error::Syntax)?,
-            b"COUNT" => count = number(value, 1)?.min(COUNT_MAX),
-            b"LEASE" => lease_ms = Some(number(value, 1)? as u64),
-            b"BLOCK" => block = Some(number(value, 0)? as u64),
+            b"VHOST" => get.vhost = value.ok_or(Error::Syntax)?,
+            b"COUNT" => get.count = number(value, 1)?.min(COUNT_MAX),
+            b"LEASE" => get.lease_ms = Some(number(value, 1)? as u64),
+            b"BLOCK" => get.block = Some(number(value, 0)? as u64),
             b"NOACK" => {
-                lease_ms = None;
+                get.lease_ms = None;
                 i -= 1;
             }
             _ => return Err(Error::Syntax),
         }
     }
+    Ok(get)
+}
+
+/// Refuses what is known to be wrong with `AMQP.GET` before anything is executed.
+pub(super) fn check_get(engine: &mut Engine, args: Args<'_>) -> Result<(), Error> {
+    let vhost = parse(args)?.vhost;
+    permit(engine, vhost, Access::Read, ("queue", &args[1]))?;
+    let vhost = vhost_named(engine, vhost)?;
+    engine.on_broker(|txn| txn.check_leased(vhost, &args[1])).map_err(refused)
+}
+
+/// Likewise with what settles or extends.
+pub(super) fn check_held(engine: &Engine, args: Args<'_>) -> Result<(), Error> {
+    if args[0].eq_ignore_ascii_case(b"amqp.extend") {
+        number(args.get(2), 1)?;
+    }
+    held(engine, tokens(args)?).map(|_| ())
+}
+
+/// `AMQP.GET queue [VHOST v] [COUNT n] [LEASE ms] [BLOCK ms] [NOACK]`: an array of messages, each `[token, body, exchange,
+/// routing-key, redelivered, properties]`; empty if there are none. `BLOCK 0` waits for ever; with `NOACK` the token is null.
+pub(super) fn get(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Option<Wait>, Error> {
+    let queue = &args[1];
+    let Get { vhost, count, lease_ms, block } = parse(args)?;
     permit(engine, vhost, Access::Read, ("queue", queue))?;
     let id = queue_named(engine, vhost, queue)?;
     let vhost = vhost_named(engine, vhost)?;
@@ -80,7 +109,7 @@ pub(super) fn get(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) ->
 
 /// `AMQP.ACK token …`: how many messages are done with.
 pub(super) fn ack(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) -> Result<Option<Wait>, Error> {
-    let leases = held(engine, args.iter().skip(1))?;
+    let leases = held(engine, tokens(args)?)?;
     settle(engine, &leases, How::Ack, reply);
     Ok(None)
 }
@@ -91,22 +120,32 @@ pub(super) fn nack(
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<Option<Wait>, Error> {
-    let (tokens, how) = tokens_of_nack(args);
-    if tokens == 0 {
-        return Err(Error::WrongArity("amqp.nack".into()));
-    }
-    let leases = held(engine, args.iter().skip(1).take(tokens))?;
+    let how = how_of_nack(args).unwrap_or(How::Requeue);
+    let leases = held(engine, tokens(args)?)?;
     settle(engine, &leases, how, reply);
     Ok(None)
 }
 
-fn tokens_of_nack(args: Args<'_>) -> (usize, How) {
-    let last = args.get(args.len() - 1).unwrap_or_default();
-    match last.to_ascii_uppercase().as_slice() {
-        b"REQUEUE" => (args.len() - 2, How::Requeue),
-        b"DROP" => (args.len() - 2, How::Drop),
-        _ => (args.len() - 1, How::Requeue),
+/// What the last word of `AMQP.NACK` says, if it is no token.
+fn how_of_nack(args: Args<'_>) -> Option<How> {
+    match args.get(args.len() - 1)?.to_ascii_uppercase().as_slice() {
+        b"REQUEUE" => Some(How::Requeue),
+        b"DROP" => Some(How::Drop),
+        _ => None,
     }
+}
+
+/// The tokens of a command that settles or extends.
+fn tokens(args: Args<'_>) -> Result<impl Iterator<Item = &[u8]>, Error> {
+    let count = match args[0].to_ascii_lowercase().as_slice() {
+        b"amqp.extend" => 1,
+        b"amqp.nack" if how_of_nack(args).is_some() => args.len() - 2,
+        _ => args.len() - 1,
+    };
+    if count == 0 {
+        return Err(Error::WrongArity("amqp.nack".into()));
+    }
+    Ok(args.iter().skip(1).take(count))
 }
 
 /// `AMQP.EXTEND token ms`.
@@ -116,7 +155,7 @@ pub(super) fn extend(
     reply: &mut Reply<'_>,
 ) -> Result<Option<Wait>, Error> {
     let until = engine.now_ms().saturating_add(number(args.get(2), 1)? as u64);
-    let leases = held(engine, args.iter().skip(1).take(1))?;
+    let leases = held(engine, tokens(args)?)?;
     for lease in leases {
         engine.on_broker(|txn| txn.extend_lease(lease, until));
     }
@@ -158,13 +197,10 @@ pub fn settles(args: Args<'_>) -> bool {
 
 /// The first token of a command that settles or extends whose lease is lost: a transaction with such a one is refused as a whole.
 pub fn lost_lease<'a>(engine: &Engine, args: Args<'a>) -> Option<&'a [u8]> {
-    let tokens = match args.get(0)?.to_ascii_lowercase().as_slice() {
-        b"amqp.ack" => args.len() - 1,
-        b"amqp.nack" => tokens_of_nack(args).0,
-        b"amqp.extend" => 1,
-        _ => return None,
-    };
-    args.iter().skip(1).take(tokens).find(|token| lease_of(engine, token).is_none())
+    if !settles(args) {
+        return None;
+    }
+    tokens(args).ok()?.find(|token| lease_of(engine, token).is_none())
 }
 
 /// How a lease is written: the start of the server that gave it, the queue, the number there, and which delivery it is.

@@ -28,6 +28,16 @@ pub(super) fn len(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) ->
     Ok(None)
 }
 
+/// Refuses what is known to be wrong with `AMQP.LEN` before anything is executed.
+pub(super) fn check_len(engine: &Engine, args: Args<'_>) -> Result<(), Error> {
+    queue_of(engine, args, 2).map(|_| ())
+}
+
+/// Likewise with `AMQP.PEEK`.
+pub(super) fn check_peek(engine: &Engine, args: Args<'_>) -> Result<(), Error> {
+    parse_peek(engine, args).map(|_| ())
+}
+
 /// `AMQP.PEEK queue start count [VHOST v]`: ready messages in the order in which they will be had, each `[bytes, body, exchange, routing-key,
 /// returns, properties]`. Of a message that only the log has there are the bytes of its body and nulls.
 pub(super) fn peek(
@@ -35,12 +45,8 @@ pub(super) fn peek(
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<Option<Wait>, Error> {
-    let (start, count) = (number(args.get(2), 0)?, number(args.get(3), 0)?);
-    if start > START_MAX || count > COUNT_MAX {
-        return Err(Error::new("ERR AMQP.PEEK looks at 10000 messages at most, and not beyond 1000000"));
-    }
-    let id = queue_of(engine, args, 4)?;
-    let peeked = engine.broker.peek(id, start as usize, count as usize);
+    let (id, start, count) = parse_peek(engine, args)?;
+    let peeked = engine.broker.peek(id, start, count);
     reply.array(peeked.len());
     for entry in peeked {
         reply.array(6);
@@ -61,4 +67,13 @@ pub(super) fn peek(
         }
     }
     Ok(None)
+}
+
+/// The queue, where to start, and how many.
+fn parse_peek(engine: &Engine, args: Args<'_>) -> Result<(QueueId, usize, usize), Error> {
+    let (start, count) = (number(args.get(2), 0)?, number(args.get(3), 0)?);
+    if start > START_MAX || count > COUNT_MAX {
+        return Err(Error::new("ERR AMQP.PEEK looks at 10000 messages at most, and not beyond 1000000"));
+    }
+    Ok((queue_of(engine, args, 4)?, start as usize, count as usize))
 }

@@ -10,6 +10,44 @@ use leveret_keyspace::{Args, Error, Reply, UnixMillis};
 const COUNT: i64 = 100;
 const COUNT_MAX: i64 = 10_000;
 
+/// What `AMQP.SCHEDULED` says.
+struct List<'a> {
+    vhost: &'a [u8],
+    exchange: Option<&'a [u8]>,
+    after: (UnixMillis, u64),
+    count: i64,
+}
+
+fn parse(args: Args<'_>) -> Result<List<'_>, Error> {
+    let mut list = List { vhost: b"/", exchange: None, after: (0, 0), count: COUNT };
+    let mut i = 1;
+    while let Some(option) = args.get(i) {
+        let value = args.get(i + 1);
+        i += 2;
+        match option.to_ascii_uppercase().as_slice() {
+            b"VHOST" => list.vhost = value.ok_or(Error::Syntax)?,
+            b"EXCHANGE" => list.exchange = Some(value.ok_or(Error::Syntax)?),
+            b"AFTER" => {
+                let (due, number) = place_of(value.ok_or(Error::Syntax)?)?;
+                list.after = (due, number.saturating_add(1));
+            }
+            b"COUNT" => list.count = number(value, 1)?.min(COUNT_MAX),
+            _ => return Err(Error::Syntax),
+        }
+    }
+    Ok(list)
+}
+
+/// Refuses what is known to be wrong with `AMQP.SCHEDULED` before anything is executed.
+pub(super) fn check_list(engine: &Engine, args: Args<'_>) -> Result<(), Error> {
+    vhost_named(engine, parse(args)?.vhost).map(|_| ())
+}
+
+/// Likewise with `AMQP.CANCEL`.
+pub(super) fn check_cancel(args: Args<'_>) -> Result<(), Error> {
+    place_of(&args[1]).map(|_| ())
+}
+
 /// `AMQP.SCHEDULED [VHOST v] [EXCHANGE e] [AFTER id] [COUNT n]`: messages by the time when they are due, each `[id, due, exchange,
 /// routing-key, body, properties]`; `due` is in milliseconds of Unix time.
 pub(super) fn list(
@@ -17,22 +55,7 @@ pub(super) fn list(
     args: Args<'_>,
     reply: &mut Reply<'_>,
 ) -> Result<Option<Wait>, Error> {
-    let (mut vhost, mut exchange, mut after, mut count) = (&b"/"[..], None, (0, 0), COUNT);
-    let mut i = 1;
-    while let Some(option) = args.get(i) {
-        let value = args.get(i + 1);
-        i += 2;
-        match option.to_ascii_uppercase().as_slice() {
-            b"VHOST" => vhost = value.ok_or(Error::Syntax)?,
-            b"EXCHANGE" => exchange = Some(value.ok_or(Error::Syntax)?),
-            b"AFTER" => {
-                let (due, number) = place_of(value.ok_or(Error::Syntax)?)?;
-                after = (due, number.saturating_add(1));
-            }
-            b"COUNT" => count = number(value, 1)?.min(COUNT_MAX),
-            _ => return Err(Error::Syntax),
-        }
-    }
+    let List { vhost, exchange, after, count } = parse(args)?;
     let id = vhost_named(engine, vhost)?;
     let mut found = Vec::new();
     for scheduled in engine.broker.scheduled(after) {

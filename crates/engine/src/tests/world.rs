@@ -335,14 +335,18 @@ impl World {
     }
 
     fn bind(&mut self, rng: &mut fastrand::Rng) {
-        let key: &[u8] = if rng.bool() { b"a.*" } else { b"#.c" };
+        let (exchange, keys): (&[u8], [&[u8]; 2]) = match rng.bool() {
+            true => (b"amq.topic", [b"a.*", b"#.c"]),
+            false => (b"leveret.keyspace", [b"0.*.k1", b"*.set.#"]),
+        };
+        let key = keys[rng.usize(..2)];
         let (queue, arguments) = (Self::queue(rng), Table::from_validated(b""));
         let session = self.session;
         let _ = self.engine.on_broker(|txn| {
-            if key == b"a.*" || queue == b"q1" {
-                txn.queue_bind(VHOST, session, queue, b"amq.topic", key, arguments)
+            if key == keys[0] || queue == b"q1" {
+                txn.queue_bind(VHOST, session, queue, exchange, key, arguments)
             } else {
-                txn.queue_unbind(VHOST, session, queue, b"amq.topic", key, arguments)
+                txn.queue_unbind(VHOST, session, queue, exchange, key, arguments)
             }
         });
     }

@@ -67,6 +67,7 @@ impl Txn<'_> {
         for db in [first, second] {
             let Keyspace { watches, hasher, dbs, .. } = &mut *self.keyspace;
             let is_live = |db: DbIndex, key: &[u8]| dbs[db as usize].has_live(hasher, key, self.now_ms);
+            watches.changed_all(db, event::SWAPPED);
             watches.flushed(db, |key| is_live(first, key) || is_live(second, key));
             for key in self.keyspace.watches.awaited_keys(db) {
                 self.keyspace.watches.filled(db, &key);

@@ -47,6 +47,14 @@ impl Txn<'_> {
         self.touched(event::PUT, key);
     }
 
+    /// Sets the key as `SET` does it, for whoever is no command.
+    pub fn store(&mut self, key: &[u8], value: &[u8], deadline: Option<UnixMillis>) {
+        self.put(key, value, deadline);
+        if deadline.is_some() {
+            self.announce(event::EXPIRE, key);
+        }
+    }
+
     /// Primitive: sets the key to an integer and keeps its deadline.
     pub(crate) fn put_integer(&mut self, key: &[u8], value: i64) {
         let deadline = self.view().find(key).and_then(Entry::deadline);

@@ -3,20 +3,17 @@
 
 use crate::amqp::session::{AmqpSession, Failure};
 use crate::around::Around;
-use crate::resp::{Command, RespSession, Run};
-use leveret_amqp::Properties;
-use leveret_engine::Engine;
+use crate::resp::{Command, Denied, RespSession, Run, find};
+use leveret_amqp::{Properties, ReplyCode};
 use leveret_engine::accounts::DEFAULT_USER;
-use leveret_engine::broker::{Exception, Message};
+use leveret_engine::broker::{Exception, Message, ReplyKey};
 use leveret_engine::keyspace::{ArgsBuf, DATABASES, Reply};
+use leveret_engine::{Engine, reply_key};
 use leveret_resp::{Batch, Decoder, Version};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Its name.
 pub(crate) const COMMANDS: &[u8] = b"leveret.commands";
-
-/// Exchanges of such names nobody declares.
-pub(crate) const RESERVED: &[u8] = b"leveret.";
 
 /// The header that says which database is meant.
 const DATABASE: &[u8] = b"database";
@@ -29,7 +26,7 @@ pub(crate) struct Planned {
 }
 
 fn refused(text: &str) -> Failure {
-    Exception::new(leveret_amqp::ReplyCode::PreconditionFailed, text).into()
+    Exception::new(ReplyCode::PreconditionFailed, text).into()
 }
 
 impl AmqpSession {
@@ -75,6 +72,25 @@ impl AmqpSession {
             return Err(refused(&text));
         }
         Ok(Planned { command, args, db })
+    }
+
+    /// Where the reply to a message is to be kept, if its user may set that key.
+    pub(crate) fn reply_key(
+        &mut self,
+        engine: &mut Engine,
+        around: &Around<'_>,
+        message: &Message,
+    ) -> Result<Option<ReplyKey>, Failure> {
+        let Some(at) = reply_key(message)? else { return Ok(None) };
+        let args: ArgsBuf = [&b"SET"[..], &at.key, b""].into_iter().collect();
+        let command = find(args.as_args()).map_err(|error| refused(&error.to_string()))?;
+        let mut hands = self.hands(engine, around);
+        hands.db = at.db;
+        let permitted = hands.permit(engine, around, command, args.as_args());
+        self.hands = Some(hands);
+        let denied = |denied: Denied| Exception::new(ReplyCode::AccessRefused, denied.text(command));
+        permitted.map_err(denied)?;
+        Ok(Some(at))
     }
 
     /// Executes a command; gives what it was refused with.

@@ -23,7 +23,10 @@ impl AmqpSession {
         let vhost =
             self.vhost.ok_or_else(|| Failure::connection(ReplyCode::CommandInvalid, "no vhost is open"))?;
         let addressed = match message.wants_reply() && self.is_open(number) {
-            true => Some(engine.on_broker(|txn| txn.address_reply(self.id, number, message))?),
+            true => {
+                let key = self.reply_key(engine, around, message)?;
+                Some(engine.on_broker(|txn| txn.address_reply(self.id, number, message, key.as_ref()))?)
+            }
             false => None,
         };
         let message = addressed.as_ref().unwrap_or(message);
@@ -44,8 +47,8 @@ impl AmqpSession {
         if message.exchange() == COMMANDS {
             return self.command(engine, around, number, message);
         }
-        let published = engine.on_broker(|txn| txn.publish(vhost, message))?;
-        if published.queues == 0 && mandatory {
+        let (published, heard) = engine.publish(vhost, message)?;
+        if published.queues == 0 && heard == 0 && mandatory {
             self.return_message(number, message, out);
         }
         let position: Position = if published.durable { engine.position() } else { 0 };

@@ -1,6 +1,6 @@
 //! `exchange.declare` and `queue.declare`. (AMQP 0-9-1 1.6.2.1, 1.7.2.1)
 
-use crate::amqp::commands::{COMMANDS, RESERVED};
+use crate::amqp::commands::COMMANDS;
 use crate::amqp::permissions::Resource;
 use crate::amqp::session::{AmqpSession, Outcome};
 use leveret_amqp as amqp;
@@ -28,12 +28,7 @@ impl AmqpSession {
                 self.permit_leading(engine, vhost, exchange, m.arguments, b"alternate-exchange")?;
             }
         }
-        if m.exchange.starts_with(RESERVED) {
-            if m.exchange != COMMANDS || !m.passive {
-                let name = String::from_utf8_lossy(m.exchange);
-                let text = format!("exchange name '{name}' contains reserved prefix 'leveret.*'");
-                return Err(broker::Exception::new(ReplyCode::AccessRefused, text).into());
-            }
+        if m.exchange == COMMANDS && m.passive {
             if !m.nowait {
                 self.reply(number, 0, &Method::ExchangeDeclareOk(amqp::ExchangeDeclareOk {}), out);
             }

@@ -111,6 +111,7 @@ impl AmqpSession {
         vhost: VhostId,
         message: &broker::Message,
     ) -> Outcome {
+        self.permit_telling(engine, message.exchange(), Some(message.routing_key()))?;
         if self.is_unlimited(engine, vhost) {
             return Ok(());
         }
@@ -164,6 +165,12 @@ impl AmqpSession {
         }
         self.permit(engine, vhost, Access::Write, destination)?;
         self.permit(engine, vhost, Access::Read, Resource::Exchange(source))?;
+        if !engine.may_lead_from(&self.user, source, key) {
+            return Err(self.refused("read", &format!("exchange '{}'", String::from_utf8_lossy(source))));
+        }
+        if let Resource::Exchange(to) = destination {
+            self.permit_telling(engine, to, None)?;
+        }
         self.permit_topic(engine, vhost, Access::Read, source, key)
     }
 
@@ -186,7 +193,16 @@ impl AmqpSession {
     ) -> Outcome {
         let Some(to) = arguments.find(name).and_then(|value| value.as_longstr()) else { return Ok(()) };
         self.permit(engine, vhost, Access::Read, from)?;
-        self.permit(engine, vhost, Access::Write, Resource::Exchange(to))
+        self.permit(engine, vhost, Access::Write, Resource::Exchange(to))?;
+        self.permit_telling(engine, to, None)
+    }
+
+    /// Refuses messages that the user may not let subscribers of Redis hear: with this routing key, or with any.
+    fn permit_telling(&self, engine: &Engine, exchange: &[u8], key: Option<&[u8]>) -> Outcome {
+        if engine.may_tell(&self.user, exchange, key) {
+            return Ok(());
+        }
+        Err(self.refused("write", &format!("exchange '{}'", String::from_utf8_lossy(exchange))))
     }
 
     fn refused(&self, access: &str, what: &str) -> Failure {

@@ -121,10 +121,11 @@ impl AmqpSession {
             for (mandatory, message) in &tx.publishes {
                 // An exchange that has gone since routes nowhere.
                 let published = txn.publish(vhost, message).ok();
-                let (queues, durable) = published.map_or((0, false), |p| (p.queues, p.durable));
+                let (queues, durable, told) =
+                    published.map_or((0, false, false), |p| (p.queues, p.durable, p.told));
                 self.credit.published(queues, if durable { message.size() } else { 0 });
-                if *mandatory && published.is_none_or(|published| published.queues == 0) {
-                    unroutable.push(message);
+                if *mandatory && queues == 0 {
+                    unroutable.push((message, told));
                 }
                 rejected |= published.is_some_and(|published| published.rejected);
             }
@@ -133,7 +134,11 @@ impl AmqpSession {
             }
         });
         engine.end();
-        unroutable.into_iter().for_each(|message| self.return_message(number, message, out));
+        for (message, told) in unroutable {
+            if !(told && engine.is_listened_to(message.routing_key())) {
+                self.return_message(number, message, out);
+            }
+        }
         if let Some(refusal) = failure {
             // What came before it stands, as in Redis.
             return Err(refused(&format!("partial tx completion: {refusal}")));

@@ -4,6 +4,7 @@ use super::{Rules, Selector};
 use crate::resp::table::Command;
 use leveret_engine::keyspace::command::{FindKeys, KeySpec};
 use leveret_engine::keyspace::{Args, flag, glob};
+use leveret_engine::reply_key_at;
 
 /// What a user has no permission for, in the order in which it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +70,13 @@ impl Selector {
                     }
                 }
             }
+        }
+        if !self.all_keys
+            && command.spec.name == "amqp.publish"
+            && let Some(at) = reply_key_at(args)
+            && !self.allows_key(&args[at], false, true)
+        {
+            return Err(Denied { why: Why::Key, at });
         }
         if !self.all_channels {
             let (count, is_pattern) = match channels(command) {

@@ -146,7 +146,7 @@ fn unsubscribe(call: &mut Call<'_, '_>, kind: Kind, word: &str) -> Result<(), Er
 }
 
 fn publish(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    let count = call.engine.publish_topic(&call.args[1], &call.args[2]);
+    let count = call.engine.publish_channel(&call.args[1], &call.args[2]);
     call.reply.integer(count as i64);
     Ok(())
 }

@@ -2,11 +2,11 @@
 
 use super::{Function, LOADING_STALE, session};
 use crate::resp::acl::{Where, Why};
-use crate::resp::session::{Call, Multi};
+use crate::resp::session::{Call, Multi, exec_abort};
 use crate::resp::table::Run;
 use leveret_engine::keyspace::command::{Group, Row, keys};
 use leveret_engine::keyspace::{Error, flag};
-use leveret_engine::lost_lease;
+use leveret_engine::{check_bridge, lost_lease};
 
 const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::FAST | flag::ALLOW_BUSY;
 
@@ -51,12 +51,17 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), Error> {
         call.reply.null_array();
         return Ok(());
     }
-    // What was taken under a lease that is over is somebody else's by now.
-    for (_, args) in multi.queue.iter().filter(|(command, _)| matches!(command.run, Run::Bridge(_))) {
+    // What can be known to be wrong before anything is executed refuses all; what was taken under a lease that is over is somebody
+    // else's by now.
+    for (command, args) in &multi.queue {
+        let Run::Bridge(_) = command.run else { continue };
         if let Some(token) = lost_lease(call.engine, args.as_args()) {
             let token = String::from_utf8_lossy(token);
             let text = format!("EXECABORT Transaction discarded because the lease '{token}' is over.");
             return Err(Error::Other(text.into()));
+        }
+        if let Err(error) = check_bridge(call.engine, args.as_args()) {
+            return Err(Error::Other(exec_abort(&error).into()));
         }
     }
     call.reply.array(multi.queue.len());

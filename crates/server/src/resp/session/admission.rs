@@ -63,7 +63,12 @@ impl RespSession {
         room: Room,
         (command, args): (&Command, Args<'_>),
     ) -> Result<(), Error> {
-        let flags_of = |command: &Command, args| shared.scripts.flags_of(&engine.libraries, command, args);
+        let flags_of = |command: &Command, args| {
+            let flags = shared.scripts.flags_of(&engine.libraries, command, args);
+            // Where queues get it, it is one that publishes a message.
+            let is_message = command.spec.name == "publish" && !engine.broker.forwarding().is_empty();
+            flags | if is_message { flag::WRITE | flag::DENYOOM } else { 0 }
+        };
         let in_multi = self.multi.is_some() && !runs_inside_multi(command);
         let queue = self.multi.iter().filter(|_| command.spec.name == "exec").flat_map(|multi| &multi.queue);
         let flags = queue.fold(flags_of(command, args), |flags, (command, args)| {
@@ -139,6 +144,6 @@ pub(super) fn is_exec(args: Args<'_>) -> bool {
 }
 
 /// What a refused EXEC is told: its transaction is gone. (Redis: transactions)
-pub(super) fn exec_abort(why: &impl std::fmt::Display) -> String {
+pub(crate) fn exec_abort(why: &impl std::fmt::Display) -> String {
     format!("EXECABORT Transaction discarded because of: {why}")
 }
