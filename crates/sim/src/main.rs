@@ -9,8 +9,10 @@ mod fortune;
 mod jobs;
 mod ledger;
 mod model;
+mod relay;
 mod resp;
 mod run;
+mod runner;
 mod stage;
 #[cfg(test)]
 mod tests;
