@@ -59,12 +59,19 @@ pub(crate) struct Relay {
     last: u32,
     /// Those that are done, and that the disk has for certain.
     finished: u64,
+    /// The sum of the counters after the last crash.
+    passes: u64,
 }
 
 impl Relay {
     /// How many are under way.
     pub(crate) fn len(&self) -> usize {
         self.batons.values().filter(|baton| baton.floors[0] < DONE).count()
+    }
+
+    /// How often a message was passed on, as far as it has lasted.
+    pub(crate) fn passes(&self) -> u64 {
+        self.passes
     }
 
     /// A new one, which is about to be published.
@@ -196,6 +203,7 @@ impl Relay {
             counters, passed,
             "messages were counted otherwise than they were passed on, after {crash:?}"
         );
+        self.passes = passed.iter().sum();
         self.batons.retain(|number, _| !finished.contains(number));
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Outcome {
     pub(crate) steps: u64,
     pub(crate) events: u64,
     pub(crate) checkpoints: u64,
+    /// Commits of the runners that have lasted.
+    pub(crate) passes: u64,
     /// Of all that has happened.
     pub(crate) digest: u64,
 }
@@ -80,8 +82,8 @@ pub(crate) struct World {
     me: Weak<World>,
 }
 
-/// Runs a seed; what is wrong panics.
-pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
+/// Runs a seed, a few lives long or so many minutes; what is wrong panics.
+pub(crate) fn run(seed: u64, minutes: Option<u64>, is_told: bool) -> Outcome {
     let mut rng = fastrand::Rng::with_seed(seed);
     fastrand::seed(rng.u64(..));
     let mut disk = SimDisk::new(FaultyDisk::new(rng.u64(..)), rng.u64(..));
@@ -104,8 +106,9 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
         is_checked: true,
     }));
     let mut past: Option<Past> = None;
-    for life in 0..=lives {
-        let is_last = life == lives;
+    for life in 0.. {
+        let now_ms = people.borrow().now_ms;
+        let is_last = minutes.map_or(life == lives, |minutes| now_ms >= START_MS + minutes * 60_000);
         let fortune = fortune(&mut people.borrow_mut().rng, segment_bytes, is_last);
         people.borrow_mut().journal.note(0, || format!("life {life}: {fortune:?}"));
         let ended = catch_unwind(AssertUnwindSafe(|| live(&disk, &people, fortune, past)));
@@ -150,6 +153,9 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
             Some(_) | None => now,
         });
         (people.is_started, people.is_checked) = (false, false);
+        if is_last {
+            break;
+        }
     }
     let ended = live(&disk, &people, Fortune::quiet(segment_bytes), past);
     set_meanwhile(None);
@@ -158,7 +164,12 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
         panic!("no start: {why}");
     }
     let people = people.borrow();
-    Outcome { digest: people.journal.digest(), events: people.journal.events, ..people.outcome }
+    Outcome {
+        digest: people.journal.digest(),
+        events: people.journal.events,
+        passes: people.shared.relay.passes(),
+        ..people.outcome
+    }
 }
 
 /// From the start to the end of a server; gives the state that the disk must have then, if it is known.

@@ -144,7 +144,8 @@ impl RespRunner {
         }
         match self.asked.take().map(|(asked, _)| asked) {
             Some(Asked::Pass { count, .. }) => {
-                self.held.iter_mut().take(count).for_each(|held| held.worth = Worth::Uncertain);
+                let said = self.held.iter_mut().take(count);
+                said.filter(|held| held.worth == Worth::Whole).for_each(|held| held.worth = Worth::Uncertain);
             }
             Some(Asked::GiveBack { .. }) => drop(self.held.pop()),
             Some(Asked::Extend { .. }) => {
