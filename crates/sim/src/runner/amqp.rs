@@ -73,9 +73,9 @@ impl AmqpRunner {
     pub(super) fn carry(&mut self, stage: &mut Stage<'_>, all: bool) {
         let Some(wire) = &mut self.wire else { return };
         if all {
-            wire.carry_all()
+            wire.carry_all();
         } else {
-            wire.carry(stage.rng)
+            wire.carry(stage.rng);
         }
         self.hear(stage);
     }

@@ -31,7 +31,7 @@ struct Held {
 }
 
 /// What an answer is waited for.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Asked {
     Feed(u32),
     Take {
@@ -100,9 +100,9 @@ impl RespRunner {
     pub(super) fn carry(&mut self, stage: &mut Stage<'_>, all: bool) {
         let Some(wire) = &mut self.wire else { return };
         if all {
-            wire.carry_all()
+            wire.carry_all();
         } else {
-            wire.carry(stage.rng)
+            wire.carry(stage.rng);
         }
         self.hear(stage);
     }
