@@ -81,8 +81,9 @@ fn measure(rows: &[&'static Row], results: &mut Results) -> Result<()> {
             continue;
         }
         let mut peers = Vec::new();
-        for kind in group.iter().filter(|kind| rows.iter().any(|row| row.sides().any(|side| side == **kind)))
-        {
+        let is_needed =
+            |kind: &&Kind| rows.iter().any(|row| row.sides().any(|side| side.parts().contains(*kind)));
+        for kind in group.iter().filter(is_needed) {
             if kind.is_installed() {
                 peers.push(Peer::start(*kind).with_context(|| format!("{kind:?}"))?);
             } else {
@@ -93,8 +94,14 @@ fn measure(rows: &[&'static Row], results: &mut Results) -> Result<()> {
         std::thread::sleep(Duration::from_secs(1));
         for row in rows {
             for side in row.sides() {
-                let Some(peer) = peers.iter().find(|peer| peer.kind == side) else { continue };
-                match sample(row, peer) {
+                let find = |part: &Kind| peers.iter().find(|peer| peer.kind == *part);
+                let parts: Option<Vec<&Peer>> = side.parts().iter().map(find).collect();
+                let sampled = match parts.as_deref() {
+                    None | Some([]) => continue,
+                    Some([peer]) => sample(row, peer),
+                    Some([redis, rabbitmq, ..]) => both("two", row, side, [redis, rabbitmq]),
+                };
+                match sampled {
                     Ok(sample) => {
                         eprintln!("  {}, {side:?}: {sample}", row.name);
                         results.add(row, side, sample);
@@ -141,7 +148,26 @@ fn sample(row: &Row, peer: &Peer) -> Result<Sample> {
             Ok(Sample::Scalar(us / 1000.0))
         }
         Load::Amqp { flags } => load(row, peer, "amqp", peer.amqp_port, "--messages", flags),
+        Load::Both { way, .. } => both(way, row, peer.kind, [peer, peer]),
     }
+}
+
+/// Both worlds at once, in one server or in two; gives what it has cost all of them.
+fn both(way: &str, row: &Row, side: Kind, [resp, amqp]: [&Peer; 2]) -> Result<Sample> {
+    let Load::Both { flags, .. } = row.load else { bail!("this row asks one server") };
+    let ticks = || -> Result<u64> {
+        let others = if resp.kind == amqp.kind { 0 } else { amqp.cpu_ticks()? };
+        Ok(resp.cpu_ticks()? + others)
+    };
+    let (count, amqp_port) = (row.count(side), amqp.amqp_port.to_string());
+    let count_text = count.to_string();
+    let mut all = vec!["--messages", &count_text, "--way", way, "--amqp-port", &amqp_port];
+    all.extend(flags.split_whitespace());
+    let before = ticks()?;
+    let report = generator("both", &resp.resp_port.to_string(), &all)?;
+    let cpu_us = (ticks()? - before) as f64 * process::TICK_US / count as f64;
+    let per_second = report["per_second"].as_f64().context("the load has printed no rate")?;
+    Ok(Sample::Load { per_second, cpu_us })
 }
 
 /// Runs the generator and reads what it has cost the server.

@@ -2,6 +2,7 @@
 //! An error, a message lost, doubled or out of order ends the run: a figure is printed for correct runs only.
 
 mod amqp;
+mod both;
 mod flags;
 mod report;
 mod resp;
@@ -18,12 +19,14 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
         Some("resp") if !asks_for_help => resp::run(&Flags::parse(resp::FLAGS, rest)?),
         Some("amqp") if !asks_for_help => amqp::run(&Flags::parse(amqp::FLAGS, rest)?),
-        None | Some("resp" | "amqp" | "--help" | "-h" | "help") => {
-            println!("Usage: leveret bench resp|amqp [--FLAG VALUE …]\n");
+        Some("both") if !asks_for_help => both::run(&Flags::parse(both::FLAGS, rest)?),
+        None | Some("resp" | "amqp" | "both" | "--help" | "-h" | "help") => {
+            println!("Usage: leveret bench resp|amqp|both [--FLAG VALUE …]\n");
             println!("Load for any compatible server. It ends at the first answer that is wrong.\n");
             println!("leveret bench resp\n{}", flags::help(resp::FLAGS));
             println!("  Tests: {}\n", resp::test_names());
             println!("leveret bench amqp\n{}", flags::help(amqp::FLAGS));
+            println!("leveret bench both\n{}", flags::help(both::FLAGS));
             Ok(())
         }
         Some(other) => bail!("there is no load '{other}'; 'leveret bench --help' tells which there are"),

@@ -6,7 +6,7 @@ mod channel;
 mod estate;
 mod talk;
 
-pub(crate) use talk::{Reading, declare, read};
+pub(crate) use talk::{Found, Reading, declare, read};
 
 use crate::ledger::{Certainty, Copy, Step};
 use crate::stage::Stage;
@@ -61,7 +61,7 @@ pub(crate) struct Link {
 }
 
 /// `connection.start-ok` and so on, up to an open connection.
-fn shake_hands(out: &mut Vec<u8>) {
+pub(crate) fn shake_hands(out: &mut Vec<u8>) {
     out.extend_from_slice(&PROTOCOL_HEADER);
     let start = leveret_amqp::ConnectionStartOk {
         mechanism: b"PLAIN",
@@ -75,7 +75,7 @@ fn shake_hands(out: &mut Vec<u8>) {
 }
 
 /// The answers to that.
-const SHAKEN: [&str; 3] = ["connection.start", "connection.tune", "connection.open-ok"];
+pub(crate) const SHAKEN: [&str; 3] = ["connection.start", "connection.tune", "connection.open-ok"];
 
 impl AmqpClient {
     pub(crate) fn new(number: usize) -> Self {

@@ -1,14 +1,13 @@
 //! What is there after a start, asked for as any client would ask, and held against what was said before.
 
-use crate::amqp::{self, Reading};
-use crate::ledger::{Copy, Queue};
+use crate::amqp::{self, Found, Reading};
 use crate::model;
+use crate::relay::{self, STAGES};
 use crate::stage::Stage;
 use crate::wire::Wire;
 use crate::world::{Past, People};
 use leveret_resp::{Value, encode_command, parse_reply};
 use leveret_server::sim::Machine;
-use std::collections::BTreeMap;
 
 /// Turns in which an answer must come.
 const TURNS_MAX: usize = 2000;
@@ -61,7 +60,7 @@ fn leave(machine: &Machine, mut wire: Wire) {
 }
 
 /// Makes the queues that everybody uses, where they are not there; gives what is in them.
-pub(crate) fn queues(machine: &Machine) -> BTreeMap<Queue, Vec<Copy>> {
+pub(crate) fn queues(machine: &Machine) -> Found {
     let mut wire = Wire::new(machine.connect(true).expect("there are sockets"));
     let answers = amqp::declare(&mut wire);
     let mut reading = Reading::default();
@@ -109,6 +108,26 @@ fn check_ballast(machine: &Machine, past: Past) {
     }
 }
 
+/// What the keys of the runners are: a mark of each message, and the counters.
+fn relayed(machine: &Machine, relay: &relay::Relay) -> (Vec<Vec<u8>>, Vec<u64>) {
+    let marks = relay.numbers().map(relay::mark_of);
+    let keys = (0..STAGES).map(relay::counter).chain(marks);
+    let question: Vec<Vec<u8>> =
+        std::iter::once("MGET".to_owned()).chain(keys).map(String::into_bytes).collect();
+    let answer = ask(machine, &[question]).remove(0);
+    let mut texts = model::array(&answer).iter().map(|value| match value {
+        Value::Null => Vec::new(),
+        Value::Bulk(text) => text.clone(),
+        other => panic!("a mark is not {other:?}"),
+    });
+    let counters = texts
+        .by_ref()
+        .take(STAGES)
+        .map(|text| if text.is_empty() { 0 } else { u64::from(crate::runner::number(&text)) });
+    let counters = counters.collect();
+    (texts.collect(), counters)
+}
+
 /// A start after a crash.
 pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
     if let Some(digest) = past.digest {
@@ -134,8 +153,9 @@ pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
     }
     let jobs = ask(machine, &[["LRANGE", "jobs", "0", "-1"].map(|word| word.as_bytes().to_vec()).to_vec()]);
     let jobs: Vec<u64> = model::array(&jobs[0]).iter().map(model::number).collect();
+    let (marks, counters) = relayed(machine, &people.shared.relay);
     let found = queues(machine);
-    let People { rng, resp, amqp, ledger, shared, journal, now_ms, .. } = people;
+    let People { rng, resp, amqp, runners, ledger, shared, journal, now_ms, .. } = people;
     shared.crashed(count, past.crash);
     let mut stage = Stage {
         machine,
@@ -158,7 +178,11 @@ pub(crate) fn after(machine: &Machine, people: &mut People, past: Past) {
     stage.note(|| format!("after {:?} there are jobs {jobs:?}", past.crash));
     stage.shared.jobs.crashed(&jobs, past.crash);
     stage.note(|| format!("after {:?} there are {found:?}", past.crash));
-    stage.ledger.verify(&found, past.crash, stage.now_ms);
+    stage.ledger.verify(&found.copies, past.crash, stage.now_ms);
+    stage.shared.relay.crashed(&marks, &found.relayed, &counters, past.crash);
+    for runner in runners {
+        runner.crashed(stage.rng);
+    }
     for client in amqp {
         client.crashed();
         client.estate.crashed(machine.queue(&client.estate.name), past.crash);

@@ -9,8 +9,10 @@ mod fortune;
 mod jobs;
 mod ledger;
 mod model;
+mod relay;
 mod resp;
 mod run;
+mod runner;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -22,9 +24,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 const HELP: &str = "\
-leveret-sim SEED [--told] [--paged]  runs one seed again; --told prints everything that happens
-leveret-sim [--seconds N|--crashes N] [--from SEED] [--threads N] [--paged]
+leveret-sim SEED [--minutes N] [--told] [--paged]
+                                     runs one seed again; --told prints everything that happens
+leveret-sim [--seconds N|--crashes N] [--from SEED] [--threads N] [--minutes N] [--paged]
                                      runs fresh seeds, or those from one on, until one fails; a minute if nothing is said;
+                                     with --minutes each lasts so long in its own time, not a few lives;
                                      --paged leaves two servers in three little memory for messages
 ";
 
@@ -47,6 +51,7 @@ fn plan(mut args: impl Iterator<Item = String>) -> Result<Plan, String> {
         seed: fastrand::u64(..1 << 48),
         until: Until::Time(Duration::from_secs(SECONDS)),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
+        minutes: None,
         is_told: false,
     };
     while let Some(arg) = args.next() {
@@ -59,6 +64,7 @@ fn plan(mut args: impl Iterator<Item = String>) -> Result<Plan, String> {
             "--paged" => fortune::PAGED.store(true, std::sync::atomic::Ordering::Relaxed),
             "--seconds" => plan.until = Until::Time(Duration::from_secs(number("--seconds")?)),
             "--crashes" => plan.until = Until::Crashes(number("--crashes")?),
+            "--minutes" => plan.minutes = Some(number("--minutes")?),
             "--from" => plan.seed = number("--from")?,
             "--threads" => plan.threads = number("--threads")?.max(1) as usize,
             seed => {

@@ -391,7 +391,7 @@ fn never(op: &Op, spared: Certainty, stage: &mut Stage<'_>) {
 }
 
 /// That the disk had no space: of a command by itself, or at `EXEC` of all of a transaction.
-fn is_refusal(value: &Value) -> bool {
+pub(crate) fn is_refusal(value: &Value) -> bool {
     let whole = "EXECABORT Transaction discarded because of: ";
     matches!(value, Value::Error(text) if text.strip_prefix(whole).unwrap_or(text).starts_with("MISCONF"))
 }

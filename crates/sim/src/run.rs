@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) until: Until,
     pub(crate) threads: usize,
+    /// A seed lasts so long in its own time, not a few lives.
+    pub(crate) minutes: Option<u64>,
     /// Everything that happens is printed.
     pub(crate) is_told: bool,
 }
@@ -33,6 +35,7 @@ struct Sum {
     steps: AtomicU64,
     events: AtomicU64,
     checkpoints: AtomicU64,
+    passes: AtomicU64,
 }
 
 thread_local! {
@@ -50,10 +53,10 @@ pub(crate) fn run(plan: &Plan) -> bool {
         eprintln!("seed {}: {what}\n  at {place}", SEED.get());
     }));
     if plan.until == Until::Once {
-        let Some(outcome) = run_seed(plan.seed, plan.is_told) else { return false };
-        let Outcome { crashes, steps, events, checkpoints, digest } = outcome;
+        let Some(outcome) = run_seed(plan, plan.seed) else { return false };
+        let Outcome { crashes, steps, events, checkpoints, passes, digest } = outcome;
         println!(
-            "seed {}: {crashes} crashes, {steps} steps, {checkpoints} checkpoints, {events} events with digest {digest:016x}",
+            "seed {}: {crashes} crashes, {steps} steps, {checkpoints} checkpoints, {passes} passes, {events} events with digest {digest:016x}",
             plan.seed
         );
         return true;
@@ -72,10 +75,14 @@ pub(crate) fn run(plan: &Plan) -> bool {
             scope.spawn(|| {
                 while !is_over.load(Relaxed) && !is_due() {
                     let seed = next.fetch_add(1, Relaxed);
-                    match run_seed(seed, plan.is_told) {
+                    match run_seed(plan, seed) {
                         Some(outcome) => sum.add(&outcome),
                         None => {
-                            println!("seed {seed} fails: cargo xtask sim {seed}");
+                            let minutes = plan.minutes.map(|minutes| format!(" --minutes {minutes}"));
+                            println!(
+                                "seed {seed} fails: cargo xtask sim {seed}{}",
+                                minutes.unwrap_or_default()
+                            );
                             is_right.store(false, Relaxed);
                             is_over.store(true, Relaxed);
                         }
@@ -89,29 +96,30 @@ pub(crate) fn run(plan: &Plan) -> bool {
 }
 
 /// `None` when something is wrong; that was said already.
-fn run_seed(seed: u64, is_told: bool) -> Option<Outcome> {
+fn run_seed(plan: &Plan, seed: u64) -> Option<Outcome> {
     SEED.set(seed);
-    catch_unwind(AssertUnwindSafe(|| world::run(seed, is_told))).ok()
+    catch_unwind(AssertUnwindSafe(|| world::run(seed, plan.minutes, plan.is_told))).ok()
 }
 
 impl Sum {
     fn add(&self, outcome: &Outcome) {
-        let Outcome { crashes, steps, events, checkpoints, digest: _ } = *outcome;
+        let Outcome { crashes, steps, events, checkpoints, passes, digest: _ } = *outcome;
         self.seeds.fetch_add(1, Relaxed);
         self.crashes.fetch_add(crashes, Relaxed);
         self.steps.fetch_add(steps, Relaxed);
         self.events.fetch_add(events, Relaxed);
         self.checkpoints.fetch_add(checkpoints, Relaxed);
+        self.passes.fetch_add(passes, Relaxed);
     }
 
     #[allow(clippy::print_stdout, reason = "this is a command-line tool")]
     fn print(&self, time: Duration) {
-        let [seeds, crashes, steps, events, checkpoints] =
-            [&self.seeds, &self.crashes, &self.steps, &self.events, &self.checkpoints]
+        let [seeds, crashes, steps, events, checkpoints, passes] =
+            [&self.seeds, &self.crashes, &self.steps, &self.events, &self.checkpoints, &self.passes]
                 .map(|n| n.load(Relaxed));
         let seconds = time.as_secs_f64();
         println!(
-            "{crashes} crashes of {seeds} seeds in {seconds:.1} s ({:.0} a second): {steps} steps, {events} events, {checkpoints} checkpoints",
+            "{crashes} crashes of {seeds} seeds in {seconds:.1} s ({:.0} a second): {steps} steps, {events} events, {checkpoints} checkpoints, {passes} passes",
             crashes as f64 / seconds
         );
     }

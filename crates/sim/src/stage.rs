@@ -2,6 +2,7 @@
 
 use crate::jobs::Jobs;
 use crate::ledger::{Certainty, Copy, Crash, Ledger, Queue};
+use crate::relay::Relay;
 use leveret_server::sim::Machine;
 use std::collections::BTreeSet;
 
@@ -80,7 +81,7 @@ impl Journal {
     }
 }
 
-/// What all Redis clients have in common: a counter that they count up, and a list of jobs.
+/// What all Redis clients have in common, a counter that they count up and a list of jobs; and the messages of the runners.
 #[derive(Default)]
 pub(crate) struct Shared {
     /// What it was when the server started.
@@ -90,6 +91,7 @@ pub(crate) struct Shared {
     answers: BTreeSet<i64>,
     highest_synced: i64,
     pub(crate) jobs: Jobs,
+    pub(crate) relay: Relay,
 }
 
 impl Shared {
@@ -125,7 +127,7 @@ impl Shared {
             count >= floor && self.is_possible(count),
             "after {crash:?} {count} is counted, not from {floor} on"
         );
-        let jobs = std::mem::take(&mut self.jobs);
-        *self = Self { base: count, highest_synced: count, jobs, ..Self::default() };
+        let (jobs, relay) = (std::mem::take(&mut self.jobs), std::mem::take(&mut self.relay));
+        *self = Self { base: count, highest_synced: count, jobs, relay, ..Self::default() };
     }
 }

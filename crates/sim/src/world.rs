@@ -8,6 +8,7 @@ use crate::disk::{Fate, PowerCut, SimDisk, set_meanwhile};
 use crate::fortune::{Fortune, fortune};
 use crate::ledger::{Crash, Ledger};
 use crate::resp::RespClient;
+use crate::runner::Runner;
 use crate::stage::{Journal, Shared, Stage};
 use leveret_server::sim::{Machine, Stopped, set_clock};
 use leveret_server::{Fsync, StartError};
@@ -28,6 +29,8 @@ pub(crate) struct Outcome {
     pub(crate) steps: u64,
     pub(crate) events: u64,
     pub(crate) checkpoints: u64,
+    /// Commits of the runners that have lasted.
+    pub(crate) passes: u64,
     /// Of all that has happened.
     pub(crate) digest: u64,
 }
@@ -37,6 +40,7 @@ pub(crate) struct People {
     pub(crate) rng: fastrand::Rng,
     pub(crate) resp: Vec<RespClient>,
     pub(crate) amqp: Vec<AmqpClient>,
+    pub(crate) runners: Vec<Runner>,
     pub(crate) ledger: Ledger,
     pub(crate) shared: Shared,
     pub(crate) journal: Journal,
@@ -58,6 +62,13 @@ pub(crate) struct Past {
 /// A life is over in the midst of something.
 struct TimeUp;
 
+/// All clients.
+struct Crowd<'a> {
+    resp: &'a mut [RespClient],
+    amqp: &'a mut [AmqpClient],
+    runners: &'a mut [Runner],
+}
+
 /// One life.
 pub(crate) struct World {
     pub(crate) machine: Machine,
@@ -71,8 +82,8 @@ pub(crate) struct World {
     me: Weak<World>,
 }
 
-/// Runs a seed; what is wrong panics.
-pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
+/// Runs a seed, a few lives long or so many minutes; what is wrong panics.
+pub(crate) fn run(seed: u64, minutes: Option<u64>, is_told: bool) -> Outcome {
     let mut rng = fastrand::Rng::with_seed(seed);
     fastrand::seed(rng.u64(..));
     let mut disk = SimDisk::new(FaultyDisk::new(rng.u64(..)), rng.u64(..));
@@ -83,6 +94,7 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
     let people = Rc::new(RefCell::new(People {
         resp: (0..rng.usize(1..5)).map(RespClient::new).collect(),
         amqp: (0..rng.usize(1..5)).map(AmqpClient::new).collect(),
+        runners: (0..rng.usize(..5)).map(|id| Runner::new(id, &mut rng)).collect(),
         rng,
         ledger: Ledger::default(),
         shared: Shared::default(),
@@ -94,8 +106,9 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
         is_checked: true,
     }));
     let mut past: Option<Past> = None;
-    for life in 0..=lives {
-        let is_last = life == lives;
+    for life in 0.. {
+        let now_ms = people.borrow().now_ms;
+        let is_last = minutes.map_or(life == lives, |minutes| now_ms >= START_MS + minutes * 60_000);
         let fortune = fortune(&mut people.borrow_mut().rng, segment_bytes, is_last);
         people.borrow_mut().journal.note(0, || format!("life {life}: {fortune:?}"));
         let ended = catch_unwind(AssertUnwindSafe(|| live(&disk, &people, fortune, past)));
@@ -140,6 +153,9 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
             Some(_) | None => now,
         });
         (people.is_started, people.is_checked) = (false, false);
+        if is_last {
+            break;
+        }
     }
     let ended = live(&disk, &people, Fortune::quiet(segment_bytes), past);
     set_meanwhile(None);
@@ -148,7 +164,12 @@ pub(crate) fn run(seed: u64, is_told: bool) -> Outcome {
         panic!("no start: {why}");
     }
     let people = people.borrow();
-    Outcome { digest: people.journal.digest(), events: people.journal.events, ..people.outcome }
+    Outcome {
+        digest: people.journal.digest(),
+        events: people.journal.events,
+        passes: people.shared.relay.passes(),
+        ..people.outcome
+    }
 }
 
 /// From the start to the end of a server; gives the state that the disk must have then, if it is known.
@@ -257,28 +278,36 @@ impl World {
     }
 
     fn act(&self) {
-        self.with_stage(|resp, amqp, stage| {
-            let who = stage.rng.usize(..resp.len() + amqp.len());
-            match amqp.get_mut(who) {
-                Some(client) => client.act(stage),
-                None => resp[who - amqp.len()].act(stage),
-            }
-        });
+        self.with_one(RespClient::act, AmqpClient::act, Runner::act);
     }
 
     fn carry(&self) {
-        self.with_stage(|resp, amqp, stage| {
-            let who = stage.rng.usize(..resp.len() + amqp.len());
-            match amqp.get_mut(who) {
-                Some(client) => client.carry(stage),
-                None => resp[who - amqp.len()].carry(stage),
+        self.with_one(RespClient::carry, AmqpClient::carry, Runner::carry);
+    }
+
+    /// Somebody, of whatever kind.
+    fn with_one(
+        &self,
+        resp: fn(&mut RespClient, &mut Stage<'_>),
+        amqp: fn(&mut AmqpClient, &mut Stage<'_>),
+        runner: fn(&mut Runner, &mut Stage<'_>),
+    ) {
+        self.with_stage(|crowd, stage| {
+            let counts = [crowd.amqp.len(), crowd.resp.len(), crowd.runners.len()];
+            let who = stage.rng.usize(..counts.iter().sum::<usize>());
+            if let Some(client) = crowd.amqp.get_mut(who) {
+                amqp(client, stage);
+            } else if let Some(client) = crowd.resp.get_mut(who - counts[0]) {
+                resp(client, stage);
+            } else {
+                runner(&mut crowd.runners[who - counts[0] - counts[1]], stage);
             }
         });
     }
 
-    fn with_stage(&self, run: impl FnOnce(&mut [RespClient], &mut [AmqpClient], &mut Stage<'_>)) {
+    fn with_stage(&self, run: impl FnOnce(&mut Crowd<'_>, &mut Stage<'_>)) {
         let people = &mut *self.people.borrow_mut();
-        let People { rng, resp, amqp, ledger, shared, journal, now_ms, .. } = people;
+        let People { rng, resp, amqp, runners, ledger, shared, journal, now_ms, .. } = people;
         let mut stage = Stage {
             machine: &self.machine,
             rng,
@@ -294,7 +323,7 @@ impl World {
             clients_count: resp.len(),
             seen: Vec::new(),
         };
-        run(resp, amqp, &mut stage);
+        run(&mut Crowd { resp, amqp, runners }, &mut stage);
         let certainty = stage.certainty();
         for (client, number) in std::mem::take(&mut stage.seen) {
             resp[client].was_seen(number, certainty);
@@ -361,14 +390,18 @@ impl World {
         self.disk.inner.free_space();
         for _ in 0..400 {
             let mut is_done = true;
-            self.with_stage(|resp, amqp, stage| {
-                for client in resp {
+            self.with_stage(|crowd, stage| {
+                for client in &mut *crowd.resp {
                     client.carry_all(stage);
                     is_done &= client.is_content();
                 }
-                for client in amqp {
+                for client in &mut *crowd.amqp {
                     client.carry_all(stage);
                     is_done &= client.is_content();
+                }
+                for runner in &mut *crowd.runners {
+                    runner.carry_all(stage);
+                    is_done &= runner.is_content();
                 }
             });
             if is_done {

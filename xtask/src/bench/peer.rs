@@ -24,6 +24,8 @@ pub(super) enum Kind {
     RabbitMq,
     LeveretAlways,
     RedisAlways,
+    /// Both at once, for what Leveret does by itself.
+    RedisAndRabbitMq,
 }
 
 /// The words that start a program: the newest one if `cargo xtask peers` has brought it, else Debian's.
@@ -38,6 +40,20 @@ impl Kind {
             Kind::Redis | Kind::RedisAlways => Some("redis-server"),
             Kind::Valkey => Some("valkey-server"),
             Kind::RabbitMq => Some("rabbitmq-server"),
+            Kind::RedisAndRabbitMq => None,
+        }
+    }
+
+    /// The processes that it is.
+    pub(super) fn parts(self) -> &'static [Kind] {
+        match self {
+            Kind::Leveret => &[Kind::Leveret],
+            Kind::Redis => &[Kind::Redis],
+            Kind::Valkey => &[Kind::Valkey],
+            Kind::RabbitMq => &[Kind::RabbitMq],
+            Kind::LeveretAlways => &[Kind::LeveretAlways],
+            Kind::RedisAlways => &[Kind::RedisAlways],
+            Kind::RedisAndRabbitMq => &[Kind::Redis, Kind::RabbitMq],
         }
     }
 
@@ -48,6 +64,7 @@ impl Kind {
             Kind::Redis | Kind::RedisAlways => words("redis-server", "/usr/bin/redis-server"),
             Kind::Valkey => words("valkey-server", "/usr/bin/valkey-server"),
             Kind::RabbitMq => words(RABBITMQ, RABBITMQ),
+            Kind::RedisAndRabbitMq => None,
         }
     }
 
@@ -228,6 +245,7 @@ impl Peer {
                 }
                 Ok(command)
             }
+            Kind::RedisAndRabbitMq => bail!("its parts are started"),
         }
     }
 

@@ -40,6 +40,11 @@ pub(super) enum Load {
     Amqp {
         flags: &'static str,
     },
+    /// Both worlds at once: how Leveret does it.
+    Both {
+        way: &'static str,
+        flags: &'static str,
+    },
     /// Units of resident memory for each of `count` things that are made and kept.
     AmqpHeld {
         count: u64,
@@ -80,7 +85,7 @@ impl Row {
 
     /// True when it has a rate and a cost, false when it is one number.
     pub(super) fn is_load(&self) -> bool {
-        matches!(self.load, Load::Resp { .. } | Load::Amqp { .. })
+        matches!(self.load, Load::Resp { .. } | Load::Amqp { .. } | Load::Both { .. })
     }
 }
 
@@ -113,6 +118,17 @@ const fn drain(name: &'static str, title: &'static str, size: u64) -> Row {
 
 const fn amqp(name: &'static str, title: &'static str, counts: (u64, u64), flags: &'static str) -> Row {
     Row { name, title, ours: Kind::Leveret, peers: &[Kind::RabbitMq], counts, load: Load::Amqp { flags } }
+}
+
+const fn both(
+    name: &'static str,
+    title: &'static str,
+    counts: (u64, u64),
+    way: &'static str,
+    flags: &'static str,
+) -> Row {
+    let peers = &[Kind::RedisAndRabbitMq];
+    Row { name, title, ours: Kind::Leveret, peers, counts, load: Load::Both { way, flags } }
 }
 
 const fn held(name: &'static str, title: &'static str, count: u64, unit: f64, flags: &'static str) -> Row {
@@ -385,6 +401,34 @@ pub(super) const ROWS: &[Row] = &[
         "publish → topic exchange with 1,000 bindings → consume, auto-ack",
         (1_000_000, 40_000),
         "--bindings 1000",
+    ),
+    both(
+        "both-worlds",
+        "take a message, SET, publish, ack: one `EXEC`; 50 workers",
+        (200_000, 20_000),
+        "exec",
+        "",
+    ),
+    both(
+        "both-worlds-16",
+        "take a message, SET, publish, ack: one `EXEC` each; 50 workers with 16 messages at once",
+        (300_000, 30_000),
+        "exec",
+        "--pipeline 16",
+    ),
+    both(
+        "both-worlds-tx",
+        "take a message, SET, publish, ack: one `tx.commit`; 50 workers",
+        (200_000, 20_000),
+        "tx",
+        "",
+    ),
+    both(
+        "both-worlds-tx-16",
+        "take a message, SET, publish, ack: one `tx.commit` each; 50 workers with 16 messages at once",
+        (300_000, 30_000),
+        "tx",
+        "--pipeline 16",
     ),
     amqp("huge", "publish → consume, bodies of 128 MiB", (16, 8), "--size 134217728 --in-flight 1 --confirm"),
     latency(

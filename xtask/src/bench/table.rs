@@ -82,6 +82,7 @@ fn name(kind: Kind) -> &'static str {
         Kind::Redis | Kind::RedisAlways => "Redis",
         Kind::Valkey => "Valkey",
         Kind::RabbitMq => "RabbitMQ",
+        Kind::RedisAndRabbitMq => "Redis and RabbitMQ",
     }
 }
 
@@ -96,7 +97,7 @@ pub(super) fn render(rows: &[&Row], results: &Results) -> String {
     }
     for row in rows.iter().filter(|row| row.is_load()) {
         for &peer in row.peers() {
-            if results.missing.contains(&peer) {
+            if peer.parts().iter().any(|part| results.missing.contains(part)) {
                 continue;
             }
             let cells = |figure, digits: fn(f64) -> String| {

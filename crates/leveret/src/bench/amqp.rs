@@ -10,6 +10,10 @@ mod noise;
 mod producer;
 mod run;
 
+pub(crate) use consumer::Deliveries;
+pub(crate) use link::{CHANNEL, Link, refusal};
+pub(crate) use message::{Template as Message, command};
+
 use crate::bench::flags::{Flag, Flags, flag};
 use anyhow::{Result, bail};
 
@@ -80,8 +84,9 @@ impl Workload {
     }
 }
 
-struct Options {
-    host: String,
+/// What a run is.
+pub(crate) struct Options {
+    pub(crate) host: String,
     port: u16,
     user: String,
     password: String,
@@ -102,10 +107,27 @@ struct Options {
     persistent: bool,
     durable: bool,
     in_flight: u64,
-    queue: String,
+    pub(crate) queue: String,
 }
 
 impl Options {
+    /// One durable queue whose consumers hold so many messages, for a load that has its own flags.
+    pub(crate) fn of_queue(flags: &Flags, prefetch: u16) -> Result<Options> {
+        let given = [
+            ("host", flags.text("host")),
+            ("port", flags.text("amqp-port")),
+            ("user", flags.text("user")),
+            ("password", flags.text("password")),
+            ("vhost", flags.text("vhost")),
+            ("size", flags.text("size")),
+            ("prefetch", &prefetch.to_string()),
+            ("ack", "manual"),
+        ];
+        let mut words: Vec<String> = given.iter().map(|(name, value)| format!("--{name}={value}")).collect();
+        words.push("--durable".into());
+        Options::read(&Flags::parse(FLAGS, &words)?)
+    }
+
     fn read(flags: &Flags) -> Result<Options> {
         let named = flags.text("workload");
         let workload = Workload::ALL.iter().find(|(name, _)| *name == named).map(|(_, workload)| *workload);

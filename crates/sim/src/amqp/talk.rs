@@ -2,6 +2,8 @@
 
 use super::{SHAKEN, shake_hands};
 use crate::ledger::{AGE_MS, Copy, Queue, RANKS, WIDTH};
+use crate::relay::{self, STAGES};
+use crate::runner;
 use crate::wire::Wire;
 use leveret_amqp as amqp;
 use leveret_amqp::{FrameKind, Method, TableBuf, Value};
@@ -21,6 +23,17 @@ pub(crate) fn declare(wire: &mut Wire) -> usize {
         let declare = amqp::QueueDeclare {
             queue: queue.name().as_bytes(),
             durable: queue != Queue::Passing,
+            arguments: arguments.as_table(),
+            ..Default::default()
+        };
+        Method::from(declare).encode(1, out);
+        answers += 1;
+    }
+    for stage in 0..STAGES {
+        let (queue, arguments) = (relay::queue(stage), arguments([Queue::Classic, Queue::Quorum][stage % 2]));
+        let declare = amqp::QueueDeclare {
+            queue: queue.as_bytes(),
+            durable: true,
             arguments: arguments.as_table(),
             ..Default::default()
         };
@@ -80,12 +93,27 @@ fn arguments(queue: Queue) -> TableBuf {
 }
 
 /// Asks for all messages of a queue that has so many.
-fn get(wire: &mut Wire, queue: Queue, count: u32) {
-    let get = amqp::BasicGet { queue: queue.name().as_bytes(), ..Default::default() };
+fn get(wire: &mut Wire, queue: &str, count: u32) {
+    let get = amqp::BasicGet { queue: queue.as_bytes(), ..Default::default() };
     // The last one is answered that there is no more.
     for _ in 0..=count {
         Method::from(get).encode(1, wire.out());
     }
+}
+
+/// What the queues have.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) copies: BTreeMap<Queue, Vec<Copy>>,
+    /// Of each stage of the runners.
+    pub(crate) relayed: [Vec<u32>; STAGES],
+}
+
+/// A queue that everybody uses, or one of the runners.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Queue(Queue),
+    Stage(usize),
 }
 
 /// Reads what has arrived: what each queue has, once all of it was got. Nothing is settled.
@@ -93,19 +121,15 @@ fn get(wire: &mut Wire, queue: Queue, count: u32) {
 pub(crate) struct Reading {
     answers: usize,
     asked: bool,
-    counts: BTreeMap<Queue, u32>,
-    found: BTreeMap<Queue, Vec<Copy>>,
-    /// The queue that is being read, and the message that is arriving.
-    left: Vec<Queue>,
+    counts: BTreeMap<String, u32>,
+    found: Found,
+    /// The queue that is being read last, and the message that is arriving.
+    left: Vec<Place>,
     body: Option<(usize, Vec<u8>)>,
 }
 
 /// Goes on reading; `answers` come before anything is asked. Gives the queues' contents at the end.
-pub(crate) fn read(
-    wire: &mut Wire,
-    reading: &mut Reading,
-    answers: usize,
-) -> Option<BTreeMap<Queue, Vec<Copy>>> {
+pub(crate) fn read(wire: &mut Wire, reading: &mut Reading, answers: usize) -> Option<Found> {
     let input = std::mem::take(&mut wire.input);
     let mut at = 0;
     while let Some((frame, len)) = amqp::parse(&input[at..], 0).expect("the server speaks AMQP") {
@@ -128,10 +152,16 @@ pub(crate) fn read(
     wire.input.drain(..at);
     if reading.answers == answers && !reading.asked {
         reading.asked = true;
-        reading.left = Queue::ALL.into_iter().rev().collect();
-        for queue in Queue::ALL {
-            get(wire, queue, reading.counts.get(&queue).copied().unwrap_or_default());
+        let places: Vec<Place> =
+            Queue::ALL.into_iter().map(Place::Queue).chain((0..STAGES).map(Place::Stage)).collect();
+        for place in &places {
+            let name = match place {
+                Place::Queue(queue) => queue.name().to_owned(),
+                Place::Stage(stage) => relay::queue(*stage),
+            };
+            get(wire, &name, reading.counts.get(&name).copied().unwrap_or_default());
         }
+        reading.left = places.into_iter().rev().collect();
     }
     (reading.asked && reading.left.is_empty()).then(|| std::mem::take(&mut reading.found))
 }
@@ -142,8 +172,7 @@ impl Reading {
             Method::BasicGetOk(_) => {}
             Method::BasicGetEmpty(_) => drop(self.left.pop()),
             Method::QueueDeclareOk(m) => {
-                let queue = Queue::named(&String::from_utf8_lossy(m.queue)).expect("it was declared");
-                self.counts.insert(queue, m.message_count);
+                self.counts.insert(String::from_utf8_lossy(m.queue).into_owned(), m.message_count);
                 self.answers += 1;
             }
             Method::ChannelClose(m) => panic!("whoever looks after a start is refused: {m:?}"),
@@ -156,8 +185,12 @@ impl Reading {
         let Some((size, body)) = &mut self.body else { panic!("a body comes without a header") };
         body.extend_from_slice(piece);
         if body.len() == *size {
-            let queue = *self.left.last().expect("no more was asked for");
-            self.found.entry(queue).or_default().push(Copy::found(body, queue));
+            match *self.left.last().expect("no more was asked for") {
+                Place::Queue(queue) => {
+                    self.found.copies.entry(queue).or_default().push(Copy::found(body, queue));
+                }
+                Place::Stage(stage) => self.found.relayed[stage].push(runner::number(body)),
+            }
             self.body = None;
         }
     }

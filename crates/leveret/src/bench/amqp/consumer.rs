@@ -25,6 +25,42 @@ enum Expected {
     Body(usize),
 }
 
+/// Deliveries whose bodies nobody looks at.
+#[derive(Default)]
+pub(crate) struct Deliveries {
+    tag: u64,
+    /// Bytes of the body that are missing.
+    missing: u64,
+}
+
+impl Deliveries {
+    /// Takes one frame: the tag of a message that is whole with it. What is no delivery goes to `other`.
+    #[inline]
+    pub(crate) fn frame(
+        &mut self,
+        frame: Frame<'_>,
+        other: impl FnOnce(&Method<'_>) -> Result<()>,
+    ) -> Result<Option<u64>> {
+        match frame.kind {
+            FrameKind::Method if frame.payload.starts_with(&DELIVER) => {
+                self.tag = delivery_tag(frame.payload)?;
+            }
+            FrameKind::Method => other(&Method::decode(frame.payload).map_err(|error| anyhow!("{error}"))?)?,
+            FrameKind::Header => {
+                let size = frame.payload.get(4..12).and_then(|bytes| bytes.try_into().ok());
+                self.missing = u64::from_be_bytes(size.context("a short content header")?);
+            }
+            FrameKind::Body => {
+                let bytes = frame.payload.len() as u64;
+                self.missing = self.missing.checked_sub(bytes).context("a body is too long")?;
+                return Ok((self.missing == 0).then_some(self.tag));
+            }
+            FrameKind::Heartbeat => {}
+        }
+        Ok(None)
+    }
+}
+
 /// One consumer.
 pub(crate) struct Consumer {
     pub(crate) socket: Socket,

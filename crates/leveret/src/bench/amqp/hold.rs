@@ -20,7 +20,7 @@ pub(crate) fn connections(options: &Options) -> Result<()> {
 pub(crate) fn queues(options: &Options) -> Result<()> {
     let mut control = Link::open(options)?;
     let name = |i: u64| format!("{}-{i}", options.queue);
-    (0..options.messages).try_for_each(|i| control.declare_queue(&name(i), options.durable))?;
+    (0..options.messages).try_for_each(|i| control.declare_queue(&name(i), options.durable).map(drop))?;
     keep()?;
     (0..options.messages).try_for_each(|i| control.delete_queue(&name(i)).map(drop))
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use leveret_amqp::{
     BasicConsume, BasicQos, ChannelOpen, ConfirmSelect, ConnectionOpen, ConnectionStartOk, ConnectionTuneOk,
     ExchangeDeclare, ExchangeDelete, FrameKind, Method, PROTOCOL_HEADER, QueueBind, QueueDeclare,
-    QueueDelete, TableBuf, Value, parse,
+    QueueDelete, TableBuf, TxSelect, Value, parse,
 };
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -86,7 +86,7 @@ impl Link {
         }
         for index in 0..options.queues {
             let queue = options.queue(index);
-            self.declare_queue(&queue, options.durable)?;
+            self.declare_queue(&queue, options.durable).map(drop)?;
             if options.queues > 1 {
                 self.bind(exchange, &queue, "")?;
             }
@@ -94,10 +94,13 @@ impl Link {
         (0..options.bindings).try_for_each(|i| self.bind(exchange, &options.queue, &format!("key{i}.*.#")))
     }
 
-    /// A queue.
-    pub(crate) fn declare_queue(&mut self, name: &str, durable: bool) -> Result<()> {
+    /// A queue; tells how many messages are ready in it.
+    pub(crate) fn declare_queue(&mut self, name: &str, durable: bool) -> Result<u64> {
         self.send(CHANNEL, QueueDeclare { queue: name.as_bytes(), durable, ..Default::default() })?;
-        self.answer(|method| matches!(method, Method::QueueDeclareOk(_)).then_some(()))
+        self.answer(|method| match method {
+            Method::QueueDeclareOk(ok) => Some(u64::from(ok.message_count)),
+            _ => None,
+        })
     }
 
     fn bind(&mut self, exchange: &[u8], queue: &str, key: &str) -> Result<()> {
@@ -132,6 +135,11 @@ impl Link {
     pub(crate) fn confirm_select(&mut self) -> Result<()> {
         self.send(CHANNEL, ConfirmSelect::default())?;
         self.answer(|method| matches!(method, Method::ConfirmSelectOk(_)).then_some(()))
+    }
+
+    pub(crate) fn tx_select(&mut self) -> Result<()> {
+        self.send(CHANNEL, TxSelect {})?;
+        self.answer(|method| matches!(method, Method::TxSelectOk(_)).then_some(()))
     }
 
     pub(crate) fn consume(&mut self, options: &Options, queue: &str) -> Result<()> {

@@ -35,6 +35,15 @@ impl Stamp {
     }
 }
 
+/// A message to an exchange with another body, on the wire.
+pub(crate) fn command(exchange: &str, body: &[u8], frame_max: u32) -> Vec<u8> {
+    let publish = BasicPublish { exchange: exchange.as_bytes(), ..Default::default() };
+    let (mut properties, mut bytes) = (Vec::new(), Vec::new());
+    PropertyValues::default().encode(&mut properties);
+    encode_content(1, &Method::BasicPublish(publish), &properties, body, frame_max, &mut bytes);
+    bytes
+}
+
 /// One message on the wire.
 pub(crate) struct Template {
     bytes: Vec<u8>,
@@ -56,6 +65,12 @@ impl Template {
         // Type, channel and size of the first body frame precede the body.
         let stamp_at = bytes.len() - body_frames.len() + 7;
         Self { bytes, stamp_at }
+    }
+
+    /// Appends one that was published at no time, by nobody.
+    #[inline]
+    pub(crate) fn append_numbered(&self, number: u64, out: &mut Vec<u8>) {
+        self.append(Stamp { ns: 0, producer: 0, number }, out);
     }
 
     /// Bytes of one message.
