@@ -13,7 +13,7 @@ impl Broker {
         let ready = self.queues.values().flat_map(|queue| queue.ready.iter());
         ready.filter_map(|entry| match entry.body {
             BodyRef::Here(_) => None,
-            BodyRef::Away(away) => Some(away.place),
+            BodyRef::Away(away) => Some(away.place).filter(|place| place.run().is_none()),
         })
     }
 

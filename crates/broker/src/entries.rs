@@ -74,8 +74,10 @@ pub(crate) struct Entries {
     len: usize,
     /// Bytes of bodies.
     bytes: u64,
-    /// What of these only the log has.
+    /// What of these is only on disk.
     away: Tally,
+    /// How many of that the log does not have.
+    spilled_len: usize,
     /// When entries leave, and which.
     deadlines: BTreeSet<(UnixMillis, u64)>,
     /// Numbers of the first entries of what was asked for and has not come.
@@ -126,11 +128,12 @@ impl Drop for Memory {
 
 impl Drop for Entries {
     fn drop(&mut self) {
-        self.memory.all.left.fetch_add(self.away.len as u64, Ordering::Relaxed);
+        let logged = self.away.len - self.spilled_len;
+        self.memory.all.left.fetch_add(logged as u64, Ordering::Relaxed);
     }
 }
 
-/// Numbers of entries, and where the log has their messages.
+/// Numbers of entries, and where their messages lie.
 pub(crate) type Wanting = Vec<(u64, Place)>;
 
 impl Entries {
@@ -184,18 +187,20 @@ impl Entries {
         self.lanes().find_map(Lane::first)
     }
 
-    fn count_away(&mut self, len: usize, bytes: u64) {
+    fn count_away(&mut self, len: usize, bytes: u64, spilled: usize) {
         self.away.len += len;
         self.away.bytes += bytes;
+        self.spilled_len += spilled;
     }
 
-    fn count_back(&mut self, len: usize, bytes: u64) {
+    fn count_back(&mut self, len: usize, bytes: u64, spilled: usize) {
         self.away.len -= len;
         self.away.bytes -= bytes;
-        self.memory.all.left.fetch_add(len as u64, Ordering::Relaxed);
+        self.spilled_len -= spilled;
+        self.memory.all.left.fetch_add((len - spilled) as u64, Ordering::Relaxed);
     }
 
-    /// What of these only the log has.
+    /// What of these is only on disk.
     pub(crate) fn away(&self) -> Tally {
         self.away
     }
@@ -206,7 +211,7 @@ impl Entries {
         self.bytes += entry.body.len();
         match &entry.body {
             Body::Here(message) => self.memory.add(message.size() as u64),
-            Body::Away(away) => self.count_away(1, away.body_len.into()),
+            Body::Away(away, run) => self.count_away(1, away.body_len.into(), usize::from(run.is_some())),
         }
         if entry.deadline != 0 {
             self.deadlines.insert((entry.deadline, entry.seq));
@@ -219,7 +224,7 @@ impl Entries {
         self.bytes -= entry.body.len();
         match &entry.body {
             Body::Here(message) => self.memory.subtract(message.size() as u64),
-            Body::Away(away) => self.count_back(1, away.body_len.into()),
+            Body::Away(away, run) => self.count_back(1, away.body_len.into(), usize::from(run.is_some())),
         }
         if entry.deadline != 0 {
             self.deadlines.remove(&(entry.deadline, entry.seq));
@@ -297,13 +302,13 @@ impl Entries {
         self.first().is_none_or(|first| first.body.here().is_some())
     }
 
-    /// Lets go of messages that came last, as far as the log has them.
-    pub(crate) fn page_out(&mut self, may: PageOut) {
+    /// Lets go of messages that came last, as far as they may go.
+    pub(crate) fn page_out(&mut self, may: PageOut<'_>) {
         let mut lanes = std::iter::once(&mut self.lowest).chain(&mut self.higher);
         let gone = lanes.find_map(|lane| lane.page_out_last(may));
-        if let Some(Moved { len, body_bytes, bytes }) = gone {
+        if let Some(Moved { len, body_bytes, bytes, spilled }) = gone {
             self.memory.subtract(bytes);
-            self.count_away(len, body_bytes);
+            self.count_away(len, body_bytes, spilled);
         }
     }
 
@@ -342,6 +347,6 @@ impl Entries {
             lane.page_in(messages, &mut all);
         }
         self.memory.add(all.bytes);
-        self.count_back(all.len, all.body_bytes);
+        self.count_back(all.len, all.body_bytes, all.spilled);
     }
 }

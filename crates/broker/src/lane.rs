@@ -150,9 +150,9 @@ impl Lane {
         }
     }
 
-    /// Lets go of the messages that came last, as far as the log has them; gives what that is. What stands first may stay, so that
+    /// Lets go of the messages that came last, as far as they may go; gives what that is. What stands first may stay, so that
     /// a queue whose messages go soon after they have come reads nothing.
-    pub(crate) fn page_out_last(&mut self, may: PageOut) -> Option<Moved> {
+    pub(crate) fn page_out_last(&mut self, may: PageOut<'_>) -> Option<Moved> {
         let is_only = self.blocks.len() == 1;
         let last = self.blocks.back_mut().filter(|block| !block.is_empty())?;
         if is_only && last.is_here() && last.bytes() < may.head_bytes {
@@ -160,7 +160,7 @@ impl Lane {
         }
         let gone = last.page_out(may).filter(|gone| gone.len > 0)?;
         if let Some(mut last) = self.blocks.pop_back() {
-            // Behind others that only the log has, as long as there is room.
+            // Behind others that are only on disk, as long as there is room.
             while let Some(before) = self.blocks.back_mut().filter(|before| !before.is_here())
                 && let Some(entry) = last.pop()
             {
@@ -189,7 +189,7 @@ impl Lane {
     pub(crate) fn around(&self, seq: u64) -> Vec<(u64, Place)> {
         if let Some(entry) = self.returned.get(&seq) {
             return match &entry.body {
-                Body::Away(away) => vec![(seq, away.place)],
+                Body::Away(away, _) => vec![(seq, away.place)],
                 Body::Here(_) => Vec::new(),
             };
         }
@@ -200,7 +200,7 @@ impl Lane {
     /// Everything that is not in memory, block by block.
     pub(crate) fn wanted_at_all(&self) -> impl Iterator<Item = Vec<(u64, Place)>> {
         let returned = self.returned.iter().filter_map(|(seq, entry)| match &entry.body {
-            Body::Away(away) => Some(vec![(*seq, away.place)]),
+            Body::Away(away, _) => Some(vec![(*seq, away.place)]),
             Body::Here(_) => None,
         });
         self.blocks.iter().map(Block::wanted).filter(|wanted| !wanted.is_empty()).chain(returned)
@@ -210,10 +210,10 @@ impl Lane {
     pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], all: &mut Moved) {
         for (seq, message) in messages {
             if let Some(entry) = self.returned.get_mut(seq)
-                && entry.body.here().is_none()
+                && let Body::Away(away, _) = &entry.body
             {
+                all.add(message, away.place);
                 entry.body = Body::Here(message.clone());
-                all.add(message);
             }
         }
         // Some of them may have left, the first as well.
@@ -242,7 +242,8 @@ mod tests {
     use std::sync::Arc;
 
     const STEPS: usize = 24_000;
-    const ALL: PageOut = PageOut { after: 0, keeps_all: true, head_bytes: 0 };
+    const ALL: PageOut<'_> =
+        PageOut { after: 0, is_logged: true, keeps_all: true, head_bytes: 0, spill: None };
 
     fn entry(seq: u64, deadline: u64) -> Entry {
         let message = Message::new(b"", b"", &[0, 0], &seq.to_le_bytes()).expect("it is valid");
@@ -258,7 +259,7 @@ mod tests {
     fn check(entry: &Entry, deadline: u64) {
         match &entry.body {
             Body::Here(message) => assert_eq!(message.body(), entry.seq.to_le_bytes()),
-            Body::Away(away) => {
+            Body::Away(away, _) => {
                 assert_eq!((away.place, away.body_len), (Place { position: entry.seq, offset: 7 }, 8));
             }
         }

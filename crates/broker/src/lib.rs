@@ -21,6 +21,7 @@ mod policy;
 mod queue;
 mod report;
 mod seen;
+mod spill;
 mod stream;
 mod txn;
 
@@ -34,6 +35,7 @@ pub use message::{Message, MessageParts};
 pub use pattern::{Pattern, WrongPattern};
 pub use policy::{ApplyTo, Effective, POLICY_SETTINGS, Policy, PolicyKey};
 pub use report::{BindingReport, ConsumerReport, ExchangeReport, QueueReport};
+pub use spill::{Spill, SpilledRun};
 pub use txn::{
     Consume, Declared, Delivery, ExchangeDeclare, Got, How, Lease, Peeked, Published, QueueDeclare, REPLY_TO,
     Scheduled, Txn,

@@ -6,6 +6,7 @@ mod paging;
 mod places;
 mod power_loss;
 mod replays;
+mod spilled;
 mod streams;
 mod world;
 

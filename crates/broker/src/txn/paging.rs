@@ -1,8 +1,8 @@
-//! Messages whose bytes only the log has, because there is too much of them: whoever comes to one stops there and asks for
+//! Messages whose bytes are only on disk, because there is too much of them: whoever comes to one stops there and asks for
 //! it. It is read by somebody else, and with it the queue goes on. Nothing passes what stands before it.
 
 use super::Txn;
-use crate::body::PageOut;
+use crate::body::{BodyRef, PageOut};
 use crate::broker::{Broker, Event, Wanted};
 use crate::{Message, QueueId, SessionId};
 use std::sync::Arc;
@@ -55,10 +55,14 @@ impl Txn<'_> {
     pub(crate) fn page_out(&mut self, id: QueueId) {
         if self.broker.is_memory_full()
             && let Some(queue) = self.broker.queues.get_mut(&id)
-            && queue.is_logged()
         {
-            let head_bytes = HEAD_BYTES.min(self.broker.memory_bytes_max.unwrap_or(0) / 1024);
-            let may = PageOut { after: self.broker.in_log_after, keeps_all: queue.keeps_all(), head_bytes };
+            let may = PageOut {
+                after: self.broker.in_log_after,
+                is_logged: queue.is_logged(),
+                keeps_all: queue.keeps_all(),
+                head_bytes: HEAD_BYTES.min(self.broker.memory_bytes_max.unwrap_or(0) / 1024),
+                spill: self.broker.spill.as_ref().filter(|spill| spill.is_open()),
+            };
             queue.ready.page_out(may);
             self.broker.has_paged = true;
         }
@@ -87,10 +91,12 @@ impl Txn<'_> {
             filled.push(id);
         }
         // A checkpoint on its way may still have them by name only, however soon they leave.
+        let keeps_all = queue.keeps_all();
         if let (Some(checkpoint), Some(walk)) = (checkpoint, &mut queue.walk)
             && let (Some((first, _)), Some((last, _))) = (wanted.messages.first(), wanted.messages.last())
         {
-            for entry in queue.ready.between(*first, last + 1).filter(|entry| entry.body.here().is_none()) {
+            let is_named = |body: BodyRef<'_>| body.here().is_none() && (keeps_all || body.is_persistent());
+            for entry in queue.ready.between(*first, last + 1).filter(|entry| is_named(entry.body)) {
                 checkpoint.changes(id, walk, entry);
             }
         }

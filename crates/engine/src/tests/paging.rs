@@ -1,7 +1,8 @@
 //! Messages that only the log has: a reader that answers late, in any order and now and then not at all for long changes
 //! nothing of what clients get and what the state is.
 
-use super::replays::{digest, read, replayed, replayed_with};
+use super::replays::{digest, replayed, replayed_with};
+use super::spilled::Spilled;
 use super::world::{World, publish_to};
 use super::{declare, publish};
 use crate::{Engine, SessionId};
@@ -34,29 +35,31 @@ fn the_state_is_the_same_wherever_its_messages_are() {
 }
 
 /// An engine, its log and its reader.
-struct Queue {
-    engine: Engine,
-    session: SessionId,
+pub(super) struct Queue {
+    pub(super) engine: Engine,
+    pub(super) session: SessionId,
     log: Log,
     tail: Tail,
     reader: Reader,
+    pub(super) spilled: Spilled,
     wanted: Vec<Wanted>,
     read_count: usize,
     rng: fastrand::Rng,
 }
 
 impl Queue {
-    fn new(memory_bytes_max: u64, arguments: &[(&str, Value<'_>)]) -> Self {
+    pub(super) fn new(memory_bytes_max: u64, arguments: &[(&str, Value<'_>)]) -> Self {
         let disk = FaultyDisk::new(1);
         let mut log = Log::open(Arc::new(disk), Options::default()).expect("an empty disk opens");
         log.replay(&mut |_| Ok(())).expect("an empty disk replays");
         let mut engine = Engine::new(1, 1);
         engine.broker.memory_bytes_max = Some(memory_bytes_max);
+        let spilled = Spilled::of(&mut engine);
         let session = engine.open_session(0);
         declare(&mut engine, session, b"dead", &[]);
         declare(&mut engine, session, b"q", arguments);
         let (tail, reader, rng) = (Tail::default(), log.reader(), fastrand::Rng::with_seed(1));
-        Self { engine, session, log, tail, reader, wanted: Vec::new(), read_count: 0, rng }
+        Self { engine, session, log, tail, reader, spilled, wanted: Vec::new(), read_count: 0, rng }
     }
 
     fn write(&mut self) {
@@ -67,15 +70,16 @@ impl Queue {
     /// Reads what was asked for, every second time.
     fn fetch(&mut self) {
         self.wanted.append(&mut self.engine.broker.take_wanted());
+        self.spilled.settle();
         for wanted in std::mem::take(&mut self.wanted) {
             if self.rng.bool() {
                 self.wanted.push(wanted);
                 continue;
             }
-            let messages = wanted
-                .messages
-                .iter()
-                .map(|(seq, place)| (*seq, Arc::new(read(&mut self.reader, *place).expect("it is there"))));
+            let messages = wanted.messages.iter().map(|(seq, place)| {
+                let message = self.spilled.read(&mut self.reader, *place).expect("it is there");
+                (*seq, Arc::new(message))
+            });
             let messages: Vec<_> = messages.collect();
             self.read_count += messages.len();
             self.engine.on_broker(|txn| txn.fetched(&wanted, &messages));
@@ -87,7 +91,7 @@ impl Queue {
         self.write();
     }
 
-    fn consume(&mut self, queue: &[u8]) {
+    pub(super) fn consume(&mut self, queue: &[u8]) {
         let consume = Consume {
             session: self.session,
             channel: 1,
@@ -102,8 +106,22 @@ impl Queue {
         self.engine.on_broker(|txn| txn.consume(VhostId(0), &consume)).expect("the queue is there");
     }
 
+    /// Likewise, some of them for good.
+    pub(super) fn publish_mixed(&mut self, count: u32, is_persistent: impl Fn(u32) -> bool) {
+        for i in 0..count {
+            let message = publish_to("", "q", &format!("{i:0>200}"), is_persistent(i));
+            self.engine.on_broker(|txn| txn.publish(VhostId(0), &message)).expect("the queue is there");
+        }
+        self.write();
+    }
+
     /// All that the consumer gets, acknowledged as it comes.
-    fn drain(&mut self) -> Vec<u32> {
+    pub(super) fn drain(&mut self) -> Vec<u32> {
+        self.drain_some(usize::MAX)
+    }
+
+    /// Likewise, so many of them.
+    pub(super) fn drain_some(&mut self, count: usize) -> Vec<u32> {
         let (mut got, mut events) = (Vec::new(), Vec::new());
         for _ in 0..100_000 {
             let session = self.engine.session(self.session).expect("it is open");
@@ -124,7 +142,7 @@ impl Queue {
             self.engine.enter(self.engine.now_ms() + 1);
             self.engine.tick();
             self.write();
-            if !was_read && self.engine.broker.counts()[2..4] == [0, 0] {
+            if got.len() >= count || !was_read && self.engine.broker.counts()[2..4] == [0, 0] {
                 break;
             }
         }
