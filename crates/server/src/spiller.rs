@@ -181,3 +181,124 @@ pub(crate) fn run(shared: &Shared) {
     }
     spiller.remove_all();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{RunRead, Spiller};
+    use leveret_engine::Engine;
+    use leveret_engine::broker::{Message, QueueDeclare, Spill, VhostId, Wanted};
+    use leveret_wal::faulty::FaultyDisk;
+    use leveret_wal::{Log, Options, Storage};
+    use std::sync::Arc;
+
+    const COUNT: usize = 100;
+
+    /// An engine that spills everything, and what becomes of that.
+    fn spilling(disk: &FaultyDisk) -> (Engine, Spiller) {
+        let mut log = Log::open(Arc::new(disk.clone()), Options::default()).expect("an empty disk opens");
+        log.replay(&mut |_| Ok(())).expect("an empty disk replays");
+        let (mut engine, spill) = (Engine::new(1, 1), Arc::<Spill>::default());
+        let session = engine.open_session(0);
+        engine.broker.memory_bytes_max = Some(0);
+        engine.broker.spill = Some(spill.clone());
+        let queue = QueueDeclare {
+            name: b"q",
+            passive: false,
+            durable: false,
+            exclusive: false,
+            auto_delete: false,
+            arguments: Default::default(),
+        };
+        engine.on_broker(|txn| txn.queue_declare(VhostId(0), session, &queue)).expect("the name is free");
+        (engine, Spiller::new(log.spill_files().expect("the disk is fine"), spill))
+    }
+
+    fn publish(engine: &mut Engine) {
+        for i in 0..COUNT {
+            let message = Message::new(b"", b"q", &[0, 0], &i.to_le_bytes()).expect("it is valid");
+            engine.on_broker(|txn| txn.publish(VhostId(0), &Arc::new(message))).expect("the queue is there");
+        }
+    }
+
+    fn wanted(engine: &mut Engine) -> Vec<Wanted> {
+        engine.broker.want_everything();
+        engine.broker.take_wanted()
+    }
+
+    fn read_all(spiller: &Spiller, wanted: &[Wanted]) -> Result<usize, leveret_wal::Error> {
+        let (mut read, mut count) = (RunRead::default(), 0usize);
+        for (_, place) in wanted.iter().flat_map(|wanted| &wanted.messages) {
+            let run = place.run().expect("the log has nothing");
+            let bytes = spiller.read(run, &mut read)?.expect("it is needed");
+            let message =
+                Message::read(&bytes[place.offset as usize..], *place).expect("a message lies there");
+            assert_eq!(message.body(), count.to_le_bytes());
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn spill_files(disk: &FaultyDisk) -> Vec<String> {
+        let names = disk.list().expect("the disk is fine");
+        names.into_iter().filter(|name| name.ends_with(".spill")).collect()
+    }
+
+    #[test]
+    fn what_is_spilled_is_read_and_its_file_goes_with_it() {
+        let disk = FaultyDisk::new(1);
+        let (mut engine, spiller) = spilling(&disk);
+        publish(&mut engine);
+        let wanted = wanted(&mut engine);
+        assert_eq!(read_all(&spiller, &wanted).expect("the disk is fine"), COUNT);
+        assert_eq!(spill_files(&disk).len(), 1);
+        spiller.reclaim();
+        assert_eq!(spill_files(&disk).len(), 1, "somebody needs it");
+        let purged = engine.on_broker(|txn| txn.queue_purge(VhostId(0), 1, b"q"));
+        assert_eq!(purged.expect("the queue is there"), COUNT);
+        drop(engine.take_garbage());
+        spiller.reclaim();
+        assert!(spill_files(&disk).is_empty() && spiller.runs.lock().is_empty());
+        // The next start removes what is left by a kill.
+        publish(&mut engine);
+        spiller.write();
+        assert_eq!(spill_files(&disk).len(), 1);
+        spilling(&disk);
+        assert!(spill_files(&disk).is_empty());
+    }
+
+    #[test]
+    fn on_a_full_disk_messages_stay_in_memory() {
+        let disk = FaultyDisk::new(1);
+        let (mut engine, spiller) = spilling(&disk);
+        disk.full_after(1000);
+        publish(&mut engine);
+        spiller.write();
+        assert!(spiller.has_failed());
+        // What was on its way can be read, what comes now is let go of by nobody.
+        let before = wanted(&mut engine);
+        assert_eq!(read_all(&spiller, &before).expect("it is here"), COUNT);
+        publish(&mut engine);
+        assert!(!spiller.spill.has_out() && wanted(&mut engine).is_empty());
+        spiller.try_again();
+        assert!(spiller.has_failed());
+        disk.free_space();
+        spiller.try_again();
+        assert!(!spiller.has_failed());
+        assert_eq!(read_all(&spiller, &before).expect("the disk is fine"), COUNT);
+        assert_eq!(spill_files(&disk).len(), 1);
+    }
+
+    #[test]
+    fn damage_is_noticed() {
+        let disk = FaultyDisk::new(1);
+        let (mut engine, spiller) = spilling(&disk);
+        publish(&mut engine);
+        let wanted = wanted(&mut engine);
+        spiller.write();
+        let name = spill_files(&disk).pop().expect("it is written");
+        let file = disk.open(&name).expect("it is there");
+        file.write_at(b"?", 3).expect("the disk is fine");
+        let error = read_all(&spiller, &wanted).expect_err("a byte is wrong").to_string();
+        assert_eq!(error, format!("{name} is damaged at byte 0: the checksum is wrong"));
+    }
+}
