@@ -59,11 +59,12 @@ pub(crate) enum Refuge {
 }
 
 impl PageOut<'_> {
-    /// Where a message may go, if it may.
+    /// Where a message may go, if it may. One that was read since the log began there is one that the log keeps, too.
     #[inline]
-    pub(crate) fn refuge(&self, message: &Message) -> Option<Refuge> {
+    pub(crate) fn refuge(&self, message: &Message, read_after: u64) -> Option<Refuge> {
         if self.is_logged && (message.persistent || self.keeps_all) {
-            return message.place().filter(|place| place.position > self.after).map(Refuge::Log);
+            let is_there = |place: &Place| place.position > self.after || read_after == self.after;
+            return message.place().filter(is_there).map(Refuge::Log);
         }
         self.spill.map(|_| Refuge::Spill)
     }

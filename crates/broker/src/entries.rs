@@ -21,13 +21,15 @@ pub(crate) struct Entry {
     pub(crate) returns: u32,
     /// When it leaves unread; 0 is never.
     pub(crate) deadline: UnixMillis,
+    /// If its message was read from the log: what the log had as a whole then (`Broker::in_log_after`).
+    pub(crate) read_after: u64,
 }
 
 impl Entry {
     /// A new entry.
     #[inline]
     pub(crate) fn new(seq: u64, body: Body, deadline: UnixMillis) -> Self {
-        Self { seq, body, redelivered: false, returns: 0, deadline }
+        Self { seq, body, redelivered: false, returns: 0, deadline, read_after: 0 }
     }
 
     /// The message as a client sees it.
@@ -52,7 +54,7 @@ pub(crate) struct Ready<'a> {
 impl<'a> Ready<'a> {
     /// An entry that has no place.
     pub(crate) fn of(entry: &'a Entry) -> Self {
-        let Entry { seq, ref body, redelivered: _, returns, deadline } = *entry;
+        let Entry { seq, ref body, redelivered: _, returns, deadline, read_after: _ } = *entry;
         Self { seq, body: body.as_ref(), returns, deadline }
     }
 }
@@ -87,7 +89,7 @@ pub(crate) struct Entries {
 
 /// Bytes of messages in memory, of all queues together. Each tells when it has changed by much.
 #[derive(Default)]
-struct Memory {
+pub(crate) struct Memory {
     bytes: u64,
     told: u64,
     all: Arc<InMemory>,
@@ -97,8 +99,17 @@ struct Memory {
 const UNTOLD_MAX: u64 = 4 * 1024;
 
 impl Memory {
+    /// Nothing yet; `all` counts for all.
+    pub(crate) fn new(all: &Arc<InMemory>) -> Self {
+        Self { all: all.clone(), ..Self::default() }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     #[inline]
-    fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.bytes += bytes;
         if self.bytes - self.told.min(self.bytes) >= UNTOLD_MAX {
             self.tell();
@@ -106,7 +117,7 @@ impl Memory {
     }
 
     #[inline]
-    fn subtract(&mut self, bytes: u64) {
+    pub(crate) fn subtract(&mut self, bytes: u64) {
         self.bytes -= bytes;
         if self.told - self.bytes.min(self.told) >= UNTOLD_MAX {
             self.tell();
@@ -139,7 +150,7 @@ pub(crate) type Wanting = Vec<(u64, Place)>;
 impl Entries {
     /// None yet; `all` counts the bytes of messages in memory.
     pub(crate) fn new(priority_max: u8, all: &Arc<InMemory>) -> Self {
-        let memory = Memory { all: all.clone(), ..Memory::default() };
+        let memory = Memory::new(all);
         let mut entries = Self::default();
         (entries.priority_max, entries.memory) = (priority_max, memory);
         entries
@@ -337,14 +348,15 @@ impl Entries {
         all.into_iter().filter_map(|wanted| self.ask(wanted)).collect()
     }
 
-    /// Messages have been read, in the order of their numbers; `first` is the first one that was asked for.
-    pub(crate) fn page_in(&mut self, first: Option<u64>, messages: &[(u64, Arc<Message>)]) {
+    /// Messages have been read, in the order of their numbers; `first` is the first one that was asked for. `after` is where the
+    /// log begins by now.
+    pub(crate) fn page_in(&mut self, first: Option<u64>, messages: &[(u64, Arc<Message>)], after: u64) {
         if let Some(first) = first {
             self.asked.remove(&first);
         }
         let mut all = Moved::default();
         for lane in self.lanes_mut() {
-            lane.page_in(messages, &mut all);
+            lane.page_in(messages, after, &mut all);
         }
         self.memory.add(all.bytes);
         self.count_back(all.len, all.body_bytes, all.spilled);

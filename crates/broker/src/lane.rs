@@ -3,7 +3,7 @@
 //! The trap: the first place of the first block is always taken, so that looking at the first entry searches nothing.
 
 use crate::Message;
-use crate::block::Block;
+use crate::block::{BLOCK_BYTES, BLOCK_LEN, Block};
 use crate::body::{Body, Moved, PageOut};
 use crate::entries::{Entry, Ready};
 use leveret_base::codec::Place;
@@ -187,14 +187,26 @@ impl Lane {
 
     /// What has to be read so that one entry's message is in memory; nothing if it is, or another lane's.
     pub(crate) fn around(&self, seq: u64) -> Vec<(u64, Place)> {
-        if let Some(entry) = self.returned.get(&seq) {
-            return match &entry.body {
-                Body::Away(away, _) => vec![(seq, away.place)],
-                Body::Here(_) => Vec::new(),
-            };
+        if self.returned.contains_key(&seq) {
+            return self.around_returned(seq);
         }
         let block = self.block_of(seq).and_then(|index| self.blocks.get(index));
         block.filter(|block| block.contains(seq)).map(Block::wanted).unwrap_or_default()
+    }
+
+    /// Likewise among those that came back: with others behind it, as many as a block would have.
+    fn around_returned(&self, seq: u64) -> Vec<(u64, Place)> {
+        let mut bytes = 0;
+        let away = self.returned.range(seq..).map_while(|(seq, entry)| match &entry.body {
+            Body::Away(away, _) => Some((*seq, away)),
+            Body::Here(_) => None,
+        });
+        let fitting = away.take(BLOCK_LEN).take_while(|(_, away)| {
+            let fits = bytes < BLOCK_BYTES;
+            bytes += u64::from(away.body_len);
+            fits
+        });
+        fitting.map(|(seq, away)| (seq, away.place)).collect()
     }
 
     /// Everything that is not in memory, block by block.
@@ -207,13 +219,13 @@ impl Lane {
     }
 
     /// Messages have been read; `all` counts those that are still wanted.
-    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], all: &mut Moved) {
+    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], after: u64, all: &mut Moved) {
         for (seq, message) in messages {
             if let Some(entry) = self.returned.get_mut(seq)
                 && let Body::Away(away, _) = &entry.body
             {
                 all.add(message, away.place);
-                entry.body = Body::Here(message.clone());
+                (entry.body, entry.read_after) = (Body::Here(message.clone()), after);
             }
         }
         // Some of them may have left, the first as well.
@@ -222,7 +234,7 @@ impl Lane {
             self.blocks.get(index).filter(|block| block.contains(*seq)).map(|_| index)
         });
         let Some(index) = first else { return };
-        let rest = self.blocks.get_mut(index).and_then(|block| block.page_in(messages, all));
+        let rest = self.blocks.get_mut(index).and_then(|block| block.page_in(messages, after, all));
         if let Some(rest) = rest {
             self.blocks.insert(index + 1, rest);
         }
@@ -297,7 +309,7 @@ mod tests {
                         let all: Vec<_> = lane.wanted_at_all().collect();
                         if random.u8(..20) == 0 && !all.is_empty() {
                             let read = read(&all[random.usize(..all.len())]);
-                            lane.page_in(&read, &mut Moved::default());
+                            lane.page_in(&read, 0, &mut Moved::default());
                         }
                     }
                     6 | 7 => {

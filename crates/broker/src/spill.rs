@@ -23,9 +23,28 @@ struct State {
     out: Vec<SpilledRun>,
     /// What nobody needs any more.
     gone: Vec<u64>,
+    /// What is not enough to be written: messages that came one by one.
+    open: Option<Open>,
     /// What somebody needs.
     live: HashMap<u64, Weak<Run>, foldhash::fast::FixedState>,
 }
+
+struct Open {
+    run: Weak<Run>,
+    number: u64,
+    bytes: Vec<u8>,
+}
+
+impl State {
+    fn close(&mut self) {
+        if let Some(Open { number, bytes, .. }) = self.open.take() {
+            self.out.push(SpilledRun { number, bytes });
+        }
+    }
+}
+
+/// Messages that come one by one are written when they have so many bytes together.
+const OPEN_BYTES: usize = 64 * 1024;
 
 /// Between the broker and those who write down what it spills. Without one, transient messages stay in memory.
 #[derive(Default)]
@@ -47,9 +66,17 @@ impl Spill {
         self.has_out.load(Ordering::Acquire)
     }
 
-    /// What is to be written: before anybody reads what is asked for.
+    /// What is to be written.
     pub fn take_out(&self) -> Vec<SpilledRun> {
         let mut state = self.state();
+        self.has_out.store(false, Ordering::Release);
+        std::mem::take(&mut state.out)
+    }
+
+    /// Likewise with what is not enough to be written: before anybody reads what is asked for.
+    pub fn take_all_out(&self) -> Vec<SpilledRun> {
+        let mut state = self.state();
+        state.close();
         self.has_out.store(false, Ordering::Release);
         std::mem::take(&mut state.out)
     }
@@ -62,6 +89,45 @@ impl Spill {
     /// For a while nothing can be written, or it can be again.
     pub fn set_closed(&self, is_closed: bool) {
         self.is_closed.store(is_closed, Ordering::Relaxed);
+    }
+
+    /// Spills a message that comes alone; gives where it is going to lie.
+    pub(crate) fn add_one(self: &Arc<Self>, message: &Message) -> Option<(Place, Arc<Run>)> {
+        if let Some(known) = self.find(message) {
+            return Some(known);
+        }
+        let mut state = self.state();
+        let (run, mut open) = match state.open.take().map(|open| (open.run.upgrade(), open)) {
+            Some((Some(run), open)) => (run, open),
+            // Nobody needs what was there.
+            Some((None, _)) | None => {
+                let run = Arc::new(Run { number: self.next_number(), spill: self.clone() });
+                state.live.insert(run.number, Arc::downgrade(&run));
+                let open = Open { run: Arc::downgrade(&run), number: run.number, bytes: Vec::new() };
+                (run, open)
+            }
+        };
+        let place = put(message, open.number, &mut open.bytes);
+        let is_full = open.bytes.len() >= OPEN_BYTES;
+        state.open = Some(open);
+        if is_full {
+            state.close();
+            self.has_out.store(true, Ordering::Release);
+        }
+        // A run that nobody needs is told of under the same lock.
+        drop(state);
+        place.map(|place| (place, run))
+    }
+
+    /// Where a message was spilled to, if it is still there.
+    fn find(&self, message: &Message) -> Option<(Place, Arc<Run>)> {
+        let place = message.spilled_to()?;
+        let run = self.state().live.get(&place.run()?).and_then(Weak::upgrade);
+        run.map(|run| (place, run))
+    }
+
+    fn next_number(&self) -> u64 {
+        self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// True unless nothing can be written for now.
@@ -122,6 +188,16 @@ impl Runs {
     }
 }
 
+/// Puts a message behind others of a run.
+fn put(message: &Message, number: u64, bytes: &mut Vec<u8>) -> Option<Place> {
+    let place = Place::in_run(number, u32::try_from(bytes.len()).ok()?);
+    Change::Message(message).record(&mut Changes::on(bytes));
+    if message.place().is_none() {
+        message.lies_at(place);
+    }
+    Some(place)
+}
+
 /// Messages on their way into a run.
 pub(crate) struct Spilling<'a> {
     spill: &'a Arc<Spill>,
@@ -134,25 +210,21 @@ pub(crate) struct Spilling<'a> {
 impl<'a> Spilling<'a> {
     /// A run of about so many bytes.
     pub(crate) fn new(spill: &'a Arc<Spill>, bytes: u64) -> Self {
-        let number = spill.last.fetch_add(1, Ordering::Relaxed) + 1;
-        Self { spill, number, bytes: Vec::with_capacity(bytes as usize), shared: Runs::default() }
+        Self {
+            spill,
+            number: spill.next_number(),
+            bytes: Vec::with_capacity(bytes as usize),
+            shared: Runs::default(),
+        }
     }
 
     /// Where a message is going to lie, which has its bytes there from now on.
     pub(crate) fn add(&mut self, message: &Message) -> Option<Place> {
-        if let Some(place) = message.spilled_to() {
-            let run = place.run().and_then(|run| self.spill.state().live.get(&run).and_then(Weak::upgrade));
-            if let Some(run) = run {
-                self.shared.adopt(run);
-                return Some(place);
-            }
+        if let Some((place, run)) = self.spill.find(message) {
+            self.shared.adopt(run);
+            return Some(place);
         }
-        let place = Place::in_run(self.number, u32::try_from(self.bytes.len()).ok()?);
-        Change::Message(message).record(&mut Changes::on(&mut self.bytes));
-        if message.place().is_none() {
-            message.lies_at(place);
-        }
-        Some(place)
+        put(message, self.number, &mut self.bytes)
     }
 
     /// Hands the run over; gives all that the messages lie in.

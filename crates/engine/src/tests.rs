@@ -2,6 +2,7 @@
 //! power goes, what was synced is there and nothing is there by half. And what spans both worlds is one record.
 
 mod checkpoints;
+mod held;
 mod paging;
 mod places;
 mod power_loss;

@@ -46,14 +46,18 @@ impl Spiller {
     #[inline]
     pub(crate) fn write(&self) {
         if self.spill.has_out() {
-            self.write_out();
+            self.write_out(Spill::take_out);
         }
     }
 
-    /// Likewise; whatever was let go of before can be read then.
-    fn write_out(&self) {
+    /// Likewise all of it; whatever was let go of before can be read then.
+    fn write_all_out(&self) {
+        self.write_out(Spill::take_all_out);
+    }
+
+    fn write_out(&self, take: impl FnOnce(&Spill) -> Vec<SpilledRun>) {
         let mut files = self.files.lock();
-        let out = self.spill.take_out();
+        let out = take(&self.spill);
         if out.is_empty() {
             return;
         }
@@ -88,7 +92,7 @@ impl Spiller {
     /// Reads a run that was let go of before; `None` when nobody needs it any more.
     pub(crate) fn read<'a>(&self, number: u64, into: &'a mut RunRead) -> Result<Option<&'a [u8]>, Error> {
         if into.number != Some(number) {
-            self.write_out();
+            self.write_all_out();
             let Some(kept) = self.runs.lock().get(&number).cloned() else { return Ok(None) };
             into.number = None;
             match kept {
@@ -112,7 +116,7 @@ impl Spiller {
             return;
         }
         // What is not in the table yet would come there afterwards.
-        self.write_out();
+        self.write_all_out();
         for number in gone {
             let Some(Kept::There(extent)) = self.runs.lock().remove(&number) else { continue };
             extent.discard();

@@ -7,7 +7,7 @@ use super::world::{World, publish_to};
 use super::{declare, publish};
 use crate::{Engine, SessionId};
 use leveret_amqp::{Table, Value};
-use leveret_broker::{Consume, Event, How, QueueDeclare, VhostId, Wanted};
+use leveret_broker::{Consume, Event, How, QueueDeclare, QueueId, VhostId, Wanted};
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Reader, Tail};
 use std::sync::Arc;
@@ -92,6 +92,10 @@ impl Queue {
     }
 
     pub(super) fn consume(&mut self, queue: &[u8]) {
+        self.consume_at_most(queue, 100);
+    }
+
+    pub(super) fn consume_at_most(&mut self, queue: &[u8], prefetch: u16) {
         let consume = Consume {
             session: self.session,
             channel: 1,
@@ -100,7 +104,7 @@ impl Queue {
             no_ack: false,
             exclusive: false,
             no_local: false,
-            prefetch: 100,
+            prefetch,
             arguments: Table::default(),
         };
         self.engine.on_broker(|txn| txn.consume(VhostId(0), &consume)).expect("the queue is there");
@@ -122,6 +126,14 @@ impl Queue {
 
     /// Likewise, so many of them.
     pub(super) fn drain_some(&mut self, count: usize) -> Vec<u32> {
+        self.take(count, |queue, id, seq| {
+            let session = queue.session;
+            queue.engine.on_broker(|txn| txn.settle(session, 1, id, seq, How::Ack));
+        })
+    }
+
+    /// Likewise, and does something else with them.
+    pub(super) fn take(&mut self, count: usize, mut settle: impl FnMut(&mut Self, QueueId, u64)) -> Vec<u32> {
         let (mut got, mut events) = (Vec::new(), Vec::new());
         for _ in 0..100_000 {
             let session = self.engine.session(self.session).expect("it is open");
@@ -130,10 +142,8 @@ impl Queue {
                 let Event::Deliver { queue, seq, message, .. } = event else { continue };
                 got.push(String::from_utf8_lossy(message.body()).parse().expect("it is a number"));
                 let (session, size) = (self.session, message.size());
-                self.engine.on_broker(|txn| {
-                    txn.settle(session, 1, queue, seq, How::Ack);
-                    txn.drained(session, size);
-                });
+                settle(self, queue, seq);
+                self.engine.on_broker(|txn| txn.drained(session, size));
             }
             self.write();
             let before = self.read_count;

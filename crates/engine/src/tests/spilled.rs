@@ -9,7 +9,7 @@ use leveret_amqp::{Table, Value};
 use leveret_base::codec::Place;
 use leveret_broker::{Message, Spill, VhostId};
 use leveret_wal::Reader;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What was spilled.
@@ -18,6 +18,7 @@ pub(super) struct Spilled {
     pub(super) spill: Arc<Spill>,
     pub(super) runs: BTreeMap<u64, Vec<u8>>,
     pub(super) written_bytes: usize,
+    gone: BTreeSet<u64>,
 }
 
 impl Spilled {
@@ -32,11 +33,14 @@ impl Spilled {
     pub(super) fn settle(&mut self) {
         // In this order, as nothing is forgotten before it is here.
         let gone = self.spill.take_gone();
-        for run in self.spill.take_out() {
+        for run in self.spill.take_all_out() {
             self.written_bytes += run.bytes.len();
             self.runs.insert(run.number, run.bytes);
         }
-        gone.iter().for_each(|number| assert!(self.runs.remove(number).is_some(), "it goes once"));
+        for number in gone {
+            self.runs.remove(&number);
+            assert!(self.gone.insert(number), "it goes once");
+        }
     }
 
     /// The message that lies there, or in the log.
