@@ -10,6 +10,22 @@ pub struct Place {
     pub offset: u32,
 }
 
+impl Place {
+    /// No commit has such a number.
+    const SPILLED: u64 = 1 << 63;
+
+    /// A place that is not in the log but in a run of what was spilled beside it.
+    pub fn in_run(run: u64, offset: u32) -> Self {
+        Self { position: run | Self::SPILLED, offset }
+    }
+
+    /// The run, if that is where it lies.
+    #[inline]
+    pub fn run(self) -> Option<u64> {
+        (self.position & Self::SPILLED != 0).then_some(self.position & !Self::SPILLED)
+    }
+}
+
 /// A message that only the log has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Name {

@@ -1,8 +1,9 @@
 //! A part of a lane: entries whose numbers are near each other, in places of 24 bytes. Either all of them have their
-//! messages in memory, or all only know where the log has them.
+//! messages in memory, or all only know where they lie on disk.
 
-use crate::body::{Away, Body, BodyRef, Moved, PageOut};
+use crate::body::{Away, Body, BodyRef, Moved, PageOut, Refuge};
 use crate::entries::{Entry, Ready};
+use crate::spill::{Runs, Spilling};
 use crate::{Message, UnixMillis};
 use leveret_base::codec::Place;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ struct HerePlace {
     redelivered: bool,
 }
 
-/// Likewise, of an entry whose message only the log has.
+/// Likewise, of an entry whose message is only on disk.
 struct AwayPlace {
     position: u64,
     offset: u32,
@@ -75,6 +76,10 @@ pub(crate) struct Block {
     gone_count: usize,
     /// Bytes of the messages that came into it.
     bytes: u64,
+    /// What those lie in that the log does not have.
+    runs: Runs,
+    /// See [`Entry`]: of all of them.
+    read_after: u64,
 }
 
 impl Block {
@@ -82,9 +87,10 @@ impl Block {
     pub(crate) fn new(entry: &Entry) -> Self {
         let places = match entry.body {
             Body::Here(_) => Places::Here(Vec::new()),
-            Body::Away(_) => Places::Away(Vec::new()),
+            Body::Away(..) => Places::Away(Vec::new()),
         };
-        Self { first: entry.seq, places, deadlines: Vec::new(), start: 0, gone_count: 0, bytes: 0 }
+        let (deadlines, runs) = (Vec::new(), Runs::default());
+        Self { first: entry.seq, places, deadlines, start: 0, gone_count: 0, bytes: 0, runs, read_after: 0 }
     }
 
     /// Bytes of the messages that came into it.
@@ -121,6 +127,8 @@ impl Block {
             Places::Away(_) => self.places = Places::Here(Vec::new()),
         }
         self.deadlines.clear();
+        self.runs.clear();
+        self.read_after = 0;
         (self.start, self.gone_count, self.bytes) = (0, 0, 0);
     }
 
@@ -158,16 +166,17 @@ impl Block {
             return Some(entry);
         }
         debug_assert!(len == 0 || self.distance(len - 1) < Some(distance), "what comes last is last");
-        let Entry { seq, body, redelivered, returns, deadline } = entry;
+        let Entry { seq, body, redelivered, returns, deadline, read_after } = entry;
         match (&mut self.places, body) {
             (Places::Here(places), Body::Here(message)) => {
                 places.push(HerePlace { message: Some(message), distance, returns, redelivered });
             }
-            (Places::Away(places), Body::Away(away)) if returns <= u16::MAX.into() => {
+            (Places::Away(places), Body::Away(away, run)) if returns <= u16::MAX.into() => {
                 places.push(AwayPlace::new(distance, returns as u16, redelivered, &away));
+                run.into_iter().for_each(|run| self.runs.adopt(run));
             }
             (Places::Here(_) | Places::Away(_), body) => {
-                return Some(Entry { seq, body, redelivered, returns, deadline });
+                return Some(Entry { seq, body, redelivered, returns, deadline, read_after });
             }
         }
         if deadline != 0 && self.deadlines.is_empty() {
@@ -221,20 +230,24 @@ impl Block {
     /// Takes an entry and leaves its place.
     #[inline]
     fn take_at(&mut self, index: usize) -> Option<Entry> {
-        let (first, deadline) = (self.first, self.deadline(index));
+        let (first, deadline, read_after) = (self.first, self.deadline(index), self.read_after);
         match &mut self.places {
             Places::Here(places) => {
                 let place = places.get_mut(index)?;
                 let body = Body::Here(place.message.take()?);
                 let HerePlace { distance, returns, redelivered, .. } = *place;
-                Some(Entry { seq: first + u64::from(distance), body, redelivered, returns, deadline })
+                let seq = first + u64::from(distance);
+                Some(Entry { seq, body, redelivered, returns, deadline, read_after })
             }
             Places::Away(places) => {
                 let place = places.get_mut(index).filter(|place| place.flags & GONE == 0)?;
                 place.flags |= GONE;
-                let (seq, body) = (first + u64::from(place.distance), Body::Away(place.away()));
+                let away = place.away();
+                let (seq, body) =
+                    (first + u64::from(place.distance), Body::Away(away, self.runs.of(away.place)));
                 let redelivered = place.flags & REDELIVERED != 0;
-                Some(Entry { seq, body, redelivered, returns: place.returns.into(), deadline })
+                let returns = place.returns.into();
+                Some(Entry { seq, body, redelivered, returns, deadline, read_after })
             }
         }
     }
@@ -289,27 +302,46 @@ impl Block {
             Places::Away(places) => {
                 places.retain(|place| place.flags & GONE == 0);
                 places.shrink_to_fit();
+                self.runs = self.runs.with(places.iter().map(|place| place.away().place));
             }
         }
         (self.start, self.gone_count) = (0, 0);
     }
 
-    /// Lets go of the messages, if the log has all of them; gives what that is.
-    pub(crate) fn page_out(&mut self, may: PageOut) -> Option<Moved> {
+    /// Lets go of the messages, if all of them may go; gives what that is.
+    pub(crate) fn page_out(&mut self, may: PageOut<'_>) -> Option<Moved> {
         let Places::Here(places) = &self.places else { return None };
+        // Those that are spilled are written one behind the other: little by little would be many runs.
+        let is_ripe = places.len() >= BLOCK_LEN || self.bytes >= may.head_bytes;
+        let may_go = |message: &Message| match may.refuge(message, self.read_after) {
+            Some(Refuge::Log(_)) => true,
+            Some(Refuge::Spill) => is_ripe,
+            None => false,
+        };
+        let there = || places.iter().filter_map(|place| Some((place, place.message.as_deref()?)));
         // Most often the last one tells.
-        places.last().and_then(|place| place.message.as_ref()).and_then(|last| Away::of(last, may))?;
+        places.last().and_then(|place| place.message.as_ref()).filter(|last| may_go(last))?;
+        if !there().all(|(_, message)| may_go(message)) {
+            return None;
+        }
+        let spilled = there()
+            .filter(|(_, message)| matches!(may.refuge(message, self.read_after), Some(Refuge::Spill)));
+        let bytes = spilled.map(|(_, message)| message.size() as u64).sum();
+        let mut spilling = may.spill.map(|spill| Spilling::new(spill, bytes));
         let (mut away, mut gone) = (Vec::with_capacity(places.len()), Moved::default());
-        for place in places.iter().filter(|place| place.message.is_some()) {
-            let Some(message) = &place.message else { continue };
-            let (Some(known), Ok(returns)) = (Away::of(message, may), u16::try_from(place.returns)) else {
-                return None;
+        for (place, message) in there() {
+            let at = match may.refuge(message, self.read_after)? {
+                Refuge::Log(at) => at,
+                Refuge::Spill => spilling.as_mut()?.add(message)?,
             };
-            gone.add(message);
+            let known = Away::of(message, at)?;
+            gone.add(message, at);
+            let returns = u16::try_from(place.returns).ok()?;
             away.push(AwayPlace::new(place.distance, returns, place.redelivered, &known));
         }
         self.close_gaps();
         self.places = Places::Away(away);
+        self.runs = spilling.map(Spilling::end).unwrap_or_default();
         Some(gone)
     }
 
@@ -336,7 +368,12 @@ impl Block {
 
     /// Messages are in memory again, which `all` counts: gives what came since they were asked for, which is in a block of its
     /// own now.
-    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], all: &mut Moved) -> Option<Block> {
+    pub(crate) fn page_in(
+        &mut self,
+        messages: &[(u64, Arc<Message>)],
+        after: u64,
+        all: &mut Moved,
+    ) -> Option<Block> {
         if self.is_here() {
             return None;
         }
@@ -347,7 +384,7 @@ impl Block {
             let seq = self.first + u64::from(place.distance);
             let found = messages.binary_search_by_key(&seq, |(seq, _)| *seq).ok();
             let Some((_, message)) = found.and_then(|found| messages.get(found)) else { break };
-            all.add(message);
+            all.add(message, place.away().place);
             here.push(HerePlace {
                 message: Some(message.clone()),
                 distance: place.distance,
@@ -360,14 +397,16 @@ impl Block {
             return None;
         }
         let mut rest = places.split_off(count);
-        self.places = Places::Here(here);
+        (self.places, self.read_after) = (Places::Here(here), after);
+        let runs = std::mem::take(&mut self.runs);
         let deadlines = self.deadlines.split_off(count.min(self.deadlines.len()));
         let from = rest.first().map(|place| place.distance)?;
         rest.iter_mut().for_each(|place| place.distance -= from);
         let rest_bytes = rest.iter().map(|place| u64::from(place.body_len)).sum();
         let first = self.first + u64::from(from);
-        let places = Places::Away(rest);
-        Some(Block { first, places, deadlines, start: 0, gone_count: 0, bytes: rest_bytes })
+        let runs = runs.with(rest.iter().map(|place| place.away().place));
+        let (places, read_after) = (Places::Away(rest), 0);
+        Some(Block { first, places, deadlines, start: 0, gone_count: 0, bytes: rest_bytes, runs, read_after })
     }
 
     /// Entries up to a number, and those that have come back before, may have been delivered.

@@ -1,6 +1,7 @@
-//! What an entry has of its message: all of it, or where the log has it and what must be known of it meanwhile.
+//! What an entry has of its message: all of it, or where it lies on disk and what must be known of it meanwhile.
 
 use crate::Message;
+use crate::spill::{Run, Spill};
 use leveret_base::codec::Place;
 use std::sync::Arc;
 
@@ -8,7 +9,8 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(crate) enum Body {
     Here(Arc<Message>),
-    Away(Away),
+    /// With its run, unless the log has it.
+    Away(Away, Option<Arc<Run>>),
 }
 
 /// Messages that have come into memory or gone from it.
@@ -19,29 +21,56 @@ pub(crate) struct Moved {
     pub(crate) body_bytes: u64,
     /// Bytes that they take in memory.
     pub(crate) bytes: u64,
+    /// How many of them the log does not have.
+    pub(crate) spilled: usize,
 }
 
 impl Moved {
-    pub(crate) fn add(&mut self, message: &Message) {
+    /// One more, which lies there.
+    pub(crate) fn add(&mut self, message: &Message, place: Place) {
         self.len += 1;
         self.body_bytes += message.body().len() as u64;
         self.bytes += message.size() as u64;
+        self.spilled += usize::from(place.run().is_some());
     }
 }
 
-/// Which messages a queue may let go of: those that the log has for this queue. It may have one for another queue only; then no
-/// checkpoint would name it here.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PageOut {
+/// Which messages a queue may let go of: those that the log has for this queue, and others if they can be spilled. The log may have
+/// one for another queue only; then no checkpoint would name it here.
+#[derive(Clone, Copy)]
+pub(crate) struct PageOut<'a> {
     /// The log has them behind this position.
     pub(crate) after: u64,
+    /// It has something of the queue.
+    pub(crate) is_logged: bool,
     /// It has transient ones, too.
     pub(crate) keeps_all: bool,
-    /// So many bytes stay if they stand first.
+    /// So many bytes stay if they stand first, and are spilled at least at a time.
     pub(crate) head_bytes: u64,
+    /// Where others go.
+    pub(crate) spill: Option<&'a Arc<Spill>>,
 }
 
-/// A message that only the log has.
+/// Where a message may go.
+pub(crate) enum Refuge {
+    /// The log has it.
+    Log(Place),
+    Spill,
+}
+
+impl PageOut<'_> {
+    /// Where a message may go, if it may. One that was read since the log began there is one that the log keeps, too.
+    #[inline]
+    pub(crate) fn refuge(&self, message: &Message, read_after: u64) -> Option<Refuge> {
+        if self.is_logged && (message.persistent || self.keeps_all) {
+            let is_there = |place: &Place| place.position > self.after || read_after == self.after;
+            return message.place().filter(is_there).map(Refuge::Log);
+        }
+        self.spill.map(|_| Refuge::Spill)
+    }
+}
+
+/// A message that is only on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Away {
     pub(crate) place: Place,
@@ -86,10 +115,8 @@ impl<'a> BodyRef<'a> {
 }
 
 impl Away {
-    /// What is kept of a message whose bytes are let go, if its queue may do that.
-    pub(crate) fn of(message: &Message, may: PageOut) -> Option<Self> {
-        let is_kept = message.persistent || may.keeps_all;
-        let place = message.place().filter(|place| is_kept && place.position > may.after)?;
+    /// What is kept of a message that lies there, when its bytes are let go.
+    pub(crate) fn of(message: &Message, place: Place) -> Option<Self> {
         let body_len = u32::try_from(message.body().len()).ok()?;
         Some(Self { place, body_len, priority: message.priority, persistent: message.persistent })
     }
@@ -100,7 +127,7 @@ impl Body {
     pub(crate) fn as_ref(&self) -> BodyRef<'_> {
         match self {
             Body::Here(message) => BodyRef::Here(message),
-            Body::Away(away) => BodyRef::Away(*away),
+            Body::Away(away, _) => BodyRef::Away(*away),
         }
     }
 
@@ -108,7 +135,7 @@ impl Body {
     pub(crate) fn here(&self) -> Option<&Arc<Message>> {
         match self {
             Body::Here(message) => Some(message),
-            Body::Away(_) => None,
+            Body::Away(..) => None,
         }
     }
 
@@ -122,7 +149,7 @@ impl Body {
     pub(crate) fn into_message(self) -> Arc<Message> {
         match self {
             Body::Here(message) => message,
-            Body::Away(_) => unreachable!("what becomes a letter was fetched before"),
+            Body::Away(..) => unreachable!("what becomes a letter was fetched before"),
         }
     }
 
@@ -130,7 +157,7 @@ impl Body {
     pub(crate) fn is_persistent(&self) -> bool {
         match self {
             Body::Here(message) => message.persistent,
-            Body::Away(away) => away.persistent,
+            Body::Away(away, _) => away.persistent,
         }
     }
 
@@ -138,7 +165,7 @@ impl Body {
     pub(crate) fn priority(&self) -> u8 {
         match self {
             Body::Here(message) => message.priority,
-            Body::Away(away) => away.priority,
+            Body::Away(away, _) => away.priority,
         }
     }
 
@@ -147,7 +174,7 @@ impl Body {
     pub(crate) fn len(&self) -> u64 {
         match self {
             Body::Here(message) => message.body().len() as u64,
-            Body::Away(away) => away.body_len.into(),
+            Body::Away(away, _) => away.body_len.into(),
         }
     }
 }

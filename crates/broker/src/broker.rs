@@ -8,6 +8,7 @@ use crate::exchange::{Destination, Exchange, History};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::Queue;
 use crate::reply_key::{KeptReply, Secret};
+use crate::spill::Spill;
 use crate::txn::{Delayed, Replies, Returning, Txn};
 use crate::{Message, UnixMillis};
 use leveret_base::Garbage;
@@ -68,12 +69,12 @@ pub struct VhostAbout {
     pub protected: bool,
 }
 
-/// Messages of a queue that must be read from the log, as they are wanted in memory.
+/// Messages of a queue that must be read, as they are wanted in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     /// Whose they are.
     pub queue: QueueId,
-    /// Numbers of entries, in order, and where the log has their messages.
+    /// Numbers of entries, in order, and where their messages lie.
     pub messages: Vec<(u64, Place)>,
 }
 
@@ -187,6 +188,8 @@ pub struct Broker {
     /// Bytes of messages in queues that may be in memory; what is more, only the log has. `None` is as many as there are.
     pub memory_bytes_max: Option<u64>,
     pub(crate) in_memory: Arc<InMemory>,
+    /// Where transient messages go of which there is too much.
+    pub spill: Option<Arc<Spill>>,
     /// Some messages have been let go of.
     pub(crate) has_paged: bool,
     pub(crate) wanted: Vec<Wanted>,
@@ -246,6 +249,7 @@ impl Broker {
             checkpoint: None,
             memory_bytes_max: None,
             in_memory: Arc::default(),
+            spill: None,
             has_paged: false,
             wanted: Vec::new(),
             getting: Vec::new(),

@@ -11,9 +11,10 @@ impl Broker {
     /// Where the messages lie that only the log has, of whatever queues.
     pub fn places_away(&self) -> impl Iterator<Item = Place> {
         let ready = self.queues.values().flat_map(|queue| queue.ready.iter());
-        ready.filter_map(|entry| match entry.body {
+        let held = self.queues.values().flat_map(|queue| queue.unacked.values());
+        ready.chain(held.map(|held| Ready::of(&held.entry))).filter_map(|entry| match entry.body {
             BodyRef::Here(_) => None,
-            BodyRef::Away(away) => Some(away.place),
+            BodyRef::Away(away) => Some(away.place).filter(|place| place.run().is_none()),
         })
     }
 

@@ -21,13 +21,15 @@ pub(crate) struct Entry {
     pub(crate) returns: u32,
     /// When it leaves unread; 0 is never.
     pub(crate) deadline: UnixMillis,
+    /// If its message was read from the log: what the log had as a whole then (`Broker::in_log_after`).
+    pub(crate) read_after: u64,
 }
 
 impl Entry {
     /// A new entry.
     #[inline]
     pub(crate) fn new(seq: u64, body: Body, deadline: UnixMillis) -> Self {
-        Self { seq, body, redelivered: false, returns: 0, deadline }
+        Self { seq, body, redelivered: false, returns: 0, deadline, read_after: 0 }
     }
 
     /// The message as a client sees it.
@@ -52,7 +54,7 @@ pub(crate) struct Ready<'a> {
 impl<'a> Ready<'a> {
     /// An entry that has no place.
     pub(crate) fn of(entry: &'a Entry) -> Self {
-        let Entry { seq, ref body, redelivered: _, returns, deadline } = *entry;
+        let Entry { seq, ref body, redelivered: _, returns, deadline, read_after: _ } = *entry;
         Self { seq, body: body.as_ref(), returns, deadline }
     }
 }
@@ -74,8 +76,10 @@ pub(crate) struct Entries {
     len: usize,
     /// Bytes of bodies.
     bytes: u64,
-    /// What of these only the log has.
+    /// What of these is only on disk.
     away: Tally,
+    /// How many of that the log does not have.
+    spilled_len: usize,
     /// When entries leave, and which.
     deadlines: BTreeSet<(UnixMillis, u64)>,
     /// Numbers of the first entries of what was asked for and has not come.
@@ -85,7 +89,7 @@ pub(crate) struct Entries {
 
 /// Bytes of messages in memory, of all queues together. Each tells when it has changed by much.
 #[derive(Default)]
-struct Memory {
+pub(crate) struct Memory {
     bytes: u64,
     told: u64,
     all: Arc<InMemory>,
@@ -95,8 +99,17 @@ struct Memory {
 const UNTOLD_MAX: u64 = 4 * 1024;
 
 impl Memory {
+    /// Nothing yet; `all` counts for all.
+    pub(crate) fn new(all: &Arc<InMemory>) -> Self {
+        Self { all: all.clone(), ..Self::default() }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     #[inline]
-    fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.bytes += bytes;
         if self.bytes - self.told.min(self.bytes) >= UNTOLD_MAX {
             self.tell();
@@ -104,7 +117,7 @@ impl Memory {
     }
 
     #[inline]
-    fn subtract(&mut self, bytes: u64) {
+    pub(crate) fn subtract(&mut self, bytes: u64) {
         self.bytes -= bytes;
         if self.told - self.bytes.min(self.told) >= UNTOLD_MAX {
             self.tell();
@@ -126,17 +139,18 @@ impl Drop for Memory {
 
 impl Drop for Entries {
     fn drop(&mut self) {
-        self.memory.all.left.fetch_add(self.away.len as u64, Ordering::Relaxed);
+        let logged = self.away.len - self.spilled_len;
+        self.memory.all.left.fetch_add(logged as u64, Ordering::Relaxed);
     }
 }
 
-/// Numbers of entries, and where the log has their messages.
+/// Numbers of entries, and where their messages lie.
 pub(crate) type Wanting = Vec<(u64, Place)>;
 
 impl Entries {
     /// None yet; `all` counts the bytes of messages in memory.
     pub(crate) fn new(priority_max: u8, all: &Arc<InMemory>) -> Self {
-        let memory = Memory { all: all.clone(), ..Memory::default() };
+        let memory = Memory::new(all);
         let mut entries = Self::default();
         (entries.priority_max, entries.memory) = (priority_max, memory);
         entries
@@ -184,18 +198,20 @@ impl Entries {
         self.lanes().find_map(Lane::first)
     }
 
-    fn count_away(&mut self, len: usize, bytes: u64) {
+    fn count_away(&mut self, len: usize, bytes: u64, spilled: usize) {
         self.away.len += len;
         self.away.bytes += bytes;
+        self.spilled_len += spilled;
     }
 
-    fn count_back(&mut self, len: usize, bytes: u64) {
+    fn count_back(&mut self, len: usize, bytes: u64, spilled: usize) {
         self.away.len -= len;
         self.away.bytes -= bytes;
-        self.memory.all.left.fetch_add(len as u64, Ordering::Relaxed);
+        self.spilled_len -= spilled;
+        self.memory.all.left.fetch_add((len - spilled) as u64, Ordering::Relaxed);
     }
 
-    /// What of these only the log has.
+    /// What of these is only on disk.
     pub(crate) fn away(&self) -> Tally {
         self.away
     }
@@ -206,7 +222,7 @@ impl Entries {
         self.bytes += entry.body.len();
         match &entry.body {
             Body::Here(message) => self.memory.add(message.size() as u64),
-            Body::Away(away) => self.count_away(1, away.body_len.into()),
+            Body::Away(away, run) => self.count_away(1, away.body_len.into(), usize::from(run.is_some())),
         }
         if entry.deadline != 0 {
             self.deadlines.insert((entry.deadline, entry.seq));
@@ -219,7 +235,7 @@ impl Entries {
         self.bytes -= entry.body.len();
         match &entry.body {
             Body::Here(message) => self.memory.subtract(message.size() as u64),
-            Body::Away(away) => self.count_back(1, away.body_len.into()),
+            Body::Away(away, run) => self.count_back(1, away.body_len.into(), usize::from(run.is_some())),
         }
         if entry.deadline != 0 {
             self.deadlines.remove(&(entry.deadline, entry.seq));
@@ -297,13 +313,13 @@ impl Entries {
         self.first().is_none_or(|first| first.body.here().is_some())
     }
 
-    /// Lets go of messages that came last, as far as the log has them.
-    pub(crate) fn page_out(&mut self, may: PageOut) {
+    /// Lets go of messages that came last, as far as they may go.
+    pub(crate) fn page_out(&mut self, may: PageOut<'_>) {
         let mut lanes = std::iter::once(&mut self.lowest).chain(&mut self.higher);
         let gone = lanes.find_map(|lane| lane.page_out_last(may));
-        if let Some(Moved { len, body_bytes, bytes }) = gone {
+        if let Some(Moved { len, body_bytes, bytes, spilled }) = gone {
             self.memory.subtract(bytes);
-            self.count_away(len, body_bytes);
+            self.count_away(len, body_bytes, spilled);
         }
     }
 
@@ -332,16 +348,17 @@ impl Entries {
         all.into_iter().filter_map(|wanted| self.ask(wanted)).collect()
     }
 
-    /// Messages have been read, in the order of their numbers; `first` is the first one that was asked for.
-    pub(crate) fn page_in(&mut self, first: Option<u64>, messages: &[(u64, Arc<Message>)]) {
+    /// Messages have been read, in the order of their numbers; `first` is the first one that was asked for. `after` is where the
+    /// log begins by now.
+    pub(crate) fn page_in(&mut self, first: Option<u64>, messages: &[(u64, Arc<Message>)], after: u64) {
         if let Some(first) = first {
             self.asked.remove(&first);
         }
         let mut all = Moved::default();
         for lane in self.lanes_mut() {
-            lane.page_in(messages, &mut all);
+            lane.page_in(messages, after, &mut all);
         }
         self.memory.add(all.bytes);
-        self.count_back(all.len, all.body_bytes);
+        self.count_back(all.len, all.body_bytes, all.spilled);
     }
 }

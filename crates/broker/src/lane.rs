@@ -3,7 +3,7 @@
 //! The trap: the first place of the first block is always taken, so that looking at the first entry searches nothing.
 
 use crate::Message;
-use crate::block::Block;
+use crate::block::{BLOCK_BYTES, BLOCK_LEN, Block};
 use crate::body::{Body, Moved, PageOut};
 use crate::entries::{Entry, Ready};
 use leveret_base::codec::Place;
@@ -150,9 +150,9 @@ impl Lane {
         }
     }
 
-    /// Lets go of the messages that came last, as far as the log has them; gives what that is. What stands first may stay, so that
+    /// Lets go of the messages that came last, as far as they may go; gives what that is. What stands first may stay, so that
     /// a queue whose messages go soon after they have come reads nothing.
-    pub(crate) fn page_out_last(&mut self, may: PageOut) -> Option<Moved> {
+    pub(crate) fn page_out_last(&mut self, may: PageOut<'_>) -> Option<Moved> {
         let is_only = self.blocks.len() == 1;
         let last = self.blocks.back_mut().filter(|block| !block.is_empty())?;
         if is_only && last.is_here() && last.bytes() < may.head_bytes {
@@ -160,7 +160,7 @@ impl Lane {
         }
         let gone = last.page_out(may).filter(|gone| gone.len > 0)?;
         if let Some(mut last) = self.blocks.pop_back() {
-            // Behind others that only the log has, as long as there is room.
+            // Behind others that are only on disk, as long as there is room.
             while let Some(before) = self.blocks.back_mut().filter(|before| !before.is_here())
                 && let Some(entry) = last.pop()
             {
@@ -187,33 +187,45 @@ impl Lane {
 
     /// What has to be read so that one entry's message is in memory; nothing if it is, or another lane's.
     pub(crate) fn around(&self, seq: u64) -> Vec<(u64, Place)> {
-        if let Some(entry) = self.returned.get(&seq) {
-            return match &entry.body {
-                Body::Away(away) => vec![(seq, away.place)],
-                Body::Here(_) => Vec::new(),
-            };
+        if self.returned.contains_key(&seq) {
+            return self.around_returned(seq);
         }
         let block = self.block_of(seq).and_then(|index| self.blocks.get(index));
         block.filter(|block| block.contains(seq)).map(Block::wanted).unwrap_or_default()
     }
 
+    /// Likewise among those that came back: with others behind it, as many as a block would have.
+    fn around_returned(&self, seq: u64) -> Vec<(u64, Place)> {
+        let mut bytes = 0;
+        let away = self.returned.range(seq..).map_while(|(seq, entry)| match &entry.body {
+            Body::Away(away, _) => Some((*seq, away)),
+            Body::Here(_) => None,
+        });
+        let fitting = away.take(BLOCK_LEN).take_while(|(_, away)| {
+            let fits = bytes < BLOCK_BYTES;
+            bytes += u64::from(away.body_len);
+            fits
+        });
+        fitting.map(|(seq, away)| (seq, away.place)).collect()
+    }
+
     /// Everything that is not in memory, block by block.
     pub(crate) fn wanted_at_all(&self) -> impl Iterator<Item = Vec<(u64, Place)>> {
         let returned = self.returned.iter().filter_map(|(seq, entry)| match &entry.body {
-            Body::Away(away) => Some(vec![(*seq, away.place)]),
+            Body::Away(away, _) => Some(vec![(*seq, away.place)]),
             Body::Here(_) => None,
         });
         self.blocks.iter().map(Block::wanted).filter(|wanted| !wanted.is_empty()).chain(returned)
     }
 
     /// Messages have been read; `all` counts those that are still wanted.
-    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], all: &mut Moved) {
+    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], after: u64, all: &mut Moved) {
         for (seq, message) in messages {
             if let Some(entry) = self.returned.get_mut(seq)
-                && entry.body.here().is_none()
+                && let Body::Away(away, _) = &entry.body
             {
-                entry.body = Body::Here(message.clone());
-                all.add(message);
+                all.add(message, away.place);
+                (entry.body, entry.read_after) = (Body::Here(message.clone()), after);
             }
         }
         // Some of them may have left, the first as well.
@@ -222,7 +234,7 @@ impl Lane {
             self.blocks.get(index).filter(|block| block.contains(*seq)).map(|_| index)
         });
         let Some(index) = first else { return };
-        let rest = self.blocks.get_mut(index).and_then(|block| block.page_in(messages, all));
+        let rest = self.blocks.get_mut(index).and_then(|block| block.page_in(messages, after, all));
         if let Some(rest) = rest {
             self.blocks.insert(index + 1, rest);
         }
@@ -242,7 +254,8 @@ mod tests {
     use std::sync::Arc;
 
     const STEPS: usize = 24_000;
-    const ALL: PageOut = PageOut { after: 0, keeps_all: true, head_bytes: 0 };
+    const ALL: PageOut<'_> =
+        PageOut { after: 0, is_logged: true, keeps_all: true, head_bytes: 0, spill: None };
 
     fn entry(seq: u64, deadline: u64) -> Entry {
         let message = Message::new(b"", b"", &[0, 0], &seq.to_le_bytes()).expect("it is valid");
@@ -258,7 +271,7 @@ mod tests {
     fn check(entry: &Entry, deadline: u64) {
         match &entry.body {
             Body::Here(message) => assert_eq!(message.body(), entry.seq.to_le_bytes()),
-            Body::Away(away) => {
+            Body::Away(away, _) => {
                 assert_eq!((away.place, away.body_len), (Place { position: entry.seq, offset: 7 }, 8));
             }
         }
@@ -296,7 +309,7 @@ mod tests {
                         let all: Vec<_> = lane.wanted_at_all().collect();
                         if random.u8(..20) == 0 && !all.is_empty() {
                             let read = read(&all[random.usize(..all.len())]);
-                            lane.page_in(&read, &mut Moved::default());
+                            lane.page_in(&read, 0, &mut Moved::default());
                         }
                     }
                     6 | 7 => {

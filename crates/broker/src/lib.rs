@@ -23,6 +23,7 @@ mod queue;
 mod reply_key;
 mod report;
 mod seen;
+mod spill;
 mod stream;
 mod txn;
 
@@ -38,6 +39,7 @@ pub use pattern::{Pattern, WrongPattern};
 pub use policy::{ApplyTo, Effective, POLICY_SETTINGS, Policy, PolicyKey};
 pub use reply_key::{KeptReply, REPLY_KEY_MAX, ReplyKey};
 pub use report::{BindingReport, ConsumerReport, ExchangeReport, QueueReport};
+pub use spill::{Spill, SpilledRun};
 pub use txn::{
     Consume, Declared, Delivery, ExchangeDeclare, Got, How, Lease, Peeked, Published, QueueDeclare, REPLY_TO,
     Scheduled, Txn,

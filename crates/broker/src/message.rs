@@ -34,7 +34,7 @@ pub struct Message {
 /// No `expiration`.
 const FOREVER: u64 = u64::MAX;
 
-/// Where the log has a message, once it does: in as little room as it takes, because there are millions of them. Only who
+/// Where a message lies, once the log has it or it was spilled: in as little room as it takes, because there are millions of them. Only who
 /// holds the engine says so.
 #[derive(Debug)]
 struct LogPlace {
@@ -61,7 +61,7 @@ impl LogPlace {
 
     #[inline]
     fn set(&self, place: Place) {
-        if self.offset.load(Ordering::Relaxed) == NOWHERE {
+        if self.get().is_none_or(|known| known.run().is_some()) {
             let [high, low] = &self.position;
             high.store((place.position >> 32) as u32, Ordering::Relaxed);
             low.store(place.position as u32, Ordering::Relaxed);
@@ -112,10 +112,15 @@ impl Message {
 
     /// Where the log has it, if it does.
     pub fn place(&self) -> Option<Place> {
-        self.place.get()
+        self.place.get().filter(|place| place.run().is_none())
     }
 
-    /// The log has it there. It may be recorded again: the first place is as good as any.
+    /// Where it was spilled to last, if the log does not have it. It may not be there any more.
+    pub(crate) fn spilled_to(&self) -> Option<Place> {
+        self.place.get().filter(|place| place.run().is_some())
+    }
+
+    /// It lies there. It may be recorded again: the first place in the log is as good as any, and better than all others.
     #[inline]
     pub(crate) fn lies_at(&self, place: Place) {
         self.place.set(place);

@@ -2,9 +2,10 @@
 //! place: what comes back goes back there.
 
 use crate::arguments::{Overflow, QueueArguments, QueueType};
+use crate::body::{Away, Body, PageOut, Refuge};
 use crate::checkpoint::Walk;
 use crate::cursor::Cursor;
-use crate::entries::{Entries, Entry};
+use crate::entries::{Entries, Entry, Memory, Tally};
 use crate::seen::Seen;
 use crate::stream::Stream;
 use crate::{ExchangeId, QueueId, SessionId, UnixMillis, VhostId};
@@ -21,6 +22,9 @@ pub(crate) struct Unacked {
     /// Until when it may be held; 0 is for ever.
     pub(crate) until: UnixMillis,
 }
+
+/// So many times what stays at the head of a queue stays in memory of what consumers hold, if it had to be spilled.
+const HELD_HEADS: u64 = 16;
 
 /// A subscription.
 pub(crate) struct Consumer {
@@ -66,6 +70,10 @@ pub(crate) struct Queue {
     pub(crate) unacked: HashMap<u64, Unacked, foldhash::fast::FixedState>,
     /// Bytes of the bodies in it.
     pub(crate) unacked_bytes: u64,
+    /// What of it is in memory.
+    pub(crate) held_memory: Memory,
+    /// How many are not, and the bytes of their bodies.
+    pub(crate) held_away: Tally,
     /// Until when entries may be held, where that has an end.
     pub(crate) held_until: BTreeSet<(UnixMillis, u64)>,
     pub(crate) next_seq: u64,
@@ -103,6 +111,11 @@ impl Queue {
             walk.hold(held.entry.seq);
         }
         self.unacked_bytes += held.entry.body.len();
+        if self.stream.is_none()
+            && let Body::Here(message) = &held.entry.body
+        {
+            self.held_memory.add(message.size() as u64);
+        }
         self.unacked.insert(held.entry.seq, held);
     }
 
@@ -111,10 +124,44 @@ impl Queue {
     pub(crate) fn release(&mut self, seq: u64) -> Option<Unacked> {
         let held = self.unacked.remove(&seq)?;
         self.unacked_bytes -= held.entry.body.len();
+        if self.stream.is_none() {
+            match &held.entry.body {
+                Body::Here(message) => self.held_memory.subtract(message.size() as u64),
+                Body::Away(away, _) => {
+                    self.held_away.len -= 1;
+                    self.held_away.bytes -= u64::from(away.body_len);
+                }
+            }
+        }
         if held.until != 0 {
             self.held_until.remove(&(held.until, seq));
         }
         Some(held)
+    }
+
+    /// Lets go of the message of an entry that is held, if that may go.
+    pub(crate) fn let_go_of_held(&mut self, seq: u64, may: PageOut<'_>) {
+        let Some(held) = self.unacked.get_mut(&seq) else { return };
+        let Body::Here(message) = &held.entry.body else { return };
+        let gone = match may.refuge(message, held.entry.read_after) {
+            Some(Refuge::Log(place)) => Some((place, None)),
+            // What comes back soon would be written again and again.
+            Some(Refuge::Spill) if self.held_memory.bytes() > may.head_bytes * HELD_HEADS => {
+                may.spill.and_then(|spill| spill.add_one(message)).map(|(place, run)| (place, Some(run)))
+            }
+            Some(Refuge::Spill) | None => None,
+        };
+        let Some((place, run)) = gone else { return };
+        let Some(away) = Away::of(message, place) else { return };
+        self.held_memory.subtract(message.size() as u64);
+        self.held_away.len += 1;
+        self.held_away.bytes += u64::from(away.body_len);
+        held.entry.body = Body::Away(away, run);
+    }
+
+    /// True when an entry becomes a letter if it leaves, and cannot yet because its message must be read first.
+    pub(crate) fn is_unread_letter(&self, entry: &Entry) -> bool {
+        self.meaning.dead_letters.is_some() && entry.body.here().is_none()
     }
 
     /// When something has to be done about it.

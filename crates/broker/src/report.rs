@@ -22,6 +22,9 @@ pub struct QueueReport<'a> {
     /// Of these, what only the log has.
     pub paged_out: usize,
     pub paged_out_bytes: u64,
+    /// Likewise of those that consumers hold.
+    pub unacknowledged_paged_out: usize,
+    pub unacknowledged_paged_out_bytes: u64,
     pub unacknowledged: usize,
     pub unacknowledged_bytes: u64,
     pub consumers: usize,
@@ -124,6 +127,8 @@ impl Broker {
             ready_bytes: queue.ready_counts().1,
             paged_out: queue.ready.away().len,
             paged_out_bytes: queue.ready.away().bytes,
+            unacknowledged_paged_out: queue.held_away.len,
+            unacknowledged_paged_out_bytes: queue.held_away.bytes,
             unacknowledged: queue.unacked_count(),
             unacknowledged_bytes: if queue.stream.is_some() { 0 } else { queue.unacked_bytes },
             consumers: queue.consumers.len(),

@@ -2,10 +2,12 @@
 //! power goes, what was synced is there and nothing is there by half. And what spans both worlds is one record.
 
 mod checkpoints;
+mod held;
 mod paging;
 mod places;
 mod power_loss;
 mod replays;
+mod spilled;
 mod streams;
 mod world;
 

@@ -1,8 +1,9 @@
-//! The fetcher thread reads messages that are not in memory back from the log, beside the event loops, and gives them to the queues
+//! The fetcher thread reads messages that are not in memory back from disk, beside the event loops, and gives them to the queues
 //! that wait for them. The trap: what cannot be read must not be forgotten, for its queue stands still until it is there.
 
 use crate::backlog::Backlog;
 use crate::shared::{Shared, now_ms};
+use crate::spiller::RunRead;
 use leveret_cluster::{Level, Levels};
 use leveret_engine::broker::{Message, Wanted};
 use leveret_wal::Reader;
@@ -12,6 +13,18 @@ use std::time::{Duration, Instant};
 /// What is to be read: a block of a queue each.
 pub(crate) type Fetcher = Backlog<Wanted>;
 
+/// What it reads with.
+pub(crate) struct Hands {
+    pub(crate) log: Reader,
+    run: RunRead,
+}
+
+impl Hands {
+    pub(crate) fn new(log: Reader) -> Self {
+        Self { log, run: RunRead::default() }
+    }
+}
+
 /// What could not be read is tried again after this.
 const RETRY: Duration = Duration::from_secs(1);
 /// How often it is said that something cannot be read.
@@ -19,7 +32,7 @@ const TELL: Duration = Duration::from_secs(60);
 
 impl Shared {
     /// The thread.
-    pub(crate) fn fetch(&self, reader: &mut Reader) {
+    pub(crate) fn fetch(&self, reader: &mut Hands) {
         let (mut failed, mut told): (Vec<(Instant, Wanted)>, Option<Instant>) = (Vec::new(), None);
         loop {
             let wait = failed.first().map(|(at, _)| (*at + RETRY).saturating_duration_since(Instant::now()));
@@ -32,7 +45,7 @@ impl Shared {
             };
             if let Err(failure) = self.fetch_one(reader, &wanted) {
                 if told.is_none_or(|at| at.elapsed() >= TELL) {
-                    tracing::error!(%failure, "a message cannot be read from the log; its queue waits for it");
+                    tracing::error!(%failure, "a message cannot be read; its queue waits for it");
                     told = Some(Instant::now());
                 }
                 failed.push((Instant::now(), wanted));
@@ -41,7 +54,7 @@ impl Shared {
     }
 
     /// Gives a queue what could be read of what it wants; why, if that is nothing.
-    pub(crate) fn fetch_one(&self, reader: &mut Reader, wanted: &Wanted) -> Result<(), String> {
+    pub(crate) fn fetch_one(&self, reader: &mut Hands, wanted: &Wanted) -> Result<(), String> {
         let (messages, failure) = self.read(reader, wanted);
         if let Some(failure) = failure
             && messages.is_empty()
@@ -53,14 +66,23 @@ impl Shared {
     }
 
     /// Reads what is there, in order, up to what cannot be read.
-    fn read(&self, reader: &mut Reader, wanted: &Wanted) -> (Vec<(u64, Arc<Message>)>, Option<String>) {
+    fn read(&self, reader: &mut Hands, wanted: &Wanted) -> (Vec<(u64, Arc<Message>)>, Option<String>) {
         let mut messages = Vec::with_capacity(wanted.messages.len());
         for &(seq, place) in &wanted.messages {
-            if self.levels.level(Level::Written) < place.position {
-                self.write_up_to(place.position);
-            }
-            let is_written = self.levels.level(Level::Written) >= place.position;
-            let failure = match reader.read(place) {
+            let Hands { log, run } = &mut *reader;
+            let (is_written, found) = match place.run() {
+                Some(number) => {
+                    let found = self.spiller.read(number, run);
+                    (true, found.map(|run| run.and_then(|bytes| bytes.get(place.offset as usize..))))
+                }
+                None => {
+                    if self.levels.level(Level::Written) < place.position {
+                        self.write_up_to(place.position);
+                    }
+                    (self.levels.level(Level::Written) >= place.position, log.read(place))
+                }
+            };
+            let failure = match found {
                 Ok(Some(bytes)) => match Message::read(bytes, place) {
                     Ok(message) => {
                         messages.push((seq, Arc::new(message)));

@@ -34,6 +34,7 @@ mod shared;
 #[doc(hidden)]
 pub mod sim;
 mod snapshot;
+mod spiller;
 #[cfg(test)]
 mod tests;
 mod ticks;

@@ -32,9 +32,10 @@ pub(crate) fn stop_node(what: &str, error: &leveret_wal::Error) -> ! {
 }
 
 impl Shared {
-    /// Hands everything up to `position` to the kernel, with one write for all threads that wait. While the disk is full
-    /// nothing is tried here: the level stays behind.
+    /// Hands everything up to `position` to the kernel, with one write for all threads that wait, and before it what was let go of
+    /// without being in the log. While the disk is full nothing of the log is tried here: the level stays behind.
     pub(crate) fn write_up_to(&self, position: u64) {
+        self.spiller.write();
         if !self.settings.alarms.is_full() {
             self.write(position);
         }

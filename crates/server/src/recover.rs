@@ -4,7 +4,7 @@ use crate::clock::not_before;
 use crate::serve::StartError;
 use crate::{Settings, now_ms};
 use leveret_engine::Engine;
-use leveret_wal::{CheckpointHead, Disk, Log, Options, Storage, Summary};
+use leveret_wal::{CheckpointHead, Disk, Log, Options, SpillFiles, Storage, Summary};
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub(crate) fn import_mark(data_dir: &Path) -> PathBuf {
 pub(crate) struct Recovered {
     pub(crate) engine: Engine,
     pub(crate) log: Log,
+    /// For what no log has.
+    pub(crate) spill_files: SpillFiles,
     /// The checkpoint that was there, whose place in the log is before all of it.
     pub(crate) restored: Option<CheckpointHead>,
     pub(crate) summary: Summary,
@@ -69,7 +71,8 @@ pub(crate) fn recover_from(
         engine.restored(head);
     }
     let summary = log.replay_into(&mut engine).map_err(StartError::Log)?;
-    Ok(Recovered { engine, log, restored, summary })
+    let spill_files = log.spill_files().map_err(StartError::Log)?;
+    Ok(Recovered { engine, log, spill_files, restored, summary })
 }
 
 /// A directory whose import was broken off holds a part of a snapshot, which nobody wants to find out later.

@@ -2,12 +2,14 @@
 
 use crate::Settings;
 use crate::checkpointer;
+use crate::fetcher::Hands;
 use crate::io_loop::{IoLoop, Mailbox};
 use crate::listeners::{Listener, Listeners, Protocol, bind};
 use crate::log::{run_flusher, run_preparer};
 use crate::recover::{recover, refuse_half_import};
 use crate::resp::configure;
 use crate::shared::Shared;
+use crate::spiller;
 use leveret_wal::{CheckpointHead, Summary, Syncer};
 use mio::Poll;
 use mio::net::UnixListener;
@@ -100,7 +102,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     listeners.add(sockets).map_err(failed)?;
     let (restored, summary) = (recovered.restored, recovered.summary.clone());
     let (syncer, preparer) = (recovered.log.syncer(), recovered.log.preparer());
-    let mut reader = recovered.log.reader();
+    let mut hands = Hands::new(recovered.log.reader());
     let run_id = format!("{:040x}", u128::from(fastrand::u64(..)) << 64 | u128::from(fastrand::u64(..)));
     let shared = Shared {
         ports: [port_of(&addresses.resp), port_of(&addresses.amqp), AtomicU16::new(0)],
@@ -116,7 +118,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         let io_loop = IoLoop::new(shared.clone(), index, poll);
         threads.push(spawn(format!("io-{index}"), move || io_loop.run()).map_err(failed)?);
     }
-    let (for_checkpointer, for_fetcher) = (shared.clone(), shared.clone());
+    let (for_checkpointer, for_fetcher, for_spiller) = (shared.clone(), shared.clone(), shared.clone());
     let (for_flusher, its_syncer) = (shared.clone(), syncer.clone());
     let (for_preparer, for_reaper, for_doorkeeper) = (shared.clone(), shared.clone(), shared.clone());
     let helpers = vec![
@@ -124,7 +126,8 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         spawn("reaper".into(), move || for_reaper.reaper.run()).map_err(failed)?,
         spawn("doorkeeper".into(), move || for_doorkeeper.keep_the_door()).map_err(failed)?,
         spawn("preparer".into(), move || run_preparer(&for_preparer, &preparer)).map_err(failed)?,
-        spawn("fetcher".into(), move || for_fetcher.fetch(&mut reader)).map_err(failed)?,
+        spawn("fetcher".into(), move || for_fetcher.fetch(&mut hands)).map_err(failed)?,
+        spawn("spiller".into(), move || spiller::run(&for_spiller)).map_err(failed)?,
         spawn("checkpointer".into(), move || checkpointer::run(&for_checkpointer)).map_err(failed)?,
     ];
     let for_mover = shared.clone();

@@ -14,10 +14,13 @@ use crate::placement::Placement;
 use crate::reaper::Reaper;
 use crate::recover::Recovered;
 use crate::resp::{Compiled, History, Scripts, TABLE};
+use crate::spiller::Spiller;
 use crate::{Settings, StartError};
 use leveret_cluster::Alone;
 use leveret_engine::Engine;
+use leveret_engine::broker::Spill;
 use parking_lot::{Condvar, Mutex};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -36,6 +39,7 @@ pub struct Shared {
     pub(crate) doorkeeper: Doorkeeper,
     pub(crate) checkpointer: Checkpointer,
     pub(crate) fetcher: Fetcher,
+    pub(crate) spiller: Spiller,
     pub(crate) mover: Mover,
     /// How to reach the I/O threads.
     pub(crate) mailboxes: Vec<Mailbox>,
@@ -102,7 +106,9 @@ impl Shared {
         listeners: Listeners,
         run_id: String,
     ) -> Self {
-        let Recovered { mut engine, log, restored, summary } = recovered;
+        let Recovered { mut engine, log, spill_files, restored, summary } = recovered;
+        let spill = Arc::<Spill>::default();
+        engine.broker.spill = Some(spill.clone());
         engine.keyspace.set_policy(settings.policy);
         let memory = Gauge::new(&settings.allocator);
         let in_memory = engine.broker.in_memory().clone();
@@ -119,6 +125,7 @@ impl Shared {
                 &in_memory,
             ),
             fetcher: Fetcher::default(),
+            spiller: Spiller::new(spill_files, spill),
             log: Mutex::new(LogWriter::new(log)),
             mover: Mover::default(),
             mailboxes,

@@ -3,6 +3,7 @@
 
 use crate::checkpointer::Why;
 use crate::connection::Stream;
+use crate::fetcher::Hands;
 use crate::io_loop::{IoLoop, Mailbox};
 use crate::listeners::{Listeners, Protocol};
 use crate::log::{Flusher, stop_node};
@@ -12,7 +13,7 @@ use crate::settings::{Fsync, Settings};
 use crate::shared::Shared;
 use leveret_cluster::{Level, Levels};
 use leveret_engine::broker::Message;
-use leveret_wal::{Preparer, Reader, Storage, Syncer};
+use leveret_wal::{Preparer, Storage, Syncer};
 use mio::{Events, Poll};
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -72,7 +73,7 @@ pub struct Machine {
     flusher: RefCell<Flusher>,
     syncer: Syncer,
     preparer: Preparer,
-    reader: RefCell<Reader>,
+    hands: RefCell<Hands>,
     /// The same moment on both clocks.
     started: (Instant, u64),
 }
@@ -96,7 +97,7 @@ impl Machine {
         let polls = (0..setup.threads).map(|_| Poll::new()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let mailboxes = polls.iter().map(Mailbox::new).collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let (syncer, preparer) = (recovered.log.syncer(), recovered.log.preparer());
-        let reader = RefCell::new(recovered.log.reader());
+        let hands = RefCell::new(Hands::new(recovered.log.reader()));
         let mut shared = Shared::new(settings, recovered, mailboxes, Listeners::default(), "0".repeat(40));
         shared.checkpointer.slice_bytes = setup.slice_bytes;
         let shared = Arc::new(shared);
@@ -106,7 +107,7 @@ impl Machine {
         let loops = loops.collect();
         let started = (Instant::now(), now_ms());
         let flusher = RefCell::new(Flusher::new(started.0));
-        Ok(Self { shared, loops, flusher, syncer, preparer, reader, started })
+        Ok(Self { shared, loops, flusher, syncer, preparer, hands, started })
     }
 
     /// A client's end of a new connection; it does not block.
@@ -148,6 +149,11 @@ impl Machine {
     /// What the threads do that free memory and compare passwords.
     pub fn run_errands(&self) {
         self.shared.reaper.free();
+        self.shared.spiller.reclaim();
+        if self.shared.spiller.has_failed() {
+            self.shared.spiller.try_again();
+        }
+        self.shared.spiller.open_or_close(&self.shared.settings.alarms);
         while let Some((id, errand)) = self.shared.doorkeeper.take() {
             self.shared.run_errand(id, &errand);
         }
@@ -157,7 +163,7 @@ impl Machine {
     pub fn fetch(&self) {
         let mut failed = Vec::new();
         while let Some(wanted) = self.shared.fetcher.take() {
-            if self.shared.fetch_one(&mut self.reader.borrow_mut(), &wanted).is_err() {
+            if self.shared.fetch_one(&mut self.hands.borrow_mut(), &wanted).is_err() {
                 failed.push(wanted);
             }
         }
@@ -225,9 +231,9 @@ impl Machine {
 
     /// A number that is the same for the same durable state.
     pub fn digest(&self) -> u64 {
-        let mut reader = self.reader.borrow_mut();
+        let mut hands = self.hands.borrow_mut();
         self.shared.engine.lock().digest_with(&mut |place| {
-            let bytes = reader.read(place).ok().flatten()?;
+            let bytes = hands.log.read(place).ok().flatten()?;
             Message::read(bytes, place).ok()
         })
     }

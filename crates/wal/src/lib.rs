@@ -15,6 +15,7 @@ mod names;
 mod reader;
 mod recovery;
 mod rewrite;
+mod spill;
 mod storage;
 mod tail;
 mod units;
@@ -28,6 +29,7 @@ pub use kept::{Archived, Kept, archived, set_archived};
 pub use log::{Log, Options, Preparer, Syncer};
 pub use reader::Reader;
 pub use recovery::{Cut, Replay, Summary};
+pub use spill::{Extent, SpillFiles, Unneeded};
 pub use storage::{Disk, File, Onlooker, Storage};
 pub use tail::{Head, Record, Tail};
 

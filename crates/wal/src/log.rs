@@ -428,6 +428,11 @@ impl Log {
         Reader::new(Arc::clone(&self.shared))
     }
 
+    /// Where it lies, and how large its segments are.
+    pub(crate) fn storage(&self) -> (Arc<dyn Storage>, u64) {
+        (Arc::clone(&self.shared.storage), self.shared.segment_bytes)
+    }
+
     /// The hand of the thread that prepares segments.
     pub fn preparer(&self) -> Preparer {
         Preparer { shared: Arc::clone(&self.shared) }

@@ -1,7 +1,7 @@
 //! The one trait between the log and whatever keeps its bytes, and its real implementation: a directory.
 
 use crate::kept::{self, Kept};
-use rustix::fs::Advice;
+use rustix::fs::{Advice, FallocateFlags};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::num::NonZeroU64;
@@ -49,6 +49,10 @@ pub trait File: Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
     /// Cuts or extends with zeros.
     fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Gives back the space of bytes that nobody reads any more, if there is a way; then they are zeros.
+    fn discard(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 const LOCK: &str = "LOCK";
@@ -293,5 +297,10 @@ impl File for DiskFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(rustix::fs::fallocate(&self.0, flags, offset, len)?)
     }
 }

@@ -47,6 +47,9 @@ impl Away {
 
     pub(crate) fn read(fields: &mut Reader<'_>) -> Result<Self, Malformed> {
         let place = Place { position: fields.varint()?, offset: fields.varint32()? };
+        if place.run().is_some() {
+            return Err(Malformed);
+        }
         let body_len = fields.varint32()?;
         let priority = u8::try_from(fields.varint()?).map_err(|_| Malformed)?;
         Ok(Self { place, body_len, priority, persistent: fields.varint()? != 0 })

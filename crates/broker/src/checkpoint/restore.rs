@@ -67,7 +67,7 @@ impl Broker {
             }
             ENQUEUE_AWAY => {
                 let (queue, seq, deadline) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
-                let body = Body::Away(Away::read(fields)?);
+                let body = Body::Away(Away::read(fields)?, None);
                 self.has_paged = true;
                 Txn::new(self, 0, Changes::off()).enqueue_as(queue, seq, deadline, body);
             }

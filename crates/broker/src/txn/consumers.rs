@@ -225,6 +225,7 @@ impl Txn<'_> {
                 if until != 0 {
                     self.broker.note_due(id);
                 }
+                self.let_go_of_held(id, seq);
                 self.hold_in_channel(session, channel, id, seq);
                 self.note_delivery(id, seq, through);
             }

@@ -397,6 +397,7 @@ impl Txn<'_> {
         } else {
             let until = queue.meaning.consumer_timeout_ms.map_or(0, |ms| self.now_ms + ms);
             queue.hold(Unacked { entry, session, channel, consumer: None, until });
+            self.let_go_of_held(id, seq);
             self.broker.note_due(id);
             self.hold_in_channel(session, channel, id, seq);
             self.note_delivery(id, seq, through);
@@ -425,6 +426,8 @@ impl Txn<'_> {
                 let kept = queue.keeps(entry.body.is_persistent());
                 self.record_settle(id, kept, &entry);
             }
+            // It got its dead letter exchange since it was let go of: it is rejected when it comes next.
+            How::Drop if queue.is_unread_letter(&entry) => self.put_back(id, entry),
             How::Drop => self.depart(id, entry, Reason::Rejected),
             How::Requeue => self.put_back(id, entry),
         }

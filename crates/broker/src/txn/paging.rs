@@ -1,14 +1,31 @@
-//! Messages whose bytes only the log has, because there is too much of them: whoever comes to one stops there and asks for
+//! Messages whose bytes are only on disk, because there is too much of them: whoever comes to one stops there and asks for
 //! it. It is read by somebody else, and with it the queue goes on. Nothing passes what stands before it.
 
 use super::Txn;
-use crate::body::PageOut;
+use crate::body::{BodyRef, PageOut};
 use crate::broker::{Broker, Event, Wanted};
+use crate::queue::Queue;
 use crate::{Message, QueueId, SessionId};
 use std::sync::Arc;
 
 /// So much of each queue stays in memory though there is too much of it, but never more than a small part of what may be there.
 const HEAD_BYTES: u64 = 64 * 1024;
+
+impl Broker {
+    /// A queue that may let go of something, and what.
+    fn paging(&mut self, id: QueueId) -> Option<(&mut Queue, PageOut<'_>)> {
+        let queue = self.queues.get_mut(&id)?;
+        let may = PageOut {
+            after: self.in_log_after,
+            is_logged: queue.is_logged(),
+            keeps_all: queue.keeps_all(),
+            head_bytes: HEAD_BYTES.min(self.memory_bytes_max.unwrap_or(0) / 1024),
+            spill: self.spill.as_ref().filter(|spill| spill.is_open()),
+        };
+        self.has_paged = true;
+        Some((queue, may))
+    }
+}
 
 impl Txn<'_> {
     /// Asks for what stands first in a queue, if it is not in memory; true if so.
@@ -54,13 +71,20 @@ impl Txn<'_> {
     #[inline]
     pub(crate) fn page_out(&mut self, id: QueueId) {
         if self.broker.is_memory_full()
-            && let Some(queue) = self.broker.queues.get_mut(&id)
-            && queue.is_logged()
+            && let Some((queue, may)) = self.broker.paging(id)
         {
-            let head_bytes = HEAD_BYTES.min(self.broker.memory_bytes_max.unwrap_or(0) / 1024);
-            let may = PageOut { after: self.broker.in_log_after, keeps_all: queue.keeps_all(), head_bytes };
             queue.ready.page_out(may);
-            self.broker.has_paged = true;
+        }
+    }
+
+    /// Lets go of a message that has just been handed out, if there is too much in memory. Where it may become a letter it stays.
+    #[inline]
+    pub(super) fn let_go_of_held(&mut self, id: QueueId, seq: u64) {
+        if self.broker.is_memory_full()
+            && let Some((queue, may)) = self.broker.paging(id)
+            && queue.meaning.dead_letters.is_none()
+        {
+            queue.let_go_of_held(seq, may);
         }
     }
 
@@ -75,7 +99,7 @@ impl Txn<'_> {
     /// it meanwhile may be missing.
     pub fn fetched(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) {
         let id = wanted.queue;
-        let Broker { getting, events, queues, checkpoint, filled, .. } = &mut *self.broker;
+        let Broker { getting, events, queues, checkpoint, filled, in_log_after, .. } = &mut *self.broker;
         getting.retain(|(of, session)| {
             if *of == id {
                 events.push((*session, Event::Fetched));
@@ -87,14 +111,17 @@ impl Txn<'_> {
             filled.push(id);
         }
         // A checkpoint on its way may still have them by name only, however soon they leave.
+        let keeps_all = queue.keeps_all();
         if let (Some(checkpoint), Some(walk)) = (checkpoint, &mut queue.walk)
             && let (Some((first, _)), Some((last, _))) = (wanted.messages.first(), wanted.messages.last())
         {
-            for entry in queue.ready.between(*first, last + 1).filter(|entry| entry.body.here().is_none()) {
+            let is_named = |body: BodyRef<'_>| body.here().is_none() && (keeps_all || body.is_persistent());
+            for entry in queue.ready.between(*first, last + 1).filter(|entry| is_named(entry.body)) {
                 checkpoint.changes(id, walk, entry);
             }
         }
-        queue.ready.page_in(wanted.messages.first().map(|(seq, _)| *seq), messages);
+        let first = wanted.messages.first().map(|(seq, _)| *seq);
+        queue.ready.page_in(first, messages, *in_log_after);
         self.broker.note_due(id);
         self.broker.crowd(id);
         self.dispatch(id);

@@ -6,7 +6,7 @@ use crate::body::Body;
 use crate::broker::Event;
 use crate::change::Change;
 use crate::death::Reason;
-use crate::entries::{Entries, Entry, Ready};
+use crate::entries::{Entries, Entry, Memory, Ready, Tally};
 use crate::exchange::{Binding, Destination, Exchange, Kind};
 use crate::queue::{Queue, Unacked};
 use crate::seen::Seen;
@@ -115,6 +115,8 @@ impl Txn<'_> {
             stream: (meaning.kind == QueueType::Stream).then(Box::default),
             unacked: HashMap::default(),
             unacked_bytes: 0,
+            held_memory: Memory::new(&self.broker.in_memory),
+            held_away: Tally::default(),
             held_until: BTreeSet::new(),
             next_seq: 1,
             delivered_through: 0,
@@ -350,7 +352,10 @@ impl Txn<'_> {
                 checkpoint.changes(id, walk, Ready::of(&entry));
             }
             entry.returns = entry.returns.saturating_add(1);
-            if queue.meaning.delivery_limit.is_some_and(|limit| entry.returns > limit) {
+            // What must be read first has another chance: then it is in memory.
+            if queue.meaning.delivery_limit.is_some_and(|limit| entry.returns > limit)
+                && !queue.is_unread_letter(&entry)
+            {
                 return self.depart(id, entry, Reason::DeliveryLimit);
             }
             if queue.keeps(entry.body.is_persistent()) {

@@ -17,6 +17,8 @@ fn queue_to_json(engine: &Engine, id: QueueId) -> Option<Value> {
     arguments.entry("x-queue-type").or_insert_with(|| report.kind.into());
     let definition = report.policies.definition();
     let messages = report.ready + report.unacknowledged;
+    let paged_out = report.paged_out + report.unacknowledged_paged_out;
+    let paged_out_bytes = report.paged_out_bytes + report.unacknowledged_paged_out_bytes;
     let rate = json!({"rate": 0.0});
     let mut row = json!({
         "arguments": arguments,
@@ -31,20 +33,20 @@ fn queue_to_json(engine: &Engine, id: QueueId) -> Option<Value> {
         "leader": NODE,
         "members": [NODE],
         "message_bytes": report.ready_bytes + report.unacknowledged_bytes,
-        "message_bytes_paged_out": report.paged_out_bytes,
-        "message_bytes_ram": report.ready_bytes + report.unacknowledged_bytes - report.paged_out_bytes,
+        "message_bytes_paged_out": paged_out_bytes,
+        "message_bytes_ram": report.ready_bytes + report.unacknowledged_bytes - paged_out_bytes,
         "message_bytes_ready": report.ready_bytes,
         "message_bytes_unacknowledged": report.unacknowledged_bytes,
         "messages": messages,
         "messages_details": rate,
-        "messages_paged_out": report.paged_out,
-        "messages_ram": messages - report.paged_out,
+        "messages_paged_out": paged_out,
+        "messages_ram": messages - paged_out,
         "messages_ready": report.ready,
         "messages_ready_details": rate,
         "messages_ready_ram": report.ready - report.paged_out,
         "messages_unacknowledged": report.unacknowledged,
         "messages_unacknowledged_details": rate,
-        "messages_unacknowledged_ram": report.unacknowledged,
+        "messages_unacknowledged_ram": report.unacknowledged - report.unacknowledged_paged_out,
         "name": text(report.name),
         "node": NODE,
         "online": [NODE],

@@ -1,12 +1,13 @@
 //! Messages that only the log has: a reader that answers late, in any order and now and then not at all for long changes
 //! nothing of what clients get and what the state is.
 
-use super::replays::{digest, read, replayed, replayed_with};
+use super::replays::{digest, replayed, replayed_with};
+use super::spilled::Spilled;
 use super::world::{World, publish_to};
 use super::{declare, publish};
 use crate::{Engine, SessionId};
 use leveret_amqp::{Table, Value};
-use leveret_broker::{Consume, Event, How, QueueDeclare, VhostId, Wanted};
+use leveret_broker::{Consume, Event, How, QueueDeclare, QueueId, VhostId, Wanted};
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Reader, Tail};
 use std::sync::Arc;
@@ -34,29 +35,31 @@ fn the_state_is_the_same_wherever_its_messages_are() {
 }
 
 /// An engine, its log and its reader.
-struct Queue {
-    engine: Engine,
-    session: SessionId,
+pub(super) struct Queue {
+    pub(super) engine: Engine,
+    pub(super) session: SessionId,
     log: Log,
     tail: Tail,
     reader: Reader,
+    pub(super) spilled: Spilled,
     wanted: Vec<Wanted>,
     read_count: usize,
     rng: fastrand::Rng,
 }
 
 impl Queue {
-    fn new(memory_bytes_max: u64, arguments: &[(&str, Value<'_>)]) -> Self {
+    pub(super) fn new(memory_bytes_max: u64, arguments: &[(&str, Value<'_>)]) -> Self {
         let disk = FaultyDisk::new(1);
         let mut log = Log::open(Arc::new(disk), Options::default()).expect("an empty disk opens");
         log.replay(&mut |_| Ok(())).expect("an empty disk replays");
         let mut engine = Engine::new(1, 1);
         engine.broker.memory_bytes_max = Some(memory_bytes_max);
+        let spilled = Spilled::of(&mut engine);
         let session = engine.open_session(0);
         declare(&mut engine, session, b"dead", &[]);
         declare(&mut engine, session, b"q", arguments);
         let (tail, reader, rng) = (Tail::default(), log.reader(), fastrand::Rng::with_seed(1));
-        Self { engine, session, log, tail, reader, wanted: Vec::new(), read_count: 0, rng }
+        Self { engine, session, log, tail, reader, spilled, wanted: Vec::new(), read_count: 0, rng }
     }
 
     fn write(&mut self) {
@@ -67,15 +70,16 @@ impl Queue {
     /// Reads what was asked for, every second time.
     fn fetch(&mut self) {
         self.wanted.append(&mut self.engine.broker.take_wanted());
+        self.spilled.settle();
         for wanted in std::mem::take(&mut self.wanted) {
             if self.rng.bool() {
                 self.wanted.push(wanted);
                 continue;
             }
-            let messages = wanted
-                .messages
-                .iter()
-                .map(|(seq, place)| (*seq, Arc::new(read(&mut self.reader, *place).expect("it is there"))));
+            let messages = wanted.messages.iter().map(|(seq, place)| {
+                let message = self.spilled.read(&mut self.reader, *place).expect("it is there");
+                (*seq, Arc::new(message))
+            });
             let messages: Vec<_> = messages.collect();
             self.read_count += messages.len();
             self.engine.on_broker(|txn| txn.fetched(&wanted, &messages));
@@ -87,7 +91,11 @@ impl Queue {
         self.write();
     }
 
-    fn consume(&mut self, queue: &[u8]) {
+    pub(super) fn consume(&mut self, queue: &[u8]) {
+        self.consume_at_most(queue, 100);
+    }
+
+    pub(super) fn consume_at_most(&mut self, queue: &[u8], prefetch: u16) {
         let consume = Consume {
             session: self.session,
             channel: 1,
@@ -96,14 +104,36 @@ impl Queue {
             no_ack: false,
             exclusive: false,
             no_local: false,
-            prefetch: 100,
+            prefetch,
             arguments: Table::default(),
         };
         self.engine.on_broker(|txn| txn.consume(VhostId(0), &consume)).expect("the queue is there");
     }
 
+    /// Likewise, some of them for good.
+    pub(super) fn publish_mixed(&mut self, count: u32, is_persistent: impl Fn(u32) -> bool) {
+        for i in 0..count {
+            let message = publish_to("", "q", &format!("{i:0>200}"), is_persistent(i));
+            self.engine.on_broker(|txn| txn.publish(VhostId(0), &message)).expect("the queue is there");
+        }
+        self.write();
+    }
+
     /// All that the consumer gets, acknowledged as it comes.
-    fn drain(&mut self) -> Vec<u32> {
+    pub(super) fn drain(&mut self) -> Vec<u32> {
+        self.drain_some(usize::MAX)
+    }
+
+    /// Likewise, so many of them.
+    pub(super) fn drain_some(&mut self, count: usize) -> Vec<u32> {
+        self.take(count, |queue, id, seq| {
+            let session = queue.session;
+            queue.engine.on_broker(|txn| txn.settle(session, 1, id, seq, How::Ack));
+        })
+    }
+
+    /// Likewise, and does something else with them.
+    pub(super) fn take(&mut self, count: usize, mut settle: impl FnMut(&mut Self, QueueId, u64)) -> Vec<u32> {
         let (mut got, mut events) = (Vec::new(), Vec::new());
         for _ in 0..100_000 {
             let session = self.engine.session(self.session).expect("it is open");
@@ -112,10 +142,8 @@ impl Queue {
                 let Event::Deliver { queue, seq, message, .. } = event else { continue };
                 got.push(String::from_utf8_lossy(message.body()).parse().expect("it is a number"));
                 let (session, size) = (self.session, message.size());
-                self.engine.on_broker(|txn| {
-                    txn.settle(session, 1, queue, seq, How::Ack);
-                    txn.drained(session, size);
-                });
+                settle(self, queue, seq);
+                self.engine.on_broker(|txn| txn.drained(session, size));
             }
             self.write();
             let before = self.read_count;
@@ -124,7 +152,7 @@ impl Queue {
             self.engine.enter(self.engine.now_ms() + 1);
             self.engine.tick();
             self.write();
-            if !was_read && self.engine.broker.counts()[2..4] == [0, 0] {
+            if got.len() >= count || !was_read && self.engine.broker.counts()[2..4] == [0, 0] {
                 break;
             }
         }

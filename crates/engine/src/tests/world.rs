@@ -1,6 +1,7 @@
 //! An engine over a disk that fails, and random operations of both worlds on it.
 
 use super::replays::{OPTIONS, digest, read, restore};
+use super::spilled::Spilled;
 use crate::{Engine, Slice};
 use leveret_amqp::{ArrayBuf, Properties, PropertyValues, Table, TableBuf, Value};
 use leveret_broker::{ApplyTo, Consume, ExchangeDeclare, Got, How, Message, Pattern, Policy, PolicyKey};
@@ -55,6 +56,7 @@ pub(super) struct World {
     session: u64,
     held: Vec<(QueueId, u64)>,
     pub(super) reader: Reader,
+    spilled: Spilled,
     /// What is to be read.
     wanted: Vec<Wanted>,
     /// How many messages were.
@@ -71,6 +73,7 @@ impl World {
     pub(super) fn open_with(disk: &FaultyDisk, seed: u64, memory_bytes_max: Option<u64>) -> Self {
         let mut engine = Engine::new(seed, 1);
         engine.broker.memory_bytes_max = memory_bytes_max;
+        let spilled = Spilled::of(&mut engine);
         let mut log = Log::open(Arc::new(disk.clone()), OPTIONS).expect("the log opens");
         restore(&mut log, &mut engine);
         log.replay(&mut |record| engine.apply(&record)).expect("the log replays");
@@ -79,7 +82,20 @@ impl World {
         let (syncer, checkpoints) = (log.syncer(), log.checkpoints(leveret_broker::message_len));
         let (tail, held, writer) = (Tail::default(), Vec::new(), None);
         let (reader, wanted, read_count) = (log.reader(), Vec::new(), 0);
-        Self { engine, syncer, checkpoints, writer, log, tail, session, held, reader, wanted, read_count }
+        Self {
+            engine,
+            syncer,
+            checkpoints,
+            writer,
+            log,
+            tail,
+            session,
+            held,
+            reader,
+            spilled,
+            wanted,
+            read_count,
+        }
     }
 
     /// A checkpoint begins, goes on, or is published; true when that has happened.
@@ -116,6 +132,7 @@ impl World {
     /// Reads what was asked for, late and in any order: `chance` of ten each.
     pub(super) fn fetch(&mut self, rng: &mut fastrand::Rng, chance: u8) {
         self.wanted.append(&mut self.engine.broker.take_wanted());
+        self.spilled.settle();
         rng.shuffle(&mut self.wanted);
         for wanted in std::mem::take(&mut self.wanted) {
             if rng.u8(..10) >= chance {
@@ -124,8 +141,9 @@ impl World {
             }
             // What has left its queue meanwhile need not be there.
             let messages = wanted.messages.iter();
+            let (spilled, reader) = (&self.spilled, &mut self.reader);
             let read =
-                messages.filter_map(|(seq, place)| Some((*seq, Arc::new(read(&mut self.reader, *place)?))));
+                messages.filter_map(|(seq, place)| Some((*seq, Arc::new(spilled.read(reader, *place)?))));
             let read: Vec<_> = read.collect();
             self.read_count += read.len();
             self.engine.on_broker(|txn| txn.fetched(&wanted, &read));
