@@ -107,7 +107,10 @@ fn ci() -> Steps {
 
 fn test() -> Result<()> {
     let mut steps = ci();
-    steps.run("simulation, fresh seeds for three minutes", || sim::run(&["--seconds".into(), "180".into()]));
+    steps.run("simulation, fresh seeds for two minutes", || sim::run(&["--seconds".into(), "120".into()]));
+    steps.run("simulation, hardly any memory for messages, one minute", || {
+        sim::run(&["--paged".into(), "--seconds".into(), "60".into()])
+    });
     steps.run("release build", build_release);
     steps.append(conformance::run("short", false));
     steps.finish()
