@@ -12,6 +12,7 @@ const ROUTING_KEY_MAX: usize = 255;
 
 impl Engine {
     /// Publishes as [`leveret_broker::Txn::publish`] does; gives also how many subscribers have heard it.
+    #[inline]
     pub fn publish(
         &mut self,
         vhost: VhostId,
