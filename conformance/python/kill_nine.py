@@ -1,7 +1,8 @@
 """Twenty times: load, SIGKILL at a random moment, restart, and everything that was answered is there, nothing half.
 
 Writers note what was acknowledged: counters, lists, transactions over two keys, transactions over a key and a queue, and
-persistent messages that were confirmed, some of them consumed and acked. In the end a part of the log is destroyed on
+persistent messages that were confirmed, some of them consumed and acked. A queue that is bound to `leveret.keyspace` has exactly
+one message for each change of its key. In the end a part of the log is destroyed on
 purpose: the same checks must then find a loss, or they would prove nothing.
 """
 import os
@@ -108,11 +109,22 @@ def bodies(connection, queue):
     return there
 
 
+def declare_captured(connection, number):
+    """How many changes of a counter its queue has."""
+    channel = connection.channel()
+    count = channel.queue_declare(f"captured:{number}", durable=True).method.message_count
+    channel.queue_bind(f"captured:{number}", "leveret.keyspace", f"0.incrby.counter:{number}")
+    channel.close()
+    return count
+
+
 def check_all(server, writers, messages):
     r, connection = server.redis(), server.amqp()
     for notes in writers:
         number = notes["number"]
         counter, length = int(r.get(f"counter:{number}") or 0), r.llen(f"list:{number}")
+        captured = declare_captured(connection, number)
+        check(captured == counter, f"the key was changed {counter} times, the queue has {captured} messages of it")
         check(counter >= notes["counter"], f"INCR answered {notes['counter']}, there is {counter}")
         check(counter <= notes["counter"] + 1, f"INCR answered {notes['counter']}, there is {counter}: never sent")
         check(length >= notes["list"], f"RPUSH answered {notes['list']}, there are {length}")

@@ -48,7 +48,8 @@ def test_headers_have_the_types_of_python(client, orders):
         tx.publish("", "orders", b"7", headers=headers)
     got = take(client, "orders").properties["headers"]
     # RESP2 has no booleans, and its floats are text.
-    assert got == {"text": b"1", "bytes": b"2", "whole": 3, "part": b"0.5", "true": 1, "no": 0}
+    assert float(got.pop("part")) == 0.5
+    assert got == {"text": b"1", "bytes": b"2", "whole": 3, "true": 1, "no": 0}
 
 
 def test_an_exchange_that_is_not_there_drops_everything(client, orders):

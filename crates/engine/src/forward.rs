@@ -12,6 +12,7 @@ const ROUTING_KEY_MAX: usize = 255;
 
 impl Engine {
     /// Publishes as [`leveret_broker::Txn::publish`] does; gives also how many subscribers have heard it.
+    #[inline]
     pub fn publish(
         &mut self,
         vhost: VhostId,
@@ -22,6 +23,7 @@ impl Engine {
         Ok((published, (self.heard_count - heard) as usize))
     }
 
+    // DEVIATION: Redis counts clients, and there are no queues.
     /// Sends to everybody who listens and to the queues that are bound; gives how many got it. (Redis: PUBLISH)
     pub fn publish_channel(&mut self, channel: &[u8], payload: &[u8]) -> usize {
         let mut count = self.publish_topic(channel, payload);

@@ -1,6 +1,7 @@
 //! The properties that guard the heart: whatever is done, the log replayed gives the same durable state; whenever the
 //! power goes, what was synced is there and nothing is there by half. And what spans both worlds is one record.
 
+mod capture;
 mod checkpoints;
 mod held;
 mod paging;

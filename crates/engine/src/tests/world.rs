@@ -5,7 +5,7 @@ use super::spilled::Spilled;
 use crate::{Engine, Slice};
 use leveret_amqp::{ArrayBuf, Properties, PropertyValues, Table, TableBuf, Value};
 use leveret_broker::{ApplyTo, Consume, ExchangeDeclare, Got, How, Message, Pattern, Policy, PolicyKey};
-use leveret_broker::{QueueDeclare, QueueId, VhostId, Wanted};
+use leveret_broker::{QueueDeclare, QueueId, ReplyKey, VhostId, Wanted};
 use leveret_keyspace::{ArgsBuf, Reply, Row, Run};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
@@ -203,6 +203,7 @@ impl World {
             5 => drop(run(engine, &format!("RPUSH l{key} a b c"))),
             6 => drop(run(engine, &format!("LPOP l{key} {}", rng.u8(1..3)))),
             7 => drop(run(engine, &format!("RENAME l{key} l{}", rng.u8(..6)))),
+            8 if rng.bool() => self.reply(rng),
             8 => drop(run(engine, &format!("PEXPIRE l{key} {}", rng.u8(1..)))),
             9 => drop(run(engine, &format!("PERSIST k{key}"))),
             10 | 11 => self.publish("", ["q0", "q1", "q2"][rng.usize(..3)], rng),
@@ -350,6 +351,21 @@ impl World {
             true => txn.put_policy(key, policy),
             false => drop(txn.delete_policy(&key)),
         });
+    }
+
+    /// A question whose reply is kept under a key, and the reply.
+    fn reply(&mut self, rng: &mut fastrand::Rng) {
+        let (key, ttl_ms) = (format!("k{}", rng.u8(..6)), rng.bool().then(|| rng.u64(1..500)));
+        let at = ReplyKey { db: 0, key: key.as_bytes().into(), ttl_ms };
+        let question = message("q0", "question", true);
+        let session = self.session;
+        let asked = self.engine.on_broker(|txn| txn.address_reply(session, 1, &question, Some(&at)));
+        let asked = asked.expect("a reply that is kept needs nobody who hears it");
+        let properties = Properties::from_validated(asked.properties());
+        let address = properties.reply_to().and_then(|address| std::str::from_utf8(address).ok());
+        let answer = message(address.expect("it has an address"), &rng.u16(..).to_string(), true);
+        let (published, _) = self.engine.publish(VHOST, &answer).expect("there is a default exchange");
+        assert!(published.durable && run(&mut self.engine, &format!("GET {key}")).len() > 3);
     }
 
     fn bind(&mut self, rng: &mut fastrand::Rng) {

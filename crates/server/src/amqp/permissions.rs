@@ -111,7 +111,9 @@ impl AmqpSession {
         vhost: VhostId,
         message: &broker::Message,
     ) -> Outcome {
-        self.permit_telling(engine, message.exchange(), Some(message.routing_key()))?;
+        if message.exchange() == broker::PUBSUB {
+            self.permit_telling(engine, broker::PUBSUB, Some(message.routing_key()))?;
+        }
         if self.is_unlimited(engine, vhost) {
             return Ok(());
         }
