@@ -203,12 +203,13 @@ impl Txn<'_> {
         if !delayed_asked.is_empty() {
             return true;
         }
-        let away = delayed.iter().map_while(|(&(due, number), delayed)| match &delayed.body {
-            Body::Away(away, _) => Some((due, number, away)),
-            Body::Here(_) => None,
-        });
+        let away =
+            delayed.iter().take(BLOCK_LEN).filter_map(|(&(due, number), delayed)| match &delayed.body {
+                Body::Away(away, _) => Some((due, number, away)),
+                Body::Here(_) => None,
+            });
         let (mut messages, mut bytes) = (Vec::new(), 0);
-        for (due, number, away) in away.take(BLOCK_LEN) {
+        for (due, number, away) in away {
             delayed_asked.insert(number, due);
             messages.push((number, away.place));
             bytes += u64::from(away.body_len);
