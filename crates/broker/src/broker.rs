@@ -1,9 +1,11 @@
 //! The state: vhosts, exchanges, queues, and what must reach sessions. Numbers of vhosts, exchanges and queues are
 //! assigned by changes and never used twice.
 
+use crate::body::Away;
 use crate::built_in::Bound;
 use crate::checkpoint::Checkpoint;
 use crate::death::Dead;
+use crate::entries::Memory;
 use crate::exchange::{Destination, Exchange, History};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::Queue;
@@ -174,6 +176,12 @@ pub struct Broker {
     /// What waits in exchanges, by the time when it is due and its number.
     pub(crate) delayed: BTreeMap<(UnixMillis, u64), Delayed>,
     pub(crate) next_delayed: u64,
+    /// Bytes of those in memory.
+    pub(crate) delayed_memory: Memory,
+    /// Numbers of those that are being read, and when they are due.
+    pub(crate) delayed_asked: BTreeMap<u64, UnixMillis>,
+    /// When to look again whether they are there.
+    pub(crate) delayed_retry: UnixMillis,
     /// Some exchange remembers what comes by, or has been there that did.
     pub(crate) remembers: bool,
     /// The exchanges where the message being routed has to wait.
@@ -182,6 +190,8 @@ pub struct Broker {
     pub(crate) keeping: Vec<ExchangeId>,
     /// The message that the changes being replayed speak of.
     pub(crate) replaying: Option<Arc<Message>>,
+    /// Likewise, if only the log has it.
+    pub(crate) replaying_away: Option<Away>,
     /// Messages with numbers, while a checkpoint is read.
     pub(crate) named: Map<u64, Arc<Message>>,
     pub(crate) checkpoint: Option<Box<Checkpoint>>,
@@ -220,6 +230,7 @@ const FIRST_DECLARED: u32 = 64;
 impl Broker {
     /// The vhost `/` with its predeclared exchanges. `seed` is for generated names only.
     pub fn new(seed: u64) -> Self {
+        let in_memory = Arc::<InMemory>::default();
         let mut broker = Self {
             vhosts: BTreeMap::new(),
             next_vhost: 0,
@@ -245,10 +256,14 @@ impl Broker {
             delaying: Vec::new(),
             keeping: Vec::new(),
             replaying: None,
+            replaying_away: None,
             named: Map::default(),
             checkpoint: None,
             memory_bytes_max: None,
-            in_memory: Arc::default(),
+            delayed_memory: Memory::new(&in_memory),
+            delayed_asked: BTreeMap::new(),
+            delayed_retry: 0,
+            in_memory,
             spill: None,
             has_paged: false,
             wanted: Vec::new(),
@@ -325,7 +340,8 @@ impl Broker {
             return Some(0);
         }
         let (due, delayed) = (self.due.first(), self.delayed.first_key_value());
-        due.map(|(at, _)| *at).into_iter().chain(delayed.map(|((at, _), _)| *at)).min()
+        let retry = if self.delayed_asked.is_empty() { 0 } else { self.delayed_retry };
+        due.map(|(at, _)| *at).into_iter().chain(delayed.map(|((at, _), _)| *at.max(&retry))).min()
     }
 
     /// Notes when a queue has something due, after it has changed.
@@ -389,9 +405,11 @@ impl Broker {
     /// Everything that is not in memory is wanted there.
     pub fn want_everything(&mut self) {
         for (&queue, state) in &mut self.queues {
-            let all = state.ready.wanted_at_all();
+            let mut all = state.ready.wanted_at_all();
+            all.extend(state.stream.iter_mut().flat_map(|stream| stream.wanted_at_all()));
             self.wanted.extend(all.into_iter().map(|messages| Wanted { queue, messages }));
         }
+        self.want_delayed();
     }
 
     /// What an exchange keeps, if it does.

@@ -55,6 +55,7 @@ pub(crate) const STREAM_SEGMENT: u8 = 0x73;
 pub(crate) const STREAM_KEPT: u8 = 0x74;
 pub(crate) const NEXT_NUMBERS: u8 = 0x75;
 pub(crate) const ENQUEUE_AWAY: u8 = 0x76;
+pub(crate) const MESSAGE_AWAY: u8 = 0x77;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {
@@ -189,6 +190,8 @@ pub(crate) enum Change<'a> {
     },
     /// The next numbers of vhosts, exchanges and queues.
     NextNumbers([u32; 3]),
+    /// The changes that follow speak of a message that only the log has.
+    MessageAway(Away),
     /// An entry whose message only the log has.
     EnqueueAway {
         queue: QueueId,
@@ -301,6 +304,10 @@ impl Change<'_> {
                 numbers(out, STREAM_KEPT, &[queue.0.into(), *offset, *at]);
             }
             Change::NextNumbers(next) => numbers(out, NEXT_NUMBERS, &next.map(u64::from)),
+            Change::MessageAway(away) => {
+                out.push(MESSAGE_AWAY);
+                away.record(out);
+            }
             Change::EnqueueAway { queue, seq, deadline, away } => {
                 numbers(out, ENQUEUE_AWAY, &[queue.0.into(), *seq, *deadline]);
                 away.record(out);
@@ -451,8 +458,8 @@ impl Broker {
             }
             DELAY => {
                 let (exchange, number, due) = (ExchangeId(id(fields)?), seq(fields)?, fields.varint()?);
-                let message = replaying.clone().ok_or(Malformed)?;
-                txn.add_delayed(due, number, exchange, &message, true);
+                let body = txn.broker.replaying_body(replaying.as_ref())?;
+                txn.delay_again(due, number, exchange, body);
             }
             DELAY_OVER => {
                 let (number, due) = (seq(fields)?, fields.varint()?);
@@ -473,6 +480,7 @@ impl Broker {
                     return Err(Malformed);
                 }
                 txn.append(queue, offset, at, &message);
+                txn.page_out(queue);
             }
             STREAM_TRUNCATE => {
                 let (queue, first) = (QueueId(id(fields)?), seq(fields)?);
@@ -484,7 +492,7 @@ impl Broker {
             }
             RECENT_FORGOTTEN => txn.forget_oldest(ExchangeId(id(fields)?)),
             REPLY_SECRET => txn.set_reply_secret(fields.bytes()?.try_into().map_err(|_| Malformed)?),
-            QUEUE_AT..=ENQUEUE_AWAY => return self.apply_of_checkpoint(tag, fields, replaying),
+            QUEUE_AT..=MESSAGE_AWAY => return self.apply_of_checkpoint(tag, fields, replaying),
             PURGE => {
                 let (queue, through) = (QueueId(id(fields)?), seq(fields)?);
                 let kept = (0..fields.varint()?).map(|_| seq(fields)).collect::<Result<_, _>>()?;

@@ -140,17 +140,27 @@ impl Checkpoint {
         }
     }
 
-    fn kept(&mut self, queue: QueueId, offset: u64, first: u64, kept: &Kept) {
+    fn body(&mut self, body: BodyRef<'_>) {
+        match body {
+            BodyRef::Here(message) => self.message(message),
+            BodyRef::Away(away) => {
+                self.names.push(Name { place: away.place, bytes: away.body_len });
+                Change::MessageAway(away).record(&mut Changes::on(&mut self.out));
+            }
+        }
+    }
+
+    fn kept(&mut self, queue: QueueId, offset: u64, first: u64, kept: Kept<'_>) {
         if offset == first {
             Change::StreamSegment { queue, first }.record(&mut Changes::on(&mut self.out));
         }
-        self.message(&kept.message);
+        self.body(kept.body);
         Change::StreamKept { queue, offset, at: kept.at }.record(&mut Changes::on(&mut self.out));
     }
 
     fn delayed(&mut self, (due, number): (UnixMillis, u64), delayed: &Delayed) {
         if delayed.kept {
-            self.message(&delayed.message);
+            self.body(delayed.body.as_ref());
             let exchange = delayed.exchange;
             Change::Delay { exchange, number, due }.record(&mut Changes::on(&mut self.out));
         }

@@ -6,13 +6,20 @@ use crate::exchange::Recent;
 use crate::{Broker, Message};
 use leveret_base::codec::Place;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 
 impl Broker {
     /// Where the messages lie that only the log has, of whatever queues.
     pub fn places_away(&self) -> impl Iterator<Item = Place> {
         let ready = self.queues.values().flat_map(|queue| queue.ready.iter());
-        let held = self.queues.values().flat_map(|queue| queue.unacked.values());
-        ready.chain(held.map(|held| Ready::of(&held.entry))).filter_map(|entry| match entry.body {
+        // A stream has what is held of it.
+        let queues = self.queues.values().filter(|queue| queue.stream.is_none());
+        let held = queues.flat_map(|queue| queue.unacked.values()).map(|held| held.entry.body.as_ref());
+        let streams = self.queues.values().filter_map(|queue| queue.stream.as_ref());
+        let kept = streams.flat_map(|stream| stream.iter()).map(|kept| kept.body);
+        let delayed = self.delayed.values().map(|delayed| delayed.body.as_ref());
+        let all = ready.map(|entry| entry.body).chain(held).chain(kept).chain(delayed);
+        all.filter_map(|body| match body {
             BodyRef::Here(_) => None,
             BodyRef::Away(away) => Some(away.place).filter(|place| place.run().is_none()),
         })
@@ -64,11 +71,12 @@ impl Broker {
             if let Some(stream) = &queue.stream {
                 hasher.write_u64(stream.next_offset());
                 stream.segment_firsts().for_each(|first| hasher.write_u64(first));
-                for entry in stream.iter() {
-                    hasher.write_u64(entry.at);
-                    hasher.write(entry.message.routing_key());
-                    hasher.write(entry.message.properties());
-                    hasher.write(entry.message.body());
+                for kept in stream.iter() {
+                    let message = read_if_away(kept.body, read);
+                    hasher.write_u64(kept.at);
+                    hasher.write(message.routing_key());
+                    hasher.write(message.properties());
+                    hasher.write(message.body());
                 }
                 return hasher.finish();
             }
@@ -98,14 +106,16 @@ impl Broker {
             }
             hasher.finish()
         });
+        let queues = queues.fold(0, u64::wrapping_add);
         let kept = self.delayed.iter().filter(|(_, delayed)| delayed.kept);
         let delayed = kept.map(|((due, number), delayed)| {
             let mut hasher = new_hasher();
             hasher.write_u64(*due);
             hasher.write_u64(*number);
             hasher.write_u32(delayed.exchange.0);
-            hasher.write(delayed.message.properties());
-            hasher.write(delayed.message.body());
+            let message = read_if_away(delayed.body.as_ref(), read);
+            hasher.write(message.properties());
+            hasher.write(message.body());
             hasher.finish()
         });
         let vhosts = self.vhosts.iter().map(|(id, vhost)| {
@@ -120,7 +130,19 @@ impl Broker {
             hasher.write(format!("{key:?} {policy:?}").as_bytes());
             hasher.finish()
         });
-        exchanges.chain(queues).chain(delayed).chain(vhosts).chain(policies).fold(secret, u64::wrapping_add)
+        exchanges
+            .chain(std::iter::once(queues))
+            .chain(delayed)
+            .chain(vhosts)
+            .chain(policies)
+            .fold(secret, u64::wrapping_add)
+    }
+}
+
+fn read_if_away(body: BodyRef<'_>, read: &mut dyn FnMut(Place) -> Option<Message>) -> Arc<Message> {
+    match body {
+        BodyRef::Here(message) => message.clone(),
+        BodyRef::Away(away) => Arc::new(read(away.place).expect("the log has what is not in memory")),
     }
 }
 

@@ -2,20 +2,17 @@
 //! whole. Nothing is taken out from between, so an offset is a place. It knows nothing of who reads.
 //! The trap: where a segment ends follows from what was appended alone, so that replay cuts at the same places.
 
+mod block;
+
 use crate::arguments::Retention;
+use crate::body::{Body, PageOut};
+use crate::broker::InMemory;
+use crate::entries::{Memory, Wanting};
 use crate::{Message, UnixMillis};
-use std::collections::VecDeque;
+use block::Block;
+pub(crate) use block::Kept;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
-
-/// A message under its offset.
-pub(crate) struct Kept {
-    pub(crate) message: Arc<Message>,
-    /// When it came.
-    pub(crate) at: UnixMillis,
-}
-
-/// Messages in a block. Blocks do not grow beyond it, so that an append never moves much.
-const BLOCK_LEN: usize = 1024;
 
 /// Messages in a segment, however small they are. (RabbitMQ: as many chunks)
 const SEGMENT_LEN_MAX: u64 = 256_000;
@@ -26,8 +23,7 @@ pub(crate) struct Segment {
     first: u64,
     len: u64,
     bytes: u64,
-    /// All are full but the last one.
-    blocks: Vec<Vec<Kept>>,
+    blocks: Vec<Block>,
 }
 
 impl Segment {
@@ -45,24 +41,35 @@ impl Segment {
         self.first + self.len
     }
 
-    /// The message under an offset.
-    pub(crate) fn entry(&self, offset: u64) -> Option<&Kept> {
-        let place = usize::try_from(offset.checked_sub(self.first)?).ok()?;
-        self.blocks.get(place / BLOCK_LEN)?.get(place % BLOCK_LEN)
+    fn block_of(&self, offset: u64) -> Option<usize> {
+        self.blocks.partition_point(|block| block.first() <= offset).checked_sub(1)
     }
 
-    fn push(&mut self, entry: Kept) {
-        self.bytes += entry.message.stored_bytes();
+    /// The message under an offset.
+    pub(crate) fn entry(&self, offset: u64) -> Option<Kept<'_>> {
+        let block = self.blocks.get(self.block_of(offset)?)?;
+        block.get(usize::try_from(offset - block.first()).ok()?)
+    }
+
+    fn push(&mut self, body: Body, at: UnixMillis) {
+        let offset = self.end();
+        self.bytes += stored_bytes(&body);
         self.len += 1;
-        match self.blocks.last_mut().filter(|block| block.len() < BLOCK_LEN) {
-            Some(block) => block.push(entry),
-            None => self.blocks.push(vec![entry]),
+        let left = match self.blocks.last_mut() {
+            Some(block) => block.push(body, at),
+            None => Some(body),
+        };
+        if let Some(body) = left {
+            let mut block = Block::new(offset, &body);
+            let left = block.push(body, at);
+            assert!(left.is_none(), "an empty block takes what it was made for");
+            self.blocks.push(block);
         }
     }
 
     /// When its last message came.
     fn last_at(&self) -> Option<UnixMillis> {
-        self.blocks.last().and_then(|block| block.last()).map(|entry| entry.at)
+        self.blocks.last().and_then(Block::last_at)
     }
 
     fn is_full(&self, bytes_max: u64) -> bool {
@@ -70,17 +77,50 @@ impl Segment {
     }
 }
 
+/// Bytes of all that a message consists of.
+fn stored_bytes(body: &Body) -> u64 {
+    match body {
+        Body::Here(message) => message.stored_bytes(),
+        Body::Away(away, _) => away.body_len.into(),
+    }
+}
+
+/// Blocks that one append lets go of.
+const PAGED_OUT_MAX: usize = 4;
+/// Blocks that are in memory for those who read, beside two for each consumer.
+const READ_MIN: usize = 2;
+
 /// All segments of one stream, the oldest first. The newest one always stays.
-#[derive(Default)]
 pub(crate) struct Stream {
     segments: VecDeque<Segment>,
     next_offset: u64,
     bytes: u64,
     /// Deliveries so far: many readers may hold one message, so it is not the offset that tells them apart.
     pub(crate) deliveries_count: u64,
+    memory: Memory,
+    /// What lies below was let go of, or cannot be.
+    paged_out: u64,
+    /// Offsets of the first messages of what was asked for and has not come.
+    asked: BTreeSet<u64>,
+    /// Likewise of what is in memory for those who read, the oldest first.
+    read: VecDeque<u64>,
 }
 
 impl Stream {
+    /// An empty one; `all` counts the bytes of messages in memory.
+    pub(crate) fn new(all: &Arc<InMemory>) -> Self {
+        Self {
+            segments: VecDeque::new(),
+            next_offset: 0,
+            bytes: 0,
+            deliveries_count: 0,
+            memory: Memory::new(all),
+            paged_out: 0,
+            asked: BTreeSet::new(),
+            read: VecDeque::new(),
+        }
+    }
+
     /// The offset of the oldest message, or of the next one while there is none.
     pub(crate) fn first_offset(&self) -> u64 {
         self.segments.front().map_or(self.next_offset, |segment| segment.first)
@@ -110,17 +150,20 @@ impl Stream {
     }
 
     /// Appends a message; true when it is the first one of a new segment.
-    pub(crate) fn append(&mut self, offset: u64, entry: Kept, segment_bytes_max: u64) -> bool {
+    pub(crate) fn append(&mut self, offset: u64, body: Body, at: UnixMillis, segment_bytes_max: u64) -> bool {
         assert!(self.may_append(offset), "the offsets of a stream follow one another");
         self.next_offset = offset + 1;
-        self.bytes += entry.message.stored_bytes();
+        self.bytes += stored_bytes(&body);
+        if let Body::Here(message) = &body {
+            self.memory.add(message.size() as u64);
+        }
         let last = self.segments.back_mut().filter(|segment| !segment.is_full(segment_bytes_max));
         if let Some(last) = last {
-            last.push(entry);
+            last.push(body, at);
             return false;
         }
         let mut segment = Segment::new(offset);
-        segment.push(entry);
+        segment.push(body, at);
         self.segments.push_back(segment);
         true
     }
@@ -135,10 +178,88 @@ impl Stream {
         may_begin
     }
 
-    /// The message under an offset.
-    pub(crate) fn entry(&self, offset: u64) -> Option<&Kept> {
-        let place = self.segments.partition_point(|segment| segment.first <= offset).checked_sub(1)?;
-        self.segments.get(place)?.entry(offset)
+    fn segment_of(&self, offset: u64) -> Option<usize> {
+        self.segments.partition_point(|segment| segment.first <= offset).checked_sub(1)
+    }
+
+    fn block_of(&self, offset: u64) -> Option<&Block> {
+        let segment = self.segments.get(self.segment_of(offset)?)?;
+        segment.blocks.get(segment.block_of(offset)?)
+    }
+
+    fn block_of_mut(&mut self, offset: u64) -> Option<&mut Block> {
+        let place = self.segment_of(offset)?;
+        let segment = self.segments.get_mut(place)?;
+        let place = segment.block_of(offset)?;
+        segment.blocks.get_mut(place)
+    }
+
+    /// The message under an offset, in memory if it is there.
+    pub(crate) fn entry(&self, offset: u64) -> Option<Kept<'_>> {
+        let block = self.block_of(offset)?;
+        block.look(usize::try_from(offset - block.first()).ok()?)
+    }
+
+    /// Lets go of the oldest messages in memory, as far as the log has them.
+    pub(crate) fn page_out(&mut self, may: PageOut<'_>) {
+        self.paged_out = self.paged_out.max(self.first_offset());
+        for _ in 0..PAGED_OUT_MAX {
+            let Some(end) = self.block_of(self.paged_out).map(Block::end) else { return };
+            // Two blocks stay for those who read at the end, unless there is next to no memory.
+            let stays = || self.block_of(end).is_none_or(|next| next.end() == self.next_offset);
+            if end <= self.paged_out || may.head_bytes > 0 && stays() {
+                return;
+            }
+            let Some(block) = self.block_of_mut(end - 1) else { return };
+            let bytes = block.memory();
+            if block.page_out(may) {
+                self.memory.subtract(bytes);
+            }
+            self.paged_out = end;
+        }
+    }
+
+    /// What has to be read so that a message is in memory, and those around it; each once.
+    pub(crate) fn wanted(&mut self, offset: u64) -> Option<Wanting> {
+        let wanted = self.block_of(offset)?.wanted();
+        let (first, _) = *wanted.first()?;
+        self.asked.insert(first).then_some(wanted)
+    }
+
+    /// Likewise what comes behind it.
+    pub(crate) fn wanted_ahead(&mut self, offset: u64) -> Option<Wanting> {
+        let block = self.block_of(offset).filter(|block| block.first() == offset)?;
+        self.wanted(block.end())
+    }
+
+    /// Everything that is not in memory and was not asked for.
+    pub(crate) fn wanted_at_all(&mut self) -> Vec<Wanting> {
+        let blocks = self.segments.iter().flat_map(|segment| &segment.blocks);
+        let all = blocks
+            .map(Block::wanted)
+            .filter(|wanted| wanted.first().is_some_and(|(first, _)| self.asked.insert(*first)));
+        all.collect()
+    }
+
+    /// Messages have been read that were asked for from an offset on. What was read longest ago goes, where there is more than so
+    /// many consumers need.
+    pub(crate) fn page_in(&mut self, first: u64, messages: &[(u64, Arc<Message>)], consumers: usize) {
+        self.asked.remove(&first);
+        let Some(block) = self.block_of_mut(first) else { return };
+        if !block.page_in(messages) {
+            return;
+        }
+        let bytes = block.memory();
+        self.memory.add(bytes);
+        self.read.push_back(first);
+        while self.read.len() > READ_MIN + 2 * consumers
+            && let Some(first) = self.read.pop_front()
+        {
+            // It may have left.
+            let bytes =
+                self.block_of_mut(first).filter(|block| block.first() == first).map_or(0, Block::forget);
+            self.memory.subtract(bytes);
+        }
     }
 
     // DEVIATION: RabbitMQ begins with the chunk that has it.
@@ -203,6 +324,7 @@ impl Stream {
             && let Some(segment) = self.segments.pop_front()
         {
             self.bytes -= segment.bytes;
+            self.memory.subtract(segment.blocks.iter().map(Block::memory).sum());
             gone.push(segment);
         }
         gone
@@ -224,8 +346,8 @@ impl Stream {
     }
 
     /// All messages in order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Kept> {
-        self.segments.iter().flat_map(|segment| segment.blocks.iter().flatten())
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Kept<'_>> {
+        self.segments.iter().flat_map(|segment| segment.blocks.iter().flat_map(Block::iter))
     }
 }
 

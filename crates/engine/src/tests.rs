@@ -10,6 +10,7 @@ mod power_loss;
 mod replays;
 mod spilled;
 mod streams;
+mod waiting;
 mod world;
 
 use crate::{Engine, SessionId};

@@ -91,6 +91,17 @@ pub const CHANGE_NAMES: &[Row] = &[
     (STREAM_SEGMENT, "stream segment", &[QUEUE, ("first", Number)]),
     (STREAM_KEPT, "stream kept", &[QUEUE, ("offset", Number), ("at_ms", Number)]),
     (
+        MESSAGE_AWAY,
+        "message that the log has",
+        &[
+            ("position", Number),
+            ("ordinal", Number),
+            ("bytes", Number),
+            ("priority", Number),
+            ("persistent", Number),
+        ],
+    ),
+    (
         ENQUEUE_AWAY,
         "enqueue what the log has",
         &[

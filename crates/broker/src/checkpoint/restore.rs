@@ -3,9 +3,9 @@
 use crate::body::{Away, Body};
 use crate::built_in::{is_built_in, is_vhost};
 use crate::change::{
-    ENQUEUE_AWAY, MESSAGE_AGAIN, MESSAGE_NAMED, NEXT_NUMBERS, QUEUE_AT, STREAM_KEPT, STREAM_SEGMENT, id, seq,
+    ENQUEUE_AWAY, MESSAGE_AGAIN, MESSAGE_AWAY, MESSAGE_NAMED, NEXT_NUMBERS, QUEUE_AT, STREAM_KEPT,
+    STREAM_SEGMENT, id, seq,
 };
-use crate::stream::Kept;
 use crate::txn::Txn;
 use crate::{Broker, ExchangeId, Message, QueueId, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader};
@@ -45,14 +45,14 @@ impl Broker {
             }
             STREAM_KEPT => {
                 let (queue, offset, at) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
-                let message = replaying.clone().ok_or(Malformed)?;
+                let body = self.replaying_body(replaying.as_ref())?;
                 if !Txn::new(self, 0, Changes::off()).may_append(queue, offset) {
                     return Err(Malformed);
                 }
                 let queue = self.queues.get_mut(&queue);
                 if let Some(stream) = queue.and_then(|queue| queue.stream.as_mut()) {
                     // Its segment ends where the next one begins.
-                    stream.append(offset, Kept { message, at }, u64::MAX);
+                    stream.append(offset, body, at, u64::MAX);
                 }
             }
             NEXT_NUMBERS => {
@@ -65,6 +65,7 @@ impl Broker {
                     *number = (*number).max(next);
                 }
             }
+            MESSAGE_AWAY => self.replaying_away = Some(Away::read(fields)?),
             ENQUEUE_AWAY => {
                 let (queue, seq, deadline) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
                 let body = Body::Away(Away::read(fields)?, None);
@@ -75,6 +76,17 @@ impl Broker {
         }
         self.replaying = replaying;
         Ok(())
+    }
+
+    /// The message that was spoken of last, wherever it is.
+    pub(crate) fn replaying_body(&mut self, replaying: Option<&Arc<Message>>) -> Result<Body, Malformed> {
+        match self.replaying_away.take() {
+            Some(away) => {
+                self.has_paged = true;
+                Ok(Body::Away(away, None))
+            }
+            None => replaying.cloned().map(Body::Here).ok_or(Malformed),
+        }
     }
 
     /// After a checkpoint was read, or nothing but the log.

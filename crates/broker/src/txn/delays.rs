@@ -2,18 +2,28 @@
 //! broker, by time, and cost nothing until then. An exchange that has gone meanwhile loses what waits for it.
 
 use super::Txn;
+use crate::block::{BLOCK_BYTES, BLOCK_LEN};
+use crate::body::{Away, Body};
+use crate::broker::Wanted;
 use crate::change::Change;
-use crate::{Broker, ExchangeId, Message, UnixMillis};
+use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis};
 use leveret_amqp::{PropertyValues, Table, TableBuf, Value};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// The header that says how long, in milliseconds.
 const X_DELAY: &[u8] = b"x-delay";
 
+/// What waits in exchanges, among queues that something is read for.
+pub(super) const DELAYED: QueueId = QueueId(u32::MAX);
+
+/// Between two looks at whether something was read.
+const RETRY_MS: u64 = 50;
+
 /// A message that waits.
 pub(crate) struct Delayed {
     pub(crate) exchange: ExchangeId,
-    pub(crate) message: Arc<Message>,
+    pub(crate) body: Body,
     /// The log has it.
     pub(crate) kept: bool,
 }
@@ -26,17 +36,67 @@ pub struct Scheduled<'a> {
     pub number: u64,
     /// Where it waits.
     pub exchange: ExchangeId,
-    /// The message.
-    pub message: &'a Arc<Message>,
+    /// The message, if it is in memory.
+    pub message: Option<&'a Arc<Message>>,
 }
 
 impl Broker {
     /// Messages that wait, from a time and a number on, in the order in which they are due.
     pub fn scheduled(&self, from: (UnixMillis, u64)) -> impl Iterator<Item = Scheduled<'_>> {
         self.delayed.range(from..).map(|(&(due, number), delayed)| {
-            let Delayed { exchange, ref message, kept: _ } = *delayed;
-            Scheduled { due, number, exchange, message }
+            let Delayed { exchange, ref body, kept: _ } = *delayed;
+            Scheduled { due, number, exchange, message: body.here() }
         })
+    }
+
+    /// Everything that waits and is not in memory is wanted there.
+    pub(crate) fn want_delayed(&mut self) {
+        let away = self.delayed.iter().filter_map(|(&(due, number), delayed)| match &delayed.body {
+            Body::Away(away, _) => Some((due, number, away.place)),
+            Body::Here(_) => None,
+        });
+        let mut messages = Vec::new();
+        for (due, number, place) in away {
+            if self.delayed_asked.insert(number, due).is_none() {
+                messages.push((number, place));
+            }
+        }
+        if !messages.is_empty() {
+            self.wanted.push(Wanted { queue: DELAYED, messages });
+        }
+    }
+
+    fn count_delayed(&mut self, body: &Body) {
+        if let Body::Here(message) = body {
+            self.delayed_memory.add(message.size() as u64);
+        }
+    }
+
+    fn uncount_delayed(&mut self, body: &Body) {
+        match body {
+            Body::Here(message) => self.delayed_memory.subtract(message.size() as u64),
+            Body::Away(_, None) => drop(self.in_memory.left.fetch_add(1, Ordering::Relaxed)),
+            Body::Away(_, Some(_)) => {}
+        }
+    }
+
+    /// Where a message waits: only on disk, if there is too much in memory.
+    fn body_of_delayed(&mut self, message: &Arc<Message>, kept: bool) -> Body {
+        if !self.is_memory_full() {
+            return Body::Here(message.clone());
+        }
+        let spill = self.spill.as_ref().filter(|spill| !kept && spill.is_open());
+        let gone = match spill {
+            Some(spill) => spill.add_one(message).map(|(place, run)| (place, Some(run))),
+            None => {
+                let place = message.place().filter(|place| kept && place.position > self.in_log_after);
+                place.map(|place| (place, None))
+            }
+        };
+        match gone.and_then(|(place, run)| Some((Away::of(message, place)?, run))) {
+            Some((away, run)) => Body::Away(away, run),
+            None => Body::Here(message.clone()),
+        }
     }
 }
 
@@ -68,31 +128,37 @@ impl Txn<'_> {
                 Change::Message(message).record(&mut self.changes);
                 recorded = true;
             }
-            self.add_delayed(due, self.broker.next_delayed, *id, message, kept);
+            let body = self.broker.body_of_delayed(message, kept);
+            self.add_delayed(due, self.broker.next_delayed, *id, body, kept);
         }
         recorded
     }
 
+    /// Replay of a message that waits.
+    pub(crate) fn delay_again(&mut self, due: UnixMillis, number: u64, exchange: ExchangeId, body: Body) {
+        let body = match body {
+            Body::Here(message) => self.broker.body_of_delayed(&message, true),
+            Body::Away(..) => body,
+        };
+        self.add_delayed(due, number, exchange, body, true);
+    }
+
     /// Primitive: a message waits. The caller has recorded the message itself.
-    pub(crate) fn add_delayed(
-        &mut self,
-        due: UnixMillis,
-        number: u64,
-        exchange: ExchangeId,
-        message: &Arc<Message>,
-        kept: bool,
-    ) {
+    fn add_delayed(&mut self, due: UnixMillis, number: u64, exchange: ExchangeId, body: Body, kept: bool) {
         if kept {
             Change::Delay { exchange, number, due }.record(&mut self.changes);
         }
         self.broker.next_delayed = self.broker.next_delayed.max(number + 1);
-        let delayed = Delayed { exchange, message: message.clone(), kept };
-        self.broker.delayed.insert((due, number), delayed);
+        self.broker.count_delayed(&body);
+        if let Some(before) = self.broker.delayed.insert((due, number), Delayed { exchange, body, kept }) {
+            self.broker.uncount_delayed(&before.body);
+        }
     }
 
     /// Primitive: a message waits no more.
     pub(crate) fn take_delayed(&mut self, due: UnixMillis, number: u64) -> Option<Delayed> {
         let delayed = self.broker.delayed.remove(&(due, number))?;
+        self.broker.uncount_delayed(&delayed.body);
         if delayed.kept {
             Change::DelayOver { number, due }.record(&mut self.changes);
             if let Some(checkpoint) = &mut self.broker.checkpoint {
@@ -113,13 +179,61 @@ impl Txn<'_> {
             && let Some((&(due, number), _)) = self.broker.delayed.first_key_value()
             && due <= self.now_ms
         {
+            if self.must_fetch_delayed() {
+                return;
+            }
             self.slice -= 1;
-            let Some(Delayed { exchange, message, .. }) = self.take_delayed(due, number) else { return };
+            let Some(Delayed { exchange, body, .. }) = self.take_delayed(due, number) else { return };
+            let message = body.into_message();
             let message = Arc::new(match delay(message.headers()) {
                 Some(delay) => waited(&message, delay),
                 None => (*message).clone(),
             });
             self.pass_on(exchange, &message);
         }
+    }
+
+    /// Asks for what is due first and what comes behind it, if that is not in memory; true if so.
+    fn must_fetch_delayed(&mut self) -> bool {
+        let Broker { delayed, delayed_asked, delayed_retry, wanted, .. } = &mut *self.broker;
+        if delayed.first_key_value().is_none_or(|(_, first)| first.body.here().is_some()) {
+            return false;
+        }
+        *delayed_retry = self.now_ms + RETRY_MS;
+        if !delayed_asked.is_empty() {
+            return true;
+        }
+        let away =
+            delayed.iter().take(BLOCK_LEN).filter_map(|(&(due, number), delayed)| match &delayed.body {
+                Body::Away(away, _) => Some((due, number, away)),
+                Body::Here(_) => None,
+            });
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        for (due, number, away) in away {
+            delayed_asked.insert(number, due);
+            messages.push((number, away.place));
+            bytes += u64::from(away.body_len);
+            if bytes >= BLOCK_BYTES {
+                break;
+            }
+        }
+        wanted.push(Wanted { queue: DELAYED, messages });
+        true
+    }
+
+    /// What was asked for has been read, as far as it could be; what is due goes on.
+    pub(super) fn fetched_delayed(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) {
+        let mut read = messages.iter().peekable();
+        for (number, _) in &wanted.messages {
+            let message = read.next_if(|(of, _)| of == number).map(|(_, message)| message);
+            let Some(due) = self.broker.delayed_asked.remove(number) else { continue };
+            let Some(delayed) = self.broker.delayed.get_mut(&(due, *number)) else { continue };
+            if let (Some(message), Body::Away(..)) = (message, &delayed.body) {
+                let before = std::mem::replace(&mut delayed.body, Body::Here(message.clone()));
+                self.broker.uncount_delayed(&before);
+                self.broker.count_delayed(&Body::Here(message.clone()));
+            }
+        }
+        self.release_delayed();
     }
 }

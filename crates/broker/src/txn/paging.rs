@@ -2,6 +2,7 @@
 //! it. It is read by somebody else, and with it the queue goes on. Nothing passes what stands before it.
 
 use super::Txn;
+use super::delays::DELAYED;
 use crate::body::{BodyRef, PageOut};
 use crate::broker::{Broker, Event, Wanted};
 use crate::queue::Queue;
@@ -73,7 +74,10 @@ impl Txn<'_> {
         if self.broker.is_memory_full()
             && let Some((queue, may)) = self.broker.paging(id)
         {
-            queue.ready.page_out(may);
+            match &mut queue.stream {
+                Some(stream) => stream.page_out(may),
+                None => queue.ready.page_out(may),
+            }
         }
     }
 
@@ -99,6 +103,9 @@ impl Txn<'_> {
     /// it meanwhile may be missing.
     pub fn fetched(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) {
         let id = wanted.queue;
+        if id == DELAYED {
+            return self.fetched_delayed(wanted, messages);
+        }
         let Broker { getting, events, queues, checkpoint, filled, in_log_after, .. } = &mut *self.broker;
         getting.retain(|(of, session)| {
             if *of == id {
@@ -110,6 +117,12 @@ impl Txn<'_> {
         if queue.is_awaited {
             filled.push(id);
         }
+        let first = wanted.messages.first().map(|(seq, _)| *seq);
+        if let Some(stream) = &mut queue.stream {
+            // What it has of them stays what the log has, and checkpoints have it by name.
+            stream.page_in(first.unwrap_or(0), messages, queue.consumers.len());
+            return self.dispatch(id);
+        }
         // A checkpoint on its way may still have them by name only, however soon they leave.
         let keeps_all = queue.keeps_all();
         if let (Some(checkpoint), Some(walk)) = (checkpoint, &mut queue.walk)
@@ -120,7 +133,6 @@ impl Txn<'_> {
                 checkpoint.changes(id, walk, entry);
             }
         }
-        let first = wanted.messages.first().map(|(seq, _)| *seq);
         queue.ready.page_in(first, messages, *in_log_after);
         self.broker.note_due(id);
         self.broker.crowd(id);

@@ -10,6 +10,7 @@ use crate::entries::{Entries, Entry, Memory, Ready, Tally};
 use crate::exchange::{Binding, Destination, Exchange, Kind};
 use crate::queue::{Queue, Unacked};
 use crate::seen::Seen;
+use crate::stream::Stream;
 use crate::{Exception, ExchangeId, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::Table;
 use std::collections::{BTreeSet, HashMap};
@@ -112,7 +113,8 @@ impl Txn<'_> {
             arguments: arguments.into(),
             seen: Seen::from_arguments(Table::from_validated(arguments)).ok().flatten().map(Box::new),
             ready: Entries::new(meaning.priority_max, &self.broker.in_memory),
-            stream: (meaning.kind == QueueType::Stream).then(Box::default),
+            stream: (meaning.kind == QueueType::Stream)
+                .then(|| Box::new(Stream::new(&self.broker.in_memory))),
             unacked: HashMap::default(),
             unacked_bytes: 0,
             held_memory: Memory::new(&self.broker.in_memory),

@@ -3,16 +3,17 @@
 
 use super::{Consume, Txn};
 use crate::arguments::QueueType;
-use crate::body::Body;
-use crate::broker::{Event, WINDOW_BYTES};
+use crate::body::{Away, Body, BodyRef};
+use crate::broker::{Broker, Event, WINDOW_BYTES, Wanted};
 use crate::change::Change;
 use crate::cursor::{Cursor, Start, X_STREAM_OFFSET};
 use crate::entries::Entry;
 use crate::exception::{Exception, shown};
 use crate::queue::Unacked;
-use crate::stream::{Kept, messages_count};
+use crate::stream::messages_count;
 use crate::{Message, QueueId, UnixMillis, VhostId};
 use leveret_amqp::ReplyCode;
+use leveret_base::codec::Place;
 use std::sync::Arc;
 
 /// Messages that are passed over in one operation, because nobody who reads on wants them.
@@ -85,6 +86,7 @@ impl Txn<'_> {
         self.append(id, offset, at, message);
         self.broker.crowd(id);
         self.dispatch(id);
+        self.page_out(id);
     }
 
     /// Whether a message may come under this offset; to a stream that is gone it may.
@@ -99,7 +101,7 @@ impl Txn<'_> {
         let segment_bytes_max = queue.meaning.retention.segment_bytes_max;
         let Some(stream) = queue.stream.as_mut() else { return };
         Change::StreamAppend { queue: id, offset, at }.record(&mut self.changes);
-        let is_new = stream.append(offset, Kept { message: message.clone(), at }, segment_bytes_max);
+        let is_new = stream.append(offset, Body::Here(message.clone()), at, segment_bytes_max);
         if is_new {
             // The one before it may become too old now.
             self.broker.note_due(id);
@@ -157,8 +159,8 @@ impl Txn<'_> {
     /// Hands out what one consumer has not seen; false when it has not come to the end of what it may see.
     fn read_one(&mut self, id: QueueId, place: usize, left: &mut usize) -> bool {
         loop {
-            let owned = &mut self.broker.owned;
-            let Some(queue) = self.broker.queues.get_mut(&id) else { return true };
+            let Broker { owned, queues, wanted, .. } = &mut *self.broker;
+            let Some(queue) = queues.get_mut(&id) else { return true };
             let (Some(stream), Some(consumer)) = (queue.stream.as_mut(), queue.consumers.get_mut(place))
             else {
                 return true;
@@ -171,7 +173,17 @@ impl Txn<'_> {
             }
             // What it had not seen may be gone.
             let offset = cursor.next.max(stream.first_offset());
-            let Some(message) = stream.entry(offset).map(|entry| entry.message.clone()) else { return true };
+            let message = match stream.entry(offset).map(|entry| entry.body) {
+                Some(BodyRef::Here(message)) => message.clone(),
+                Some(BodyRef::Away(_)) => {
+                    let messages = stream.wanted(offset);
+                    wanted.extend(messages.map(|messages| Wanted { queue: id, messages }));
+                    return true;
+                }
+                None => return true,
+            };
+            let ahead = stream.wanted_ahead(offset);
+            wanted.extend(ahead.map(|messages| Wanted { queue: id, messages }));
             if !cursor.wants(&message) {
                 if *left == 0 {
                     return false;
@@ -195,7 +207,11 @@ impl Txn<'_> {
                 message: message.clone(),
             };
             owned.entry(session).or_default().window_bytes += message.size();
-            let (entry, consumer) = (Entry::new(seq, Body::Here(message), 0), Some(consumer.id));
+            // The stream has it; who holds it need not.
+            let Message { persistent, priority, .. } = *message;
+            let (place, body_len) = (Place { position: 0, offset: 0 }, message.body().len() as u32);
+            let body = Body::Away(Away { place, body_len, priority, persistent }, None);
+            let (entry, consumer) = (Entry::new(seq, body, 0), Some(consumer.id));
             queue.hold(Unacked { entry, session, channel, consumer, until: 0 });
             self.hold_in_channel(session, channel, id, seq);
             self.broker.events.push((session, event));

@@ -49,7 +49,8 @@ pub(super) fn check_cancel(args: Args<'_>) -> Result<(), Error> {
 }
 
 /// `AMQP.SCHEDULED [VHOST v] [EXCHANGE e] [AFTER id] [COUNT n]`: messages by the time when they are due, each `[id, due, exchange,
-/// routing-key, body, properties]`; `due` is in milliseconds of Unix time.
+/// routing-key, body, properties]`; `due` is in milliseconds of Unix time. Of a message that is only
+/// on disk there are nulls in place of the last four.
 pub(super) fn list(
     engine: &mut Engine,
     args: Args<'_>,
@@ -73,10 +74,15 @@ pub(super) fn list(
         reply.array(6);
         reply.bulk(format!("{}-{}", scheduled.due, scheduled.number).as_bytes());
         reply.integer(scheduled.due as i64);
-        reply.bulk(scheduled.message.exchange());
-        reply.bulk(scheduled.message.routing_key());
-        reply.bulk(scheduled.message.body());
-        show::properties(scheduled.message, reply);
+        match scheduled.message {
+            Some(message) => {
+                reply.bulk(message.exchange());
+                reply.bulk(message.routing_key());
+                reply.bulk(message.body());
+                show::properties(message, reply);
+            }
+            None => (0..4).for_each(|_| reply.null()),
+        }
     }
     Ok(None)
 }

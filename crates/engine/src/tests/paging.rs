@@ -43,7 +43,7 @@ pub(super) struct Queue {
     reader: Reader,
     pub(super) spilled: Spilled,
     wanted: Vec<Wanted>,
-    read_count: usize,
+    pub(super) read_count: usize,
     rng: fastrand::Rng,
 }
 
@@ -119,6 +119,15 @@ impl Queue {
         self.write();
     }
 
+    /// Time goes on, and what is asked for is read.
+    pub(super) fn turn(&mut self) {
+        self.write();
+        self.fetch();
+        self.engine.enter(self.engine.now_ms() + 1);
+        self.engine.tick();
+        self.write();
+    }
+
     /// All that the consumer gets, acknowledged as it comes.
     pub(super) fn drain(&mut self) -> Vec<u32> {
         self.drain_some(usize::MAX)
@@ -145,13 +154,9 @@ impl Queue {
                 settle(self, queue, seq);
                 self.engine.on_broker(|txn| txn.drained(session, size));
             }
-            self.write();
             let before = self.read_count;
-            self.fetch();
+            self.turn();
             let was_read = self.read_count > before || !self.wanted.is_empty();
-            self.engine.enter(self.engine.now_ms() + 1);
-            self.engine.tick();
-            self.write();
             if got.len() >= count || !was_read && self.engine.broker.counts()[2..4] == [0, 0] {
                 break;
             }
