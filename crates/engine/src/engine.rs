@@ -172,6 +172,13 @@ impl Engine {
         std::mem::swap(&mut self.tail, empty);
     }
 
+    /// Likewise while a commit is open, which stays.
+    pub fn take_committed(&mut self, empty: &mut Tail) {
+        let before = self.tail.changes().len();
+        self.tail.take_committed(empty);
+        self.mark -= before - self.tail.changes().len();
+    }
+
     /// Bytes of records that nobody has handed to the log yet.
     pub fn pending_bytes(&self) -> usize {
         self.tail.len_bytes()

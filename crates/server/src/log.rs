@@ -6,6 +6,7 @@
 use crate::settings::Fsync;
 use crate::shared::Shared;
 use leveret_cluster::{Level, Levels};
+use leveret_engine::Engine;
 use leveret_wal::{Log, Preparer, Syncer, Tail};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -43,33 +44,57 @@ impl Shared {
 
     /// True when everything up to `position` is written.
     fn write(&self, position: u64) -> bool {
-        if self.levels.level(Level::Written) >= position {
-            return true;
-        }
-        let mut writer = self.log.lock();
-        let LogWriter { log, spare } = &mut *writer;
         while self.levels.level(Level::Written) < position {
-            // What a full disk has left of the last one comes first.
-            if spare.is_empty() {
-                self.engine.lock().take_tail(spare);
+            let mut writer = self.log.lock();
+            if self.levels.level(Level::Written) >= position {
+                break;
             }
-            let result = log.write(spare);
-            self.stats.log_writes.fetch_add(1, Ordering::Relaxed);
-            match result {
-                Ok(written) => {
-                    self.levels.set_written(written);
-                    if log.unsynced_bytes() >= SYNC_BYTES && self.settings.fsync() != Fsync::No {
-                        self.want_sync();
-                    }
-                }
-                Err(error) if error.is_full() => {
-                    self.disk_is_full(&error);
-                    return false;
-                }
-                Err(error) => stop_node("writing to the log", &error),
+            // What a full disk has left of the last one comes first.
+            if writer.spare.is_empty() {
+                // A script may hold it for long; then its thread writes, which needs the log for that.
+                let Some(mut engine) = self.engine.try_lock_for(ENGINE_PATIENCE) else { continue };
+                engine.take_tail(&mut writer.spare);
+            }
+            if !self.hand_to_kernel(&mut writer) {
+                return false;
             }
         }
         true
+    }
+
+    /// Writes what was committed before the commit that is open: whoever holds the engine for long does that for all.
+    pub(crate) fn write_meanwhile(&self, engine: &mut Engine) {
+        if self.levels.level(Level::Written) >= engine.position() || self.settings.alarms.is_full() {
+            return;
+        }
+        // Whoever has it may wait for the engine.
+        if let Some(mut writer) = self.log.try_lock_for(2 * ENGINE_PATIENCE)
+            && writer.spare.is_empty()
+        {
+            engine.take_committed(&mut writer.spare);
+            self.hand_to_kernel(&mut writer);
+        }
+    }
+
+    /// Hands to the kernel what was taken from the engine; false when the disk is full.
+    fn hand_to_kernel(&self, writer: &mut LogWriter) -> bool {
+        let LogWriter { log, spare } = writer;
+        let result = log.write(spare);
+        self.stats.log_writes.fetch_add(1, Ordering::Relaxed);
+        match result {
+            Ok(written) => {
+                self.levels.set_written(written);
+                if log.unsynced_bytes() >= SYNC_BYTES && self.settings.fsync() != Fsync::No {
+                    self.want_sync();
+                }
+                true
+            }
+            Err(error) if error.is_full() => {
+                self.disk_is_full(&error);
+                false
+            }
+            Err(error) => stop_node("writing to the log", &error),
+        }
     }
 
     fn disk_is_full(&self, error: &leveret_wal::Error) {
@@ -188,6 +213,9 @@ impl Flusher {
         }
     }
 }
+
+/// How long whoever writes the log waits for the engine before it lets others write.
+const ENGINE_PATIENCE: Duration = Duration::from_millis(10);
 
 /// Between two syncs when nobody waits for one.
 const SYNC_PERIOD: Duration = Duration::from_millis(990);

@@ -85,6 +85,14 @@ impl Tail {
         self.bytes.truncate(self.open);
     }
 
+    /// Moves the records that were committed into an empty tail; the open one stays.
+    pub fn take_committed(&mut self, empty: &mut Self) {
+        let open = self.bytes.split_off(self.open);
+        std::mem::swap(self, empty);
+        self.open = self.bytes.len();
+        self.bytes.extend_from_slice(&open);
+    }
+
     /// True when there is no record.
     pub fn is_empty(&self) -> bool {
         self.first.is_none()

@@ -1,13 +1,51 @@
 //! The second half of a turn: who may be answered, and writing it; and the heartbeats between turns.
 
 use super::IoLoop;
+use crate::connection::Connection;
 use crate::session::Session;
 use crate::settings::Fsync;
 use crate::shared::now_ms;
 use leveret_cluster::{Level, Levels};
+use leveret_engine::Position;
 use std::sync::atomic::Ordering;
 
 const HEARTBEAT_PERIOD_MS: u64 = 1000;
+
+/// What answers wait for.
+pub(super) struct Gate {
+    position: Position,
+    level: Position,
+    synced: Position,
+    is_full: bool,
+}
+
+impl Gate {
+    /// Holds back what a connection has to say and may not say yet; true if it may not.
+    pub(super) fn hold(&self, connection: &mut Connection) -> bool {
+        match &connection.session {
+            Session::Resp(_) => {
+                let told_of = if self.is_full { connection.last_commit } else { self.position };
+                if connection.out.unsent() > 0 {
+                    connection.out.gate(told_of, self.level >= told_of);
+                }
+                self.level < told_of
+            }
+            Session::Amqp(_) => {
+                let waits = connection.session.encode(self.synced, &mut connection.out.bytes);
+                connection.out.gate(0, true);
+                waits
+            }
+        }
+    }
+
+    /// Lets out what has waited and may leave now; true while something still waits.
+    pub(super) fn release(&self, connection: &mut Connection) -> bool {
+        match &connection.session {
+            Session::Resp(_) => connection.out.release(self.level),
+            Session::Amqp(_) => self.hold(connection),
+        }
+    }
+}
 
 impl IoLoop {
     /// The position up to which Redis clients may be told of commits.
@@ -21,25 +59,10 @@ impl IoLoop {
     /// Who may be answered? Everything is written by now; `always` waits for the disk, and so do confirms. Only a full disk
     /// keeps something from being written: then those wait who have changed something, and readers go on.
     pub(super) fn gate(&mut self, position: u64) {
-        let (synced, level) = (self.shared.levels.level(Level::Synced), self.level());
-        let is_full = self.shared.settings.alarms.is_full();
+        let gate = self.gate_at(position);
         for &token in &self.turn {
             let Some(connection) = self.connections.get_mut(token) else { continue };
-            let waits = match &connection.session {
-                Session::Resp(_) => {
-                    let told_of = if is_full { connection.last_commit } else { position };
-                    if connection.out.unsent() > 0 {
-                        connection.out.gate(told_of, level >= told_of);
-                    }
-                    level < told_of
-                }
-                Session::Amqp(_) => {
-                    let waits = connection.session.encode(synced, &mut connection.out.bytes);
-                    connection.out.gate(0, true);
-                    waits
-                }
-            };
-            if waits && !connection.holding {
+            if gate.hold(connection) && !connection.holding {
                 connection.holding = true;
                 self.holding.push(token);
             }
@@ -50,6 +73,12 @@ impl IoLoop {
         } else if self.shared.sync_waiters.load(Ordering::Relaxed) > 0 {
             self.shared.want_sync();
         }
+    }
+
+    /// The gate for what tells of commits up to this one.
+    pub(super) fn gate_at(&self, position: Position) -> Gate {
+        let (synced, level) = (self.shared.levels.level(Level::Synced), self.level());
+        Gate { position, level, synced, is_full: self.shared.settings.alarms.is_full() }
     }
 
     /// Writes every socket once.
@@ -92,17 +121,10 @@ impl IoLoop {
 
     /// Lets out what waited for the disk, as far as it has come.
     fn release(&mut self) {
-        let (synced, level) = (self.shared.levels.level(Level::Synced), self.level());
+        let gate = self.gate_at(0);
         for token in std::mem::take(&mut self.holding) {
             let Some(connection) = self.connections.get_mut(token) else { continue };
-            connection.holding = match &connection.session {
-                Session::Resp(_) => connection.out.release(level),
-                Session::Amqp(_) => {
-                    let waits = connection.session.encode(synced, &mut connection.out.bytes);
-                    connection.out.gate(0, true);
-                    waits
-                }
-            };
+            connection.holding = gate.release(connection);
             if connection.holding {
                 self.holding.push(token);
             }

@@ -60,9 +60,16 @@ impl IoLoop {
         let new = self.arrivals();
         self.open(engine, new);
         self.heartbeats();
+        // What was executed in this turn before the script is answered now.
+        self.shared.write_meanwhile(engine);
+        let gate = self.gate_at(engine.position());
         for token in self.connections.tokens() {
             let Some(connection) = self.connections.get_mut(token) else { continue };
-            if !matches!(connection.session, Session::Resp(_)) {
+            gate.hold(connection);
+            if gate.release(connection) {
+                self.shared.want_sync();
+            }
+            if matches!(connection.session, Session::Amqp(_)) {
                 connection.flush();
                 continue;
             }
@@ -80,7 +87,7 @@ impl IoLoop {
                 && session.may_execute()
             {
                 session.refuse_busy(&self.shared, &mut connection.out);
-                connection.out.gate(0, true);
+                gate.hold(connection);
             }
             connection.flush();
             // Whatever is left to do is done when the script has ended.

@@ -2,7 +2,7 @@
 
 mod migrate;
 
-use leveret_server::Settings;
+use leveret_server::{Fsync, Settings};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
@@ -19,11 +19,20 @@ fn free_port() -> u16 {
 }
 
 fn start(name: &str, port: u16) -> (leveret_server::Server, std::path::PathBuf) {
+    start_with(name, port, |_| {})
+}
+
+fn start_with(
+    name: &str,
+    port: u16,
+    set: impl FnOnce(&mut Settings),
+) -> (leveret_server::Server, std::path::PathBuf) {
     let directory = std::env::temp_dir().join(format!("leveret-{name}-{}", std::process::id()));
     let mut settings = Settings::new(directory.clone());
     settings.bind = vec!["127.0.0.1".into()];
     (settings.resp_port, settings.amqp_port) = (port, 0);
     settings.busy_after_ms.store(50, Ordering::Relaxed);
+    set(&mut settings);
     (leveret_server::start(settings).unwrap(), directory)
 }
 
@@ -102,6 +111,36 @@ fn a_script_without_end_is_stopped_by_a_client_of_the_same_thread() {
     assert_eq!(ask(&mut runs, b"EVAL \"return 7\" 0\r\n"), ":7\r\n");
     server.stop();
     std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn what_came_before_a_script_without_end_is_answered_while_it_runs() {
+    for fsync in [Fsync::Everysec, Fsync::Always] {
+        let port = free_port();
+        let (server, directory) = start_with("before", port, |settings| {
+            settings.io_threads = 1;
+            settings.busy_after_ms.store(1000, Ordering::Relaxed);
+            settings.set_fsync(fsync);
+        });
+        let mut clients: Vec<TcpStream> = (0..4).map(|_| connect(port)).collect();
+        clients.iter_mut().for_each(|client| assert_eq!(ask(client, b"PING\r\n"), "+PONG\r\n"));
+        let [first, writer, reader, runs] = clients.as_mut_slice() else { unreachable!("there are four") };
+        // All that comes while one command is executed is in one turn afterwards.
+        first.write_all(b"EVAL \"for i = 1, 2e7 do end\" 0\r\n").unwrap();
+        writer.write_all(b"SET a 1\r\n").unwrap();
+        reader.write_all(b"GET a\r\n").unwrap();
+        runs.write_all(b"EVAL \"while true do end\" 0\r\n").unwrap();
+        assert_eq!(ask(first, b""), "$-1\r\n");
+        // Both scripts let others in after a second.
+        let (written, read) = (ask(writer, b""), ask(reader, b""));
+        assert!(written == "+OK\r\n" || written.starts_with("-BUSY"), "{written}");
+        assert!(["$1\r\n1\r\n", "$-1\r\n"].contains(&&*read) || read.starts_with("-BUSY"), "{read}");
+        ask_until(writer, b"PING\r\n", &["-BUSY"]);
+        assert_eq!(ask(reader, b"SCRIPT KILL\r\n"), "+OK\r\n");
+        assert!(ask(runs, b"").starts_with("-ERR Script killed"));
+        server.stop();
+        std::fs::remove_dir_all(directory).unwrap();
+    }
 }
 
 #[test]
