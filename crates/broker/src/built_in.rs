@@ -168,6 +168,7 @@ impl Txn<'_> {
     }
 
     /// A message has come to an exchange: true if it is heard in Redis.
+    #[cold]
     pub(crate) fn tell(&mut self, exchange: ExchangeId, message: &Arc<Message>) -> bool {
         let is_heard = is_heard(exchange);
         if is_heard {

@@ -103,6 +103,7 @@ impl Txn<'_> {
     }
 
     /// Keeps a reply, if that is wanted, and delivers it. Nobody has it when the key is no address, or nobody is there.
+    #[cold]
     pub(super) fn reply(&mut self, message: &Arc<Message>) -> Published {
         let at = self.kept_at(message.routing_key());
         let is_kept = at.is_some();
