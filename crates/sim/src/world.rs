@@ -388,23 +388,24 @@ impl World {
     fn settle(&self) {
         self.note("all wait");
         self.disk.inner.free_space();
+        let mut waiting = Vec::new();
         for _ in 0..400 {
-            let mut is_done = true;
+            waiting.clear();
             self.with_stage(|crowd, stage| {
-                for client in &mut *crowd.resp {
+                for (i, client) in crowd.resp.iter_mut().enumerate() {
                     client.carry_all(stage);
-                    is_done &= client.is_content();
+                    waiting.extend((!client.is_content()).then(|| format!("client {i}")));
                 }
-                for client in &mut *crowd.amqp {
+                for (i, client) in crowd.amqp.iter_mut().enumerate() {
                     client.carry_all(stage);
-                    is_done &= client.is_content();
+                    waiting.extend((!client.is_content()).then(|| format!("AMQP client {i}")));
                 }
-                for runner in &mut *crowd.runners {
+                for (i, runner) in crowd.runners.iter_mut().enumerate() {
                     runner.carry_all(stage);
-                    is_done &= runner.is_content();
+                    waiting.extend((!runner.is_content()).then(|| format!("runner {i}")));
                 }
             });
-            if is_done {
+            if waiting.is_empty() {
                 return;
             }
             for thread in 0..self.machine.threads() {
@@ -420,7 +421,7 @@ impl World {
             };
             set_clock(Some(now_ms));
         }
-        panic!("somebody is not answered for 20 seconds");
+        panic!("not answered for 20 seconds: {waiting:?}");
     }
 }
 
