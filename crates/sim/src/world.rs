@@ -91,10 +91,12 @@ pub(crate) fn run(seed: u64, minutes: Option<u64>, is_told: bool) -> Outcome {
     // Small, so that a life crosses many: what one turn hands to the kernel is there as a whole or not at all, unless a segment ends.
     let segment_bytes = [512, 2048, 16 * 1024][rng.usize(..3)];
     let ballast = if rng.u8(..6) == 0 { Ballast::Wanted } else { Ballast::None };
+    // Some seeds are mostly of those who pass messages on.
+    let (others, runners) = if rng.u8(..4) == 0 { (2, 4..9) } else { (5, 0..5) };
     let people = Rc::new(RefCell::new(People {
-        resp: (0..rng.usize(1..5)).map(RespClient::new).collect(),
-        amqp: (0..rng.usize(1..5)).map(AmqpClient::new).collect(),
-        runners: (0..rng.usize(..5)).map(|id| Runner::new(id, &mut rng)).collect(),
+        resp: (0..rng.usize(1..others)).map(RespClient::new).collect(),
+        amqp: (0..rng.usize(1..others)).map(AmqpClient::new).collect(),
+        runners: (0..rng.usize(runners)).map(|id| Runner::new(id, &mut rng)).collect(),
         rng,
         ledger: Ledger::default(),
         shared: Shared::default(),
