@@ -44,7 +44,7 @@ class Resp:
             is_late = random.random() < 0.02
             lease = SHORT_LEASE_MS if is_late else LEASE_MS
             count = random.choice([1, 1, 1, 3])
-            taken = self.redis.execute_command("AMQP.GET", queue(stage), "COUNT", count, "LEASE", lease, "BLOCK", 100)
+            taken = self.redis.execute_command("AMQP.GET", queue(stage), "COUNT", count, "LEASE", lease, "BLOCK", 20)
             if taken and is_late:
                 time.sleep(2 * SHORT_LEASE_MS / 1000)
             if taken and random.random() < 0.02:

@@ -29,8 +29,9 @@ cargo xtask bench [--rounds N] [ROW …]  side by side with Redis, Valkey and Ra
 cargo xtask peers                    the newest Redis, Valkey and RabbitMQ for the benchmark, into target/peers (as root)
 cargo xtask fuzz [TARGET] [--seconds N] [--seed N] [--replay FILE]
                                      one decoder or file format, or all of them
-cargo xtask sim [SEED [--told]] [--seconds N|--crashes N] [--from SEED] [--paged]
-                                     the whole server in one thread, which crashes at any step: fresh seeds, or one again
+cargo xtask sim [SEED [--told]] [--seconds N|--crashes N] [--from SEED] [--minutes N] [--paged]
+                                     the whole server in one thread, which crashes at any step: fresh seeds, or one again,
+                                     a few lives long or so many minutes of its own time
 cargo xtask wheel                    the Python package with the binary in it, into target/wheel, tried in a fresh environment
 cargo xtask docs                     the API's pages, with warnings as errors
 ";
@@ -110,6 +111,10 @@ fn test() -> Result<()> {
     steps.run("simulation, fresh seeds for two minutes", || sim::run(&["--seconds".into(), "120".into()]));
     steps.run("simulation, hardly any memory for messages, one minute", || {
         sim::run(&["--paged".into(), "--seconds".into(), "60".into()])
+    });
+    // A seed for each processor.
+    steps.run("simulation, ten minutes of its own time", || {
+        sim::run(&["--minutes", "10", "--crashes", "1"].map(str::to_owned))
     });
     steps.run("release build", build_release);
     steps.append(conformance::run("short", false));

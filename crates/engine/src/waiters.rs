@@ -302,7 +302,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let (version, said) = (session.version, session.pushed.len());
         // Out of the session while it runs, and back if it was in vain.
-        let Some(waiting) = session.waiting.take() else { return false };
+        let Some(mut waiting) = session.waiting.take() else { return false };
         // One key of the right type: then a refusal is about something else, and an answer. (Redis: BLMOVE)
         let may_refuse = match &*waiting.block.keys {
             [key] if !waiting.block.or_lost => {
@@ -322,9 +322,17 @@ impl Engine {
             Again::Bridge(run) => {
                 // It has the rights of its user still.
                 let actor = self.actor.replace(id);
-                let served = self.run_bridge(run, waiting.args.as_args(), &mut reply).is_none();
+                let wait = self.run_bridge(run, waiting.args.as_args(), &mut reply);
                 self.actor = actor;
-                (None, served)
+                // It has waited for a message on the disk, which somebody else has by now: from here on it waits for so long.
+                if let Some(deadline) = wait.as_ref().and_then(|wait| wait.deadline)
+                    && waiting.block.deadline.is_none()
+                {
+                    self.waiters.deadlines.insert((deadline, id));
+                    waiting.block.deadline = Some(deadline);
+                    waiting.timeout_reply.clone_from(&bytes);
+                }
+                (None, wait.is_none())
             }
         };
         let before = waiting.block.again_at;

@@ -107,7 +107,7 @@ class Outbox:
     def __exit__(self, kind: Any, *_: Any) -> None:
         try:
             if kind is None:
-                with _refusals():
+                with refusals():
                     self.results = self._pipeline.execute()
         finally:
             self._pipeline.reset()
@@ -118,7 +118,7 @@ class Outbox:
     async def __aexit__(self, kind: Any, *_: Any) -> None:
         try:
             if kind is None:
-                with _refusals():
+                with refusals():
                     self.results = await self._pipeline.execute()
         finally:
             await self._pipeline.reset()
@@ -361,7 +361,7 @@ def _flat(pairs: Mapping[str, Any]) -> List[Any]:
 
 
 @contextlib.contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
     try:
         yield
     except ResponseError as error:

@@ -5,9 +5,11 @@ use super::replays::{digest, replayed, replayed_with};
 use super::spilled::Spilled;
 use super::world::{World, publish_to};
 use super::{declare, publish};
-use crate::{Engine, SessionId};
+use crate::{BRIDGE_ROWS, Engine, SessionId};
 use leveret_amqp::{Table, Value};
 use leveret_broker::{Consume, Event, How, QueueDeclare, QueueId, VhostId, Wanted};
+use leveret_keyspace::{ArgsBuf, Reply};
+use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Reader, Tail};
 use std::sync::Arc;
@@ -235,4 +237,29 @@ fn a_queue_lets_go_of_nothing_that_the_log_has_for_others_only() {
     // `q` keeps everything, `dead` what is persistent.
     assert_eq!(publish(true), 200);
     assert_eq!(publish(false), 300);
+}
+
+#[test]
+fn whoever_waited_for_a_message_on_disk_that_another_got_waits_no_longer_than_said() {
+    let mut queue = Queue::new(0, &[]);
+    let waiting = queue.engine.open_session(0);
+    queue.publish(1);
+    let args: ArgsBuf = "AMQP.GET q BLOCK 100".split(' ').map(str::as_bytes).collect();
+    let get = BRIDGE_ROWS.iter().find(|row| row.spec.name == "amqp.get").expect("it is a row").run;
+    let mut bytes = Vec::new();
+    let wait = queue.engine.run_bridge(get, args.as_args(), &mut Reply::new(&mut bytes, Version::Resp2));
+    let wait = wait.expect("the message is on the disk");
+    queue.engine.wait_at_queue(waiting, get, args.as_args(), wait, &bytes);
+    // Consumers come first.
+    queue.consume(b"q");
+    assert_eq!(queue.drain(), [0]);
+    let answer = |queue: &mut Queue, ms| {
+        queue.engine.enter(queue.engine.now_ms() + ms);
+        queue.engine.tick();
+        let mut bytes = Vec::new();
+        queue.engine.session(waiting).expect("it is open").collect(&mut bytes, &mut Vec::new());
+        bytes
+    };
+    assert_eq!(answer(&mut queue, 50), b"");
+    assert_eq!(answer(&mut queue, 60), b"*0\r\n");
 }

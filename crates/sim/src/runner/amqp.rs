@@ -83,7 +83,7 @@ impl AmqpRunner {
     pub(super) fn act(&mut self, stage: &mut Stage<'_>) {
         match self.phase {
             Phase::Away => self.connect(stage),
-            Phase::Working if stage.rng.u8(..80) == 0 => self.leave(stage),
+            Phase::Working if stage.rng.u8(..100) == 0 => self.leave(stage),
             Phase::Working if self.awaited.is_empty() => self.work(stage),
             Phase::Working | Phase::Fading => {}
         }

@@ -114,13 +114,12 @@ impl RespRunner {
                 self.wire = Some(Wire::new(stage.machine.connect(false).expect("there are sockets")));
                 self.phase = Phase::Working;
             }
-            Phase::Working if stage.rng.u8(..60) == 0 => self.leave(stage),
+            Phase::Working if stage.rng.u8(..100) == 0 => self.leave(stage),
             Phase::Working if self.asked.is_none() && self.held.is_empty() => self.begin(stage),
             Phase::Working if self.asked.is_none() => match (stage.rng.u8(..16), self.watched) {
                 (0, _) => self.give_back(stage),
                 (1, _) => self.extend(stage),
-                (2, _) => {}
-                (3..=8, None) => self.count(stage),
+                (2..=8, None) => self.count(stage),
                 (_, watched) => self.pass(stage, watched),
             },
             Phase::Working | Phase::Fading => {}
@@ -170,7 +169,7 @@ impl RespRunner {
             return;
         }
         let from = stage.rng.usize(..STAGES);
-        let lease_ms = [5, 300, 5000][stage.rng.usize(..3)];
+        let lease_ms = [5, 300, 5000, 5000][stage.rng.usize(..4)];
         let count = stage.rng.usize(1..=COUNT_MAX);
         let mut words =
             words(&["AMQP.GET", &queue(from), "COUNT", &count.to_string(), "LEASE", &lease_ms.to_string()]);
