@@ -7,6 +7,7 @@ mod credit;
 mod declare;
 mod handshake;
 mod incoming;
+mod later;
 mod methods;
 mod outgoing;
 mod permissions;
