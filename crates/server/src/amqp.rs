@@ -7,7 +7,6 @@ mod credit;
 mod declare;
 mod handshake;
 mod incoming;
-mod later;
 mod methods;
 mod outgoing;
 mod permissions;

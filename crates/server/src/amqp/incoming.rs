@@ -17,17 +17,6 @@ pub(crate) enum Step {
     Refused { channel: u16, failure: Failure },
 }
 
-impl Step {
-    /// Where it was sent.
-    pub(crate) fn channel(&self) -> u16 {
-        match self {
-            Step::Method { channel, .. } | Step::Publish { channel, .. } | Step::Refused { channel, .. } => {
-                *channel
-            }
-        }
-    }
-}
-
 /// A `basic.publish` whose content has not all come.
 struct Arriving {
     channel: u16,

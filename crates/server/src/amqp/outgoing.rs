@@ -127,7 +127,7 @@ impl AmqpSession {
         }
         // What a blocked client has sent is not read.
         self.blocked
-            || self.later.is_full()
+            || self.is_getting()
             || self.credit.is_used_up()
             || now_ms.saturating_sub(self.received_ms) < 2 * interval_ms + 1000
     }

@@ -5,7 +5,6 @@ use crate::amqp::channel::{Channel, Leaving};
 use crate::amqp::credit::Credit;
 use crate::amqp::handshake::Phase;
 use crate::amqp::incoming::{Incoming, Limits, Step};
-use crate::amqp::later::{Later, LaterStep};
 use crate::amqp::permissions::Rights;
 use crate::around::Around;
 use crate::connection::OUT_MAX;
@@ -58,9 +57,7 @@ pub(crate) struct AmqpSession {
     /// It has something to publish, which has to wait.
     pub(super) blocked: bool,
     /// It wants to get a message that is being read from the log.
-    pub(super) getting: bool,
-    /// What has to wait until it can.
-    pub(super) later: Later,
+    getting: bool,
     /// What it may publish before others have caught up.
     pub(crate) credit: Credit,
     /// What came out of a check of its password.
@@ -124,7 +121,6 @@ impl AmqpSession {
             alarm: None,
             blocked: false,
             getting: false,
-            later: Later::default(),
             credit: Credit::new(usize::MAX),
             hands: None,
             finding: None,
@@ -197,6 +193,25 @@ impl AmqpSession {
         self.incoming.decode(&self.input, &mut self.at, &limits, steps_max);
     }
 
+    /// A message that it wants to get is being read from the log.
+    pub(crate) fn get_later(&mut self) {
+        self.getting = true;
+    }
+
+    /// Looks for the news that it has been.
+    pub(crate) fn notice_fetched(&mut self) {
+        if self.getting {
+            let before = self.events.len();
+            self.events.retain(|event| !matches!(event, Event::Fetched));
+            self.getting = self.events.len() == before;
+        }
+    }
+
+    /// True while it waits for that.
+    pub(crate) fn is_getting(&self) -> bool {
+        self.getting
+    }
+
     /// True when there is something for `execute`.
     pub(crate) fn has_work(&self) -> bool {
         if self.forced.is_some() {
@@ -206,20 +221,19 @@ impl AmqpSession {
             return self.finding.is_some();
         }
         let undecoded = self.phase != Phase::Running && self.at < self.input.len() && !self.starved;
-        !self.incoming.steps.is_empty() || self.later.may_go_on || undecoded
+        !self.incoming.steps.is_empty() || undecoded
     }
 
     /// True when something can be executed now.
     pub(crate) fn may_execute(&self) -> bool {
-        let is_held_up = self.later.is_full() && !self.later.may_go_on;
-        let waits = self.blocked && self.alarm.is_some() || self.credit.is_used_up() || is_held_up;
+        let waits = self.blocked && self.alarm.is_some() || self.credit.is_used_up() || self.getting;
         self.has_work() && (!waits || self.forced.is_some())
     }
 
     /// Executes what has arrived, under the lock. False when the connection is over.
     pub(crate) fn execute(&mut self, engine: &mut Engine, around: &Around<'_>, out: &mut Vec<u8>) -> bool {
         if let Some(why) = self.forced.take() {
-            self.later.clear();
+            self.getting = false;
             self.fail(engine, 0, Failure::connection(ReplyCode::ConnectionForced, why), 0, 0, out);
         }
         self.unblock(out);
@@ -229,11 +243,6 @@ impl AmqpSession {
         }
         for number in std::mem::take(&mut self.timed_out) {
             engine.on_broker(|txn| txn.channel_closed(self.id, number));
-        }
-        if !self.execute_later(engine, around, out) {
-            self.credit.end_turn(engine.position());
-            self.show_waits(engine);
-            return self.phase != Phase::Over;
         }
         loop {
             self.execute_steps(engine, around, out);
@@ -282,14 +291,14 @@ impl AmqpSession {
         let mut waits: Vec<Step> = Vec::new();
         for step in left.by_ref() {
             self.credit.worked();
-            let Some(step) = self.later.keep(step, &input) else { continue };
             match step {
                 Step::Method { channel, payload, interrupts } => {
                     let bytes = input.get(payload.clone()).unwrap_or_default();
                     self.method_step((engine, around), channel, bytes, interrupts, out);
-                    if std::mem::take(&mut self.getting) {
-                        // It is executed again when the message is there, and what follows it on its channel waits, too.
-                        self.later.push(channel, LaterStep::method(&input, payload, interrupts));
+                    if self.getting {
+                        // It is executed again when the message is there, and what follows it waits, too.
+                        waits.push(Step::Method { channel, payload, interrupts });
+                        break;
                     }
                 }
                 Step::Publish { channel, mandatory, message } => {
@@ -311,8 +320,7 @@ impl AmqpSession {
             }
             // The rest waits until the client has read, or others have caught up.
             let has_room = out.len() - start + self.held_bytes <= OUT_MAX;
-            let is_over = self.phase == Phase::Over || self.later.is_full();
-            if is_over || !has_room || self.credit.ends_turn() {
+            if self.phase == Phase::Over || !has_room || self.credit.ends_turn() {
                 break;
             }
         }
@@ -323,7 +331,7 @@ impl AmqpSession {
         self.input = input;
     }
 
-    pub(super) fn method_step(
+    fn method_step(
         &mut self,
         (engine, around): (&mut Engine, &Around<'_>),
         number: u16,
