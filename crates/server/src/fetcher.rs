@@ -2,6 +2,7 @@
 //! that wait for them. The trap: what cannot be read must not be forgotten, for its queue stands still until it is there.
 
 use crate::backlog::Backlog;
+use crate::io_loop::Mailbox;
 use crate::shared::{Shared, now_ms};
 use crate::spiller::RunRead;
 use leveret_cluster::{Level, Levels};
@@ -112,7 +113,7 @@ impl Shared {
         let threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
         drop(engine);
         self.fetcher.extend(more);
-        threads.into_iter().for_each(|thread| self.mailboxes[thread].wake());
+        threads.into_iter().filter_map(|thread| self.mailboxes.get(thread)).for_each(Mailbox::wake);
         if let Some(garbage) = garbage {
             self.reaper.take(garbage);
         }

@@ -4,6 +4,7 @@ use super::shown::{all, show_amqp, show_resp};
 use crate::Settings;
 use crate::amqp::AmqpSession;
 use crate::around::Around;
+use crate::fetcher::Hands;
 use crate::listeners::Listeners;
 use crate::output::Output;
 use crate::recover::{Recovered, recover_from};
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 /// When every script begins: in the year 2033.
 const START_MS: u64 = 2_000_000_000_000;
@@ -47,6 +49,8 @@ pub(super) struct World {
     syncing: bool,
     now_ms: u64,
     clients: BTreeMap<String, Client>,
+    /// With what messages are read back, when a script says so.
+    hands: Hands,
     /// What clients say comes in so many pieces.
     pieces: Pieces,
 }
@@ -80,14 +84,14 @@ impl World {
 
     fn on(disk: FaultyDisk, now_ms: u64, pieces: Pieces) -> Self {
         let recovered = recover(&disk, now_ms);
-        let syncer = recovered.log.syncer();
+        let (syncer, hands) = (recovered.log.syncer(), Hands::new(recovered.log.reader()));
         let mut settings = Settings::new(PathBuf::from("data"));
         settings.allocator.in_use = || IN_USE.get();
         let shared = Shared {
             ports: [6379, 5672, 15672].map(AtomicU16::new),
             ..Shared::new(settings, recovered, Vec::new(), Listeners::default(), "0".repeat(40))
         };
-        Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), pieces }
+        Self { disk, shared, syncer, syncing: true, now_ms, clients: BTreeMap::new(), hands, pieces }
     }
 
     /// A server that finds these files.
@@ -146,6 +150,15 @@ impl World {
         match what.split_once(' ').unwrap_or((what, "")) {
             ("unsynced", _) => self.syncing = false,
             ("synced", _) => self.syncing = true,
+            // Nothing stays in memory that need not, until it is read again.
+            ("paging", _) => self.shared.engine.lock().broker.memory_bytes_max = Some(0),
+            ("fetch", _) => {
+                let mut wanted = self.shared.engine.lock().broker.take_wanted();
+                while let Some(Some(more)) = self.shared.fetcher.next_within(Some(Duration::ZERO)) {
+                    wanted.push(more);
+                }
+                wanted.iter().for_each(|wanted| self.shared.fetch_one(&mut self.hands, wanted).unwrap());
+            }
             ("debug", _) => self.shared.settings.enable_debug_command.store(true, Ordering::Relaxed),
             ("memory", bytes) => IN_USE.set(bytes.parse().ok()?),
             ("credit", bytes) => self.shared.settings.publisher_bytes_max = bytes.parse().ok()?,
