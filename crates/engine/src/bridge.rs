@@ -23,6 +23,8 @@ pub struct Wait {
     pub queue: QueueId,
     /// Until when; `None` is for ever.
     pub deadline: Option<UnixMillis>,
+    /// It would not wait if what stands first there were in memory.
+    pub for_disk: bool,
 }
 
 /// What runs a bridge command.

@@ -9,6 +9,9 @@ use leveret_broker::QueueId;
 use leveret_keyspace::{Args, ArgsBuf, Block, DbIndex, Reply, Run, UnixMillis};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
+/// What `AMQP.GET` answers that has waited in vain.
+const NO_MESSAGES: &[u8] = b"*0\r\n";
+
 /// What a blocked session waits for.
 pub(crate) struct Waiting {
     db: DbIndex,
@@ -17,6 +20,8 @@ pub(crate) struct Waiting {
     block: Block,
     /// The queue whose messages it waits for.
     queue: Option<QueueId>,
+    /// It waits only until that has been read which stands first there.
+    for_disk: bool,
     /// The answer after the timeout.
     timeout_reply: Vec<u8>,
 }
@@ -88,19 +93,12 @@ impl Engine {
         }
         let args = block.again.take().unwrap_or_else(|| args.into());
         let (run, timeout_reply) = (Again::Keyspace(run), timeout_reply.to_vec());
-        session.waiting = Some(Waiting { db, run, args, block, queue: None, timeout_reply });
+        session.waiting = Some(Waiting { db, run, args, block, queue: None, for_disk: false, timeout_reply });
     }
 
     /// Blocks the session until a queue has messages for it.
-    pub fn wait_at_queue(
-        &mut self,
-        id: SessionId,
-        run: bridge::Function,
-        args: Args<'_>,
-        wait: Wait,
-        timeout_reply: &[u8],
-    ) {
-        let Wait { queue, deadline } = wait;
+    pub fn wait_at_queue(&mut self, id: SessionId, run: bridge::Function, args: Args<'_>, wait: Wait) {
+        let Wait { queue, deadline, for_disk } = wait;
         let Some(session) = self.sessions.get_mut(&id) else { return };
         if let Some(deadline) = deadline {
             self.waiters.deadlines.insert((deadline, id));
@@ -111,7 +109,8 @@ impl Engine {
             args: args.into(),
             block: Block::new(Vec::new(), "", deadline),
             queue: Some(queue),
-            timeout_reply: timeout_reply.to_vec(),
+            for_disk,
+            timeout_reply: NO_MESSAGES.to_vec(),
         });
         self.waiters.at_queues.entry(queue).or_default().push_back(id);
         self.broker.await_messages(queue, true);
@@ -270,11 +269,21 @@ impl Engine {
         self.waiters.serving = false;
     }
 
-    /// Serves those who wait at a queue, in order of arrival, as long as there is something for the first of them.
+    /// Serves those who wait at a queue, in order of arrival, as long as there is something for the first of them. Whoever waits
+    /// for the disk only is answered behind those, too.
     fn serve_queue(&mut self, queue: QueueId) {
         while let Some(&id) = self.waiters.at_queues.get(&queue).and_then(VecDeque::front)
             && self.serve(id)
         {}
+        let Some(waiters) = self.waiters.at_queues.get(&queue) else { return };
+        let is_for_disk = |id: &SessionId| {
+            let session = self.sessions.get(id);
+            session.and_then(|session| session.waiting.as_ref()).is_some_and(|waiting| waiting.for_disk)
+        };
+        let for_disk: Vec<SessionId> = waiters.iter().skip(1).copied().filter(is_for_disk).collect();
+        for id in for_disk {
+            self.serve(id);
+        }
     }
 
     fn serve_key(&mut self, place: &(DbIndex, Box<[u8]>)) {
@@ -302,7 +311,7 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let (version, said) = (session.version, session.pushed.len());
         // Out of the session while it runs, and back if it was in vain.
-        let Some(mut waiting) = session.waiting.take() else { return false };
+        let Some(waiting) = session.waiting.take() else { return false };
         // One key of the right type: then a refusal is about something else, and an answer. (Redis: BLMOVE)
         let may_refuse = match &*waiting.block.keys {
             [key] if !waiting.block.or_lost => {
@@ -322,17 +331,9 @@ impl Engine {
             Again::Bridge(run) => {
                 // It has the rights of its user still.
                 let actor = self.actor.replace(id);
-                let wait = self.run_bridge(run, waiting.args.as_args(), &mut reply);
+                let served = self.run_bridge(run, waiting.args.as_args(), &mut reply).is_none();
                 self.actor = actor;
-                // It has waited for a message on the disk, which somebody else has by now: from here on it waits for so long.
-                if let Some(deadline) = wait.as_ref().and_then(|wait| wait.deadline)
-                    && waiting.block.deadline.is_none()
-                {
-                    self.waiters.deadlines.insert((deadline, id));
-                    waiting.block.deadline = Some(deadline);
-                    waiting.timeout_reply.clone_from(&bytes);
-                }
-                (None, wait.is_none())
+                (None, served)
             }
         };
         let before = waiting.block.again_at;

@@ -88,8 +88,9 @@ pub(super) fn get(engine: &mut Engine, args: Args<'_>, reply: &mut Reply<'_>) ->
         } else {
             reply.array(0);
         }
-        let deadline = block.filter(|ms| *ms > 0 && !on_disk).map(|ms| now_ms.saturating_add(ms));
-        return Ok((on_disk || block.is_some()).then_some(Wait { queue: id, deadline }));
+        let deadline = block.filter(|ms| *ms > 0).map(|ms| now_ms.saturating_add(ms));
+        let for_disk = block.is_none();
+        return Ok((on_disk || !for_disk).then_some(Wait { queue: id, deadline, for_disk }));
     }
     reply.array(taken.len());
     for (delivery, lease) in taken {

@@ -242,24 +242,30 @@ fn a_queue_lets_go_of_nothing_that_the_log_has_for_others_only() {
 #[test]
 fn whoever_waited_for_a_message_on_disk_that_another_got_waits_no_longer_than_said() {
     let mut queue = Queue::new(0, &[]);
-    let waiting = queue.engine.open_session(0);
     queue.publish(1);
-    let args: ArgsBuf = "AMQP.GET q BLOCK 100".split(' ').map(str::as_bytes).collect();
+    let began = queue.engine.now_ms();
     let get = BRIDGE_ROWS.iter().find(|row| row.spec.name == "amqp.get").expect("it is a row").run;
-    let mut bytes = Vec::new();
-    let wait = queue.engine.run_bridge(get, args.as_args(), &mut Reply::new(&mut bytes, Version::Resp2));
-    let wait = wait.expect("the message is on the disk");
-    queue.engine.wait_at_queue(waiting, get, args.as_args(), wait, &bytes);
+    let [one, other, third] = ["AMQP.GET q BLOCK 100", "AMQP.GET q BLOCK 130", "AMQP.GET q"].map(|line| {
+        let args: ArgsBuf = line.split(' ').map(str::as_bytes).collect();
+        let (id, mut bytes) = (queue.engine.open_session(0), Vec::new());
+        let wait = queue.engine.run_bridge(get, args.as_args(), &mut Reply::new(&mut bytes, Version::Resp2));
+        queue.engine.wait_at_queue(id, get, args.as_args(), wait.expect("the message is on the disk"));
+        id
+    });
     // Consumers come first.
     queue.consume(b"q");
     assert_eq!(queue.drain(), [0]);
-    let answer = |queue: &mut Queue, ms| {
-        queue.engine.enter(queue.engine.now_ms() + ms);
+    let answers = |queue: &mut Queue, ms| {
+        queue.engine.enter(began + ms);
         queue.engine.tick();
-        let mut bytes = Vec::new();
-        queue.engine.session(waiting).expect("it is open").collect(&mut bytes, &mut Vec::new());
-        bytes
+        [one, other, third].map(|id| {
+            let mut bytes = Vec::new();
+            queue.engine.session(id).expect("it is open").collect(&mut bytes, &mut Vec::new());
+            String::from_utf8(bytes).expect("it is text")
+        })
     };
-    assert_eq!(answer(&mut queue, 50), b"");
-    assert_eq!(answer(&mut queue, 60), b"*0\r\n");
+    assert_eq!(answers(&mut queue, 50), ["", "", "*0\r\n"]);
+    assert_eq!(answers(&mut queue, 99), ["", "", ""]);
+    assert_eq!(answers(&mut queue, 100), ["*0\r\n", "", ""]);
+    assert_eq!(answers(&mut queue, 130), ["", "*0\r\n", ""]);
 }

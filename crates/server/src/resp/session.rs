@@ -444,9 +444,8 @@ impl RespSession {
                 if let Some(wait) = engine.run_bridge(run, args, reply)
                     && may_block
                 {
-                    let timeout_reply = reply.since(mark).to_vec();
                     reply.truncate(mark);
-                    engine.wait_at_queue(self.id, run, args, wait, &timeout_reply);
+                    engine.wait_at_queue(self.id, run, args, wait);
                 }
                 Ok(())
             }
