@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,10 @@ import pytest
 from leveret import Server
 
 pytest.importorskip("celery")
+import kombu  # noqa: E402
+
+import leveret.celery  # noqa: E402
+
 pytestmark = pytest.mark.timeout(180)
 
 POOLS = [["--pool=prefork", "--concurrency=3"], ["--pool=threads", "--concurrency=3"], ["--pool=solo"]]
@@ -206,6 +211,45 @@ def test_whoever_is_late_stores_nothing_over_a_result(server, app):
             assert server.redis().get(f"celery-task-meta-{result.id}") == before
             assert server.redis().get("slow") == b"1"
             assert drained(server)
+
+
+def test_a_consumer_of_kombu_without_an_event_loop(server):
+    url = server.amqp_url.replace("amqp://", "leveret://")
+    got = []
+    headers = {"none": None, "yes": True, "list": [1, None, "two"], "table": {"inner": {"deep": 3}}, "text": "ä"}
+    with kombu.Connection(url, transport_options={"redis_url": server.url, "lease": 60}) as connection:
+        queue = kombu.Queue("kombu", durable=True)
+        producer = connection.Producer()
+        for number in range(5):
+            producer.publish({"number": number}, routing_key="kombu", declare=[queue], headers=headers, priority=3)
+        consumer = connection.Consumer([queue], on_message=got.append, prefetch_count=2)
+        consumer.consume()
+        with pytest.raises(socket.timeout):
+            while True:
+                connection.drain_events(timeout=0.3)
+        # No more than it may hold.
+        assert [message.payload["number"] for message in got] == [0, 1]
+        first, second = got
+        token = first.headers.pop(leveret.celery.TOKEN)
+        assert first.headers == headers
+        assert (first.delivery_tag, first.properties["priority"], first.delivery_info["routing_key"]) == (token, 3, "kombu")
+        first.ack()
+        # Once is enough, also if somebody else did it.
+        leveret.celery.connect(server.url).execute_command("AMQP.ACK", second.delivery_tag)
+        second.ack()
+        del got[:]
+        with pytest.raises(socket.timeout):
+            while True:
+                connection.drain_events(timeout=0.3)
+        assert [message.payload["number"] for message in got] == [2, 3]
+        got[0].reject()
+        got[1].requeue()
+        # What it has asked for meanwhile goes back.
+        consumer.cancel()
+    client = server.redis()
+    assert client.execute_command("AMQP.LEN", "kombu") == 2
+    numbers = [json.loads(body)["number"] for _, body, *_ in client.execute_command("AMQP.GET", "kombu", "COUNT", 9)]
+    assert numbers == [3, 4]
 
 
 def test_changes_need_a_lease(app):

@@ -162,6 +162,8 @@ class Taker:
         self.connection = leases.client.connection_pool.make_connection()
         self.connection.connect()
         self.fd = self.connection._sock.fileno()
+        self.connection.send_command("CLIENT", "ID")
+        self.id = self.connection.read_response()
         self.waits = False
 
     def ask(self) -> None:
@@ -194,13 +196,15 @@ class Taker:
         finally:
             self.ask()
 
-    def close(self) -> None:
+    def close(self, is_lost: bool) -> None:
         with self.leases.lock:
             try:
-                # What has arrived and was not handed over is for others.
-                if self.waits and self.connection.can_read(timeout=0):
-                    for token, *_ in self.connection.read_response():
-                        self.leases.client.execute_command("AMQP.NACK", token)
+                if self.waits and not is_lost:
+                    # Then there is an answer, and what is in it was not handed over and is for others.
+                    self.leases.client.client_unblock(self.id)
+                    if self.connection.can_read(timeout=1):
+                        for token, *_ in self.connection.read_response():
+                            self.leases.client.execute_command("AMQP.NACK", token)
             except redis.RedisError:
                 # It comes back by itself.
                 pass
@@ -237,11 +241,11 @@ class Leases:
             self._add_reader(taker)
         taker.ask()
 
-    def cancel(self, tag: str) -> bool:
+    def cancel(self, tag: str, is_lost: bool = False) -> bool:
         taker = self.takers.pop(tag, None)
         if taker is not None:
             self._remove_reader(taker)
-            taker.close()
+            taker.close(is_lost)
         return taker is not None
 
     def register(self, loop: Any) -> None:
@@ -301,7 +305,7 @@ class Leases:
         """What is held comes back when its lease is over."""
         self._over.set()
         for tag in list(self.takers):
-            self.cancel(tag)
+            self.cancel(tag, is_lost=True)
         self.client.close()
 
     def wait(self, fd: int, timeout: Optional[float]) -> List[int]:
