@@ -1,6 +1,7 @@
 """Messages that only the disk has: a backlog far beyond `message-memory` takes little memory, survives a restart and a kill, comes
 out in order, and gives its space on the disk back. Getting, looking at and purging such messages is what it always is.
-Transient messages take little memory, too, and nothing of them is left by a restart.
+Transient messages take little memory, too, and nothing of them is left by a restart. So do messages that a consumer holds, that wait
+in exchanges, and that streams keep.
 """
 import base64
 import json
@@ -235,6 +236,77 @@ def transient(flags):
         holds(spilled(server) == (0, 0), f"{spilled(server)} files and bytes are left by a stop")
 
 
+def take_all(channel, queue, numbers, **how):
+    """Takes messages, which have these numbers in order; gives the last delivery tag."""
+    numbers, tag = iter(numbers), None
+    expected = next(numbers)
+    for method, _, body in channel.consume(queue, inactivity_timeout=30, **how):
+        holds(method and is_number(body, expected), f"{(body or b'nothing')[:10]} came, {expected} was next")
+        tag = method.delivery_tag
+        if "arguments" in how and tag % 100 == 0:
+            channel.basic_ack(tag, multiple=True)
+        expected = next(numbers, None)
+        if expected is None:
+            break
+    return tag
+
+
+def held_and_kept(flags):
+    """Messages that a consumer holds, that wait in an exchange, and that a stream keeps."""
+    count = 60_000
+    with Server("held-bodies", *flags) as server:
+        publish(server, "held", range(count))
+        connection = server.amqp()
+        channel = connection.channel()
+        take_all(channel, "held", range(count))
+        told = report(server, "held")
+        holds(told["messages_unacknowledged"] == count, f"{told['messages_unacknowledged']} are held")
+        holds(told["messages_unacknowledged_ram"] < count // 5, f"{told['messages_unacknowledged_ram']} are in memory")
+        is_small(server, "with what is held")
+        server.redis().bgsave()
+        channel.close()
+        # What came back is there in order, and what is held again survives a kill.
+        channel = connection.channel()
+        tag = take_all(channel, "held", range(count // 2))
+        channel.basic_ack(tag, multiple=True)
+        channel.tx_select()
+        channel.tx_commit()
+        server.kill()
+        server.start()
+        is_small(server, "after a kill")
+        consume(server, "held", count // 2, count - count // 2)
+        holds(report(server, "held")["messages"] == 0, "something is left")
+
+        publish(server, "kept", range(count), arguments={"x-queue-type": "stream"})
+        is_small(server, "with a stream")
+        for start, first in (("first", 0), (count // 2, count // 2), ("last", count - 1)):
+            channel = server.amqp().channel()
+            channel.basic_qos(prefetch_count=300)
+            take_all(channel, "kept", range(first, count), arguments={"x-stream-offset": start})
+        is_small(server, "when a stream was read")
+        server.process.terminate()
+        server.process.wait()
+        server.start()
+        channel = server.amqp().channel()
+        channel.basic_qos(prefetch_count=300)
+        take_all(channel, "kept", range(count), arguments={"x-stream-offset": "first"})
+        is_small(server, "when a stream was read after a start")
+        channel.connection.close()
+
+        connection = server.amqp()
+        channel = connection.channel()
+        channel.exchange_declare("later", "x-delayed-message", durable=True, arguments={"x-delayed-type": "fanout"})
+        channel.queue_declare("due", durable=True)
+        channel.queue_bind("due", "later")
+        delayed = pika.BasicProperties(delivery_mode=2, headers={"x-delay": 25_000})
+        publish(server, "", range(count // 2), lambda _: delayed, exchange="later")
+        is_small(server, "with what waits")
+        server.kill()
+        server.start()
+        holds(report(server, "due")["messages"] == 0, "something did not wait")
+        consume(server, "due", 0, count // 2)
+
+
 def main():
     flags = ["--message-memory", str(MEMORY), "--log-segment-bytes", str(SEGMENT)]
     with Server("paged-bodies", *flags, "--auto-aof-rewrite-min-size", str(2 * SEGMENT)) as server:
@@ -280,6 +352,7 @@ def main():
         gives_space_back(server, "it was purged")
         connection.close()
     transient(flags)
+    held_and_kept(flags)
     print(f"{CHECKS} checks passed")
 
 
