@@ -3,6 +3,7 @@
 
 mod away;
 mod names;
+pub(crate) mod tags;
 
 pub use away::message_len;
 pub use names::CHANGE_NAMES;
@@ -17,45 +18,10 @@ use crate::txn::Txn;
 use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis, VhostAbout, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader, put_bytes, put_varint};
 use std::sync::Arc;
+use tags::*;
 
 /// The tags that belong to the broker.
 pub const CHANGE_TAGS: std::ops::RangeInclusive<u8> = 0x40..=0x7f;
-
-const EXCHANGE_DECLARE: u8 = 0x40;
-const EXCHANGE_DELETE: u8 = 0x41;
-const QUEUE_DECLARE: u8 = 0x42;
-const QUEUE_DELETE: u8 = 0x43;
-const BIND: u8 = 0x44;
-const UNBIND: u8 = 0x45;
-const MESSAGE: u8 = 0x46;
-const ENQUEUE: u8 = 0x47;
-const SETTLE: u8 = 0x48;
-const DELIVERED_THROUGH: u8 = 0x49;
-const PURGE: u8 = 0x4a;
-const LETTER: u8 = 0x4b;
-const RETURNED: u8 = 0x4c;
-const DELAY: u8 = 0x4d;
-const DELAY_OVER: u8 = 0x4e;
-const SEEN_BY_EXCHANGE: u8 = 0x4f;
-const SEEN_BY_QUEUE: u8 = 0x50;
-const VHOST_PUT: u8 = 0x51;
-const VHOST_DELETE: u8 = 0x52;
-const POLICY_PUT: u8 = 0x53;
-const POLICY_DELETE: u8 = 0x54;
-const STREAM_APPEND: u8 = 0x55;
-const STREAM_TRUNCATE: u8 = 0x56;
-const RECENT_KEPT: u8 = 0x57;
-const RECENT_FORGOTTEN: u8 = 0x58;
-const REPLY_SECRET: u8 = 0x59;
-/// These are in checkpoints alone.
-pub(crate) const QUEUE_AT: u8 = 0x70;
-pub(crate) const MESSAGE_NAMED: u8 = 0x71;
-pub(crate) const MESSAGE_AGAIN: u8 = 0x72;
-pub(crate) const STREAM_SEGMENT: u8 = 0x73;
-pub(crate) const STREAM_KEPT: u8 = 0x74;
-pub(crate) const NEXT_NUMBERS: u8 = 0x75;
-pub(crate) const ENQUEUE_AWAY: u8 = 0x76;
-pub(crate) const MESSAGE_AWAY: u8 = 0x77;
 
 /// One change, borrowed.
 pub(crate) enum Change<'a> {

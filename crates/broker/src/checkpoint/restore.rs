@@ -2,10 +2,11 @@
 
 use crate::body::{Away, Body};
 use crate::built_in::{is_built_in, is_vhost};
-use crate::change::{
+use crate::change::tags::{
     ENQUEUE_AWAY, MESSAGE_AGAIN, MESSAGE_AWAY, MESSAGE_NAMED, NEXT_NUMBERS, QUEUE_AT, STREAM_KEPT,
-    STREAM_SEGMENT, id, seq,
+    STREAM_SEGMENT,
 };
+use crate::change::{id, seq};
 use crate::txn::Txn;
 use crate::{Broker, ExchangeId, Message, QueueId, VhostId};
 use leveret_base::codec::{Changes, Malformed, Reader};

@@ -1,0 +1,37 @@
+//! What the first byte of a change says it is. The numbers are part of the log's format and are never used for anything else.
+
+pub(super) const EXCHANGE_DECLARE: u8 = 0x40;
+pub(super) const EXCHANGE_DELETE: u8 = 0x41;
+pub(super) const QUEUE_DECLARE: u8 = 0x42;
+pub(super) const QUEUE_DELETE: u8 = 0x43;
+pub(super) const BIND: u8 = 0x44;
+pub(super) const UNBIND: u8 = 0x45;
+pub(super) const MESSAGE: u8 = 0x46;
+pub(super) const ENQUEUE: u8 = 0x47;
+pub(super) const SETTLE: u8 = 0x48;
+pub(super) const DELIVERED_THROUGH: u8 = 0x49;
+pub(super) const PURGE: u8 = 0x4a;
+pub(super) const LETTER: u8 = 0x4b;
+pub(super) const RETURNED: u8 = 0x4c;
+pub(super) const DELAY: u8 = 0x4d;
+pub(super) const DELAY_OVER: u8 = 0x4e;
+pub(super) const SEEN_BY_EXCHANGE: u8 = 0x4f;
+pub(super) const SEEN_BY_QUEUE: u8 = 0x50;
+pub(super) const VHOST_PUT: u8 = 0x51;
+pub(super) const VHOST_DELETE: u8 = 0x52;
+pub(super) const POLICY_PUT: u8 = 0x53;
+pub(super) const POLICY_DELETE: u8 = 0x54;
+pub(super) const STREAM_APPEND: u8 = 0x55;
+pub(super) const STREAM_TRUNCATE: u8 = 0x56;
+pub(super) const RECENT_KEPT: u8 = 0x57;
+pub(super) const RECENT_FORGOTTEN: u8 = 0x58;
+pub(super) const REPLY_SECRET: u8 = 0x59;
+/// These are in checkpoints alone.
+pub(crate) const QUEUE_AT: u8 = 0x70;
+pub(crate) const MESSAGE_NAMED: u8 = 0x71;
+pub(crate) const MESSAGE_AGAIN: u8 = 0x72;
+pub(crate) const STREAM_SEGMENT: u8 = 0x73;
+pub(crate) const STREAM_KEPT: u8 = 0x74;
+pub(crate) const NEXT_NUMBERS: u8 = 0x75;
+pub(crate) const ENQUEUE_AWAY: u8 = 0x76;
+pub(crate) const MESSAGE_AWAY: u8 = 0x77;
