@@ -7,6 +7,7 @@ mod pause;
 mod peer;
 mod process;
 mod rows;
+mod slow_disk;
 mod table;
 
 use crate::build_release;
@@ -132,8 +133,8 @@ fn sample(row: &Row, peer: &Peer) -> Result<Sample> {
             Ok(Sample::Scalar(grown as f64 / count as f64 - bytes as f64))
         }
         Load::StartAgain(left) => disk::start_again(peer.kind, left).map(Sample::Scalar),
-        Load::GroupCommits { messages, flags } => {
-            disk::group_commits(peer.kind, messages, flags).map(Sample::Scalar)
+        Load::GroupCommits { messages, flags, writes } => {
+            disk::group_commits(peer.kind, messages, flags, writes).map(Sample::Scalar)
         }
         Load::Drain { count, size } => disk::drain(peer.kind, count, size).map(Sample::Scalar),
         Load::Pause(event) => pause::worst(peer, event).map(Sample::Scalar),

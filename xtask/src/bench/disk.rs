@@ -3,8 +3,9 @@
 
 use super::pause::{ask, info, wait_for_checkpoint};
 use super::peer::{Kind, Peer};
+use super::slow_disk::SlowDisk;
 use super::{generator, held};
-use crate::step::output;
+use crate::step::{output, target};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -64,8 +65,9 @@ const RAW_SYNCS: u32 = 4000;
 const RAW_FILE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How many syncs a second there were while persistent messages were confirmed, of a hundred that the disk does of as many
-/// bytes each when nobody does anything else.
-pub(super) fn group_commits(kind: Kind, messages: u64, flags: &str) -> Result<f64> {
+/// bytes each when nobody does anything else. The disk may be slowed down to so many `writes` a second.
+pub(super) fn group_commits(kind: Kind, messages: u64, flags: &str, writes: Option<u32>) -> Result<f64> {
+    let _slow = writes.map(|writes| SlowDisk::of(&target(), writes)).transpose()?;
     let peer = Peer::start(kind)?;
     let port = peer.amqp_port.to_string();
     // It listens for HTTP last.

@@ -27,6 +27,7 @@ pub(super) enum Load {
     GroupCommits {
         messages: u64,
         flags: &'static str,
+        writes: Option<u32>,
     },
     /// Bytes a second of messages that only the disk has, in percent of what it reads in sequence.
     Drain {
@@ -108,8 +109,14 @@ const fn pause(name: &'static str, title: &'static str, event: Event) -> Row {
     scalar(name, title, RESP_PEERS, Load::Pause(event))
 }
 
-const fn group_commits(name: &'static str, title: &'static str, messages: u64, flags: &'static str) -> Row {
-    scalar(name, title, &[], Load::GroupCommits { messages, flags })
+const fn group_commits(
+    name: &'static str,
+    title: &'static str,
+    messages: u64,
+    flags: &'static str,
+    writes: Option<u32>,
+) -> Row {
+    scalar(name, title, &[], Load::GroupCommits { messages, flags, writes })
 }
 
 const fn drain(name: &'static str, title: &'static str, size: u64) -> Row {
@@ -172,14 +179,37 @@ pub(super) const ROWS: &[Row] = &[
         "syncs a second, % of what the disk can do: one publisher that waits for each confirm",
         20_000,
         "--in-flight 1",
+        None,
     ),
     group_commits(
         "group-commits-50",
         "… 50 publishers that wait for each confirm",
         500_000,
         "--producers 50 --in-flight 1",
+        None,
     ),
-    group_commits("group-commits", "… one publisher, 4,096 in flight", 1_500_000, "--in-flight 4096"),
+    group_commits("group-commits", "… one publisher, 4,096 in flight", 1_500_000, "--in-flight 4096", None),
+    group_commits(
+        "group-commits-1-slow",
+        "… a disk of 1,000 writes a second, one publisher that waits for each confirm",
+        3000,
+        "--in-flight 1",
+        Some(1000),
+    ),
+    group_commits(
+        "group-commits-50-slow",
+        "… 50 publishers that wait for each confirm",
+        50_000,
+        "--producers 50 --in-flight 1",
+        Some(1000),
+    ),
+    group_commits(
+        "group-commits-slow",
+        "… one publisher, 4,096 in flight",
+        1_500_000,
+        "--in-flight 4096",
+        Some(1000),
+    ),
     drain(
         "drain-cold-1k",
         "4 GiB drained from a cold disk, % of its sequential rate: messages of 1 KiB",
