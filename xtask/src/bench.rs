@@ -24,6 +24,8 @@ const ROUNDS: usize = 3;
 /// The server has one core and the load another.
 const SERVER_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
+/// Where it is the disk that is measured.
+const ALL_CORES: &str = "0,1";
 const DOCUMENT: &str = "docs/benchmarks.md";
 
 /// Measures the rows named, or all of them and then renews the document.

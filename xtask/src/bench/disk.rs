@@ -4,7 +4,7 @@
 use super::pause::{ask, info, wait_for_checkpoint};
 use super::peer::{Kind, Peer};
 use super::slow_disk::SlowDisk;
-use super::{generator, held};
+use super::{ALL_CORES, generator, held};
 use crate::step::{output, target};
 use anyhow::{Context, Result};
 use std::fs::File;
@@ -68,7 +68,7 @@ const RAW_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// bytes each when nobody does anything else. The disk may be slowed down to so many `writes` a second.
 pub(super) fn group_commits(kind: Kind, messages: u64, flags: &str, writes: Option<u32>) -> Result<f64> {
     let _slow = writes.map(|writes| SlowDisk::of(&target(), writes)).transpose()?;
-    let peer = Peer::start(kind)?;
+    let peer = Peer::start_on(ALL_CORES, kind, &[])?;
     let port = peer.amqp_port.to_string();
     // It listens for HTTP last.
     std::thread::sleep(Duration::from_secs(1));
@@ -90,7 +90,7 @@ const DRAIN_MEMORY: &str = "64mb";
 /// The rate at which a backlog comes that only the disk has, of a hundred that the disk gives when its files are read one
 /// behind the other.
 pub(super) fn drain(kind: Kind, count: u64, size: u64) -> Result<f64> {
-    let mut peer = Peer::start_with(kind, &["--message-memory", DRAIN_MEMORY])?;
+    let mut peer = Peer::start_on(ALL_CORES, kind, &["--message-memory", DRAIN_MEMORY])?;
     let flags = format!("--workload backlog --queue {DRAINED} --size {size} --persistent --durable");
     // Whoever is killed deletes nothing.
     held::begin(&peer, count, &flags)?.kill()?;

@@ -104,6 +104,8 @@ pub(super) struct Peer {
     pub(super) kind: Kind,
     /// Settings of Leveret's that are not those of all rows.
     settings: &'static [&'static str],
+    /// What it may run on.
+    cores: &'static str,
     children: Vec<Child>,
     /// The one that is measured.
     pid: u32,
@@ -131,11 +133,15 @@ impl Drop for Peer {
 impl Peer {
     /// Starts it and waits until it answers.
     pub(super) fn start(kind: Kind) -> Result<Peer> {
-        Self::start_with(kind, &[])
+        Self::start_on(SERVER_CORE, kind, &[])
     }
 
-    /// Likewise with further settings, if it is Leveret.
-    pub(super) fn start_with(kind: Kind, settings: &'static [&'static str]) -> Result<Peer> {
+    /// Likewise on these cores, and with further settings, if it is Leveret.
+    pub(super) fn start_on(
+        cores: &'static str,
+        kind: Kind,
+        settings: &'static [&'static str],
+    ) -> Result<Peer> {
         let (resp_port, amqp_port, http_port) = (free_port()?, free_port()?, free_port()?);
         let name = format!("{kind:?}-{}-{resp_port}", std::process::id());
         let dir = match peers::folder().filter(|_| kind.package().is_some()) {
@@ -146,6 +152,7 @@ impl Peer {
         let mut peer = Peer {
             kind,
             settings,
+            cores,
             children: Vec::new(),
             pid: 0,
             dir,
@@ -210,7 +217,7 @@ impl Peer {
         let fsync = if always { "always" } else { "everysec" };
         match self.kind {
             Kind::Leveret | Kind::LeveretAlways => {
-                let mut command = process::pinned(SERVER_CORE)?;
+                let mut command = process::pinned(self.cores)?;
                 command.args(&words);
                 command.args(["serve", "--bind", "127.0.0.1", "--io-threads", "1", "--appendfsync", fsync]);
                 command.args(["--auto-aof-rewrite-percentage", "0"]);
@@ -221,7 +228,7 @@ impl Peer {
                 Ok(command)
             }
             Kind::Redis | Kind::Valkey | Kind::RedisAlways => {
-                let mut command = process::pinned(SERVER_CORE)?;
+                let mut command = process::pinned(self.cores)?;
                 command.args(&words);
                 command.args(["--bind", "127.0.0.1", "--port", &self.resp_port.to_string(), "--save", ""]);
                 command.args(["--appendonly", "yes", "--auto-aof-rewrite-percentage", "0"]);
@@ -238,7 +245,7 @@ impl Peer {
                 }
                 started.arg(epmd.get_program()).args(epmd.get_args());
                 self.spawn(started, "epmd.log")?;
-                let mut command = process::pinned(SERVER_CORE)?;
+                let mut command = process::pinned(self.cores)?;
                 command.args(&words);
                 for (name, value) in rabbitmq.get_envs() {
                     command.env(name, value.unwrap_or_default());
