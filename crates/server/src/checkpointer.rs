@@ -22,8 +22,9 @@ const REST: u32 = 4;
 const COPIED: Duration = Duration::from_micros(100);
 /// With so much handed over out of turn there is no time to rest.
 const HURRY_BYTES: usize = 8 * 1024 * 1024;
-/// After so many bytes what was written is brought to the disk, so that the log's syncs do not have to wait for all of it.
-const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+/// After so many bytes what was written is brought to the disk, so that the log's syncs do not have to wait for all of it. The kernel
+/// does that in one go, and who shares that processor waits for it.
+const SYNC_BYTES: u64 = 1024 * 1024;
 /// Segments that may lie about for messages that are mostly gone.
 const SEGMENTS_MIN: u64 = 4;
 /// Between two looks at whether one is due.

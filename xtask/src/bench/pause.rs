@@ -3,8 +3,13 @@
 use super::generator;
 use super::peer::Peer;
 use anyhow::{Context, Result, bail};
-use std::io::{BufWriter, Read, Write};
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
+use nix::sys::time::TimeSpec;
+use nix::time::{ClockId, clock_gettime};
+use std::io::{BufWriter, IoSliceMut, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -154,15 +159,31 @@ pub(super) fn ask(port: u16, command: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&line).trim().to_owned())
 }
 
-/// How long each question took.
+/// How long each question took, until the kernel had the answer: the machine may keep whoever asks from its processor for
+/// milliseconds, which is none of the server's business.
 fn waits(port: u16, done: &AtomicBool) -> Result<Vec<Duration>> {
     let mut stream = connect(port)?;
-    let (mut waits, mut answer) = (Vec::new(), [0; 7]);
+    setsockopt(&stream, ReceiveTimestampns, &true)?;
+    let (mut waits, mut room) = (Vec::new(), nix::cmsg_space!(TimeSpec));
     while !done.load(Ordering::Relaxed) {
-        let asked = Instant::now();
+        let asked = Duration::from(clock_gettime(ClockId::CLOCK_REALTIME)?);
         stream.write_all(b"PING\r\n")?;
-        stream.read_exact(&mut answer)?;
-        waits.push(asked.elapsed());
+        let (mut answer, mut had, mut came) = ([0; 7], 0, None);
+        while let Some(rest) = answer.get_mut(had..).filter(|rest| !rest.is_empty()) {
+            let mut parts = [IoSliceMut::new(rest)];
+            let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut room), MsgFlags::empty())?;
+            if message.bytes == 0 {
+                bail!("the server has closed the connection");
+            }
+            had += message.bytes;
+            for part in message.cmsgs()? {
+                if let ControlMessageOwned::ScmTimestampns(at) = part {
+                    came = Some(Duration::from(at));
+                }
+            }
+        }
+        // The kernel begins to take the time a little after it is asked to. A clock that is set meanwhile may make it nothing.
+        waits.extend(came.map(|came| came.saturating_sub(asked)));
         std::thread::sleep(PERIOD);
     }
     Ok(waits)
