@@ -155,6 +155,8 @@ def things(server, api):
     props = urllib.parse.quote(bindings[1]["properties_key"], safe="")
     equal(api.get(f"/bindings/%2F/e/x/q/q/{props}")["routing_key"], "a.#")
     message = {"properties": {"delivery_mode": 2, "headers": {"h": [1, "b"]}}, "routing_key": "a.b", "payload": "hello", "payload_encoding": "string"}
+    large = message | {"properties": {"headers": {"h": "x" * 65536}}}
+    holds("more than 65536 bytes" in api("POST", "/exchanges/%2F/amq.topic/publish", large)[1]["reason"], "no frame has it")
     equal(api("POST", "/exchanges/%2F/x/publish", message), (200, {"routed": True}))
     got = api("POST", "/queues/%2F/q/get", {"count": 5, "ackmode": "ack_requeue_true", "encoding": "auto"})[1]
     equal([(m["payload"], m["properties"]["headers"], m["redelivered"]) for m in got], [("hello", {"h": [1, "b"]}, False)])

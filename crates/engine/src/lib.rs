@@ -30,6 +30,7 @@ pub use checkpoint::Slice;
 pub use clients::Pause;
 pub use describe::describe_record;
 pub use engine::{Engine, Position};
+pub use forward::PROPERTIES_MAX;
 pub use leveret_base::describe::{Described, Value as DescribedValue};
 pub use leveret_broker as broker;
 pub use leveret_keyspace as keyspace;

@@ -3,6 +3,7 @@
 use super::{Wait, actor, not_permitted, refused, vhost_named};
 use crate::accounts::{Access, DEFAULT_USER};
 use crate::engine::Engine;
+use crate::forward::PROPERTIES_MAX;
 use crate::replies::{REPLY_KEY, reply_key};
 use crate::session::SessionId;
 use leveret_amqp::{Properties, PropertyValues, TableBuf, Value};
@@ -119,6 +120,10 @@ fn parse(args: Args<'_>) -> Result<Publish<'_>, Error> {
     }
     let mut properties = Vec::new();
     values.encode(&mut properties);
+    if properties.len() > PROPERTIES_MAX {
+        let text = format!("ERR properties and headers have more than {PROPERTIES_MAX} bytes");
+        return Err(Error::Other(text.into()));
+    }
     let message = Message::new(&args[1], &args[2], &properties, &args[3]).map_err(refused)?;
     Ok(Publish { vhost, mandatory, message })
 }
