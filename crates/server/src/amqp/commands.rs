@@ -88,7 +88,7 @@ impl AmqpSession {
         hands.db = at.db;
         let permitted = hands.permit(engine, around, command, args.as_args());
         self.hands = Some(hands);
-        let denied = |denied: Denied| Exception::new(ReplyCode::AccessRefused, denied.text(command));
+        let denied = |denied: Denied| Exception::new(ReplyCode::AccessRefused, denied.text());
         permitted.map_err(denied)?;
         Ok(Some(at))
     }

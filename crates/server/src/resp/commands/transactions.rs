@@ -73,7 +73,7 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), Error> {
             continue;
         }
         if let Err(denied) = call.session.permit(call.engine, call.shared, command, args.as_args()) {
-            call.session.refused(call.engine, call.shared, (command, args.as_args()), denied, Where::Multi);
+            call.session.refused(call.engine, call.shared, args.as_args(), denied, Where::Multi);
             let why = match denied.why {
                 Why::Command => "no permission to execute the command or subcommand",
                 Why::Key => "no permission to touch the specified keys",
