@@ -81,7 +81,7 @@ impl AmqpSession {
         around: &Around<'_>,
         message: &Message,
     ) -> Result<Option<ReplyKey>, Failure> {
-        let Some(at) = reply_key(message)? else { return Ok(None) };
+        let Some(at) = reply_key(message, engine.now_ms())? else { return Ok(None) };
         let args: ArgsBuf = [&b"SET"[..], &at.key, b""].into_iter().collect();
         let command = find(args.as_args()).map_err(|error| refused(&error.to_string()))?;
         let mut hands = self.hands(engine, around);
