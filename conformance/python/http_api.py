@@ -155,6 +155,8 @@ def things(server, api):
     props = urllib.parse.quote(bindings[1]["properties_key"], safe="")
     equal(api.get(f"/bindings/%2F/e/x/q/q/{props}")["routing_key"], "a.#")
     message = {"properties": {"delivery_mode": 2, "headers": {"h": [1, "b"]}}, "routing_key": "a.b", "payload": "hello", "payload_encoding": "string"}
+    large = message | {"properties": {"headers": {"h": "x" * 65536}}}
+    holds("more than 65536 bytes" in api("POST", "/exchanges/%2F/amq.topic/publish", large)[1]["reason"], "no frame has it")
     equal(api("POST", "/exchanges/%2F/x/publish", message), (200, {"routed": True}))
     got = api("POST", "/queues/%2F/q/get", {"count": 5, "ackmode": "ack_requeue_true", "encoding": "auto"})[1]
     equal([(m["payload"], m["properties"]["headers"], m["redelivered"]) for m in got], [("hello", {"h": [1, "b"]}, False)])
@@ -215,6 +217,44 @@ def policies_count_at_once(server, api):
         equal(ch.basic_get("rest", auto_ack=True)[2], b"unroutable")
     api.done(204, "DELETE", "/policies/%2F/short")
     equal(api("DELETE", "/policies/%2F/short")[0], 404)
+
+
+def what_leads_to_the_other_side(server, api):
+    """A maker of policies lets Redis' subscribers hear no more than its rules for channels say, and nobody tells of changes of keys."""
+    api.done(201, "PUT", "/users/cleo", {"password": "pw", "tags": "policymaker"})
+    server.redis().execute_command("ACL", "SETUSER", "cleo", "on", "+@all", "~*", "resetchannels", "&own.*")
+    api.done(201, "PUT", "/permissions/%2F/cleo", {"configure": ".*", "write": ".*", "read": ".*"})
+    cleo = Api(server, "cleo", "pw")
+    for definition in [
+        {"dead-letter-exchange": "leveret.pubsub", "dead-letter-routing-key": "secret"},
+        {"alternate-exchange": "leveret.pubsub"},
+        {"max-length": 1, "dead-letter-exchange": "leveret.pubsub"},
+    ]:
+        cleo.done(401, "PUT", "/policies/%2F/loud", {"pattern": "^cleo", "definition": definition})
+        equal(api("GET", "/policies/%2F/loud")[0], 404)
+    cleo.done(201, "PUT", "/policies/%2F/quiet", {"pattern": "^cleo", "definition": {"dead-letter-exchange": "amq.direct"}})
+    server.redis().execute_command("ACL", "SETUSER", "cleo", "allchannels")
+    cleo.done(201, "PUT", "/policies/%2F/loud", {"pattern": "^cleo", "definition": {"alternate-exchange": "leveret.pubsub"}})
+    api.done(401, "POST", "/bindings/%2F/e/amq.topic/e/leveret.keyspace", {"routing_key": "#"})
+    file = {"bindings": [{"vhost": "/", "source": "amq.topic", "destination": "leveret.keyspace", "destination_type": "exchange", "routing_key": "#"}]}
+    api.done(400, "POST", "/definitions", file)
+    equal(api.get("/bindings/%2F/e/amq.topic/e/leveret.keyspace"), [])
+    # By a policy, too, nothing comes there.
+    api.done(201, "PUT", "/policies/%2F/forged", {"pattern": "^forge$", "definition": {"alternate-exchange": "leveret.keyspace"}})
+    with amqp(server) as c:
+        ch = c.channel()
+        ch.queue_declare("heard")
+        ch.queue_bind("heard", "leveret.keyspace", "#")
+        ch.exchange_declare("forge", "direct")
+        ch.basic_publish("forge", "0.set.user:7", b"user:7")
+        equal(ch.basic_get("heard", auto_ack=True)[2], None)
+        server.redis().set("user:7", "v")
+        equal(ch.basic_get("heard", auto_ack=True)[2], b"user:7")
+        ch.queue_delete("heard")
+        ch.exchange_delete("forge")
+    for name in ["quiet", "loud", "forged"]:
+        api.done(204, "DELETE", f"/policies/%2F/{name}")
+    api.done(204, "DELETE", "/users/cleo")
 
 
 def limits(server, api):
@@ -375,6 +415,7 @@ with Server("http") as server:
     one_user_of_both_worlds(server, api)
     things(server, api)
     policies_count_at_once(server, api)
+    what_leads_to_the_other_side(server, api)
     limits(server, api)
     alarms(server, api)
     connections(server, api)

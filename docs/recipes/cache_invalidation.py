@@ -19,7 +19,9 @@ class Cache:
         # It goes with the connection: what is cached then has to go, too.
         self.queue = channel.queue_declare("", exclusive=True).method.queue
         channel.queue_bind(self.queue, "leveret.keyspace", "0.*.product.#")
+        # Changes of all keys at once.
         channel.queue_bind(self.queue, "leveret.keyspace", "0.flushdb")
+        channel.queue_bind(self.queue, "leveret.keyspace", "0.swapdb")
 
     def get(self, key):
         self.hear()
@@ -32,22 +34,34 @@ class Cache:
             method, properties, key = channel.basic_get(self.queue, auto_ack=True)
             if method is None:
                 return
-            if properties.headers["event"] == "flushdb":
+            if properties.headers["event"] in ("flushdb", "swapdb"):
                 self.values.clear()
             else:
                 self.values.pop(key.decode(), None)
 
 
-def index_changes():
+def index_changes(describe=bytes):
     """Brings the index up to date: each step of it, and that it is done, is one commit."""
     while (message := take(client, "index")) is not None:
-        name = client.get(message.body)
+        while not index_change(message, describe):
+            pass
+
+
+def index_change(message, describe):
+    """False if the key has changed since it was read: another worker may have indexed by then what is newer."""
+    try:
         with outbox(client) as tx:
+            tx.watch(message.body)
+            name = tx.get(message.body)
+            tx.multi()
             if name is None:
                 tx.hdel("index", message.body)
             else:
-                tx.hset("index", message.body, name)
+                tx.hset("index", message.body, describe(name))
             tx.ack(message)
+    except redis.WatchError:
+        return False
+    return True
 
 
 client.set("product.1", "lamp")
@@ -69,6 +83,22 @@ client.set("other", "is not indexed")
 index_changes()
 assert client.hgetall("index") == {b"product.4": b"table of oak"}
 
+
+def slowly(name):
+    """Meanwhile the product changes, and another worker is faster."""
+    if name == b"stool":
+        client.set("product.5", "bar stool")
+        index_changes()
+    return name
+
+
+# Of two workers the last one has not indexed what is older.
+client.set("product.5", "stool")
+index_changes(slowly)
+assert client.hget("index", "product.5") == b"bar stool"
+client.delete("product.5")
+index_changes()
+
 # Keys whose time is up are changes like others.
 client.expire("product.4", 0)
 assert cache.get("product.4") is None
@@ -76,4 +106,10 @@ index_changes()
 assert not client.exists("index")
 cache.get("product.1")
 client.flushdb()
+assert cache.get("product.1") is None
+
+# What was read in one database is not what is in the other.
+client.set("product.1", "stool")
+assert cache.get("product.1") == b"stool"
+client.swapdb(0, 1)
 assert cache.get("product.1") is None

@@ -21,6 +21,7 @@ pytest.importorskip("celery")
 import kombu  # noqa: E402
 
 import leveret.celery  # noqa: E402
+from leveret.outbox import outbox  # noqa: E402
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -250,6 +251,68 @@ def test_a_consumer_of_kombu_without_an_event_loop(server):
     assert client.execute_command("AMQP.LEN", "kombu") == 2
     numbers = [json.loads(body)["number"] for _, body, *_ in client.execute_command("AMQP.GET", "kombu", "COUNT", 9)]
     assert numbers == [3, 4]
+
+
+def test_consumers_of_several_queues_share_the_prefetch_count(server):
+    url = server.amqp_url.replace("amqp://", "leveret://")
+    client = server.redis()
+    got = []
+
+    def publish(*queues):
+        with outbox(client) as tx:
+            for queue in queues:
+                tx.publish("", queue, queue)
+
+    def drain():
+        del got[:]
+        with pytest.raises(socket.timeout):
+            while True:
+                connection.drain_events(timeout=0.3)
+        return sorted(message.body for message in got)
+
+    with kombu.Connection(url, transport_options={"redis_url": server.url, "lease": 60}) as connection:
+        queues = [kombu.Queue(name, durable=True) for name in ("first", "second", "third")]
+        consumer = connection.Consumer(queues, on_message=got.append, prefetch_count=2)
+        publish(*["first"] * 6, *["second"] * 2)
+        consumer.consume()
+        # However many queues there are, and none of them waits for ever for another.
+        left = {"first": 6, "second": 2}
+        for _ in range(4):
+            for body in drain():
+                left[body.decode() if isinstance(body, bytes) else body] -= 1
+            assert len(got) == 2
+            for name, count in left.items():
+                assert client.execute_command("AMQP.LEN", name) == count
+            for message in got[:]:
+                message.ack()
+            if sum(left.values()) == 4:
+                assert left["second"] < 2
+        assert sum(left.values()) == 0
+        # Now they wait, each for as many as there is room for.
+        assert drain() == []
+        publish("third", "third", "third")
+        assert len(drain()) == 2
+        for message in got[:]:
+            message.ack()
+        assert len(drain()) == 1
+        # All at once, while they wait.
+        held = got[:]
+        publish("first", "second", "third")
+        assert len(drain()) == 1
+        assert sum(client.execute_command("AMQP.LEN", name) for name in ("first", "second", "third")) == 2
+        for message in held + got:
+            message.ack()
+        assert len(drain()) == 2
+        for message in got[:]:
+            message.ack()
+        assert drain() == []
+        # One that has gone takes nothing along.
+        consumer.cancel_by_queue("first")
+        publish("first", "second")
+        assert len(drain()) == 1
+        got[0].ack()
+        consumer.cancel()
+    assert [client.execute_command("AMQP.LEN", name) for name in ("first", "second", "third")] == [1, 0, 0]
 
 
 def test_changes_need_a_lease(app):

@@ -72,6 +72,11 @@ pub(crate) fn is_heard(id: ExchangeId) -> bool {
     BuiltIn::Pubsub.is(id)
 }
 
+/// True for an exchange to which only the server publishes: nothing leads there, not even from within.
+pub(crate) fn is_own_source(id: ExchangeId) -> bool {
+    BuiltIn::Keyspace.is(id)
+}
+
 /// True for numbers that vhosts may have.
 pub(crate) fn is_vhost(id: VhostId) -> bool {
     id.0 < VHOSTS_MAX

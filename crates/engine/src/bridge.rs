@@ -13,7 +13,7 @@ use leveret_broker::{Exception, QueueId, VhostId};
 use leveret_keyspace::command::Group;
 use leveret_keyspace::{Args, Error, Reply, Row, UnixMillis, flag, parse_integer};
 
-pub use leases::{lost_lease, settles};
+pub use leases::{Settling, settles};
 pub use publish::reply_key_at;
 
 /// What a command waits for. It has written what it answers if it may not wait, or nothing comes.

@@ -2,7 +2,7 @@
 //! the commit in which it happens. While nothing is bound a commit pays one look at a flag. A message never changes a key, so
 //! nothing comes round.
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Position};
 use crate::forward;
 use leveret_amqp::{PropertyValues, TableBuf, Value};
 use leveret_broker::{KEYSPACE, Message};
@@ -16,9 +16,12 @@ impl Engine {
         let captured = std::mem::take(&mut self.keyspace.watches.captured);
         let (position, now_ms) = (self.position() + 1, self.now_ms());
         let exchanges = self.broker.capturing();
+        // A transaction comes here after each of its commands.
+        let first = if self.captured.0 == position { self.captured.1 } else { 0 };
+        self.captured = (position, first + captured.len() as i64);
         self.on_broker(|txn| {
-            for captured in captured {
-                let message = Arc::new(message(&captured, position, now_ms));
+            for (index, captured) in (first..).zip(captured) {
+                let message = Arc::new(message(&captured, (position, index), now_ms));
                 for exchange in &exchanges {
                     txn.publish_from(*exchange, &message);
                 }
@@ -34,13 +37,14 @@ impl Engine {
     }
 }
 
-fn message(captured: &Captured, position: u64, now_ms: u64) -> Message {
+fn message(captured: &Captured, (position, index): (Position, i64), now_ms: u64) -> Message {
     let Captured { db, event, ref key } = *captured;
     let key = key.as_deref();
     let mut headers = TableBuf::new();
     headers.push(b"database", Value::SignedInt(db.into()));
     headers.push(b"event", Value::LongStr(event.name.as_bytes()));
     headers.push(b"position", Value::Long(position as i64));
+    headers.push(b"index", Value::Long(index));
     let values = PropertyValues {
         delivery_mode: Some(2),
         timestamp: Some(now_ms / 1000),

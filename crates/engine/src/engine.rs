@@ -70,6 +70,8 @@ pub struct Engine {
     pub commands_count: u64,
     /// How often a subscriber has heard a message of an exchange.
     pub(crate) heard_count: u64,
+    /// The commit whose changes were published last, and how many of them.
+    pub(crate) captured: (Position, i64),
     /// How many records replay has applied.
     pub replayed_count: u64,
     pub(crate) checkpointing: bool,
@@ -107,6 +109,7 @@ impl Engine {
             dirty: vec![Vec::new(); threads],
             commands_count: 0,
             heard_count: 0,
+            captured: (0, 0),
             replayed_count: 0,
             checkpointing: false,
         }

@@ -10,6 +10,13 @@ use std::sync::Arc;
 /// A routing key's bytes.
 const ROUTING_KEY_MAX: usize = 255;
 
+/// Bytes of a channel that go into a header: with the rest of it that fits into the smallest frame a consumer may ask for (4096).
+const CHANNEL_MAX: usize = 2048;
+
+/// Bytes of the properties of a message that does not come in frames. Those are one frame on their way to a consumer, of at most 128 KiB
+/// with usual clients, and a dead letter has more of them.
+pub const PROPERTIES_MAX: usize = 64 * 1024;
+
 impl Engine {
     /// Publishes as [`leveret_broker::Txn::publish`] does; gives also how many subscribers have heard it.
     #[inline]
@@ -64,11 +71,11 @@ impl Engine {
     }
 }
 
-/// The message of what was published. A channel that is no routing key is in the header `channel` as it is.
+/// The message of what was published. A channel that is no routing key is in the header `channel` as it is, if it is not too long for one.
 fn forwarded(channel: &[u8], payload: &[u8], now_ms: u64) -> Message {
     let routing_key = routing_key(String::new(), channel);
     let mut headers = TableBuf::new();
-    if routing_key.as_bytes() != channel {
+    if routing_key.as_bytes() != channel && channel.len() <= CHANNEL_MAX {
         headers.push(b"channel", Value::LongStr(channel));
     }
     let headers = headers.as_table();
@@ -91,4 +98,20 @@ pub(crate) fn routing_key(mut text: String, name: &[u8]) -> String {
     let end = (0..=ROUTING_KEY_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
     text.truncate(end.unwrap_or_default());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CHANNEL_MAX, forwarded};
+
+    #[test]
+    fn what_is_published_fits_into_the_smallest_frame() {
+        let channel = [0xff; CHANNEL_MAX + 1];
+        let fits = forwarded(&channel[..CHANNEL_MAX], b"", 1);
+        let header = fits.headers().find(b"channel").and_then(|value| value.as_longstr());
+        assert_eq!(header, Some(&channel[..CHANNEL_MAX]));
+        // Frame, class, weight and size. (AMQP 0-9-1 4.2.6.1)
+        assert!(fits.properties().len() + 8 + 12 <= 4096);
+        assert!(forwarded(&channel, b"", 1).headers().is_empty());
+    }
 }

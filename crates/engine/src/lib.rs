@@ -23,13 +23,14 @@ mod tracking;
 mod waiters;
 
 pub use bridge::{
-    Function as BridgeFunction, ROWS as BRIDGE_ROWS, Wait as QueueWait, check_bridge, lost_lease,
-    reply_key_at, settles,
+    Function as BridgeFunction, ROWS as BRIDGE_ROWS, Settling, Wait as QueueWait, check_bridge, reply_key_at,
+    settles,
 };
 pub use checkpoint::Slice;
 pub use clients::Pause;
 pub use describe::describe_record;
 pub use engine::{Engine, Position};
+pub use forward::PROPERTIES_MAX;
 pub use leveret_base::describe::{Described, Value as DescribedValue};
 pub use leveret_broker as broker;
 pub use leveret_keyspace as keyspace;

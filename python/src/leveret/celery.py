@@ -20,6 +20,7 @@ It holds for tasks with `acks_late` that store their results: of success, and of
 publishes (chains, callbacks, retries) is published before, and may come twice.
 """
 
+import contextlib
 import os
 import select
 import socket
@@ -164,18 +165,22 @@ class Taker:
         self.fd = self.connection._sock.fileno()
         self.connection.send_command("CLIENT", "ID")
         self.id = self.connection.read_response()
-        self.waits = False
+        # It has asked, and there is no answer yet; for how many; and whether that comes only when there are messages.
+        self.waits, self.asked, self.blocks = False, 0, False
+        # Nothing was there when it asked last.
+        self.is_empty = False
 
-    def ask(self) -> None:
-        """Asks for messages if there is room for some."""
-        with self.leases.lock:
-            count = min(self.leases.room(self.channel), COUNT_MAX)
-            if self.waits or count <= 0:
-                return
-            self.waits = True
-            lease = int(self.leases.seconds * 1000)
-            words = ["AMQP.GET", self.queue, "VHOST", self.leases.vhost, "COUNT", count, "LEASE", lease, "BLOCK", 0]
-            self.connection.send_command(*words)
+    def ask(self, room: int, blocks: bool) -> None:
+        self.waits, self.asked, self.blocks = True, min(room, COUNT_MAX), blocks
+        lease = int(self.leases.seconds * 1000)
+        words = ["AMQP.GET", self.queue, "VHOST", self.leases.vhost, "COUNT", self.asked, "LEASE", lease]
+        self.connection.send_command(*words, *(["BLOCK", 0] if blocks else []))
+
+    def withdraw(self) -> None:
+        """Asks for nothing any more: there is an answer now, an empty one if there was none before."""
+        if self.waits and self.blocks:
+            is_answered = self.leases.client.client_unblock(self.id) or self.connection.can_read(timeout=0)
+            self.blocks = not is_answered
 
     def take(self) -> None:
         """Reads an answer that is there, and hands its messages over."""
@@ -189,12 +194,13 @@ class Taker:
             except redis.ResponseError as error:
                 # As when a queue is deleted that somebody consumes from.
                 raise amqp.ConsumerCancelled(str(error))
+            messages = self.leases.fitting(self, messages)
             raws = [self.leases.message(self.channel, self.queue, *message) for message in messages]
         try:
             for raw in raws:
                 self.callback(raw)
         finally:
-            self.ask()
+            self.leases.ask(self.channel)
 
     def close(self, is_lost: bool) -> None:
         with self.leases.lock:
@@ -232,6 +238,51 @@ class Leases:
             return COUNT_MAX
         return channel.prefetch - sum(1 for holder in self.held.values() if holder is channel)
 
+    def ask(self, channel: "Channel") -> None:
+        """Asks for messages if there is room for some. Where several consumers share the room, each looks in its turn whether
+        there is something; only when there is nothing anywhere all of them wait, and who gets something then calls the others back."""
+        with self.lock:
+            room = self.room(channel)
+            takers = [taker for taker in list(self.takers.values()) if taker.channel is channel]
+            for taker in takers:
+                if taker.asked > room:
+                    taker.withdraw()
+            idle = [taker for taker in takers if not taker.waits]
+            if room <= 0:
+                # Until there is room again something may have come.
+                for taker in takers:
+                    taker.is_empty = False
+            elif not channel.prefetch or len(takers) == 1:
+                for taker in idle:
+                    taker.ask(room, blocks=True)
+            else:
+                untried = [taker for taker in idle if not taker.is_empty]
+                if untried:
+                    for taker in takers:
+                        taker.withdraw()
+                if all(taker.blocks for taker in takers if taker.waits):
+                    for taker in untried[:1] or idle:
+                        taker.ask(room, blocks=not untried)
+
+    def fitting(self, taker: Taker, messages: List[Any]) -> List[Any]:
+        """What there is room for: two that waited may have got something at the same time. The rest goes back."""
+        taker.is_empty = not messages
+        if not messages:
+            return messages
+        for tag, other in list(self.takers.items()):
+            if other.channel is taker.channel:
+                other.is_empty = False
+            if other is taker:
+                # The others are first next time.
+                self.takers[tag] = self.takers.pop(tag)
+        room = max(self.room(taker.channel), 0) if taker.channel.prefetch else len(messages)
+        if len(messages) <= room:
+            return messages
+        # What could not is back by itself.
+        with contextlib.suppress(redis.ResponseError):
+            self.client.execute_command("AMQP.NACK", *(token for token, *_ in messages[room:]))
+        return messages[:room]
+
     def consume(self, channel: "Channel", queue: str, tag: str, callback: Callable[[Any], Any]) -> None:
         taker = self.takers[tag] = Taker(self, channel, queue, callback)
         if self._keeper is None:
@@ -239,7 +290,7 @@ class Leases:
             self._keeper.start()
         if self.loop is not None:
             self._add_reader(taker)
-        taker.ask()
+        self.ask(channel)
 
     def cancel(self, tag: str, is_lost: bool = False) -> bool:
         taker = self.takers.pop(tag, None)
@@ -291,8 +342,8 @@ class Leases:
                 raise
         else:
             SETTLED.add(token)
-        for taker in list(self.takers.values()):
-            taker.ask()
+        for channel in {taker.channel for taker in list(self.takers.values())}:
+            self.ask(channel)
 
     def give_back(self) -> None:
         """At the end of a connection the messages that are held are for others."""
@@ -361,8 +412,7 @@ class Channel(pyamqp.Channel):
 
     def basic_qos(self, prefetch_size, prefetch_count, a_global, **kwargs):  # type: ignore[no-untyped-def]
         self.prefetch = prefetch_count
-        for taker in list(self.leases.takers.values()):
-            taker.ask()
+        self.leases.ask(self)
         return super().basic_qos(prefetch_size, prefetch_count, a_global, **kwargs)
 
     def basic_consume(self, queue="", consumer_tag="", no_local=False, no_ack=False, exclusive=False, **kwargs):  # type: ignore[no-untyped-def]
@@ -375,6 +425,8 @@ class Channel(pyamqp.Channel):
     def basic_cancel(self, consumer_tag, **kwargs):  # type: ignore[no-untyped-def]
         if not self.leases.cancel(consumer_tag):
             return super().basic_cancel(consumer_tag, **kwargs)
+        # It may have been its turn.
+        self.leases.ask(self)
 
     def basic_ack(self, delivery_tag, multiple=False, **kwargs):  # type: ignore[no-untyped-def]
         if not isinstance(delivery_tag, str):

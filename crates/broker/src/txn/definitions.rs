@@ -5,7 +5,7 @@ use crate::arguments::{
     EXCHANGE_EQUIVALENT, QUEUE_EQUIVALENT, check_equivalence, exchange_arguments, queue_arguments,
     queue_properties,
 };
-use crate::built_in::RESERVED;
+use crate::built_in::{RESERVED, is_own_source};
 use crate::exception::{Exception, shown};
 use crate::exchange::{Binding, Destination, Kind};
 use crate::{ExchangeId, QueueId, SessionId, VhostId};
@@ -308,6 +308,14 @@ impl Txn<'_> {
         self.not_the_default(source)?;
         self.not_the_default(destination)?;
         let id = self.exchange_id(vhost, destination)?;
+        if is_own_source(id) {
+            let text = format!(
+                "binding of system exchange '{}' in vhost '{}' to another exchange not allowed",
+                shown(destination),
+                self.vhost_name(vhost)
+            );
+            return Err(Exception::new(ReplyCode::AccessRefused, text));
+        }
         self.bind(vhost, source, Destination::Exchange(id), key, arguments)
     }
 

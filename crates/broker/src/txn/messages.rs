@@ -6,7 +6,7 @@ use super::departures::Shed;
 use super::duplicates::{Known, taken};
 use crate::arguments::QueueType;
 use crate::broker::Vhost;
-use crate::built_in::is_heard;
+use crate::built_in::{is_heard, is_own_source};
 use crate::change::Change;
 use crate::death::Reason;
 use crate::exception::{Exception, shown};
@@ -268,7 +268,7 @@ impl Txn<'_> {
     ) -> Result<(), Exception> {
         let id = self.exchange_id(vhost, message.exchange())?;
         let internal = self.broker.exchanges.get(&id).is_some_and(|exchange| exchange.internal);
-        if internal && !from_within {
+        if internal && (!from_within || is_own_source(id)) {
             let text = format!(
                 "cannot publish to internal exchange '{}' in vhost '{}'",
                 shown(message.exchange()),
@@ -306,7 +306,9 @@ impl Txn<'_> {
         let mut next = 0;
         while let Some(&destination) = route.get(next) {
             next += 1;
+            // An alternate exchange may be called as the one that tells of keys, and tells nothing there.
             if let Destination::Exchange(id) = destination
+                && !is_own_source(id)
                 && let Some(exchange) = exchanges.get_mut(&id)
                 && exchange.visited != *routed
             {

@@ -6,6 +6,7 @@ use super::{Asked, NOBODY, Refusal, Told, refusal, text};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use leveret_amqp::Properties;
+use leveret_engine::PROPERTIES_MAX;
 use leveret_engine::accounts::Access;
 use leveret_engine::broker::{Delivery, Got, How, Message};
 use serde_json::{Value, json};
@@ -47,6 +48,9 @@ impl Asked {
             other => return Err(Refusal::bad(format!("{{unsupported_encoding,<<\"{other}\">>}}"))),
         };
         let properties = properties_from_json(&object_of(&body, "properties")?)?;
+        if properties.len() > PROPERTIES_MAX {
+            return Err(Refusal::bad(format!("properties have more than {PROPERTIES_MAX} bytes")));
+        }
         let exchange = named(exchange).as_bytes();
         if routing_key.len() > 255 {
             return Err(Refusal::bad("routing_key is longer than 255 bytes"));

@@ -166,11 +166,25 @@ impl Asked {
         let policy = policy_in(&self.object()?, is_operator)?;
         self.change(|engine| {
             let id = self.seen_vhost(engine, vhost)?;
+            self.permit_policy(engine, &policy)?;
             let key: PolicyKey = (id, is_operator, name.into());
             let is_new = engine.broker.policies().all(|(known, _)| *known != key);
             engine.on_broker(|txn| txn.put_policy(key, policy));
             Ok(Told::created(is_new))
         })
+    }
+
+    /// Refuses a policy that lets subscribers of Redis hear what its maker may not tell them.
+    fn permit_policy(&self, engine: &Engine, policy: &Policy) -> Result<(), Refusal> {
+        let definition = Table::from_validated(&policy.definition);
+        let leads = |name: &&[u8]| {
+            let to = definition.find(name).and_then(|value| value.as_longstr());
+            to.is_some_and(|to| !engine.may_tell(&self.user.name, to, None))
+        };
+        match [&b"alternate-exchange"[..], b"dead-letter-exchange"].iter().any(leads) {
+            true => Err(Refusal::forbidden("Access refused.")),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn delete_policy(&self, is_operator: bool, vhost: &str, name: &str) -> Result<Told, Refusal> {

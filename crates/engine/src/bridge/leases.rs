@@ -196,12 +196,24 @@ pub fn settles(args: Args<'_>) -> bool {
     matches!(name.as_slice(), b"amqp.ack" | b"amqp.nack" | b"amqp.extend")
 }
 
-/// The first token of a command that settles or extends whose lease is lost: a transaction with such a one is refused as a whole.
-pub fn lost_lease<'a>(engine: &Engine, args: Args<'a>) -> Option<&'a [u8]> {
-    if !settles(args) {
-        return None;
+/// What the commands of a transaction settle, as it is looked at from the first to the last.
+#[derive(Default)]
+pub struct Settling<'a>(HashSet<&'a [u8], foldhash::fast::FixedState>);
+
+impl<'a> Settling<'a> {
+    /// The first token of a command that settles or extends whose lease is lost, or will be by what comes before: a transaction with
+    /// such a one is refused as a whole.
+    pub fn lost_lease(&mut self, engine: &Engine, args: Args<'a>) -> Option<&'a [u8]> {
+        if !settles(args) {
+            return None;
+        }
+        let is_lost = |token: &&[u8]| self.0.contains(token) || lease_of(engine, token).is_none();
+        let lost = tokens(args).ok()?.find(is_lost);
+        if !args[0].eq_ignore_ascii_case(b"amqp.extend") {
+            self.0.extend(tokens(args).ok()?);
+        }
+        lost
     }
-    tokens(args).ok()?.find(|token| lease_of(engine, token).is_none())
 }
 
 /// How a lease is written: the start of the server that gave it, the queue, the number there, and which delivery it is.

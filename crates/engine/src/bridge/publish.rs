@@ -3,6 +3,7 @@
 use super::{Wait, actor, not_permitted, refused, vhost_named};
 use crate::accounts::{Access, DEFAULT_USER};
 use crate::engine::Engine;
+use crate::forward::PROPERTIES_MAX;
 use crate::replies::{REPLY_KEY, reply_key};
 use crate::session::SessionId;
 use leveret_amqp::{Properties, PropertyValues, TableBuf, Value};
@@ -27,9 +28,10 @@ pub(super) fn publish(
     let Publish { vhost, mandatory, message } = parse(args)?;
     permit(engine, vhost, &message)?;
     let vhost = vhost_named(engine, vhost)?;
+    let now_ms = engine.now_ms();
     let message = match message.wants_reply() {
         true => engine.on_broker(|txn| {
-            let key = reply_key(&message)?;
+            let key = reply_key(&message, now_ms)?;
             txn.address_reply(NOBODY, 0, &message, key.as_ref())
         }),
         false => Ok(Arc::new(message)),
@@ -53,7 +55,8 @@ pub(super) fn check(engine: &mut Engine, args: Args<'_>) -> Result<(), Error> {
     permit(engine, vhost, &message)?;
     let vhost = vhost_named(engine, vhost)?;
     engine.on_broker(|txn| txn.check_publish(vhost, &message)).map_err(refused)?;
-    let nobody_gets_it = message.wants_reply() && reply_key(&message).map_err(refused)?.is_none();
+    let now_ms = engine.now_ms();
+    let nobody_gets_it = message.wants_reply() && reply_key(&message, now_ms).map_err(refused)?.is_none();
     if nobody_gets_it { Err(refused(Exception::no_reply_consumer())) } else { Ok(()) }
 }
 
@@ -63,7 +66,8 @@ pub fn reply_key_at(args: Args<'_>) -> Option<usize> {
         return None;
     }
     let message = parse(args).ok()?.message;
-    let at = reply_key(&message).ok().flatten().filter(|_| message.wants_reply())?;
+    // Whether there is time for it is looked at when it is executed.
+    let at = reply_key(&message, 0).ok().flatten().filter(|_| message.wants_reply())?;
     args.iter().position(|arg| *arg == *at.key)
 }
 
@@ -119,6 +123,10 @@ fn parse(args: Args<'_>) -> Result<Publish<'_>, Error> {
     }
     let mut properties = Vec::new();
     values.encode(&mut properties);
+    if properties.len() > PROPERTIES_MAX {
+        let text = format!("ERR properties and headers have more than {PROPERTIES_MAX} bytes");
+        return Err(Error::Other(text.into()));
+    }
     let message = Message::new(&args[1], &args[2], &properties, &args[3]).map_err(refused)?;
     Ok(Publish { vhost, mandatory, message })
 }

@@ -81,14 +81,14 @@ impl AmqpSession {
         around: &Around<'_>,
         message: &Message,
     ) -> Result<Option<ReplyKey>, Failure> {
-        let Some(at) = reply_key(message)? else { return Ok(None) };
+        let Some(at) = reply_key(message, engine.now_ms())? else { return Ok(None) };
         let args: ArgsBuf = [&b"SET"[..], &at.key, b""].into_iter().collect();
         let command = find(args.as_args()).map_err(|error| refused(&error.to_string()))?;
         let mut hands = self.hands(engine, around);
         hands.db = at.db;
         let permitted = hands.permit(engine, around, command, args.as_args());
         self.hands = Some(hands);
-        let denied = |denied: Denied| Exception::new(ReplyCode::AccessRefused, denied.text(command));
+        let denied = |denied: Denied| Exception::new(ReplyCode::AccessRefused, denied.text());
         permitted.map_err(denied)?;
         Ok(Some(at))
     }

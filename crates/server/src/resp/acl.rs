@@ -11,9 +11,10 @@ pub(crate) use history::{Entry, History, Where};
 pub(crate) use selector::{Selector, category_bit};
 pub(crate) use setuser::{Draft, Wrong};
 
-use crate::resp::table::Command;
+use crate::resp::table::{Command, TABLE};
 use leveret_engine::accounts::User;
-use leveret_engine::keyspace::Args;
+use leveret_engine::keyspace::{Args, ArgsBuf};
+use leveret_engine::reply_key_at;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::fmt;
@@ -49,8 +50,28 @@ impl Rules {
         self.root.is_unlimited()
     }
 
-    /// Refuses a command: of all selectors the one counts that comes furthest.
+    /// Refuses a command that may not be executed with these arguments.
     pub(crate) fn check(&self, command: &Command, args: Args<'_>) -> Result<(), Denied> {
+        self.check_one(command, args)?;
+        if command.spec.name == "amqp.publish"
+            && let Some(at) = reply_key_at(args)
+        {
+            return self.check_kept(args, at);
+        }
+        Ok(())
+    }
+
+    /// A reply that is kept under a key is a `SET` of it, as it is for those who ask over AMQP.
+    #[cold]
+    fn check_kept(&self, args: Args<'_>, at: usize) -> Result<(), Denied> {
+        let set: ArgsBuf = [&b"SET"[..], &args[at], b""].into_iter().collect();
+        let command = TABLE.get(b"set").expect("it is a row of the table");
+        // Its key stands somewhere else here.
+        self.check_one(command, set.as_args()).map_err(|denied| Denied { at, ..denied })
+    }
+
+    /// Of all selectors the one counts that comes furthest.
+    fn check_one(&self, command: &Command, args: Args<'_>) -> Result<(), Denied> {
         let mut worst = None;
         for selector in self.selectors() {
             match selector.check(command, args) {

@@ -4,7 +4,6 @@ use super::{Rules, Selector};
 use crate::resp::table::Command;
 use leveret_engine::keyspace::command::{FindKeys, KeySpec};
 use leveret_engine::keyspace::{Args, flag, glob};
-use leveret_engine::reply_key_at;
 
 /// What a user has no permission for, in the order in which it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,14 +18,16 @@ pub(crate) enum Why {
 pub(crate) struct Denied {
     pub(crate) why: Why,
     pub(crate) at: usize,
+    /// The command: mostly the one that is to be executed.
+    pub(crate) command: &'static str,
 }
 
 impl Denied {
     /// What the client is told.
-    pub(crate) fn text(self, command: &Command) -> String {
+    pub(crate) fn text(self) -> String {
         match self.why {
             Why::Command => {
-                format!("NOPERM this user has no permissions to run the '{}' command", command.spec.name)
+                format!("NOPERM this user has no permissions to run the '{}' command", self.command)
             }
             Why::Key => {
                 "NOPERM this user has no permissions to access one of the keys used as arguments".into()
@@ -57,26 +58,20 @@ fn channels(command: &Command) -> Channels {
 
 impl Selector {
     pub(super) fn check(&self, command: &Command, args: Args<'_>) -> Result<(), Denied> {
+        let denied = |why, at| Err(Denied { why, at, command: command.spec.name });
         if !self.has(command) && command.spec.flags & flag::NO_AUTH == 0 && !self.allows_first(command, args)
         {
-            return Err(Denied { why: Why::Command, at: 0 });
+            return denied(Why::Command, 0);
         }
         if !self.all_keys {
             for keys in command.spec.keys.iter().filter(|keys| !keys.flags.contains(&"NOT_KEY")) {
                 let (read, write) = uses(command, keys, args);
                 for at in command.spec.positions_of(keys, args) {
                     if !self.allows_key(&args[at], read, write) {
-                        return Err(Denied { why: Why::Key, at });
+                        return denied(Why::Key, at);
                     }
                 }
             }
-        }
-        if !self.all_keys
-            && command.spec.name == "amqp.publish"
-            && let Some(at) = reply_key_at(args)
-            && !self.allows_key(&args[at], false, true)
-        {
-            return Err(Denied { why: Why::Key, at });
         }
         if !self.all_channels {
             let (count, is_pattern) = match channels(command) {
@@ -86,7 +81,7 @@ impl Selector {
             };
             for (at, name) in args.iter().enumerate().skip(1).take(count) {
                 if !self.allows_channel(name, is_pattern) {
-                    return Err(Denied { why: Why::Channel, at });
+                    return denied(Why::Channel, at);
                 }
             }
         }

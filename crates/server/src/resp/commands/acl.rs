@@ -139,7 +139,7 @@ fn dryrun(call: &mut Call<'_, '_>) -> Result<(), Error> {
             let object = text(args.get(denied.at).unwrap_or_default());
             let line = match denied.why {
                 Why::Command => {
-                    format!("This user has no permissions to run the '{}' command", command.spec.name)
+                    format!("This user has no permissions to run the '{}' command", denied.command)
                 }
                 Why::Key => format!("This user has no permissions to access the '{object}' key"),
                 Why::Channel => format!("This user has no permissions to access the '{object}' channel"),

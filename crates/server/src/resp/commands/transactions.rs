@@ -6,7 +6,7 @@ use crate::resp::session::{Call, Multi, exec_abort};
 use crate::resp::table::Run;
 use leveret_engine::keyspace::command::{Group, Row, keys};
 use leveret_engine::keyspace::{Error, flag};
-use leveret_engine::{check_bridge, lost_lease};
+use leveret_engine::{Settling, check_bridge};
 
 const COMMON: u32 = LOADING_STALE | flag::NOSCRIPT | flag::FAST | flag::ALLOW_BUSY;
 
@@ -53,9 +53,10 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), Error> {
     }
     // What can be known to be wrong before anything is executed refuses all; what was taken under a lease that is over is somebody
     // else's by now.
+    let mut settling = Settling::default();
     for (command, args) in &multi.queue {
         let Run::Bridge(_) = command.run else { continue };
-        if let Some(token) = lost_lease(call.engine, args.as_args()) {
+        if let Some(token) = settling.lost_lease(call.engine, args.as_args()) {
             let token = String::from_utf8_lossy(token);
             let text = format!("EXECABORT Transaction discarded because the lease '{token}' is over.");
             return Err(Error::Other(text.into()));
@@ -73,7 +74,7 @@ fn exec(call: &mut Call<'_, '_>) -> Result<(), Error> {
             continue;
         }
         if let Err(denied) = call.session.permit(call.engine, call.shared, command, args.as_args()) {
-            call.session.refused(call.engine, call.shared, (command, args.as_args()), denied, Where::Multi);
+            call.session.refused(call.engine, call.shared, args.as_args(), denied, Where::Multi);
             let why = match denied.why {
                 Why::Command => "no permission to execute the command or subcommand",
                 Why::Key => "no permission to touch the specified keys",

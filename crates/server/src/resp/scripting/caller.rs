@@ -144,7 +144,7 @@ impl<'a> Caller<'a> {
     fn admit(&mut self, command: &Command, args: Args<'_>) -> Result<(), Error> {
         self.check(command, args)?;
         let Err(denied) = self.session.permit(self.engine, self.shared, command, args) else { return Ok(()) };
-        let refusal = self.session.refused(self.engine, self.shared, (command, args), denied, Where::Script);
+        let refusal = self.session.refused(self.engine, self.shared, args, denied, Where::Script);
         let text = refusal.to_string();
         let why = text.strip_prefix("NOPERM ").unwrap_or(&text);
         Err(Error::Other(format!("NOPERM ACL failure in script: {why}").into()))

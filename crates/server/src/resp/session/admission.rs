@@ -25,7 +25,7 @@ impl RespSession {
         }
         if let Err(denied) = self.permit(engine, shared, command, args) {
             let place = if self.multi.is_some() { Where::Multi } else { Where::Toplevel };
-            return Err(self.refused(engine, shared, (command, args), denied, place));
+            return Err(self.refused(engine, shared, args, denied, place));
         }
         if let Some(rules) = &self.rules {
             check_sort(rules, command, args)?;

@@ -35,17 +35,17 @@ impl RespSession {
         &self,
         engine: &mut Engine,
         shared: &Shared,
-        (command, args): (&Command, Args<'_>),
+        args: Args<'_>,
         denied: Denied,
         place: Where,
     ) -> Error {
         let (reason, object) = match denied.why {
-            Why::Command => ("command", command.spec.name.as_bytes()),
+            Why::Command => ("command", denied.command.as_bytes()),
             Why::Key => ("key", args.get(denied.at).unwrap_or_default()),
             Why::Channel => ("channel", args.get(denied.at).unwrap_or_default()),
         };
         self.note_refusal(engine, shared, reason, object, &self.user, place);
-        Error::Other(denied.text(command).into())
+        Error::Other(denied.text().into())
     }
 
     fn note_refusal(
