@@ -5,7 +5,7 @@ use crate::body::Away;
 use crate::built_in::Bound;
 use crate::checkpoint::Checkpoint;
 use crate::death::Dead;
-use crate::entries::Memory;
+use crate::entries::{Memory, NEVER_READ};
 use crate::exchange::{Destination, Exchange, History};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::Queue;
@@ -207,6 +207,9 @@ pub struct Broker {
     pub(crate) getting: Vec<(QueueId, SessionId)>,
     /// The log keeps what is behind this position, and before it only the messages that are not in memory.
     pub(crate) in_log_after: u64,
+    /// Raised whenever a checkpoint begins or was read. Several may begin at one position, and what the first one names, the second may have as
+    /// a whole.
+    pub(crate) generation: u64,
     /// Where the change that is being replayed lies, if it is in the log.
     pub place: Option<Place>,
     pub(crate) rng: fastrand::Rng,
@@ -269,6 +272,7 @@ impl Broker {
             wanted: Vec::new(),
             getting: Vec::new(),
             in_log_after: 0,
+            generation: NEVER_READ + 1,
             place: None,
             rng: fastrand::Rng::with_seed(seed),
             secret: [0; 32],

@@ -143,7 +143,7 @@ impl Queue {
     pub(crate) fn let_go_of_held(&mut self, seq: u64, may: PageOut<'_>) {
         let Some(held) = self.unacked.get_mut(&seq) else { return };
         let Body::Here(message) = &held.entry.body else { return };
-        let gone = match may.refuge(message, held.entry.read_after) {
+        let gone = match may.refuge(message, held.entry.read_in) {
             Some(Refuge::Log(place)) => Some((place, None)),
             // What comes back soon would be written again and again.
             Some(Refuge::Spill) if self.held_memory.bytes() > may.head_bytes * HELD_HEADS => {

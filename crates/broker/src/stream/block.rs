@@ -2,6 +2,7 @@
 //! memory for a while beside it, for those who read there; nothing depends on that.
 
 use crate::body::{Away, Body, BodyRef, PageOut, Refuge};
+use crate::entries::NEVER_READ;
 use crate::{Message, UnixMillis};
 use leveret_base::codec::Place;
 use std::sync::Arc;
@@ -188,6 +189,3 @@ impl Block {
         std::mem::take(read).iter().map(|message| message.size() as u64).sum()
     }
 }
-
-/// What is read stays what the log has.
-const NEVER_READ: u64 = u64::MAX;

@@ -18,6 +18,7 @@ impl Broker {
         let queue = self.queues.get_mut(&id)?;
         let may = PageOut {
             after: self.in_log_after,
+            generation: self.generation,
             is_logged: queue.is_logged(),
             keeps_all: queue.keeps_all(),
             head_bytes: HEAD_BYTES.min(self.memory_bytes_max.unwrap_or(0) / 1024),
@@ -106,7 +107,7 @@ impl Txn<'_> {
         if id == DELAYED {
             return self.fetched_delayed(wanted, messages);
         }
-        let Broker { getting, events, queues, checkpoint, filled, in_log_after, .. } = &mut *self.broker;
+        let Broker { getting, events, queues, checkpoint, filled, generation, .. } = &mut *self.broker;
         getting.retain(|(of, session)| {
             if *of == id {
                 events.push((*session, Event::Fetched));
@@ -133,7 +134,7 @@ impl Txn<'_> {
                 checkpoint.changes(id, walk, entry);
             }
         }
-        queue.ready.page_in(first, messages, *in_log_after);
+        queue.ready.page_in(first, messages, *generation);
         self.broker.note_due(id);
         self.broker.crowd(id);
         self.dispatch(id);
