@@ -167,7 +167,7 @@ impl Block {
     pub(crate) fn push(&mut self, entry: Entry) -> Option<Entry> {
         let len = self.len();
         if len == 0 {
-            self.first = entry.seq;
+            (self.first, self.read_in) = (entry.seq, entry.read_in);
         }
         let bytes = self.bytes + entry.body.len();
         let Some(distance) = self.distance_of(entry.seq) else { return Some(entry) };
@@ -177,7 +177,7 @@ impl Block {
         debug_assert!(len == 0 || self.distance(len - 1) < Some(distance), "what comes last is last");
         let Entry { seq, body, redelivered, returns, deadline, read_in } = entry;
         match (&mut self.places, body) {
-            (Places::Here(places), Body::Here(message)) => {
+            (Places::Here(places), Body::Here(message)) if read_in == self.read_in => {
                 places.push(HerePlace { message: Some(message), distance, returns, redelivered });
             }
             (Places::Away(places), Body::Away(away, run)) if returns <= u16::MAX.into() => {
@@ -349,7 +349,7 @@ impl Block {
             away.push(AwayPlace::new(place.distance, returns, place.redelivered, &known));
         }
         self.close_gaps();
-        self.places = Places::Away(away);
+        (self.places, self.read_in) = (Places::Away(away), NEVER_READ);
         self.runs = spilling.map(Spilling::end).unwrap_or_default();
         Some(gone)
     }

@@ -355,6 +355,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_does_not_vouch_for_what_comes_behind_it() {
+        let mut lane = Lane::default();
+        (1..4).for_each(|seq| lane.push(entry(seq, 0)));
+        lane.page_out_last(ALL);
+        let wanted = read(&lane.around(1));
+        lane.page_in(&wanted, 1, &mut Moved::default());
+        lane.push(entry(4, 0));
+        // The log has none of them since, but keeps those that were read.
+        let may = PageOut { after: 100, ..ALL };
+        assert!(lane.page_out_last(may).is_none());
+        assert!(lane.iter().all(|ready| ready.body.here().is_some()));
+        assert!(lane.take(4).is_some());
+        assert_eq!(lane.page_out_last(may).map(|gone| gone.len), Some(3));
+    }
+
+    #[test]
     fn numbers_in_no_order_come_out_in_order() {
         let mut lane = Lane::default();
         [5, 9, 7, 5, 3, 12].into_iter().for_each(|seq| lane.push(entry(seq, 0)));

@@ -1,10 +1,10 @@
 //! What checkpoints have as a whole is not let go of: the log keeps only what they name.
 
 use super::declare;
-use super::world::{World, publish_to};
+use super::world::{World, publish_to, run};
 use crate::Slice;
-use leveret_amqp::Table;
-use leveret_broker::{Consume, Event, How, VhostId};
+use leveret_amqp::{Table, TableBuf, Value};
+use leveret_broker::{Consume, Event, ExchangeDeclare, How, VhostId};
 use leveret_wal::faulty::FaultyDisk;
 
 const COUNT: u32 = 1_500;
@@ -129,4 +129,45 @@ fn of_two_checkpoints_at_one_position_the_second_may_have_as_a_whole_what_the_fi
     backlog.settle(held);
     backlog.drain();
     assert_eq!(backlog.got, (0..COUNT).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_an_exchange_kept_is_looked_for_where_it_was_recorded_last() {
+    let mut backlog = Backlog::new();
+    let mut arguments = TableBuf::new();
+    arguments.push(b"x-recent-history-length", Value::Long(10));
+    let exchange = ExchangeDeclare {
+        name: b"recent",
+        kind: b"x-recent-history",
+        passive: false,
+        durable: true,
+        auto_delete: false,
+        internal: false,
+        arguments: arguments.as_table(),
+    };
+    let declared = backlog.world.engine.on_broker(|txn| txn.exchange_declare(VhostId(0), &exchange));
+    declared.expect("the name is free");
+    (COUNT..COUNT + 10).for_each(|i| backlog.publish("recent", i));
+    // Nothing else that is kept lies in the same segment.
+    run(&mut backlog.world.engine, &format!("SET large {}", "x".repeat(20_000)));
+    backlog.world.write().expect("the disk is fine");
+    backlog.fill();
+    backlog.checkpoint();
+    // The last block is in memory when they come.
+    backlog.consume(1);
+    while backlog.got.len() < COUNT as usize - 50 {
+        let events = backlog.collect();
+        backlog.settle(events);
+    }
+    let session = backlog.session;
+    let bound = backlog
+        .world
+        .engine
+        .on_broker(|txn| txn.queue_bind(VhostId(0), session, b"q", b"recent", b"", Table::default()));
+    bound.expect("both are there");
+    backlog.world.write().expect("the disk is fine");
+    assert!(backlog.world.engine.broker.places_away().count() >= 10);
+    backlog.world.digest();
+    backlog.drain();
+    assert_eq!(backlog.got, (0..COUNT + 10).collect::<Vec<_>>());
 }
