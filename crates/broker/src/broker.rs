@@ -180,6 +180,8 @@ pub struct Broker {
     pub(crate) delayed_memory: Memory,
     /// Numbers of those that are being read, and when they are due.
     pub(crate) delayed_asked: BTreeMap<u64, UnixMillis>,
+    /// Likewise of those that could not be read, which is tried again.
+    pub(crate) delayed_unread: BTreeMap<u64, UnixMillis>,
     /// When to look again whether they are there.
     pub(crate) delayed_retry: UnixMillis,
     /// Some exchange remembers what comes by, or has been there that did.
@@ -265,6 +267,7 @@ impl Broker {
             memory_bytes_max: None,
             delayed_memory: Memory::new(&in_memory),
             delayed_asked: BTreeMap::new(),
+            delayed_unread: BTreeMap::new(),
             delayed_retry: 0,
             in_memory,
             spill: None,
@@ -344,7 +347,8 @@ impl Broker {
             return Some(0);
         }
         let (due, delayed) = (self.due.first(), self.delayed.first_key_value());
-        let retry = if self.delayed_asked.is_empty() { 0 } else { self.delayed_retry };
+        let are_read = self.delayed_asked.is_empty() && self.delayed_unread.is_empty();
+        let retry = if are_read { 0 } else { self.delayed_retry };
         due.map(|(at, _)| *at).into_iter().chain(delayed.map(|((at, _), _)| *at.max(&retry))).min()
     }
 

@@ -101,11 +101,20 @@ impl Txn<'_> {
     }
 
     /// Messages that were wanted, in the order in which they were, as far as they could be read; the queue goes on. What has left
-    /// it meanwhile may be missing.
-    pub fn fetched(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) {
+    /// it meanwhile may be missing. Gives what must be tried again, for it is still wanted and nobody asks for it once more.
+    pub fn fetched(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) -> Option<Wanted> {
         let id = wanted.queue;
         if id == DELAYED {
             return self.fetched_delayed(wanted, messages);
+        }
+        let is_unread = self.broker.queues.get(&id).is_some_and(|queue| {
+            let first = wanted.messages.first();
+            first.is_some_and(|(seq, place)| {
+                messages.first().is_none_or(|(read, _)| read != seq) && queue.is_away_at(*seq, *place)
+            })
+        });
+        if is_unread {
+            return Some(wanted.clone());
         }
         let Broker { getting, events, queues, checkpoint, filled, generation, .. } = &mut *self.broker;
         getting.retain(|(of, session)| {
@@ -114,7 +123,7 @@ impl Txn<'_> {
             }
             *of != id
         });
-        let Some(queue) = queues.get_mut(&id) else { return };
+        let queue = queues.get_mut(&id)?;
         if queue.is_awaited {
             filled.push(id);
         }
@@ -122,7 +131,8 @@ impl Txn<'_> {
         if let Some(stream) = &mut queue.stream {
             // What it has of them stays what the log has, and checkpoints have it by name.
             stream.page_in(first.unwrap_or(0), messages, queue.consumers.len());
-            return self.dispatch(id);
+            self.dispatch(id);
+            return None;
         }
         // A checkpoint on its way may still have them by name only, however soon they leave.
         let keeps_all = queue.keeps_all();
@@ -138,5 +148,6 @@ impl Txn<'_> {
         self.broker.note_due(id);
         self.broker.crowd(id);
         self.dispatch(id);
+        None
     }
 }
