@@ -197,7 +197,7 @@ pub struct Broker {
     /// Messages with numbers, while a checkpoint is read.
     pub(crate) named: Map<u64, Arc<Message>>,
     pub(crate) checkpoint: Option<Box<Checkpoint>>,
-    /// Bytes of messages in queues that may be in memory; what is more, only the log has. `None` is as many as there are.
+    /// Bytes of messages in queues that may be in memory; what is more, is only on disk. `None` is as many as there are.
     pub memory_bytes_max: Option<u64>,
     pub(crate) in_memory: Arc<InMemory>,
     /// Where transient messages go of which there is too much.
