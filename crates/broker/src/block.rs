@@ -2,7 +2,7 @@
 //! messages in memory, or all only know where they lie on disk.
 
 use crate::body::{Away, Body, BodyRef, Moved, PageOut, Refuge};
-use crate::entries::{Entry, Ready};
+use crate::entries::{Entry, NEVER_READ, Ready};
 use crate::spill::{Runs, Spilling};
 use crate::{Message, UnixMillis};
 use leveret_base::codec::Place;
@@ -79,7 +79,7 @@ pub(crate) struct Block {
     /// What those lie in that the log does not have.
     runs: Runs,
     /// See [`Entry`]: of all of them.
-    read_after: u64,
+    read_in: u64,
 }
 
 impl Block {
@@ -90,7 +90,16 @@ impl Block {
             Body::Away(..) => Places::Away(Vec::new()),
         };
         let (deadlines, runs) = (Vec::new(), Runs::default());
-        Self { first: entry.seq, places, deadlines, start: 0, gone_count: 0, bytes: 0, runs, read_after: 0 }
+        Self {
+            first: entry.seq,
+            places,
+            deadlines,
+            start: 0,
+            gone_count: 0,
+            bytes: 0,
+            runs,
+            read_in: NEVER_READ,
+        }
     }
 
     /// Bytes of the messages that came into it.
@@ -128,7 +137,7 @@ impl Block {
         }
         self.deadlines.clear();
         self.runs.clear();
-        self.read_after = 0;
+        self.read_in = NEVER_READ;
         (self.start, self.gone_count, self.bytes) = (0, 0, 0);
     }
 
@@ -158,7 +167,7 @@ impl Block {
     pub(crate) fn push(&mut self, entry: Entry) -> Option<Entry> {
         let len = self.len();
         if len == 0 {
-            self.first = entry.seq;
+            (self.first, self.read_in) = (entry.seq, entry.read_in);
         }
         let bytes = self.bytes + entry.body.len();
         let Some(distance) = self.distance_of(entry.seq) else { return Some(entry) };
@@ -166,9 +175,9 @@ impl Block {
             return Some(entry);
         }
         debug_assert!(len == 0 || self.distance(len - 1) < Some(distance), "what comes last is last");
-        let Entry { seq, body, redelivered, returns, deadline, read_after } = entry;
+        let Entry { seq, body, redelivered, returns, deadline, read_in } = entry;
         match (&mut self.places, body) {
-            (Places::Here(places), Body::Here(message)) => {
+            (Places::Here(places), Body::Here(message)) if read_in == self.read_in => {
                 places.push(HerePlace { message: Some(message), distance, returns, redelivered });
             }
             (Places::Away(places), Body::Away(away, run)) if returns <= u16::MAX.into() => {
@@ -176,7 +185,7 @@ impl Block {
                 run.into_iter().for_each(|run| self.runs.adopt(run));
             }
             (Places::Here(_) | Places::Away(_), body) => {
-                return Some(Entry { seq, body, redelivered, returns, deadline, read_after });
+                return Some(Entry { seq, body, redelivered, returns, deadline, read_in });
             }
         }
         if deadline != 0 && self.deadlines.is_empty() {
@@ -230,14 +239,14 @@ impl Block {
     /// Takes an entry and leaves its place.
     #[inline]
     fn take_at(&mut self, index: usize) -> Option<Entry> {
-        let (first, deadline, read_after) = (self.first, self.deadline(index), self.read_after);
+        let (first, deadline, read_in) = (self.first, self.deadline(index), self.read_in);
         match &mut self.places {
             Places::Here(places) => {
                 let place = places.get_mut(index)?;
                 let body = Body::Here(place.message.take()?);
                 let HerePlace { distance, returns, redelivered, .. } = *place;
                 let seq = first + u64::from(distance);
-                Some(Entry { seq, body, redelivered, returns, deadline, read_after })
+                Some(Entry { seq, body, redelivered, returns, deadline, read_in })
             }
             Places::Away(places) => {
                 let place = places.get_mut(index).filter(|place| place.flags & GONE == 0)?;
@@ -247,7 +256,7 @@ impl Block {
                     (first + u64::from(place.distance), Body::Away(away, self.runs.of(away.place)));
                 let redelivered = place.flags & REDELIVERED != 0;
                 let returns = place.returns.into();
-                Some(Entry { seq, body, redelivered, returns, deadline, read_after })
+                Some(Entry { seq, body, redelivered, returns, deadline, read_in })
             }
         }
     }
@@ -313,7 +322,7 @@ impl Block {
         let Places::Here(places) = &self.places else { return None };
         // Those that are spilled are written one behind the other: little by little would be many runs.
         let is_ripe = places.len() >= BLOCK_LEN || self.bytes >= may.head_bytes;
-        let may_go = |message: &Message| match may.refuge(message, self.read_after) {
+        let may_go = |message: &Message| match may.refuge(message, self.read_in) {
             Some(Refuge::Log(_)) => true,
             Some(Refuge::Spill) => is_ripe,
             None => false,
@@ -324,13 +333,13 @@ impl Block {
         if !there().all(|(_, message)| may_go(message)) {
             return None;
         }
-        let spilled = there()
-            .filter(|(_, message)| matches!(may.refuge(message, self.read_after), Some(Refuge::Spill)));
+        let spilled =
+            there().filter(|(_, message)| matches!(may.refuge(message, self.read_in), Some(Refuge::Spill)));
         let bytes = spilled.map(|(_, message)| message.size() as u64).sum();
         let mut spilling = may.spill.map(|spill| Spilling::new(spill, bytes));
         let (mut away, mut gone) = (Vec::with_capacity(places.len()), Moved::default());
         for (place, message) in there() {
-            let at = match may.refuge(message, self.read_after)? {
+            let at = match may.refuge(message, self.read_in)? {
                 Refuge::Log(at) => at,
                 Refuge::Spill => spilling.as_mut()?.add(message)?,
             };
@@ -340,7 +349,7 @@ impl Block {
             away.push(AwayPlace::new(place.distance, returns, place.redelivered, &known));
         }
         self.close_gaps();
-        self.places = Places::Away(away);
+        (self.places, self.read_in) = (Places::Away(away), NEVER_READ);
         self.runs = spilling.map(Spilling::end).unwrap_or_default();
         Some(gone)
     }
@@ -371,7 +380,7 @@ impl Block {
     pub(crate) fn page_in(
         &mut self,
         messages: &[(u64, Arc<Message>)],
-        after: u64,
+        generation: u64,
         all: &mut Moved,
     ) -> Option<Block> {
         if self.is_here() {
@@ -397,7 +406,7 @@ impl Block {
             return None;
         }
         let mut rest = places.split_off(count);
-        (self.places, self.read_after) = (Places::Here(here), after);
+        (self.places, self.read_in) = (Places::Here(here), generation);
         let runs = std::mem::take(&mut self.runs);
         let deadlines = self.deadlines.split_off(count.min(self.deadlines.len()));
         let from = rest.first().map(|place| place.distance)?;
@@ -405,8 +414,8 @@ impl Block {
         let rest_bytes = rest.iter().map(|place| u64::from(place.body_len)).sum();
         let first = self.first + u64::from(from);
         let runs = runs.with(rest.iter().map(|place| place.away().place));
-        let (places, read_after) = (Places::Away(rest), 0);
-        Some(Block { first, places, deadlines, start: 0, gone_count: 0, bytes: rest_bytes, runs, read_after })
+        let (places, read_in) = (Places::Away(rest), NEVER_READ);
+        Some(Block { first, places, deadlines, start: 0, gone_count: 0, bytes: rest_bytes, runs, read_in })
     }
 
     /// Entries up to a number, and those that have come back before, may have been delivered.

@@ -5,7 +5,7 @@ use crate::body::Away;
 use crate::built_in::Bound;
 use crate::checkpoint::Checkpoint;
 use crate::death::Dead;
-use crate::entries::Memory;
+use crate::entries::{Memory, NEVER_READ};
 use crate::exchange::{Destination, Exchange, History};
 use crate::policy::{Policy, PolicyKey};
 use crate::queue::Queue;
@@ -180,6 +180,8 @@ pub struct Broker {
     pub(crate) delayed_memory: Memory,
     /// Numbers of those that are being read, and when they are due.
     pub(crate) delayed_asked: BTreeMap<u64, UnixMillis>,
+    /// Likewise of those that could not be read, which is tried again.
+    pub(crate) delayed_unread: BTreeMap<u64, UnixMillis>,
     /// When to look again whether they are there.
     pub(crate) delayed_retry: UnixMillis,
     /// Some exchange remembers what comes by, or has been there that did.
@@ -195,7 +197,7 @@ pub struct Broker {
     /// Messages with numbers, while a checkpoint is read.
     pub(crate) named: Map<u64, Arc<Message>>,
     pub(crate) checkpoint: Option<Box<Checkpoint>>,
-    /// Bytes of messages in queues that may be in memory; what is more, only the log has. `None` is as many as there are.
+    /// Bytes of messages in queues that may be in memory; what is more, is only on disk. `None` is as many as there are.
     pub memory_bytes_max: Option<u64>,
     pub(crate) in_memory: Arc<InMemory>,
     /// Where transient messages go of which there is too much.
@@ -207,6 +209,9 @@ pub struct Broker {
     pub(crate) getting: Vec<(QueueId, SessionId)>,
     /// The log keeps what is behind this position, and before it only the messages that are not in memory.
     pub(crate) in_log_after: u64,
+    /// Raised whenever a checkpoint begins or was read. Several may begin at one position, and what the first one names, the second may have as
+    /// a whole.
+    pub(crate) generation: u64,
     /// Where the change that is being replayed lies, if it is in the log.
     pub place: Option<Place>,
     pub(crate) rng: fastrand::Rng,
@@ -262,6 +267,7 @@ impl Broker {
             memory_bytes_max: None,
             delayed_memory: Memory::new(&in_memory),
             delayed_asked: BTreeMap::new(),
+            delayed_unread: BTreeMap::new(),
             delayed_retry: 0,
             in_memory,
             spill: None,
@@ -269,6 +275,7 @@ impl Broker {
             wanted: Vec::new(),
             getting: Vec::new(),
             in_log_after: 0,
+            generation: NEVER_READ + 1,
             place: None,
             rng: fastrand::Rng::with_seed(seed),
             secret: [0; 32],
@@ -340,7 +347,8 @@ impl Broker {
             return Some(0);
         }
         let (due, delayed) = (self.due.first(), self.delayed.first_key_value());
-        let retry = if self.delayed_asked.is_empty() { 0 } else { self.delayed_retry };
+        let are_read = self.delayed_asked.is_empty() && self.delayed_unread.is_empty();
+        let retry = if are_read { 0 } else { self.delayed_retry };
         due.map(|(at, _)| *at).into_iter().chain(delayed.map(|((at, _), _)| *at.max(&retry))).min()
     }
 

@@ -216,6 +216,11 @@ impl Change<'_> {
             Change::Unbind { source, binding } => record_binding(out, UNBIND, *source, binding),
             Change::Message(message) => {
                 if let Some(place) = place {
+                    let is_of_commit = |known: leveret_base::codec::Place| known.position == place.position;
+                    debug_assert!(
+                        message.place().is_none_or(is_of_commit),
+                        "recorded anew, it is a message of its own"
+                    );
                     message.lies_at(place);
                 }
                 out.push(if message.died { LETTER } else { MESSAGE });

@@ -295,6 +295,7 @@ impl Broker {
             ..Checkpoint::default()
         };
         self.in_log_after = position;
+        self.generation += 1;
         self.hand_over_definitions(&mut checkpoint.out);
         for (&exchange, with_history) in self.exchanges.iter().filter(|(_, exchange)| exchange.durable) {
             let recent = with_history.history.iter().flat_map(|history| history.iter());

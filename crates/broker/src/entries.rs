@@ -11,6 +11,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// The generation in which nothing was read.
+pub(crate) const NEVER_READ: u64 = 0;
+
 /// A message in a queue.
 #[derive(Clone)]
 pub(crate) struct Entry {
@@ -21,15 +24,15 @@ pub(crate) struct Entry {
     pub(crate) returns: u32,
     /// When it leaves unread; 0 is never.
     pub(crate) deadline: UnixMillis,
-    /// If its message was read from the log: what the log had as a whole then (`Broker::in_log_after`).
-    pub(crate) read_after: u64,
+    /// If its message was read from the log: in which generation of checkpoints (`Broker::generation`), else `NEVER_READ`.
+    pub(crate) read_in: u64,
 }
 
 impl Entry {
     /// A new entry.
     #[inline]
     pub(crate) fn new(seq: u64, body: Body, deadline: UnixMillis) -> Self {
-        Self { seq, body, redelivered: false, returns: 0, deadline, read_after: 0 }
+        Self { seq, body, redelivered: false, returns: 0, deadline, read_in: NEVER_READ }
     }
 
     /// The message as a client sees it.
@@ -54,7 +57,7 @@ pub(crate) struct Ready<'a> {
 impl<'a> Ready<'a> {
     /// An entry that has no place.
     pub(crate) fn of(entry: &'a Entry) -> Self {
-        let Entry { seq, ref body, redelivered: _, returns, deadline, read_after: _ } = *entry;
+        let Entry { seq, ref body, redelivered: _, returns, deadline, read_in: _ } = *entry;
         Self { seq, body: body.as_ref(), returns, deadline }
     }
 }
@@ -348,15 +351,14 @@ impl Entries {
         all.into_iter().filter_map(|wanted| self.ask(wanted)).collect()
     }
 
-    /// Messages have been read, in the order of their numbers; `first` is the first one that was asked for. `after` is where the
-    /// log begins by now.
-    pub(crate) fn page_in(&mut self, first: Option<u64>, messages: &[(u64, Arc<Message>)], after: u64) {
+    /// Messages have been read, in the order of their numbers; `first` is the first one that was asked for.
+    pub(crate) fn page_in(&mut self, first: Option<u64>, messages: &[(u64, Arc<Message>)], generation: u64) {
         if let Some(first) = first {
             self.asked.remove(&first);
         }
         let mut all = Moved::default();
         for lane in self.lanes_mut() {
-            lane.page_in(messages, after, &mut all);
+            lane.page_in(messages, generation, &mut all);
         }
         self.memory.add(all.bytes);
         self.count_back(all.len, all.body_bytes, all.spilled);

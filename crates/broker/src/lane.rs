@@ -219,13 +219,13 @@ impl Lane {
     }
 
     /// Messages have been read; `all` counts those that are still wanted.
-    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], after: u64, all: &mut Moved) {
+    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], generation: u64, all: &mut Moved) {
         for (seq, message) in messages {
             if let Some(entry) = self.returned.get_mut(seq)
                 && let Body::Away(away, _) = &entry.body
             {
                 all.add(message, away.place);
-                (entry.body, entry.read_after) = (Body::Here(message.clone()), after);
+                (entry.body, entry.read_in) = (Body::Here(message.clone()), generation);
             }
         }
         // Some of them may have left, the first as well.
@@ -234,7 +234,7 @@ impl Lane {
             self.blocks.get(index).filter(|block| block.contains(*seq)).map(|_| index)
         });
         let Some(index) = first else { return };
-        let rest = self.blocks.get_mut(index).and_then(|block| block.page_in(messages, after, all));
+        let rest = self.blocks.get_mut(index).and_then(|block| block.page_in(messages, generation, all));
         if let Some(rest) = rest {
             self.blocks.insert(index + 1, rest);
         }
@@ -255,7 +255,7 @@ mod tests {
 
     const STEPS: usize = 24_000;
     const ALL: PageOut<'_> =
-        PageOut { after: 0, is_logged: true, keeps_all: true, head_bytes: 0, spill: None };
+        PageOut { after: 0, generation: 1, is_logged: true, keeps_all: true, head_bytes: 0, spill: None };
 
     fn entry(seq: u64, deadline: u64) -> Entry {
         let message = Message::new(b"", b"", &[0, 0], &seq.to_le_bytes()).expect("it is valid");
@@ -309,7 +309,7 @@ mod tests {
                         let all: Vec<_> = lane.wanted_at_all().collect();
                         if random.u8(..20) == 0 && !all.is_empty() {
                             let read = read(&all[random.usize(..all.len())]);
-                            lane.page_in(&read, 0, &mut Moved::default());
+                            lane.page_in(&read, 1, &mut Moved::default());
                         }
                     }
                     6 | 7 => {
@@ -352,6 +352,22 @@ mod tests {
         let places: usize = lane.blocks.iter().map(Block::capacity).sum();
         assert!(places <= count as usize / 25, "{places} places for {} entries", count / 100);
         assert_eq!(lane.iter().count() as u64, count / 100);
+    }
+
+    #[test]
+    fn what_was_read_does_not_vouch_for_what_comes_behind_it() {
+        let mut lane = Lane::default();
+        (1..4).for_each(|seq| lane.push(entry(seq, 0)));
+        lane.page_out_last(ALL);
+        let wanted = read(&lane.around(1));
+        lane.page_in(&wanted, 1, &mut Moved::default());
+        lane.push(entry(4, 0));
+        // The log has none of them since, but keeps those that were read.
+        let may = PageOut { after: 100, ..ALL };
+        assert!(lane.page_out_last(may).is_none());
+        assert!(lane.iter().all(|ready| ready.body.here().is_some()));
+        assert!(lane.take(4).is_some());
+        assert_eq!(lane.page_out_last(may).map(|gone| gone.len), Some(3));
     }
 
     #[test]

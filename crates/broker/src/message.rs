@@ -70,13 +70,10 @@ impl LogPlace {
     }
 }
 
+/// Who copies a message has one that was recorded nowhere.
 impl Clone for LogPlace {
     fn clone(&self) -> Self {
-        let copy = Self::default();
-        if let Some(place) = self.get() {
-            copy.set(place);
-        }
-        copy
+        Self::default()
     }
 }
 
@@ -120,7 +117,8 @@ impl Message {
         self.place.get().filter(|place| place.run().is_some())
     }
 
-    /// It lies there. It may be recorded again: the first place in the log is as good as any, and better than all others.
+    /// It lies there. In the log it has one place for ever: of what is recorded anew there is a copy, because queues may still
+    /// have the old one, and a checkpoint on its way must not come to name what was recorded after it began.
     #[inline]
     pub(crate) fn lies_at(&self, place: Place) {
         self.place.set(place);

@@ -2,13 +2,14 @@
 //! place: what comes back goes back there.
 
 use crate::arguments::{Overflow, QueueArguments, QueueType};
-use crate::body::{Away, Body, PageOut, Refuge};
+use crate::body::{Away, Body, BodyRef, PageOut, Refuge};
 use crate::checkpoint::Walk;
 use crate::cursor::Cursor;
 use crate::entries::{Entries, Entry, Memory, Tally};
 use crate::seen::Seen;
 use crate::stream::Stream;
 use crate::{ExchangeId, QueueId, SessionId, UnixMillis, VhostId};
+use leveret_base::codec::Place;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -143,7 +144,7 @@ impl Queue {
     pub(crate) fn let_go_of_held(&mut self, seq: u64, may: PageOut<'_>) {
         let Some(held) = self.unacked.get_mut(&seq) else { return };
         let Body::Here(message) = &held.entry.body else { return };
-        let gone = match may.refuge(message, held.entry.read_after) {
+        let gone = match may.refuge(message, held.entry.read_in) {
             Some(Refuge::Log(place)) => Some((place, None)),
             // What comes back soon would be written again and again.
             Some(Refuge::Spill) if self.held_memory.bytes() > may.head_bytes * HELD_HEADS => {
@@ -157,6 +158,15 @@ impl Queue {
         self.held_away.len += 1;
         self.held_away.bytes += u64::from(away.body_len);
         held.entry.body = Body::Away(away, run);
+    }
+
+    /// True when a message is there that is only on disk, at this place.
+    pub(crate) fn is_away_at(&self, seq: u64, place: Place) -> bool {
+        let is_there = |body: BodyRef<'_>| matches!(body, BodyRef::Away(away) if away.place == place);
+        match &self.stream {
+            Some(stream) => stream.entry(seq).is_some_and(|kept| is_there(kept.body)),
+            None => self.ready.between(seq, seq + 1).any(|entry| is_there(entry.body)),
+        }
     }
 
     /// True when an entry becomes a letter if it leaves, and cannot yet because its message must be read first.

@@ -19,7 +19,7 @@ pub struct QueueReport<'a> {
     pub arguments: Table<'a>,
     pub ready: usize,
     pub ready_bytes: u64,
-    /// Of these, what only the log has.
+    /// Of these, what is only on disk: in the log or spilled.
     pub paged_out: usize,
     pub paged_out_bytes: u64,
     /// Likewise of those that consumers hold.

@@ -241,17 +241,20 @@ impl Stream {
         all.collect()
     }
 
-    /// Messages have been read that were asked for from an offset on. What was read longest ago goes, where there is more than so
+    /// Messages have been read that were asked for from an offset on, up to what could not be read. What was read longest ago goes, where there is more than so
     /// many consumers need.
     pub(crate) fn page_in(&mut self, first: u64, messages: &[(u64, Arc<Message>)], consumers: usize) {
         self.asked.remove(&first);
         let Some(block) = self.block_of_mut(first) else { return };
-        if !block.page_in(messages) {
+        let (first, before) = (block.first(), block.memory());
+        let bytes = block.page_in(messages);
+        if bytes == 0 {
             return;
         }
-        let bytes = block.memory();
         self.memory.add(bytes);
-        self.read.push_back(first);
+        if before == 0 {
+            self.read.push_back(first);
+        }
         while self.read.len() > READ_MIN + 2 * consumers
             && let Some(first) = self.read.pop_front()
         {

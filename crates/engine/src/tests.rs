@@ -3,6 +3,7 @@
 
 mod capture;
 mod checkpoints;
+mod generations;
 mod held;
 mod paging;
 mod places;

@@ -44,31 +44,27 @@ impl Shared {
                 Some(None) => continue,
                 None => return,
             };
-            if let Err(failure) = self.fetch_one(reader, &wanted) {
+            if let Err((failure, again)) = self.fetch_one(reader, &wanted) {
                 if told.is_none_or(|at| at.elapsed() >= TELL) {
                     tracing::error!(%failure, "a message cannot be read; its queue waits for it");
                     told = Some(Instant::now());
                 }
-                failed.push((Instant::now(), wanted));
+                failed.push((Instant::now(), again));
             }
         }
     }
 
-    /// Gives a queue what could be read of what it wants; why, if that is nothing.
-    pub(crate) fn fetch_one(&self, reader: &mut Hands, wanted: &Wanted) -> Result<(), String> {
+    /// Gives a queue what could be read of what it wants; else what must be tried again, and why.
+    pub(crate) fn fetch_one(&self, reader: &mut Hands, wanted: &Wanted) -> Result<(), (String, Wanted)> {
         let (messages, failure) = self.read(reader, wanted);
-        if let Some(failure) = failure
-            && messages.is_empty()
-        {
-            return Err(failure);
-        }
-        self.hand_over(wanted, &messages);
-        Ok(())
+        // Even if that is nothing: it may not be wanted any more.
+        let Some(again) = self.hand_over(wanted, &messages) else { return Ok(()) };
+        Err((failure.unwrap_or_else(|| "it is not kept anywhere".to_owned()), again))
     }
 
-    /// Reads what is there, in order, up to what cannot be read.
+    /// Reads what is there, in order, up to what cannot be read if that stops what stands behind it.
     fn read(&self, reader: &mut Hands, wanted: &Wanted) -> (Vec<(u64, Arc<Message>)>, Option<String>) {
-        let mut messages = Vec::with_capacity(wanted.messages.len());
+        let (mut messages, mut first_failure) = (Vec::with_capacity(wanted.messages.len()), None);
         for &(seq, place) in &wanted.messages {
             let Hands { log, run } = &mut *reader;
             let (is_written, found) = match place.run() {
@@ -96,18 +92,21 @@ impl Shared {
                 Ok(None) => "there is no disk space to write it first".to_owned(),
                 Err(error) => error.to_string(),
             };
-            return (messages, Some(failure));
+            first_failure.get_or_insert(failure);
+            if wanted.is_in_order() {
+                break;
+            }
         }
-        (messages, None)
+        (messages, first_failure)
     }
 
-    fn hand_over(&self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) {
+    fn hand_over(&self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) -> Option<Wanted> {
         let mut engine = self.engine.lock();
         if self.is_stopping() {
-            return;
+            return None;
         }
         engine.enter(now_ms());
-        engine.on_broker(|txn| txn.fetched(wanted, messages));
+        let again = engine.on_broker(|txn| txn.fetched(wanted, messages));
         let (position, garbage, more) =
             (engine.position(), engine.take_garbage(), engine.broker.take_wanted());
         let threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
@@ -118,5 +117,6 @@ impl Shared {
             self.reaper.take(garbage);
         }
         self.write_up_to(position);
+        again
     }
 }

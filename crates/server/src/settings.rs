@@ -106,7 +106,7 @@ pub struct Settings {
     /// Above this keys go, or commands that need memory are refused; 0 is no limit. (Redis: `maxmemory`)
     pub memory_max: AtomicUsize,
     /// What messages in queues may have of it, as it is set: a part of `memory_max`, or without that of the machine's memory, or
-    /// bytes. What is more, only the log has; 0 is no limit.
+    /// bytes. What is more, is only on disk; 0 is no limit.
     pub message_memory: parking_lot::RwLock<String>,
     /// How long one command or turn goes on with it, from 0 to 100. (Redis: `maxmemory-eviction-tenacity`)
     pub eviction_tenacity: AtomicUsize,

@@ -163,9 +163,8 @@ impl Machine {
     pub fn fetch(&self) {
         let mut failed = Vec::new();
         while let Some(wanted) = self.shared.fetcher.take() {
-            if self.shared.fetch_one(&mut self.hands.borrow_mut(), &wanted).is_err() {
-                failed.push(wanted);
-            }
+            let fetched = self.shared.fetch_one(&mut self.hands.borrow_mut(), &wanted);
+            failed.extend(fetched.err().map(|(_, again)| again));
         }
         self.shared.fetcher.extend(failed);
     }

@@ -114,11 +114,6 @@ impl SpillFiles {
         self.storage.clone()
     }
 
-    /// Bytes that are needed.
-    pub fn live_bytes(&self) -> u64 {
-        self.live.iter().map(|(_, bytes)| bytes).sum()
-    }
-
     /// Writes bytes. What a failed attempt has left is overwritten by the next one.
     pub fn append(&mut self, bytes: &[u8]) -> Result<Extent, Error> {
         let len = bytes.len() as u64;

@@ -93,6 +93,7 @@ impl Broker {
     /// After a checkpoint was read, or nothing but the log.
     pub fn restored(&mut self, position: u64) {
         self.in_log_after = self.in_log_after.max(position);
+        self.generation += 1;
         self.replaying = None;
         self.named.clear();
     }

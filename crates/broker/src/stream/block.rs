@@ -2,6 +2,7 @@
 //! memory for a while beside it, for those who read there; nothing depends on that.
 
 use crate::body::{Away, Body, BodyRef, PageOut, Refuge};
+use crate::entries::NEVER_READ;
 use crate::{Message, UnixMillis};
 use leveret_base::codec::Place;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ enum Places {
     Here(Vec<HereKept>),
     Away {
         places: Vec<AwayKept>,
-        /// All of them, if somebody reads there.
+        /// The first of them, as far as they could be read, if somebody reads there.
         read: Vec<Arc<Message>>,
     },
 }
@@ -123,10 +124,11 @@ impl Block {
     pub(super) fn look(&self, index: usize) -> Option<Kept<'_>> {
         let kept = self.get(index)?;
         match &self.places {
-            Places::Away { read, .. } if !read.is_empty() => {
-                read.get(index).map(|message| Kept { body: BodyRef::Here(message), ..kept })
-            }
-            Places::Away { .. } | Places::Here(_) => Some(kept),
+            Places::Away { read, .. } => match read.get(index) {
+                Some(message) => Some(Kept { body: BodyRef::Here(message), ..kept }),
+                None => Some(kept),
+            },
+            Places::Here(_) => Some(kept),
         }
     }
 
@@ -163,23 +165,26 @@ impl Block {
     /// What has to be read so that its messages are in memory; nothing if they are.
     pub(super) fn wanted(&self) -> Vec<(u64, Place)> {
         match &self.places {
-            Places::Away { places, read } if read.is_empty() => {
-                (self.first..).zip(places.iter().map(|kept| kept.away().place)).collect()
+            Places::Away { places, read } => {
+                let all = (self.first..).zip(places.iter().map(|kept| kept.away().place));
+                all.skip(read.len()).collect()
             }
-            Places::Away { .. } | Places::Here(_) => Vec::new(),
+            Places::Here(_) => Vec::new(),
         }
     }
 
-    /// Its messages were read; true if they are in memory now and were not before.
-    pub(super) fn page_in(&mut self, messages: &[(u64, Arc<Message>)]) -> bool {
+    /// Messages of it were read: those that follow what is in memory are there, too, from now on. Gives how many bytes that is.
+    pub(super) fn page_in(&mut self, messages: &[(u64, Arc<Message>)]) -> u64 {
         let (first, len) = (self.first, self.len());
-        let Places::Away { read, .. } = &mut self.places else { return false };
-        let is_all = messages.len() == len && messages.first().is_some_and(|(offset, _)| *offset == first);
-        if !is_all || !read.is_empty() {
-            return false;
+        let Places::Away { read, .. } = &mut self.places else { return 0 };
+        let mut bytes = 0;
+        for (offset, message) in messages {
+            if read.len() < len && *offset == first + read.len() as u64 {
+                bytes += message.size() as u64;
+                read.push(message.clone());
+            }
         }
-        *read = messages.iter().map(|(_, message)| message.clone()).collect();
-        true
+        bytes
     }
 
     /// Nobody reads there any more; gives how many bytes of memory that is.
@@ -188,6 +193,3 @@ impl Block {
         std::mem::take(read).iter().map(|message| message.size() as u64).sum()
     }
 }
-
-/// What is read stays what the log has.
-const NEVER_READ: u64 = u64::MAX;

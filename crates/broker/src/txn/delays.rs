@@ -40,6 +40,13 @@ pub struct Scheduled<'a> {
     pub message: Option<&'a Arc<Message>>,
 }
 
+impl Wanted {
+    /// False when what cannot be read holds up none of the others.
+    pub fn is_in_order(&self) -> bool {
+        self.queue != DELAYED
+    }
+}
+
 impl Broker {
     /// Messages that wait, from a time and a number on, in the order in which they are due.
     pub fn scheduled(&self, from: (UnixMillis, u64)) -> impl Iterator<Item = Scheduled<'_>> {
@@ -57,7 +64,8 @@ impl Broker {
         });
         let mut messages = Vec::new();
         for (due, number, place) in away {
-            if self.delayed_asked.insert(number, due).is_none() {
+            let is_asked_again = self.delayed_unread.contains_key(&number);
+            if !is_asked_again && self.delayed_asked.insert(number, due).is_none() {
                 messages.push((number, place));
             }
         }
@@ -159,6 +167,8 @@ impl Txn<'_> {
     pub(crate) fn take_delayed(&mut self, due: UnixMillis, number: u64) -> Option<Delayed> {
         let delayed = self.broker.delayed.remove(&(due, number))?;
         self.broker.uncount_delayed(&delayed.body);
+        self.broker.delayed_asked.remove(&number);
+        self.broker.delayed_unread.remove(&number);
         if delayed.kept {
             Change::DelayOver { number, due }.record(&mut self.changes);
             if let Some(checkpoint) = &mut self.broker.checkpoint {
@@ -173,13 +183,19 @@ impl Txn<'_> {
         self.take_delayed(due, number).is_some()
     }
 
-    /// Routes what has waited long enough, in a slice.
+    /// Routes what has waited long enough, in a slice. What cannot be read holds nobody up: they come from many exchanges.
     pub(super) fn release_delayed(&mut self) {
+        let mut from = (0, 0);
         while self.slice > 0
-            && let Some((&(due, number), _)) = self.broker.delayed.first_key_value()
+            && let Some((&(due, number), _)) = self.broker.delayed.range(from..).next()
             && due <= self.now_ms
         {
-            if self.must_fetch_delayed() {
+            if self.broker.delayed_unread.contains_key(&number) {
+                from = (due, number + 1);
+                self.broker.delayed_retry = self.now_ms + RETRY_MS;
+                continue;
+            }
+            if self.must_fetch_delayed(from) {
                 return;
             }
             self.slice -= 1;
@@ -193,21 +209,21 @@ impl Txn<'_> {
         }
     }
 
-    /// Asks for what is due first and what comes behind it, if that is not in memory; true if so.
-    fn must_fetch_delayed(&mut self) -> bool {
-        let Broker { delayed, delayed_asked, delayed_retry, wanted, .. } = &mut *self.broker;
-        if delayed.first_key_value().is_none_or(|(_, first)| first.body.here().is_some()) {
+    /// Asks for what is due first from there on and what comes behind it, if that is not in memory; true if so.
+    fn must_fetch_delayed(&mut self, from: (UnixMillis, u64)) -> bool {
+        let Broker { delayed, delayed_asked, delayed_unread, delayed_retry, wanted, .. } = &mut *self.broker;
+        if delayed.range(from..).next().is_none_or(|(_, first)| first.body.here().is_some()) {
             return false;
         }
         *delayed_retry = self.now_ms + RETRY_MS;
         if !delayed_asked.is_empty() {
             return true;
         }
-        let away =
-            delayed.iter().take(BLOCK_LEN).filter_map(|(&(due, number), delayed)| match &delayed.body {
-                Body::Away(away, _) => Some((due, number, away)),
-                Body::Here(_) => None,
-            });
+        let behind = delayed.range(from..).filter(|((_, number), _)| !delayed_unread.contains_key(number));
+        let away = behind.take(BLOCK_LEN).filter_map(|(&(due, number), delayed)| match &delayed.body {
+            Body::Away(away, _) => Some((due, number, away)),
+            Body::Here(_) => None,
+        });
         let (mut messages, mut bytes) = (Vec::new(), 0);
         for (due, number, away) in away {
             delayed_asked.insert(number, due);
@@ -221,19 +237,35 @@ impl Txn<'_> {
         true
     }
 
-    /// What was asked for has been read, as far as it could be; what is due goes on.
-    pub(super) fn fetched_delayed(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) {
-        let mut read = messages.iter().peekable();
-        for (number, _) in &wanted.messages {
-            let message = read.next_if(|(of, _)| of == number).map(|(_, message)| message);
-            let Some(due) = self.broker.delayed_asked.remove(number) else { continue };
-            let Some(delayed) = self.broker.delayed.get_mut(&(due, *number)) else { continue };
-            if let (Some(message), Body::Away(..)) = (message, &delayed.body) {
-                let before = std::mem::replace(&mut delayed.body, Body::Here(message.clone()));
-                self.broker.uncount_delayed(&before);
-                self.broker.count_delayed(&Body::Here(message.clone()));
+    /// What was asked for has been read, as far as it could be; what is due goes on. Gives what still waits and was not read.
+    pub(super) fn fetched_delayed(
+        &mut self,
+        wanted: &Wanted,
+        messages: &[(u64, Arc<Message>)],
+    ) -> Option<Wanted> {
+        let (mut read, mut unread) = (messages.iter().peekable(), Vec::new());
+        for &(number, place) in &wanted.messages {
+            let message = read.next_if(|(of, _)| *of == number).map(|(_, message)| message);
+            let Broker { delayed, delayed_asked, delayed_unread, .. } = &mut *self.broker;
+            let due = delayed_asked.remove(&number).or_else(|| delayed_unread.remove(&number));
+            let Some((due, delayed)) = due.and_then(|due| Some((due, delayed.get_mut(&(due, number))?)))
+            else {
+                continue;
+            };
+            match (message, &delayed.body) {
+                (Some(message), Body::Away(..)) => {
+                    let before = std::mem::replace(&mut delayed.body, Body::Here(message.clone()));
+                    self.broker.uncount_delayed(&before);
+                    self.broker.count_delayed(&Body::Here(message.clone()));
+                }
+                (None, Body::Away(..)) => {
+                    delayed_unread.insert(number, due);
+                    unread.push((number, place));
+                }
+                (Some(_) | None, Body::Here(_)) => {}
             }
         }
         self.release_delayed();
+        (!unread.is_empty()).then_some(Wanted { queue: DELAYED, messages: unread })
     }
 }

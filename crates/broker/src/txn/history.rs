@@ -54,8 +54,9 @@ impl Txn<'_> {
     /// What an exchange keeps goes to what has just been bound to it.
     pub(super) fn pass_history(&mut self, id: ExchangeId, to: Destination) {
         let Some(history) = self.broker.history(id) else { return };
-        let recent: Vec<Recent> = history.iter().cloned().collect();
-        for Recent { message, .. } in recent {
+        // The log may not keep the old ones.
+        let copies: Vec<Message> = history.iter().map(|recent| (*recent.message).clone()).collect();
+        for message in copies.into_iter().map(Arc::new) {
             match to {
                 Destination::Queue(_) => {
                     self.deliver_seen(&[to], &message, false);

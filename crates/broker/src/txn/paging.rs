@@ -18,6 +18,7 @@ impl Broker {
         let queue = self.queues.get_mut(&id)?;
         let may = PageOut {
             after: self.in_log_after,
+            generation: self.generation,
             is_logged: queue.is_logged(),
             keeps_all: queue.keeps_all(),
             head_bytes: HEAD_BYTES.min(self.memory_bytes_max.unwrap_or(0) / 1024),
@@ -100,20 +101,29 @@ impl Txn<'_> {
     }
 
     /// Messages that were wanted, in the order in which they were, as far as they could be read; the queue goes on. What has left
-    /// it meanwhile may be missing.
-    pub fn fetched(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) {
+    /// it meanwhile may be missing. Gives what must be tried again, for it is still wanted and nobody asks for it once more.
+    pub fn fetched(&mut self, wanted: &Wanted, messages: &[(u64, Arc<Message>)]) -> Option<Wanted> {
         let id = wanted.queue;
         if id == DELAYED {
             return self.fetched_delayed(wanted, messages);
         }
-        let Broker { getting, events, queues, checkpoint, filled, in_log_after, .. } = &mut *self.broker;
+        let is_unread = self.broker.queues.get(&id).is_some_and(|queue| {
+            let first = wanted.messages.first();
+            first.is_some_and(|(seq, place)| {
+                messages.first().is_none_or(|(read, _)| read != seq) && queue.is_away_at(*seq, *place)
+            })
+        });
+        if is_unread {
+            return Some(wanted.clone());
+        }
+        let Broker { getting, events, queues, checkpoint, filled, generation, .. } = &mut *self.broker;
         getting.retain(|(of, session)| {
             if *of == id {
                 events.push((*session, Event::Fetched));
             }
             *of != id
         });
-        let Some(queue) = queues.get_mut(&id) else { return };
+        let queue = queues.get_mut(&id)?;
         if queue.is_awaited {
             filled.push(id);
         }
@@ -121,7 +131,8 @@ impl Txn<'_> {
         if let Some(stream) = &mut queue.stream {
             // What it has of them stays what the log has, and checkpoints have it by name.
             stream.page_in(first.unwrap_or(0), messages, queue.consumers.len());
-            return self.dispatch(id);
+            self.dispatch(id);
+            return None;
         }
         // A checkpoint on its way may still have them by name only, however soon they leave.
         let keeps_all = queue.keeps_all();
@@ -133,9 +144,10 @@ impl Txn<'_> {
                 checkpoint.changes(id, walk, entry);
             }
         }
-        queue.ready.page_in(first, messages, *in_log_after);
+        queue.ready.page_in(first, messages, *generation);
         self.broker.note_due(id);
         self.broker.crowd(id);
         self.dispatch(id);
+        None
     }
 }

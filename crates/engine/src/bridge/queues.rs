@@ -39,7 +39,7 @@ pub(super) fn check_peek(engine: &Engine, args: Args<'_>) -> Result<(), Error> {
 }
 
 /// `AMQP.PEEK queue start count [VHOST v]`: ready messages in the order in which they will be had, each `[bytes, body, exchange, routing-key,
-/// returns, properties]`. Of a message that only the log has there are the bytes of its body and nulls.
+/// returns, properties]`. Of a message that is only on disk there are the bytes of its body and nulls.
 pub(super) fn peek(
     engine: &mut Engine,
     args: Args<'_>,

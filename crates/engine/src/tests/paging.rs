@@ -7,11 +7,12 @@ use super::world::{World, publish_to};
 use super::{declare, publish};
 use crate::{BRIDGE_ROWS, Engine, SessionId};
 use leveret_amqp::{Table, Value};
-use leveret_broker::{Consume, Event, How, QueueDeclare, QueueId, VhostId, Wanted};
+use leveret_broker::{Consume, Event, How, Message, QueueDeclare, QueueId, VhostId, Wanted};
 use leveret_keyspace::{ArgsBuf, Reply};
 use leveret_resp::Version;
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Log, Options, Reader, Tail};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 #[test]
@@ -46,6 +47,8 @@ pub(super) struct Queue {
     pub(super) spilled: Spilled,
     wanted: Vec<Wanted>,
     pub(super) read_count: usize,
+    /// What cannot be read.
+    pub(super) damaged: BTreeSet<u32>,
     rng: fastrand::Rng,
 }
 
@@ -61,7 +64,8 @@ impl Queue {
         declare(&mut engine, session, b"dead", &[]);
         declare(&mut engine, session, b"q", arguments);
         let (tail, reader, rng) = (Tail::default(), log.reader(), fastrand::Rng::with_seed(1));
-        Self { engine, session, log, tail, reader, spilled, wanted: Vec::new(), read_count: 0, rng }
+        let (wanted, damaged) = (Vec::new(), BTreeSet::new());
+        Self { engine, session, log, tail, reader, spilled, wanted, read_count: 0, damaged, rng }
     }
 
     fn write(&mut self) {
@@ -78,13 +82,18 @@ impl Queue {
                 self.wanted.push(wanted);
                 continue;
             }
-            let messages = wanted.messages.iter().map(|(seq, place)| {
+            let mut messages = Vec::new();
+            for (seq, place) in &wanted.messages {
                 let message = self.spilled.read(&mut self.reader, *place).expect("it is there");
-                (*seq, Arc::new(message))
-            });
-            let messages: Vec<_> = messages.collect();
+                if !self.damaged.contains(&number(&message)) {
+                    messages.push((*seq, Arc::new(message)));
+                } else if wanted.is_in_order() {
+                    break;
+                }
+            }
             self.read_count += messages.len();
-            self.engine.on_broker(|txn| txn.fetched(&wanted, &messages));
+            let again = self.engine.on_broker(|txn| txn.fetched(&wanted, &messages));
+            self.wanted.extend(again);
         }
     }
 
@@ -151,7 +160,7 @@ impl Queue {
             session.collect(&mut Vec::new(), &mut events);
             for event in events.drain(..) {
                 let Event::Deliver { queue, seq, message, .. } = event else { continue };
-                got.push(String::from_utf8_lossy(message.body()).parse().expect("it is a number"));
+                got.push(number(&message));
                 let (session, size) = (self.session, message.size());
                 settle(self, queue, seq);
                 self.engine.on_broker(|txn| txn.drained(session, size));
@@ -165,6 +174,11 @@ impl Queue {
         }
         got
     }
+}
+
+/// What is in a message.
+pub(super) fn number(message: &Message) -> u32 {
+    String::from_utf8_lossy(message.body()).parse().expect("it is a number")
 }
 
 const COUNT: u32 = 20_000;
@@ -268,4 +282,24 @@ fn whoever_waited_for_a_message_on_disk_that_another_got_waits_no_longer_than_sa
     assert_eq!(answers(&mut queue, 99), ["", "", ""]);
     assert_eq!(answers(&mut queue, 100), ["*0\r\n", "", ""]);
     assert_eq!(answers(&mut queue, 130), ["", "*0\r\n", ""]);
+}
+
+#[test]
+fn what_cannot_be_read_is_tried_again_as_long_as_it_is_wanted() {
+    let mut queue = Queue::new(0, &[]);
+    queue.publish(1_000);
+    queue.damaged.insert(600);
+    queue.consume(b"q");
+    assert_eq!(queue.drain_some(600), (0..600).collect::<Vec<_>>());
+    let before = queue.read_count;
+    (0..50).for_each(|_| queue.turn());
+    assert_eq!((queue.read_count, queue.wanted.len()), (before, 1));
+    let session = queue.session;
+    let purged = queue.engine.on_broker(|txn| txn.queue_purge(VhostId(0), session, b"q"));
+    assert_eq!(purged.expect("the queue is there"), 400);
+    queue.damaged.clear();
+    (0..50).for_each(|_| queue.turn());
+    assert!(queue.wanted.is_empty());
+    queue.publish(10);
+    assert_eq!(queue.drain_some(10), (0..10).collect::<Vec<_>>());
 }

@@ -1,6 +1,6 @@
 //! What streams keep and what waits in exchanges need not be in memory either.
 
-use super::paging::Queue;
+use super::paging::{Queue, number};
 use leveret_amqp::{PropertyValues, TableBuf, Value};
 use leveret_broker::{Consume, Event, ExchangeDeclare, How, Message, VhostId};
 use std::collections::BTreeMap;
@@ -39,8 +39,7 @@ fn read(queue: &mut Queue) -> BTreeMap<Vec<u8>, Vec<u32>> {
             let Event::Deliver { channel, consumer_tag, queue: id, seq, message, .. } = event else {
                 continue;
             };
-            let number = String::from_utf8_lossy(message.body()).parse().expect("it is a number");
-            got.entry(consumer_tag.to_vec()).or_default().push(number);
+            got.entry(consumer_tag.to_vec()).or_default().push(number(&message));
             queue.engine.on_broker(|txn| {
                 txn.settle(session, channel, id, seq, How::Ack);
                 txn.drained(session, message.size());
@@ -87,9 +86,7 @@ fn delayed(delay: u32, is_persistent: bool) -> Arc<Message> {
     Arc::new(Message::new(b"later", b"q", &properties, body.as_bytes()).expect("the properties are valid"))
 }
 
-#[test]
-fn what_waits_takes_little_memory_and_goes_on_in_time() {
-    let mut queue = Queue::new(MAX, &[]);
+fn declare_later(queue: &mut Queue) {
     let mut arguments = TableBuf::default();
     arguments.push(b"x-delayed-type", Value::LongStr(b"fanout"));
     let exchange = ExchangeDeclare {
@@ -107,6 +104,53 @@ fn what_waits_takes_little_memory_and_goes_on_in_time() {
         txn.queue_bind(VhostId(0), session, b"q", b"later", b"", leveret_amqp::Table::default())
     });
     bound.expect("both are there");
+}
+
+#[test]
+fn what_cannot_be_read_of_a_stream_is_not_read_again_and_again() {
+    let mut queue = Queue::new(MAX, &[("x-queue-type", Value::LongStr(b"stream"))]);
+    queue.publish_mixed(COUNT, |_| true);
+    queue.damaged.extend([COUNT / 2]);
+    consume(&mut queue, 1, b"first", Value::LongStr(b"first"));
+    // What stands before it comes.
+    assert_eq!(read(&mut queue)[&b"first"[..]], (0..COUNT / 2).collect::<Vec<_>>());
+    let before = queue.read_count;
+    assert_eq!(read(&mut queue), BTreeMap::new());
+    assert_eq!(queue.read_count, before);
+    queue.damaged.clear();
+    assert_eq!(read(&mut queue)[&b"first"[..]], (COUNT / 2..COUNT).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_cannot_be_read_of_what_waits_holds_up_nothing_else() {
+    let mut queue = Queue::new(0, &[]);
+    declare_later(&mut queue);
+    for delay in 1..=COUNT {
+        let message = delayed(delay, delay % 3 > 0);
+        queue.engine.on_broker(|txn| txn.publish(VhostId(0), &message)).expect("the exchange is there");
+    }
+    queue.damaged.extend([1, 2, 3, COUNT / 2]);
+    queue.engine.enter(queue.engine.now_ms() + u64::from(COUNT));
+    queue.consume(b"q");
+    (0..10).for_each(|_| queue.turn());
+    let readable: Vec<u32> = (1..=COUNT).filter(|delay| !queue.damaged.contains(delay)).collect();
+    assert_eq!(queue.drain_some(readable.len()), readable);
+    // There is nothing to do at once.
+    assert!(queue.engine.next_deadline().is_some_and(|at| at > queue.engine.now_ms()));
+    let second = queue.engine.broker.scheduled((0, 0)).nth(1).map(|waits| (waits.due, waits.number));
+    let (due, number) = second.expect("four wait");
+    assert!(queue.engine.on_broker(|txn| txn.cancel_scheduled(due, number)));
+    queue.damaged.clear();
+    let mut got = queue.drain_some(3);
+    got.sort_unstable();
+    assert_eq!(got, [1, 3, COUNT / 2]);
+    assert_eq!(queue.engine.broker.scheduled((0, 0)).count(), 0);
+}
+
+#[test]
+fn what_waits_takes_little_memory_and_goes_on_in_time() {
+    let mut queue = Queue::new(MAX, &[]);
+    declare_later(&mut queue);
     let mut order: Vec<u32> = (1..=COUNT).collect();
     fastrand::Rng::with_seed(1).shuffle(&mut order);
     for delay in order {

@@ -146,7 +146,8 @@ impl World {
                 messages.filter_map(|(seq, place)| Some((*seq, Arc::new(spilled.read(reader, *place)?))));
             let read: Vec<_> = read.collect();
             self.read_count += read.len();
-            self.engine.on_broker(|txn| txn.fetched(&wanted, &read));
+            let again = self.engine.on_broker(|txn| txn.fetched(&wanted, &read));
+            self.wanted.extend(again);
         }
     }
 
