@@ -100,6 +100,12 @@ const fn resp(name: &'static str, title: &'static str, counts: (u64, u64), flags
     Row { name, title, ours: Kind::Leveret, peers: RESP_PEERS, counts, load: Load::Resp { flags } }
 }
 
+/// The disk has everything before it is answered.
+const fn always(name: &'static str, title: &'static str, counts: (u64, u64), flags: &'static str) -> Row {
+    let peers = &[Kind::RedisAlways];
+    Row { name, title, ours: Kind::LeveretAlways, peers, counts, load: Load::Resp { flags } }
+}
+
 /// Sequential, so that every element is made once.
 const fn memory(name: &'static str, title: &'static str, count: u64, bytes: u64, flags: &'static str) -> Row {
     scalar(name, title, RESP_PEERS, Load::Memory { count, bytes, flags })
@@ -402,14 +408,24 @@ pub(super) const ROWS: &[Row] = &[
         (2_000_000, 600_000),
         "--tests get --keyspace 10000000 --pipeline 64",
     ),
-    Row {
-        name: "set-always",
-        title: "SET, pipeline 1, `appendfsync always`",
-        ours: Kind::LeveretAlways,
-        peers: &[Kind::RedisAlways],
-        counts: (80_000, 60_000),
-        load: Load::Resp { flags: "--tests set --keyspace 1000000" },
-    },
+    always(
+        "set-always",
+        "SET, pipeline 1, `appendfsync always`",
+        (80_000, 60_000),
+        "--tests set --keyspace 1000000",
+    ),
+    always(
+        "set-always-16",
+        "SET, pipeline 16, `appendfsync always`",
+        (1_000_000, 300_000),
+        "--tests set --keyspace 1000000 --pipeline 16",
+    ),
+    always(
+        "set-always-64",
+        "SET, pipeline 64, `appendfsync always`",
+        (3_000_000, 600_000),
+        "--tests set --keyspace 1000000 --pipeline 64",
+    ),
     amqp("auto", "publish → consume, auto-ack", (1_500_000, 60_000), ""),
     amqp("manual", "publish → consume, manual ack", (1_200_000, 50_000), "--ack manual --prefetch 1000"),
     amqp("confirm", "publish with confirms, transient", (1_500_000, 60_000), "--workload confirm"),
