@@ -28,7 +28,7 @@ pub(super) enum Left {
 
 /// Seconds until a server that has been stopped answers again, of which none was in the kernel's cache.
 pub(super) fn start_again(kind: Kind, left: Left) -> Result<f64> {
-    let mut peer = Peer::start(kind)?;
+    let mut peer = Peer::start_on(ALL_CORES, kind, &[])?;
     let resp_port = peer.resp_port.to_string();
     match left {
         Left::Keys(count) | Left::Checkpoint(count) => {
