@@ -5,6 +5,7 @@ mod amqp;
 mod resp;
 
 use crate::stage::Stage;
+use crate::wire::Wire;
 use amqp::AmqpRunner;
 use resp::RespRunner;
 
@@ -31,17 +32,31 @@ impl Runner {
 
     /// The network does something for it.
     pub(crate) fn carry(&mut self, stage: &mut Stage<'_>) {
-        match self {
-            Runner::Resp(runner) => runner.carry(stage, false),
-            Runner::Amqp(runner) => runner.carry(stage, false),
+        if let Some(wire) = self.wire() {
+            wire.carry(stage.rng);
+            self.hear(stage);
         }
     }
 
     /// Likewise, all that there is to do.
     pub(crate) fn carry_all(&mut self, stage: &mut Stage<'_>) {
+        if let Some(wire) = self.wire() {
+            wire.carry_all();
+            self.hear(stage);
+        }
+    }
+
+    fn wire(&mut self) -> Option<&mut Wire> {
         match self {
-            Runner::Resp(runner) => runner.carry(stage, true),
-            Runner::Amqp(runner) => runner.carry(stage, true),
+            Runner::Resp(runner) => runner.wire.as_mut(),
+            Runner::Amqp(runner) => runner.wire.as_mut(),
+        }
+    }
+
+    fn hear(&mut self, stage: &mut Stage<'_>) {
+        match self {
+            Runner::Resp(runner) => runner.hear(stage),
+            Runner::Amqp(runner) => runner.hear(stage),
         }
     }
 

@@ -10,6 +10,7 @@ mod two;
 use crate::bench::amqp::{self, Link, Message};
 use crate::bench::flags::{Flag, Flags, flag};
 use crate::bench::report::{Clock, Latencies, Report};
+use crate::bench::socket::Socket;
 use anyhow::{Context, Result, bail};
 use exec::Exec;
 use key::Keys;
@@ -89,8 +90,24 @@ trait Worker {
     fn register(&mut self, registry: &Registry, token: usize) -> Result<()>;
     /// What precedes the first event: its own first words, and what has arrived already.
     fn begin(&mut self, course: &mut Course) -> Result<()>;
-    /// Something has happened on its first or its second connection.
-    fn on(&mut self, which: usize, event: &Event, course: &mut Course) -> Result<()>;
+    /// Its first or its second connection.
+    fn socket(&mut self, which: usize) -> &mut Socket;
+    /// Looks at what has arrived on it.
+    fn heard(&mut self, which: usize, course: &mut Course) -> Result<()>;
+
+    /// Something has happened on it.
+    fn on(&mut self, which: usize, event: &Event, course: &mut Course) -> Result<()> {
+        let socket = self.socket(which);
+        if event.is_writable() && !socket.is_flushed() {
+            socket.flush()?;
+        }
+        let mut more = event.is_readable();
+        while more {
+            more = self.socket(which).read()?;
+            self.heard(which, course)?;
+        }
+        Ok(())
+    }
 }
 
 /// Runs the load and prints what it has measured.

@@ -31,7 +31,7 @@ enum Phase {
 pub(crate) struct AmqpRunner {
     id: usize,
     phase: Phase,
-    wire: Option<Wire>,
+    pub(super) wire: Option<Wire>,
     /// It waits for messages, or asks for them.
     consumes: bool,
     /// Answers that are waited for, on either channel.
@@ -68,16 +68,6 @@ impl AmqpRunner {
 
     pub(super) fn is_content(&self) -> bool {
         self.awaited.is_empty() && self.phase != Phase::Fading
-    }
-
-    pub(super) fn carry(&mut self, stage: &mut Stage<'_>, all: bool) {
-        let Some(wire) = &mut self.wire else { return };
-        if all {
-            wire.carry_all();
-        } else {
-            wire.carry(stage.rng);
-        }
-        self.hear(stage);
     }
 
     pub(super) fn act(&mut self, stage: &mut Stage<'_>) {
@@ -210,7 +200,7 @@ impl AmqpRunner {
         self.gathered.push((tag, (number, at)));
     }
 
-    fn hear(&mut self, stage: &mut Stage<'_>) {
+    pub(super) fn hear(&mut self, stage: &mut Stage<'_>) {
         let Some(wire) = &mut self.wire else { return };
         let input = std::mem::take(&mut wire.input);
         let mut at = 0;

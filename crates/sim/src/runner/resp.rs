@@ -68,7 +68,7 @@ enum Phase {
 pub(crate) struct RespRunner {
     id: usize,
     phase: Phase,
-    wire: Option<Wire>,
+    pub(super) wire: Option<Wire>,
     held: Vec<Held>,
     /// What is waited for, with so many answers.
     asked: Option<(Asked, usize)>,
@@ -95,16 +95,6 @@ impl RespRunner {
 
     pub(super) fn is_content(&self) -> bool {
         self.asked.is_none() && self.phase != Phase::Fading
-    }
-
-    pub(super) fn carry(&mut self, stage: &mut Stage<'_>, all: bool) {
-        let Some(wire) = &mut self.wire else { return };
-        if all {
-            wire.carry_all();
-        } else {
-            wire.carry(stage.rng);
-        }
-        self.hear(stage);
     }
 
     pub(super) fn act(&mut self, stage: &mut Stage<'_>) {
@@ -244,7 +234,7 @@ impl RespRunner {
         self.say(&[words], Asked::Extend { ms, since_ms: stage.now_ms });
     }
 
-    fn hear(&mut self, stage: &mut Stage<'_>) {
+    pub(super) fn hear(&mut self, stage: &mut Stage<'_>) {
         let Some(wire) = &mut self.wire else { return };
         if self.phase == Phase::Fading {
             wire.input.clear();

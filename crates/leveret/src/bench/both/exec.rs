@@ -7,7 +7,6 @@ use crate::bench::socket::{Socket, connect};
 use anyhow::{Context, Result, bail};
 use leveret_resp::{encode_command, parse_reply, skip_reply};
 use mio::Registry;
-use mio::event::Event;
 
 const INPUT_BYTES: usize = 16 * 1024;
 /// What a message is answered: `MULTI`, three commands, and `EXEC` with their answers.
@@ -137,18 +136,12 @@ impl Worker for Exec {
         self.socket.flush()
     }
 
-    fn on(&mut self, _: usize, event: &Event, course: &mut Course) -> Result<()> {
-        if event.is_writable() && !self.socket.is_flushed() {
-            self.socket.flush()?;
-        }
-        if event.is_readable() {
-            let mut more = true;
-            while more {
-                more = self.socket.read()?;
-                self.read(course)?;
-            }
-        }
-        Ok(())
+    fn socket(&mut self, _: usize) -> &mut Socket {
+        &mut self.socket
+    }
+
+    fn heard(&mut self, _: usize, course: &mut Course) -> Result<()> {
+        self.read(course)
     }
 }
 

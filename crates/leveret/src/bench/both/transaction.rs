@@ -7,7 +7,6 @@ use crate::bench::socket::Socket;
 use anyhow::{Context, Result};
 use leveret_amqp::{BasicAck, Method, TxCommit, parse};
 use mio::Registry;
-use mio::event::Event;
 use std::collections::VecDeque;
 
 pub(super) struct Transaction {
@@ -65,17 +64,11 @@ impl Worker for Transaction {
         self.read(course)
     }
 
-    fn on(&mut self, _: usize, event: &Event, course: &mut Course) -> Result<()> {
-        if event.is_writable() && !self.socket.is_flushed() {
-            self.socket.flush()?;
-        }
-        if event.is_readable() {
-            let mut more = true;
-            while more {
-                more = self.socket.read()?;
-                self.read(course)?;
-            }
-        }
-        Ok(())
+    fn socket(&mut self, _: usize) -> &mut Socket {
+        &mut self.socket
+    }
+
+    fn heard(&mut self, _: usize, course: &mut Course) -> Result<()> {
+        self.read(course)
     }
 }

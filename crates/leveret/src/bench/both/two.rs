@@ -8,7 +8,6 @@ use crate::bench::socket::{Socket, connect};
 use anyhow::{Context, Result, bail};
 use leveret_amqp::{BasicAck, Method, parse};
 use mio::Registry;
-use mio::event::Event;
 use std::collections::VecDeque;
 
 const INPUT_BYTES: usize = 16 * 1024;
@@ -125,21 +124,11 @@ impl Worker for Two {
         self.read_rabbitmq(course)
     }
 
-    fn on(&mut self, which: usize, event: &Event, course: &mut Course) -> Result<()> {
-        let socket = if which == 0 { &mut self.rabbitmq } else { &mut self.redis };
-        if event.is_writable() && !socket.is_flushed() {
-            socket.flush()?;
-        }
-        let mut more = event.is_readable();
-        while more {
-            if which == 0 {
-                more = self.rabbitmq.read()?;
-                self.read_rabbitmq(course)?;
-            } else {
-                more = self.redis.read()?;
-                self.read_redis(course)?;
-            }
-        }
-        Ok(())
+    fn socket(&mut self, which: usize) -> &mut Socket {
+        if which == 0 { &mut self.rabbitmq } else { &mut self.redis }
+    }
+
+    fn heard(&mut self, which: usize, course: &mut Course) -> Result<()> {
+        if which == 0 { self.read_rabbitmq(course) } else { self.read_redis(course) }
     }
 }
