@@ -11,25 +11,20 @@ import time
 import pika
 import redis
 
+import checks
+from checks import equal
+
 PORT, RESP_PORT = int(os.environ["LEVERET_AMQP_PORT"]), int(os.environ["LEVERET_RESP_PORT"])
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
-CHECKS = 0
 
 
 def connect(**options):
     return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", PORT, **options))
 
 
-def equal(got, expected):
-    global CHECKS
-    CHECKS += 1
-    assert got == expected, f"got {got!r} instead of {expected!r}"
-
-
 def closed(connection, call, code, text):
     """The call closes its channel (or connection) with this code and text."""
-    global CHECKS
-    CHECKS += 1
+    checks.counted()
     channel = connection.channel()
     why = []
     channel._impl.add_on_close_callback(lambda _, reason: why.append(reason))
@@ -287,8 +282,8 @@ def main():
         connection = connect(heartbeat=5)
         part(connection)
         connection.close()
-    assert CHECKS >= 50, f"only {CHECKS} checks ran"
-    print(f"{CHECKS} checks passed")
+    assert checks.made >= 50, f"only {checks.made} checks ran"
+    checks.passed()
 
 
 main()

@@ -16,25 +16,14 @@ import time
 import pika
 import redis
 
+import checks
+from checks import equal, holds
 from server import Server
 
-CHECKS = 0
 # So small that a few seconds have many segments and checkpoints.
 FLAGS = ["--log-segment-bytes", "262144", "--auto-aof-rewrite-min-size", "500kb", "--auto-aof-rewrite-percentage", "50"]
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 WRITERS = 3
-
-
-def equal(got, expected, what=""):
-    global CHECKS
-    CHECKS += 1
-    assert got == expected, f"{what}: got {got!r} instead of {expected!r}"
-
-
-def holds(condition, text):
-    global CHECKS
-    CHECKS += 1
-    assert condition, text
 
 
 def leveret(*arguments, code=0):
@@ -516,7 +505,7 @@ def main():
         paged(server.directory)
         server.process.send_signal(signal.SIGTERM)
         equal(server.process.wait(), 0, "the end of a clean stop")
-    print(f"{CHECKS} checks passed")
+    checks.passed()
 
 
 main()

@@ -13,25 +13,14 @@ import time
 import pika
 import redis
 
+import checks
+from checks import equal, holds
 from server import Server
 
-CHECKS = 0
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 OWN_MEGABYTES = 8
 # A failing disk is found within so many writes of 64 KiB.
 WRITES_MAX = 5000
-
-
-def equal(got, expected, what=""):
-    global CHECKS
-    CHECKS += 1
-    assert got == expected, f"{what}: got {got!r} instead of {expected!r}"
-
-
-def holds(condition, text):
-    global CHECKS
-    CHECKS += 1
-    assert condition, text
 
 
 def run(*words):
@@ -182,4 +171,4 @@ def failing(server):
 hangs()
 for fsync in ("everysec", "always"):
     fails(fsync)
-print(f"{CHECKS} checks passed")
+checks.passed()

@@ -20,23 +20,12 @@ import time
 import pika
 import redis
 
+import checks
+from checks import equal, holds
 from server import Server
 
-CHECKS = 0
 MEGABYTES = 12
 MISCONF = "MISCONF Errors writing to the AOF file: No space left on device"
-
-
-def equal(got, expected, what=""):
-    global CHECKS
-    CHECKS += 1
-    assert got == expected, f"{what}: got {got!r} instead of {expected!r}"
-
-
-def holds(condition, text):
-    global CHECKS
-    CHECKS += 1
-    assert condition, text
 
 
 @contextlib.contextmanager
@@ -413,4 +402,4 @@ at_start_and_stop()
 import_without_space()
 backup_without_space()
 may_not_write()
-print(f"{CHECKS} checks passed")
+checks.passed()

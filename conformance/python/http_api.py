@@ -16,21 +16,9 @@ import urllib.request
 import pika
 import redis
 
+import checks
+from checks import equal, holds
 from server import Server
-
-CHECKS = 0
-
-
-def equal(got, expected):
-    global CHECKS
-    CHECKS += 1
-    assert got == expected, f"got {got!r} instead of {expected!r}"
-
-
-def holds(what, why):
-    global CHECKS
-    CHECKS += 1
-    assert what, why
 
 
 class Api:
@@ -424,5 +412,5 @@ with Server("http") as server:
     on_the_command_line(server, api)
     gone(server, api)
 
-assert CHECKS >= 150, CHECKS
-print(f"{CHECKS} checks passed")
+assert checks.made >= 150, checks.made
+checks.passed()

@@ -11,21 +11,9 @@ import tempfile
 
 import pika
 
+import checks
+from checks import equal, holds
 from server import Server
-
-CHECKS = 0
-
-
-def equal(got, expected, what=""):
-    global CHECKS
-    CHECKS += 1
-    assert got == expected, f"{what}: got {got!r} instead of {expected!r}"
-
-
-def holds(condition, text):
-    global CHECKS
-    CHECKS += 1
-    assert condition, text
 
 
 def log(*arguments, code=0):
@@ -176,4 +164,4 @@ with tempfile.TemporaryDirectory() as folder:
     holds("0 segments, 0 records" in log("verify", "--data-dir", folder), "an empty directory")
     equal(os.listdir(folder), [], "nothing is made")
     holds("there is no 'log mend'" in log("mend", code=1), "a wrong verb")
-print(f"{CHECKS} checks passed")
+checks.passed()

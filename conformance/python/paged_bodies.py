@@ -13,6 +13,8 @@ import urllib.request
 
 import pika
 
+import checks
+from checks import holds
 from server import Server
 
 COUNT = 100_000
@@ -24,13 +26,6 @@ RESIDENT_MAX = 72 * 1024 * 1024
 SEGMENT = 4 * 1024 * 1024
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 TRANSIENT = pika.BasicProperties(delivery_mode=1)
-CHECKS = 0
-
-
-def holds(condition, text):
-    global CHECKS
-    CHECKS += 1
-    assert condition, text
 
 
 def resident_bytes(server):
@@ -353,7 +348,7 @@ def main():
         connection.close()
     transient(flags)
     held_and_kept(flags)
-    print(f"{CHECKS} checks passed")
+    checks.passed()
 
 
 main()

@@ -15,25 +15,14 @@ import time
 
 import redis
 
+import checks
+from checks import equal, holds
 from server import Server, free_port
 
 SEED = int(os.environ.get("SEED", 1))
 RNG = random.Random(SEED)
 BINARY = os.environ["LEVERET_BINARY"]
 ROOT = os.environ.get("LEVERET_PEERS")
-CHECKS = 0
-
-
-def equal(got, expected, what=""):
-    global CHECKS
-    CHECKS += 1
-    assert got == expected, f"{what}: got {str(got)[:900]} instead of {str(expected)[:900]}"
-
-
-def holds(condition, text):
-    global CHECKS
-    CHECKS += 1
-    assert condition, text
 
 
 class Peer:
@@ -462,4 +451,4 @@ try:
 finally:
     for folder in peer_folders:
         shutil.rmtree(folder, ignore_errors=True)
-print(f"{CHECKS} checks passed")
+checks.passed()

@@ -11,19 +11,14 @@ import time
 import redis
 import redis.asyncio
 
+import checks
+from checks import equal
+
 PORT = int(os.environ["LEVERET_RESP_PORT"])
-CHECKS = 0
-
-
-def equal(got, expected):
-    global CHECKS
-    CHECKS += 1
-    assert got == expected, f"got {got!r} instead of {expected!r}"
 
 
 def refused(call, text):
-    global CHECKS
-    CHECKS += 1
+    checks.counted()
     try:
         answer = call()
     except redis.RedisError as error:
@@ -324,8 +319,8 @@ def main():
         pubsub(connect)
         connection(connect, protocol)
         asyncio.run(asynchronous(protocol))
-    assert CHECKS >= 190, f"only {CHECKS} checks ran"
-    print(f"{CHECKS} checks passed")
+    assert checks.made >= 190, f"only {checks.made} checks ran"
+    checks.passed()
 
 
 main()

@@ -15,21 +15,9 @@ import pika
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
+import checks
+from checks import equal, holds
 from server import Server, free_port
-
-CHECKS = 0
-
-
-def equal(got, expected):
-    global CHECKS
-    CHECKS += 1
-    assert got == expected, f"got {got!r} instead of {expected!r}"
-
-
-def holds(condition, text):
-    global CHECKS
-    CHECKS += 1
-    assert condition, text
 
 
 def get(port, path, method="GET"):
@@ -250,4 +238,4 @@ ways_to_be_told()
 rewritten()
 addresses()
 failed_write_stops()
-print(f"{CHECKS} checks passed")
+checks.passed()

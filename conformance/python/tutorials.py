@@ -8,19 +8,15 @@ import time
 
 import pika
 
+import checks
+from checks import equal
+
 PORT = int(os.environ["LEVERET_AMQP_PORT"])
 SECONDS_MAX = 20
-CHECKS = 0
 
 
 def connect():
     return pika.BlockingConnection(pika.ConnectionParameters("localhost", PORT))
-
-
-def equal(got, expected):
-    global CHECKS
-    CHECKS += 1
-    assert got == expected, f"got {got!r} instead of {expected!r}"
 
 
 class Program:
@@ -273,7 +269,7 @@ def confirms():
 def main():
     for tutorial in (hello_world, work_queues, publish_subscribe, routing, topics, rpc, confirms):
         tutorial()
-    print(f"{CHECKS} checks passed")
+    checks.passed()
 
 
 main()
