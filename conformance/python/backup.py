@@ -285,7 +285,7 @@ def crc32c(data):
     return (crc ^ 0xFFFFFFFF).to_bytes(4, "little")
 
 
-def checks(archive):
+def before_an_upgrade(archive):
     """What a start would say, without a byte changed."""
     data = archive + "-check"
     leveret("restore", "--from", archive, "--data-dir", data)
@@ -500,7 +500,7 @@ def main():
         after_the_end(server, archive)
         damaged(archive)
         broken_off(archive)
-        checks(archive)
+        before_an_upgrade(archive)
         gaps(server.directory)
         paged(server.directory)
         server.process.send_signal(signal.SIGTERM)
