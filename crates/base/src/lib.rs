@@ -11,5 +11,5 @@ pub mod thin;
 
 pub use codec::{Changes, Reader};
 pub use garbage::Garbage;
-pub use table::{CURSOR_SHIFT, Table};
+pub use table::{Addressed, CURSOR_SHIFT, Table};
 pub use thin::Thin;

@@ -50,12 +50,19 @@ impl<T> Bucket<T> {
     }
 }
 
+/// What a table keeps.
+pub trait Addressed {
+    /// Where that lies which is hashed and compared.
+    fn address(&self) -> *const u8;
+}
+
 #[derive(Clone)]
 struct Segment<T> {
     depth: u32,
     len: usize,
     buckets: Box<[Bucket<T>; BUCKETS]>,
-    stash: Vec<T>,
+    /// Each with its tag, so that whoever looks for another one loads none of them.
+    stash: Vec<(u8, T)>,
 }
 
 /// Where an item was found.
@@ -91,7 +98,7 @@ impl<T> Segment<T> {
         if let Some(slot) = self.buckets[next].position(tag, &mut eq) {
             return Some(Place::Bucket(next, slot));
         }
-        self.stash.iter().position(eq).map(Place::Stash)
+        self.stash.iter().position(|(t, item)| *t == tag && eq(item)).map(Place::Stash)
     }
 
     /// Gives the item back when it would crowd the segment and `may_refuse`.
@@ -110,19 +117,24 @@ impl<T> Segment<T> {
         }
         self.buckets[home].overflowed = true;
         if let Err(item) = self.buckets[(home + 1) % BUCKETS].place(tag, item) {
-            self.stash.push(item);
+            self.stash.push((tag, item));
         }
         self.len += 1;
         Ok(())
     }
 
     fn items(&self) -> impl Iterator<Item = &T> {
-        self.buckets.iter().flat_map(|b| b.items.iter().flatten()).chain(&self.stash)
+        let stashed = self.stash.iter().map(|(_, item)| item);
+        self.buckets.iter().flat_map(|b| b.items.iter().flatten()).chain(stashed)
     }
 
-    fn drain(self) -> impl Iterator<Item = T> {
+    /// Takes all items out.
+    fn into_items(self) -> Vec<T> {
+        let mut items = Vec::with_capacity(self.len);
         let buckets: Box<[Bucket<T>]> = self.buckets;
-        buckets.into_vec().into_iter().flat_map(|b| b.items.into_iter().flatten()).chain(self.stash)
+        buckets.into_iter().for_each(|bucket| items.extend(bucket.items.into_iter().flatten()));
+        items.extend(self.stash.into_iter().map(|(_, item)| item));
+        items
     }
 }
 
@@ -147,7 +159,7 @@ impl<T> Default for Table<T> {
     }
 }
 
-impl<T> Table<T> {
+impl<T: Addressed> Table<T> {
     /// How many items there are.
     pub fn len(&self) -> usize {
         self.len
@@ -181,7 +193,7 @@ impl<T> Table<T> {
         let segment = self.segment(hash);
         match segment.find(hash, eq)? {
             Place::Bucket(bucket, slot) => segment.buckets[bucket].items[slot].as_ref(),
-            Place::Stash(i) => segment.stash.get(i),
+            Place::Stash(i) => segment.stash.get(i).map(|(_, item)| item),
         }
     }
 
@@ -191,7 +203,7 @@ impl<T> Table<T> {
         let segment = self.segment_mut(hash);
         match segment.find(hash, eq)? {
             Place::Bucket(bucket, slot) => segment.buckets[bucket].items[slot].as_mut(),
-            Place::Stash(i) => segment.stash.get_mut(i),
+            Place::Stash(i) => segment.stash.get_mut(i).map(|(_, item)| item),
         }
     }
 
@@ -220,7 +232,7 @@ impl<T> Table<T> {
                 bucket.tags[slot] = 0;
                 bucket.items[slot].take()
             }
-            Place::Stash(i) => Some(segment.stash.swap_remove(i)),
+            Place::Stash(i) => Some(segment.stash.swap_remove(i).1),
         };
         segment.len -= 1;
         self.len -= 1;
@@ -243,7 +255,8 @@ impl<T> Table<T> {
         let first = self.slot(hash) / span * span;
         self.directory[first + span / 2..first + span].fill(new as u32);
         // First all hashes, then all insertions: items lie anywhere, and so the processor loads many of them at once.
-        let items: Vec<T> = old.drain().collect();
+        let items = old.into_items();
+        items.iter().for_each(|item| prefetch(item.address()));
         let hashes: Vec<u64> = items.iter().map(hash_of).collect();
         for (item, hash) in items.into_iter().zip(hashes) {
             let placed = self.segment_mut(hash).insert(hash, item, false);
@@ -281,7 +294,7 @@ impl<T> Table<T> {
             bucket.items.iter().flatten().for_each(&mut visit);
             if bucket.overflowed {
                 segment.buckets[(home + 1) % BUCKETS].items.iter().flatten().for_each(&mut visit);
-                segment.stash.iter().for_each(&mut visit);
+                segment.stash.iter().for_each(|(_, item)| visit(item));
             }
             let width = 1u64 << (64 - BUCKET_BITS - segment.depth);
             match (place & !(width - 1)).checked_add(width) {
@@ -306,7 +319,7 @@ impl<T> Table<T> {
             let place = random(BUCKETS * SLOTS + 2 * STASH_MAX);
             let item = match place.checked_sub(BUCKETS * SLOTS) {
                 None => segment.buckets[place / SLOTS].items[place % SLOTS].as_ref(),
-                Some(i) => segment.stash.get(i),
+                Some(i) => segment.stash.get(i).map(|(_, item)| item),
             };
             if item.is_some() {
                 return item;
@@ -321,12 +334,18 @@ impl<T> Table<T> {
         prefetch(&raw const segment.buckets[segment.home(hash)]);
     }
 
-    /// The item in the home bucket whose tag fits, unverified: what a prefetch of items wants.
+    /// The item in the home bucket whose tag fits, unverified: what a prefetch of items wants. Without one the next bucket is
+    /// loaded if it may have it.
     #[inline]
     pub fn candidate(&self, hash: u64) -> Option<&T> {
         let segment = self.segment(hash);
-        let bucket = &segment.buckets[segment.home(hash)];
-        bucket.position(tag(hash), |_| true).and_then(|i| bucket.items[i].as_ref())
+        let home = segment.home(hash);
+        let bucket = &segment.buckets[home];
+        let found = bucket.position(tag(hash), |_| true).and_then(|i| bucket.items[i].as_ref());
+        if found.is_none() && bucket.overflowed {
+            prefetch(&raw const segment.buckets[(home + 1) % BUCKETS]);
+        }
+        found
     }
 
     /// Bytes the table itself takes, items aside.
@@ -334,7 +353,7 @@ impl<T> Table<T> {
         self.directory.capacity() * 4
             + self.segments.capacity() * size_of::<Segment<T>>()
             + self.segments.len() * size_of::<[Bucket<T>; BUCKETS]>()
-            + self.segments.iter().map(|s| s.stash.capacity() * size_of::<T>()).sum::<usize>()
+            + self.segments.iter().map(|s| s.stash.capacity() * size_of::<(u8, T)>()).sum::<usize>()
     }
 }
 

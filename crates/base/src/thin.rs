@@ -1,6 +1,7 @@
 //! A byte string of its own behind one pointer: its length, in one byte or five, stands in front of it. So a table of such
 //! strings has twice the items in a cache line that fat pointers have, and no capacity is kept that nobody uses.
 
+use crate::table::Addressed;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -176,6 +177,13 @@ impl Alias {
     #[inline]
     pub fn is(self, other: Alias) -> bool {
         self.0 == other.0
+    }
+}
+
+impl Addressed for Thin {
+    #[inline]
+    fn address(&self) -> *const u8 {
+        self.0.as_ptr()
     }
 }
 

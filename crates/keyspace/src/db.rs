@@ -7,7 +7,7 @@ use crate::number::IntegerText;
 use crate::values::Object;
 use crate::{Eviction, Policy, UnixMillis, Watches};
 use foldhash::fast::FixedState;
-use leveret_base::{Garbage, Table};
+use leveret_base::{Addressed, Garbage, Table};
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher};
 

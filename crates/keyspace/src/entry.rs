@@ -5,6 +5,7 @@
 
 use crate::UnixMillis;
 use crate::values::Object;
+use leveret_base::Addressed;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -103,6 +104,13 @@ pub(crate) struct Entry(NonNull<Head>);
 
 // SAFETY: an entry owns its allocation and what it points to, and `Object` is `Send`.
 unsafe impl Send for Entry {}
+
+impl Addressed for Entry {
+    #[inline]
+    fn address(&self) -> *const u8 {
+        self.start()
+    }
+}
 
 impl Payload<'_> {
     fn kind(&self) -> Kind {
@@ -208,12 +216,6 @@ impl Entry {
             Value::Bytes(_) | Value::Integer(_) => 0,
         };
         self.size().next_multiple_of(8) + PLACE + object
-    }
-
-    /// Where the allocation starts, for prefetching.
-    #[inline]
-    pub(crate) fn address(&self) -> *const u8 {
-        self.start()
     }
 
     /// The key.

@@ -105,7 +105,11 @@ impl<'a> Txn<'a> {
 
     #[inline]
     fn find_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
-        let hash = self.keyspace.hash(key);
+        self.find_hashed(self.keyspace.hash(key), key)
+    }
+
+    #[inline]
+    fn find_hashed(&mut self, hash: u64, key: &[u8]) -> Option<&mut Entry> {
         let Keyspace { dbs, eviction, epoch, checkpoint, .. } = &mut *self.keyspace;
         let Db { table, unwalked, .. } = &mut dbs[self.db as usize];
         let entry = table.find_mut(hash, |entry| entry.key() == key)?;
@@ -127,21 +131,23 @@ impl<'a> Txn<'a> {
     }
 
     fn insert(&mut self, key: &[u8], payload: Payload<'_>, deadline: Option<UnixMillis>) {
-        let entry = Entry::new(key, payload, deadline);
-        entry.set_clock(self.keyspace.eviction.at_first(self.now_ms));
-        self.insert_entry(entry);
+        self.insert_hashed(self.keyspace.hash(key), key, payload, deadline);
     }
 
-    fn insert_entry(&mut self, entry: Entry) {
+    fn insert_hashed(&mut self, hash: u64, key: &[u8], payload: Payload<'_>, deadline: Option<UnixMillis>) {
+        let entry = Entry::new(key, payload, deadline);
+        entry.set_clock(self.keyspace.eviction.at_first(self.now_ms));
+        self.insert_entry(hash, entry);
+    }
+
+    fn insert_entry(&mut self, hash_of_key: u64, entry: Entry) {
         let hasher = self.keyspace.hasher.clone();
-        let hash_of = |entry: &Entry| hash(&hasher, entry.key());
-        let hash = hash_of(&entry);
         let has_deadline = entry.deadline().is_some();
         entry.set_epoch(self.keyspace.epoch);
         self.keyspace.watches.announce(self.db, event::NEW, entry.key());
         let db = self.db_mut();
         db.with_deadline += usize::from(has_deadline);
-        db.table.insert_unique(hash, entry, hash_of);
+        db.table.insert_unique(hash_of_key, entry, |entry| hash(&hasher, entry.key()));
     }
 
     fn remove(&mut self, key: &[u8]) -> Option<Entry> {
@@ -279,7 +285,7 @@ impl<'a> Txn<'a> {
         record!(self, change::RENAME, bytes from, bytes to);
         self.discard(to);
         self.carry((self.db, from), (self.db, to));
-        self.insert_entry(entry.renamed(to));
+        self.insert_entry(self.keyspace.hash(to), entry.renamed(to));
         self.note_fields(to);
         self.touched(event::RENAME_FROM, from);
         self.touched(event::RENAME_TO, to);

@@ -30,7 +30,7 @@ pub use log::{Log, Options, Preparer, Syncer};
 pub use reader::Reader;
 pub use recovery::{Cut, Replay, Summary};
 pub use spill::{Extent, SpillFiles, Unneeded};
-pub use storage::{Disk, File, Onlooker, Storage};
+pub use storage::{Disk, File, Onlooker, ReadAhead, Storage};
 pub use tail::{Head, Record, Tail};
 
 /// The versions of segments, blocks and checkpoints that are written, and read.

@@ -6,7 +6,7 @@ use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
 use crate::error::Error;
 use crate::kept::Kept;
 use crate::log::{Open, segment_name, segment_ordinal};
-use crate::storage::{File, Storage};
+use crate::storage::{File, ReadAhead, Storage};
 use crate::tail::{Head, Record};
 use crate::units::Unit;
 use std::sync::Arc;
@@ -274,13 +274,17 @@ impl<'a> Reader<'a> {
         bytes: &mut Vec<u8>,
         after: impl Fn(&dyn File, &str) -> Result<(), Error>,
     ) -> Result<Option<(usize, usize, String)>, Error> {
-        let mut damage = None;
+        let (mut damage, mut coming, mut spare) = (None, None::<ReadAhead>, Vec::new());
         for (i, &ordinal) in ordinals.iter().enumerate() {
             let name = segment_name(ordinal);
             let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-            read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", &name, e))?;
+            let unread = |e| Error::io("read", &name, e);
+            match coming.take().map(|coming| coming.join().expect("reading ahead ends")) {
+                Some(read) => spare = std::mem::replace(bytes, read.map_err(unread)?),
+                None => read_file(file.as_ref(), bytes).map_err(unread)?,
+            }
             if let Some(&next) = ordinals.get(i + 1) {
-                storage.read_soon(&segment_name(next));
+                coming = storage.read_ahead(&segment_name(next), std::mem::take(&mut spare));
             }
             let gap = i > 0 && ordinals.get(i - 1).is_some_and(|before| before + 1 != ordinal);
             let ended = match gap {

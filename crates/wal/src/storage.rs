@@ -1,6 +1,7 @@
 //! The one trait between the log and whatever keeps its bytes, and its real implementation: a directory.
 
 use crate::kept::{self, Kept};
+use crate::recovery::read_file;
 use rustix::fs::{Advice, FallocateFlags};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
@@ -8,6 +9,7 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 /// A folder of files.
 pub trait Storage: Send + Sync {
@@ -23,8 +25,11 @@ pub trait Storage: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
-    /// This file is read next, from its start to its end: whoever can get it from the disk meanwhile does.
-    fn read_soon(&self, _name: &str) {}
+    /// This file is read next as a whole: whoever can read it meanwhile, on a thread of its own, does, and into a buffer that
+    /// nobody needs any more.
+    fn read_ahead(&self, _name: &str, _spare: Vec<u8>) -> Option<ReadAhead> {
+        None
+    }
     /// How many bytes more would fit, if that can be told.
     fn free_bytes(&self) -> Option<u64> {
         None
@@ -34,6 +39,9 @@ pub trait Storage: Send + Sync {
         Ok(Kept::default())
     }
 }
+
+/// A file that is being read.
+pub type ReadAhead = JoinHandle<io::Result<Vec<u8>>>;
 
 /// A file written at offsets.
 pub trait File: Send + Sync {
@@ -56,9 +64,6 @@ pub trait File: Send + Sync {
 }
 
 const LOCK: &str = "LOCK";
-/// How many bytes are asked for at a time of a file that is needed soon.
-const LOADED_PIECE: usize = 256 * 1024;
-
 /// Says which process has the directory. One that only looks at it does not leave its number.
 fn in_use(path: &Path, mut lock: &std::fs::File) -> io::Error {
     let mut owner = String::new();
@@ -74,13 +79,12 @@ fn list(path: &Path) -> io::Result<Vec<String>> {
     std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-/// Has the kernel read a file on another thread. What cannot be read is said to whoever needs it.
-fn load(path: PathBuf) {
-    std::thread::spawn(move || {
-        let Ok(mut file) = std::fs::File::open(path) else { return };
-        let mut piece = vec![0; LOADED_PIECE];
-        while file.read(&mut piece).is_ok_and(|len| len > 0) {}
-    });
+fn read_ahead(path: PathBuf, mut spare: Vec<u8>) -> Option<ReadAhead> {
+    let read = move || {
+        read_file(&DiskFile(std::fs::File::open(path)?), &mut spare)?;
+        Ok(spare)
+    };
+    std::thread::Builder::new().name("read-ahead".into()).spawn(read).ok()
 }
 
 /// A directory that this process has for itself.
@@ -184,8 +188,8 @@ impl Storage for Onlooker {
         unless_read_only(std::fs::File::open(&self.path)?.sync_all())
     }
 
-    fn read_soon(&self, name: &str) {
-        load(self.path.join(name));
+    fn read_ahead(&self, name: &str, spare: Vec<u8>) -> Option<ReadAhead> {
+        read_ahead(self.path.join(name), spare)
     }
 
     fn kept(&self) -> io::Result<Kept> {
@@ -259,8 +263,8 @@ impl Storage for Disk {
         std::fs::File::open(&self.path)?.sync_all()
     }
 
-    fn read_soon(&self, name: &str) {
-        load(self.path.join(name));
+    fn read_ahead(&self, name: &str, spare: Vec<u8>) -> Option<ReadAhead> {
+        read_ahead(self.path.join(name), spare)
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -3,7 +3,11 @@
 use super::*;
 use std::collections::{HashMap, HashSet};
 
-type Item = Box<u64>;
+impl Addressed for Box<u64> {
+    fn address(&self) -> *const u8 {
+        (&raw const **self).cast()
+    }
+}
 
 fn hash_of(key: u64) -> u64 {
     // A mixer good enough for a test (splitmix64's finish).
@@ -13,18 +17,18 @@ fn hash_of(key: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-fn insert(table: &mut Table<Item>, key: u64) {
+fn insert(table: &mut Table<Box<u64>>, key: u64) {
     table.insert_unique(hash_of(key), Box::new(key), |item| hash_of(**item));
 }
 
 #[test]
 fn a_bucket_is_a_cache_line() {
-    assert_eq!(size_of::<Bucket<Item>>(), 64);
+    assert_eq!(size_of::<Bucket<Box<u64>>>(), 64);
 }
 
 #[test]
 fn agrees_with_a_plain_map() {
-    let (mut table, mut model, mut state) = (Table::<Item>::default(), HashMap::new(), 7u64);
+    let (mut table, mut model, mut state) = (Table::<Box<u64>>::default(), HashMap::new(), 7u64);
     for _ in 0..200_000 {
         state = hash_of(state);
         let key = state % 30_000;
@@ -47,7 +51,7 @@ fn agrees_with_a_plain_map() {
 
 #[test]
 fn a_scan_sees_what_stays_while_the_table_grows_and_shrinks() {
-    let mut table = Table::<Item>::default();
+    let mut table = Table::<Box<u64>>::default();
     (0..5_000).for_each(|key| insert(&mut table, key));
     let (mut seen, mut cursor, mut extra) = (HashSet::new(), 0, 10_000u64);
     loop {
@@ -74,7 +78,7 @@ fn a_scan_sees_what_stays_while_the_table_grows_and_shrinks() {
 
 #[test]
 fn equal_hashes_cost_only_time() {
-    let mut table = Table::<Item>::default();
+    let mut table = Table::<Box<u64>>::default();
     for key in 0..600u64 {
         table.insert_unique(42, Box::new(key), |_| 42);
     }
@@ -92,7 +96,7 @@ fn equal_hashes_cost_only_time() {
 
 #[test]
 fn random_items_are_fair() {
-    let mut table = Table::<Item>::default();
+    let mut table = Table::<Box<u64>>::default();
     (0..1_000).for_each(|key| insert(&mut table, key));
     let (mut counts, mut state) = (vec![0u32; 1_000], 1u64);
     for _ in 0..200_000 {

@@ -45,7 +45,7 @@ impl Txn<'_> {
         }
         let home = std::mem::replace(&mut self.db, db);
         self.discard(key);
-        self.insert_entry(entry);
+        self.insert_entry(self.keyspace.hash(key), entry);
         self.note_fields(key);
         self.touched(event, key);
         self.keyspace.watches.filled(db, key);

@@ -19,8 +19,9 @@ impl Txn<'_> {
             Some(at) => record!(self, change::PUT_WITH_DEADLINE, number at, bytes key, bytes value),
         }
         let payload = payload_of(value);
-        let Some(entry) = self.find_mut(key) else {
-            self.insert(key, payload, deadline);
+        let hash = self.keyspace.hash(key);
+        let Some(entry) = self.find_hashed(hash, key) else {
+            self.insert_hashed(hash, key, payload, deadline);
             return self.touched(event::PUT, key);
         };
         let before = entry.deadline();

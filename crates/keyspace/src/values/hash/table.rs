@@ -7,12 +7,19 @@ use crate::db::hash;
 use crate::values::element::Element;
 use crate::values::walk::{Slot, Step};
 use foldhash::fast::FixedState;
-use leveret_base::{Table, Thin};
+use leveret_base::{Addressed, Table, Thin};
 
 /// A byte with the length of the name, or a mark and four bytes with it; the deadline, if the first byte says so; name and
 /// value.
 #[derive(Clone)]
 struct Packed(Thin);
+
+impl Addressed for Packed {
+    #[inline]
+    fn address(&self) -> *const u8 {
+        self.0.address()
+    }
+}
 
 /// The bit of the first byte that says it; the others are the length.
 const HAS_DEADLINE: u8 = 1;
