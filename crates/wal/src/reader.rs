@@ -15,6 +15,10 @@ use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
+mod ahead;
+
+use ahead::{Ahead, Spot};
+
 /// Bytes of a file between two places that are kept.
 const APART: u64 = 64 * 1024;
 /// Files that are open at a time.
@@ -52,9 +56,33 @@ struct Cached {
     is_segment: bool,
     /// Of a segment the first record in it, and the one behind the last. Otherwise where it lies.
     positions: Range<u64>,
-    first: Option<Head>,
     /// Of a segment, where the next block begins.
     end: u64,
+    /// Where it is in memory.
+    home: Home,
+    range: Range<usize>,
+    /// The record that was found last: its position, and where it begins in the block.
+    last: (u64, usize),
+}
+
+/// A block that is in memory.
+struct Loaded {
+    unit: Unit,
+    offset: u64,
+    home: Home,
+    range: Range<usize>,
+}
+
+/// Where bytes are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Home {
+    /// A block that was read by itself.
+    #[default]
+    Bytes,
+    /// A piece that was read before it was needed.
+    Ahead,
+    /// A record that was put together.
+    Record,
 }
 
 /// A hand of the log for reading. Each has what it knows for itself.
@@ -63,15 +91,16 @@ pub struct Reader {
     units: Arc<Vec<Unit>>,
     open: BTreeMap<u64, OpenUnit>,
     bytes: Vec<u8>,
-    /// A record that was put together.
     record: Vec<u8>,
+    ahead: Ahead,
     cached: Cached,
 }
 
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let (open, cached) = (BTreeMap::new(), Cached::default());
-        Self { shared, units: Arc::default(), open, bytes: Vec::new(), record: Vec::new(), cached }
+        let (bytes, record) = (Vec::new(), Vec::new());
+        let (open, ahead, cached) = (BTreeMap::new(), Ahead::default(), Cached::default());
+        Self { shared, units: Arc::default(), open, bytes, record, ahead, cached }
     }
 
     /// The message that lies there: the bytes of its commit from its own on, which may be more than it has. What was written
@@ -85,14 +114,19 @@ impl Reader {
             }
             found => found?,
         };
-        Ok(found.map(|(is_record, range)| {
-            let bytes = if is_record { &self.record } else { &self.bytes };
-            bytes.get(range).unwrap_or_default()
-        }))
+        Ok(found.map(|(home, range)| self.home(home).get(range).unwrap_or_default()))
     }
 
-    /// Where the bytes are: in `record` or in `bytes`.
-    fn find(&mut self, place: Place) -> Result<Option<(bool, Range<usize>)>, Error> {
+    fn home(&self, home: Home) -> &[u8] {
+        match home {
+            Home::Bytes => &self.bytes,
+            Home::Ahead => self.ahead.bytes(),
+            Home::Record => &self.record,
+        }
+    }
+
+    /// Where the bytes are.
+    fn find(&mut self, place: Place) -> Result<Option<(Home, Range<usize>)>, Error> {
         let units = Arc::clone(&self.shared.segments.lock());
         if !Arc::ptr_eq(&units, &self.units) {
             self.open.retain(|_, open| units.contains(&open.unit));
@@ -100,7 +134,7 @@ impl Reader {
             self.cached = Cached::default();
         }
         if self.cached.is_segment && self.cached.positions.contains(&place.position) {
-            return self.in_block(place);
+            return Ok(self.in_block(place));
         }
         if self.cached.is_segment
             && self.cached.positions.end <= place.position
@@ -111,7 +145,7 @@ impl Reader {
         let range = around(&units, place.position);
         for unit in units.get(range.clone()).unwrap_or_default().iter().filter(|unit| !unit.is_segment()) {
             if let Some(found) = self.in_bodies(*unit, place)? {
-                return Ok(Some((false, found)));
+                return Ok(Some((Home::Bytes, found)));
             }
         }
         for i in range.rev() {
@@ -170,18 +204,50 @@ impl Reader {
     }
 
     /// The record is in the block that was read.
-    fn in_block(&self, place: Place) -> Result<Option<(bool, Range<usize>)>, Error> {
-        let (Some(first), Some(payload)) = (self.cached.first, self.bytes.get(BLOCK_HEAD..)) else {
-            return Ok(None);
-        };
-        Ok(in_records(first, payload, place)
-            .map(|range| (false, range.start + BLOCK_HEAD..range.end + BLOCK_HEAD)))
+    fn in_block(&mut self, place: Place) -> Option<(Home, Range<usize>)> {
+        let Cached { home, range, positions, last, .. } = &self.cached;
+        let (home, start, last) = (*home, range.start + BLOCK_HEAD, *last);
+        let payload = self.home(home).get(start..range.end)?;
+        // As a rule what is wanted comes behind what was found last.
+        let from = if last.0 <= place.position { last } else { (positions.start, 0) };
+        let (begin, found) = in_records(from, payload, place)?;
+        self.cached.last = (place.position, begin);
+        Some((home, found.start + start..found.end + start))
     }
 
     /// Where a backlog is drained it is there as a rule, and nothing needs to be looked for. What is wrong with it is found by
     /// looking.
-    fn in_next_block(&mut self, place: Place) -> Result<Option<(bool, Range<usize>)>, Error> {
-        let (ordinal, offset) = (self.cached.ordinal, self.cached.end);
+    fn in_next_block(&mut self, place: Place) -> Result<Option<(Home, Range<usize>)>, Error> {
+        // Pieces come and go meanwhile, so what was read last is not there any more.
+        let Cached { ordinal, end, .. } = std::mem::take(&mut self.cached);
+        let loaded = self.next_block((ordinal, end), place)?;
+        let Some(Loaded { unit, offset, home, range }) = loaded else { return Ok(None) };
+        let bytes = self.home(home).get(range.clone()).unwrap_or_default();
+        let Ok(Found::Block(head, payload)) = block::read(bytes, unit.ordinal) else { return Ok(None) };
+        if head.part != Part::Whole || head.first.position > place.position {
+            return Ok(None);
+        }
+        let end = offset + bytes.len() as u64;
+        self.cached = Cached::of_whole(unit, positions(head.first, payload), end, (home, range));
+        Ok(if self.cached.positions.contains(&place.position) { self.in_block(place) } else { None })
+    }
+
+    /// The block that begins there, behind the one that was read last.
+    fn next_block(&mut self, mut spot: Spot, place: Place) -> Result<Option<Loaded>, Error> {
+        let (ordinal, offset) = spot;
+        let (storage, units) = (&*self.shared.storage, &self.units);
+        let segment = |ordinal| {
+            let from = units.partition_point(|unit| unit.ordinal < ordinal);
+            units.iter().skip(from).find(|unit| unit.is_segment()).filter(|unit| unit.ordinal == ordinal)
+        };
+        let mut found = self.ahead.block(storage, spot, |ordinal| segment(ordinal).is_some());
+        if found.is_none() && self.ahead.ends_at(spot) {
+            spot = (ordinal + 1, SEGMENT_HEAD as u64);
+            found = self.ahead.block(storage, spot, |ordinal| segment(ordinal).is_some());
+        }
+        if let Some((range, unit)) = found.zip(segment(spot.0)) {
+            return Ok(Some(Loaded { unit: *unit, offset: spot.1, home: Home::Ahead, range }));
+        }
         let Some(open) = self.open.get_mut(&ordinal) else { return Ok(None) };
         let unit = open.unit;
         let Some(Glance { first, len, begins: true }) = open.glance(offset)? else { return Ok(None) };
@@ -192,15 +258,8 @@ impl Reader {
         if !self.load(unit, offset, len)? {
             return Ok(None);
         }
-        let Ok(Found::Block(head, payload)) = block::read(&self.bytes, ordinal) else { return Ok(None) };
-        if head.part != Part::Whole {
-            return Ok(None);
-        }
-        self.cached = of_whole(unit, head.first, payload, offset + len);
-        match self.cached.positions.contains(&place.position) {
-            true => self.in_block(place),
-            false => Ok(None),
-        }
+        self.ahead.has_read_on(&*self.shared.storage, len, (ordinal, offset + len));
+        Ok(Some(Loaded { unit, offset, home: Home::Bytes, range: 0..len as usize }))
     }
 
     /// The record begins in the block there.
@@ -210,7 +269,8 @@ impl Reader {
         mut i: usize,
         mut offset: u64,
         place: Place,
-    ) -> Result<Option<(bool, Range<usize>)>, Error> {
+    ) -> Result<Option<(Home, Range<usize>)>, Error> {
+        self.ahead.has_jumped();
         self.record.clear();
         self.record.shrink_to(KEPT);
         let mut begun = None;
@@ -236,8 +296,9 @@ impl Reader {
             };
             match (part, begun) {
                 (Part::Whole, None) => {
-                    self.cached = of_whole(unit, first, payload, offset + len);
-                    return self.in_block(place);
+                    let (positions, range) = (positions(first, payload), 0..len as usize);
+                    self.cached = Cached::of_whole(unit, positions, offset + len, (Home::Bytes, range));
+                    return Ok(self.in_block(place));
                 }
                 (Part::First, None) => {
                     self.record.extend_from_slice(payload);
@@ -246,7 +307,8 @@ impl Reader {
                 (Part::Middle, Some(_)) => self.record.extend_from_slice(payload),
                 (Part::Last, Some(first)) => {
                     self.record.extend_from_slice(payload);
-                    return Ok(in_records(first, &self.record, place).map(|range| (true, range)));
+                    let found = in_records((first.position, 0), &self.record, place);
+                    return Ok(found.map(|(_, range)| (Home::Record, range)));
                 }
                 (Part::Whole | Part::First, Some(_)) => return Err(damaged("a record has no end")),
                 (Part::Middle | Part::Last, None) => return Err(damaged("a record has no beginning")),
@@ -256,6 +318,12 @@ impl Reader {
         Ok(None)
     }
 
+    /// What was read last had been read before it was needed.
+    #[cfg(test)]
+    pub(crate) fn was_ahead(&self) -> bool {
+        self.cached.home == Home::Ahead
+    }
+
     /// Room for the largest block that was read last.
     #[cfg(test)]
     pub(crate) fn block_bytes_max(&self) -> usize {
@@ -263,25 +331,37 @@ impl Reader {
     }
 }
 
-/// A block of whole records that was read.
-fn of_whole(unit: Unit, first: Head, payload: &[u8], end: u64) -> Cached {
-    let count = Records::new(first, payload).take_while(Result::is_ok).count() as u64;
-    let positions = first.position..first.position.saturating_add(count);
-    Cached { ordinal: unit.ordinal, is_segment: true, positions, first: Some(first), end }
+impl Cached {
+    /// A block of whole records.
+    fn of_whole(unit: Unit, positions: Range<u64>, end: u64, (home, range): (Home, Range<usize>)) -> Self {
+        let last = (positions.start, 0);
+        Self { ordinal: unit.ordinal, is_segment: true, positions, end, home, range, last }
+    }
 }
 
-/// The bytes of a record from an offset on.
-fn in_records(first: Head, payload: &[u8], place: Place) -> Option<Range<usize>> {
-    let mut end = 0;
-    for record in Records::new(first, payload) {
-        let record = record.ok()?;
-        end += RECORD_HEAD + record.changes.len();
-        if record.head.position == place.position {
-            let start = end - record.changes.len() + place.offset as usize;
-            return (start <= end).then_some(start..end);
+/// The positions of the records of a block.
+fn positions(first: Head, payload: &[u8]) -> Range<u64> {
+    let count = Records::new(first, payload).take_while(Result::is_ok).count() as u64;
+    first.position..first.position.saturating_add(count)
+}
+
+/// Where the record begins that is wanted, and the bytes of it from an offset on; looked for from a record on: its position and
+/// where it begins.
+fn in_records(from: (u64, usize), payload: &[u8], place: Place) -> Option<(usize, Range<usize>)> {
+    let (mut position, mut begin) = from;
+    loop {
+        let len =
+            payload.get(begin..).filter(|rest| rest.len() >= RECORD_HEAD).map(block::first_record_len)?;
+        let end = begin + len;
+        if end > payload.len() {
+            return None;
         }
+        if position == place.position {
+            let start = begin + RECORD_HEAD + place.offset as usize;
+            return (start <= end).then_some((begin, start..end));
+        }
+        (position, begin) = (position + 1, end);
     }
-    None
 }
 
 impl OpenUnit {

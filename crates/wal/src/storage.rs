@@ -1,6 +1,7 @@
 //! The one trait between the log and whatever keeps its bytes, and its real implementation: a directory.
 
 use crate::kept::{self, Kept};
+use crate::piece::{Piece, ReadPiece};
 use crate::recovery::read_file;
 use rustix::fs::{Advice, FallocateFlags};
 use std::fs::OpenOptions;
@@ -28,6 +29,10 @@ pub trait Storage: Send + Sync {
     /// This file is read next as a whole: whoever can read it meanwhile, on a thread of its own, does, and into a buffer that
     /// nobody needs any more.
     fn read_ahead(&self, _name: &str, _spare: Vec<u8>) -> Option<ReadAhead> {
+        None
+    }
+    /// Likewise a piece of a file, from an offset on that is a multiple of [`PIECE_STEP`](crate::PIECE_STEP).
+    fn read_piece(&self, _name: &str, _offset: u64, _spare: Vec<u8>) -> Option<ReadPiece> {
         None
     }
     /// How many bytes more would fit, if that can be told.
@@ -192,6 +197,10 @@ impl Storage for Onlooker {
         read_ahead(self.path.join(name), spare)
     }
 
+    fn read_piece(&self, name: &str, offset: u64, spare: Vec<u8>) -> Option<ReadPiece> {
+        Piece::begin(self.path.join(name), offset, spare)
+    }
+
     fn kept(&self) -> io::Result<Kept> {
         Ok(Kept::new(self.is_used, kept::archived(&self.path)?))
     }
@@ -265,6 +274,10 @@ impl Storage for Disk {
 
     fn read_ahead(&self, name: &str, spare: Vec<u8>) -> Option<ReadAhead> {
         read_ahead(self.path.join(name), spare)
+    }
+
+    fn read_piece(&self, name: &str, offset: u64, spare: Vec<u8>) -> Option<ReadPiece> {
+        Piece::begin(self.path.join(name), offset, spare)
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -5,6 +5,7 @@ mod checkpoints;
 mod full;
 mod joints;
 mod kept;
+mod pieces;
 mod reader;
 
 use crate::faulty::FaultyDisk;
