@@ -70,12 +70,15 @@ pub(super) fn group_commits(kind: Kind, messages: u64, flags: &str, writes: Opti
     let _slow = writes.map(|writes| SlowDisk::of(&target(), writes)).transpose()?;
     let peer = Peer::start_on(ALL_CORES, kind, &[])?;
     let port = peer.amqp_port.to_string();
-    // It listens for HTTP last.
-    std::thread::sleep(Duration::from_secs(1));
+    let confirmed = ["--workload", "confirm", "--persistent", "--durable"];
+    // The first segment grows, which takes the file system's own writes: it is left for one that is prepared.
+    generator("amqp", &port, &[&confirmed[..], &["--messages", "40000"]].concat())?;
+    std::thread::sleep(Duration::from_secs(2));
+    generator("amqp", &port, &[&confirmed[..], &["--messages", "100"]].concat())?;
     let before = (syncs(&peer)?, log_bytes(&peer)?);
     let count = messages.to_string();
-    let mut all = vec!["--workload", "confirm", "--persistent", "--durable", "--messages", &count];
-    all.extend(flags.split_whitespace());
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let all = [&confirmed[..], &["--messages", &count], &flags[..]].concat();
     let report = generator("amqp", &port, &all)?;
     let syncs = syncs(&peer)? - before.0;
     let bytes = (log_bytes(&peer)? - before.1) / syncs;
