@@ -2,7 +2,6 @@
 //! and syncs err, space ends, reads are short. Everything follows from a seed.
 
 use crate::kept::{Archived, Kept};
-use crate::piece::{PIECE, Piece, ReadPiece};
 use crate::storage::{File, Storage};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -236,14 +235,6 @@ impl Storage for FaultyDisk {
         inner.durable = inner.names.clone();
         inner.pending.clear();
         Ok(())
-    }
-
-    /// As it is now, whenever it is taken.
-    fn read_piece(&self, name: &str, offset: u64, mut spare: Vec<u8>) -> Option<ReadPiece> {
-        let file = self.open(name).ok()?;
-        spare.resize(PIECE, 0);
-        let read = file.read_at(&mut spare, offset).map(|len| Piece::of(spare, len));
-        Some(std::thread::spawn(move || read))
     }
 
     fn kept(&self) -> io::Result<Kept> {

@@ -76,7 +76,7 @@ pub fn inspect_after(
     ordinals.drain(..recovery::first_needed(storage, &ordinals, restored)?);
     let mut reader = Reader::new(replay, restored);
     let mut bytes = Vec::new();
-    let trouble = reader.all(storage, &ordinals, &mut bytes, |_, _| Ok(()))?;
+    let trouble = reader.all(storage, &ordinals, |_, _| Ok(()))?;
     let ending = match trouble {
         None => Ending::Whole,
         Some((segment, offset, reason)) => {

@@ -1,6 +1,8 @@
 //! The log: records of bytes in segment files behind one storage trait. It knows what a record's head is and nothing
-//! of what its changes mean; it has no threads and no clock. The format is drawn in `docs/log-format.md`.
+//! of what its changes mean; it has no clock, and no threads but the disk's, which read ahead. The format is drawn in
+//! `docs/log-format.md`.
 
+mod ahead;
 mod archive;
 mod block;
 mod bodies;
@@ -28,11 +30,11 @@ pub use held::{Held, verify_held};
 pub use inspect::{Ending, Explained, Inspection, Place, Why, explain, inspect, inspect_after, repair};
 pub use kept::{Archived, Kept, archived, set_archived};
 pub use log::{Log, Options, Preparer, Syncer};
-pub use piece::{PIECE_STEP, Piece, ReadPiece};
+pub use piece::{PIECE_STEP, ReadPiece};
 pub use reader::Reader;
 pub use recovery::{Cut, Replay, Summary};
 pub use spill::{Extent, SpillFiles, Unneeded};
-pub use storage::{Disk, File, Onlooker, ReadAhead, Storage};
+pub use storage::{Disk, File, Onlooker, Storage};
 pub use tail::{Head, Record, Tail};
 
 /// The versions of segments, blocks and checkpoints that are written, and read.

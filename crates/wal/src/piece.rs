@@ -1,9 +1,10 @@
-//! Pieces of files that are read by a thread of their own: from the kernel's cache if it has them, else past it, so that they are not
+//! Pieces of files that are read before they are needed: from the kernel's cache if it has them, else past it, so that they are not
 //! copied and push nothing out of it.
 
+use crate::storage::File;
 use rustix::fs::{Advice, OFlags, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -14,63 +15,98 @@ pub(crate) const PIECE: usize = 2 * 1024 * 1024;
 /// A piece begins at a multiple of so many bytes, in the file and in memory: so it can be read past the cache.
 pub const PIECE_STEP: u64 = 4096;
 
-/// A piece that is being read.
-pub type ReadPiece = JoinHandle<io::Result<Piece>>;
-
 /// A piece of a file.
-pub struct Piece {
+pub(crate) struct Piece {
     buffer: Vec<u8>,
     start: usize,
     len: usize,
 }
 
-impl Piece {
-    /// Begins to read one, into a buffer that nobody needs any more; `None` if there can be no thread for it.
-    pub(crate) fn begin(path: PathBuf, offset: u64, spare: Vec<u8>) -> Option<ReadPiece> {
-        let read = move || Self::read(&path, offset, spare);
-        std::thread::Builder::new().name("read-ahead".into()).spawn(read).ok()
+/// A piece that is being read.
+pub struct ReadPiece(Reading);
+
+enum Reading {
+    Done(io::Result<Piece>),
+    Elsewhere(JoinHandle<io::Result<Piece>>),
+}
+
+impl ReadPiece {
+    /// Read when it is asked for, into a buffer that nobody needs any more.
+    pub(crate) fn now(file: &dyn File, offset: u64, spare: Vec<u8>) -> Self {
+        Self(Reading::Done(Piece::of(file, offset, spare)))
     }
 
-    fn read(path: &Path, offset: u64, mut buffer: Vec<u8>) -> io::Result<Self> {
-        let step = PIECE_STEP as usize;
-        buffer.resize(PIECE + step, 0);
-        let start = buffer.as_ptr().align_offset(step);
-        let file = open(path, offset)?;
-        let mut len = 0;
-        while let Some(rest) = buffer.get_mut(start + len..start + PIECE).filter(|rest| !rest.is_empty()) {
-            match file.read_at(rest, offset + len as u64) {
-                Ok(count) => {
-                    len += count;
-                    // Only the end of a file is no multiple.
-                    if count == 0 || !count.is_multiple_of(step) {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    /// What could not even be begun.
+    pub(crate) fn failed(error: io::Error) -> Self {
+        Self(Reading::Done(Err(error)))
+    }
+
+    /// Read by a thread of its own.
+    pub(crate) fn elsewhere(path: PathBuf, offset: u64, spare: Vec<u8>) -> Self {
+        let read = move || Piece::read(&path, offset, spare);
+        match std::thread::Builder::new().name("read-ahead".into()).spawn(read) {
+            Ok(reading) => Self(Reading::Elsewhere(reading)),
+            Err(error) => Self::failed(error),
         }
-        Ok(Self { buffer, start, len })
     }
 
-    /// The first bytes of a buffer.
-    pub(crate) fn of(buffer: Vec<u8>, len: usize) -> Self {
-        Self { buffer, start: 0, len }
+    /// The piece, when it is there.
+    pub(crate) fn wait(self) -> io::Result<Piece> {
+        match self.0 {
+            Reading::Done(read) => read,
+            Reading::Elsewhere(reading) => reading.join().expect("whoever reads a piece does not panic"),
+        }
     }
+}
 
-    /// What was read; fewer bytes than a piece has if the file ends in it.
-    pub fn bytes(&self) -> &[u8] {
+impl Piece {
+    /// What was read; fewer bytes than a piece has as a rule only if the file ends in it.
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.buffer.get(self.start..self.start + self.len).unwrap_or_default()
     }
 
     /// Its buffer, for the next one.
-    pub fn into_spare(self) -> Vec<u8> {
+    pub(crate) fn into_spare(self) -> Vec<u8> {
         self.buffer
+    }
+
+    fn of(file: &dyn File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Self> {
+        let left = file.size()?.saturating_sub(offset);
+        buffer.resize(left.min(PIECE as u64) as usize, 0);
+        let len = fill(&mut buffer, |rest, at| file.read_at(rest, offset + at))?;
+        Ok(Self { buffer, start: 0, len })
+    }
+
+    fn read(path: &Path, offset: u64, mut buffer: Vec<u8>) -> io::Result<Self> {
+        buffer.resize(PIECE + PIECE_STEP as usize, 0);
+        let start = buffer.as_ptr().align_offset(PIECE_STEP as usize);
+        let file = open(path, offset)?;
+        let room = buffer.get_mut(start..start + PIECE).unwrap_or_default();
+        let len = fill(room, |rest, at| file.read_at(rest, offset + at))?;
+        Ok(Self { buffer, start, len })
     }
 }
 
-fn open(path: &Path, offset: u64) -> io::Result<File> {
-    let file = File::open(path)?;
+/// Reads as much as there is room for, or up to the end: only that is no multiple of a step.
+fn fill(room: &mut [u8], read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> io::Result<usize> {
+    let mut len = 0;
+    while let Some(rest) = room.get_mut(len..).filter(|rest| !rest.is_empty()) {
+        match read(rest, len as u64) {
+            Ok(count) => {
+                len += count;
+                if count == 0 || !count.is_multiple_of(PIECE_STEP as usize) {
+                    break;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len)
+}
+
+fn open(path: &Path, offset: u64) -> io::Result<std::fs::File> {
+    let file = std::fs::File::open(path)?;
     if is_cached(&file, offset) {
         return Ok(file);
     }
@@ -83,7 +119,7 @@ fn open(path: &Path, offset: u64) -> io::Result<File> {
 }
 
 /// Whether the kernel has the first page of what is there, and so the rest, as a rule.
-fn is_cached(file: &File, offset: u64) -> bool {
+fn is_cached(file: &std::fs::File, offset: u64) -> bool {
     let mut byte = [0];
     // Whoever reads here and there is not given more than he asks for.
     let _ = fadvise(file, 0, None, Advice::Random);

@@ -2,6 +2,7 @@
 //! blocks of a file are found by a sparse list of places, made when the file is first read and never written down.
 //! The trap: a file may be removed or replaced at any time; what is named then lies in another one.
 
+use crate::ahead::{Ahead, Spot};
 use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
 use crate::bodies;
 use crate::error::Error;
@@ -14,10 +15,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
-
-mod ahead;
-
-use ahead::{Ahead, Spot};
 
 /// Bytes of a file between two places that are kept.
 const APART: u64 = 64 * 1024;

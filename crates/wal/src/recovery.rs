@@ -6,10 +6,14 @@ use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
 use crate::error::Error;
 use crate::kept::Kept;
 use crate::log::{Open, segment_name, segment_ordinal};
-use crate::storage::{File, ReadAhead, Storage};
+use crate::storage::{File, Storage};
 use crate::tail::{Head, Record};
 use crate::units::Unit;
 use std::sync::Arc;
+
+mod source;
+
+use source::{Segment, Source};
 
 /// What a replay found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -102,16 +106,16 @@ enum Stop {
 pub(crate) fn read_file(file: &dyn File, into: &mut Vec<u8>) -> std::io::Result<()> {
     // What it had is written over: 64 MiB need not be filled with zeros first.
     into.resize(file.size()? as usize, 0);
-    let len = fill(file, into)?;
+    let len = fill(file, into, 0)?;
     into.truncate(len);
     Ok(())
 }
 
-/// Reads from the start as much as there is room for; gives how much there was. One read may give less than asked for.
-pub(crate) fn fill(file: &dyn File, into: &mut [u8]) -> std::io::Result<usize> {
+/// Reads from an offset on as much as there is room for; gives how much there was. One read may give less than asked for.
+pub(crate) fn fill(file: &dyn File, into: &mut [u8], offset: u64) -> std::io::Result<usize> {
     let mut at = 0;
     while let Some(rest) = into.get_mut(at..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, at as u64) {
+        match file.read_at(rest, offset + at as u64) {
             Ok(0) => break,
             Ok(n) => at += n,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
@@ -147,7 +151,7 @@ pub(crate) fn first_position(storage: &dyn Storage, ordinal: u64) -> Result<Opti
     let name = segment_name(ordinal);
     let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
     let mut head = [0; SEGMENT_HEAD];
-    let len = fill(file.as_ref(), &mut head).map_err(|e| Error::io("read", &name, e))?;
+    let len = fill(file.as_ref(), &mut head, 0).map_err(|e| Error::io("read", &name, e))?;
     Ok(block::read_segment_head(head.get(..len).unwrap_or_default(), ordinal).unwrap_or(None))
 }
 
@@ -185,7 +189,7 @@ pub(crate) fn recover(
     let mut bytes = Vec::new();
     // A killed process leaves bytes that the kernel has and the disk does not: what is replayed is made durable.
     let sync = |file: &dyn File, name: &str| file.sync_data().map_err(|e| Error::io("sync", name, e));
-    let damage = reader.all(storage, &ordinals, &mut bytes, sync)?;
+    let damage = reader.all(storage, &ordinals, sync)?;
     if let Some((segment, offset, reason)) = damage {
         refuse_if_synced(storage, &ordinals, segment, offset, &reason, reader.expected, &mut bytes)?;
         cut(storage, &ordinals, reader.end)?;
@@ -271,35 +275,25 @@ impl<'a> Reader<'a> {
         &mut self,
         storage: &dyn Storage,
         ordinals: &[u64],
-        bytes: &mut Vec<u8>,
         after: impl Fn(&dyn File, &str) -> Result<(), Error>,
     ) -> Result<Option<(usize, usize, String)>, Error> {
-        let (mut damage, mut coming, mut spare) = (None, None::<ReadAhead>, Vec::new());
+        let (mut damage, mut source, mut last_size) = (None, Source::new(storage, ordinals), 0);
         for (i, &ordinal) in ordinals.iter().enumerate() {
-            let name = segment_name(ordinal);
-            let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-            let unread = |e| Error::io("read", &name, e);
-            match coming.take().map(|coming| coming.join().expect("reading ahead ends")) {
-                Some(read) => spare = std::mem::replace(bytes, read.map_err(unread)?),
-                None => read_file(file.as_ref(), bytes).map_err(unread)?,
-            }
-            if let Some(&next) = ordinals.get(i + 1) {
-                coming = storage.read_ahead(&segment_name(next), std::mem::take(&mut spare));
-            }
+            let segment = source.open(ordinal)?;
             let gap = i > 0 && ordinals.get(i - 1).is_some_and(|before| before + 1 != ordinal);
             let ended = match gap {
                 true => Ended::Damaged(0, "the segment before it is missing".into()),
-                false => self.segment(&name, i, ordinal, bytes)?,
+                false => self.segment(&mut source, &segment, i)?,
             };
-            after(file.as_ref(), &name)?;
+            after(segment.file.as_ref(), &segment.name)?;
             if let Ended::Damaged(offset, reason) = ended {
                 damage = Some((i, offset, reason));
                 break;
             }
+            last_size = segment.size as usize;
         }
         if damage.is_none() && self.partial.is_some() {
-            damage =
-                Some((ordinals.len().saturating_sub(1), bytes.len(), "the last record has no end".into()));
+            damage = Some((ordinals.len().saturating_sub(1), last_size, "the last record has no end".into()));
         }
         self.check_end(ordinals, damage.as_ref().map_or(0, |(_, offset, _)| *offset))?;
         Ok(damage)
@@ -317,9 +311,10 @@ impl<'a> Reader<'a> {
         Err(Error::corrupt(&name, offset, reason))
     }
 
-    fn segment(&mut self, name: &str, segment: usize, ordinal: u64, bytes: &[u8]) -> Result<Ended, Error> {
-        let first =
-            block::read_segment_head(bytes, ordinal).map_err(|reason| Error::corrupt(name, 0, reason))?;
+    fn segment(&mut self, source: &mut Source<'_>, read: &Segment, segment: usize) -> Result<Ended, Error> {
+        let (name, ordinal) = (read.name.as_str(), read.ordinal);
+        let first = block::read_segment_head(source.head(read)?, ordinal)
+            .map_err(|reason| Error::corrupt(name, 0, reason))?;
         let Some(first) = first else { return Ok(Ended::Damaged(0, "the segment's head is torn".into())) };
         if segment == 0 && first > self.expected {
             let reason = format!("it begins at position {first}, and {} is missing", self.expected);
@@ -338,11 +333,14 @@ impl<'a> Reader<'a> {
             self.end = Some(Place { segment, offset: at });
         }
         loop {
-            let rest = bytes.get(at..).unwrap_or_default();
-            let found = block::read(rest, ordinal).map_err(|reason| Error::corrupt(name, at, reason))?;
+            let found = source.block(read, at)?.map_err(|reason| Error::corrupt(name, at, reason))?;
             match found {
-                Found::End if all_zero(rest) => break,
-                Found::End => return Ok(Ended::Damaged(at, "zeros where a block should begin".into())),
+                Found::End => {
+                    if source.is_zero_from(read, at)? {
+                        break;
+                    }
+                    return Ok(Ended::Damaged(at, "zeros where a block should begin".into()));
+                }
                 Found::Damaged(reason) => return Ok(Ended::Damaged(at, reason.into())),
                 Found::Block(head, payload) => {
                     match self.block(head.part, head.first, payload) {

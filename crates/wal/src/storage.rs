@@ -1,8 +1,7 @@
 //! The one trait between the log and whatever keeps its bytes, and its real implementation: a directory.
 
 use crate::kept::{self, Kept};
-use crate::piece::{Piece, ReadPiece};
-use crate::recovery::read_file;
+use crate::piece::ReadPiece;
 use rustix::fs::{Advice, FallocateFlags};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
@@ -10,7 +9,6 @@ use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 /// A folder of files.
 pub trait Storage: Send + Sync {
@@ -26,14 +24,13 @@ pub trait Storage: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
-    /// This file is read next as a whole: whoever can read it meanwhile, on a thread of its own, does, and into a buffer that
+    /// Begins to read a piece of a file, from an offset on that is a multiple of [`PIECE_STEP`](crate::PIECE_STEP), into a buffer that
     /// nobody needs any more.
-    fn read_ahead(&self, _name: &str, _spare: Vec<u8>) -> Option<ReadAhead> {
-        None
-    }
-    /// Likewise a piece of a file, from an offset on that is a multiple of [`PIECE_STEP`](crate::PIECE_STEP).
-    fn read_piece(&self, _name: &str, _offset: u64, _spare: Vec<u8>) -> Option<ReadPiece> {
-        None
+    fn read_piece(&self, name: &str, offset: u64, spare: Vec<u8>) -> ReadPiece {
+        match self.open(name) {
+            Ok(file) => ReadPiece::now(file.as_ref(), offset, spare),
+            Err(error) => ReadPiece::failed(error),
+        }
     }
     /// How many bytes more would fit, if that can be told.
     fn free_bytes(&self) -> Option<u64> {
@@ -44,9 +41,6 @@ pub trait Storage: Send + Sync {
         Ok(Kept::default())
     }
 }
-
-/// A file that is being read.
-pub type ReadAhead = JoinHandle<io::Result<Vec<u8>>>;
 
 /// A file written at offsets.
 pub trait File: Send + Sync {
@@ -82,14 +76,6 @@ fn in_use(path: &Path, mut lock: &std::fs::File) -> io::Error {
 
 fn list(path: &Path) -> io::Result<Vec<String>> {
     std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
-}
-
-fn read_ahead(path: PathBuf, mut spare: Vec<u8>) -> Option<ReadAhead> {
-    let read = move || {
-        read_file(&DiskFile(std::fs::File::open(path)?), &mut spare)?;
-        Ok(spare)
-    };
-    std::thread::Builder::new().name("read-ahead".into()).spawn(read).ok()
 }
 
 /// A directory that this process has for itself.
@@ -193,12 +179,8 @@ impl Storage for Onlooker {
         unless_read_only(std::fs::File::open(&self.path)?.sync_all())
     }
 
-    fn read_ahead(&self, name: &str, spare: Vec<u8>) -> Option<ReadAhead> {
-        read_ahead(self.path.join(name), spare)
-    }
-
-    fn read_piece(&self, name: &str, offset: u64, spare: Vec<u8>) -> Option<ReadPiece> {
-        Piece::begin(self.path.join(name), offset, spare)
+    fn read_piece(&self, name: &str, offset: u64, spare: Vec<u8>) -> ReadPiece {
+        ReadPiece::elsewhere(self.path.join(name), offset, spare)
     }
 
     fn kept(&self) -> io::Result<Kept> {
@@ -272,12 +254,8 @@ impl Storage for Disk {
         std::fs::File::open(&self.path)?.sync_all()
     }
 
-    fn read_ahead(&self, name: &str, spare: Vec<u8>) -> Option<ReadAhead> {
-        read_ahead(self.path.join(name), spare)
-    }
-
-    fn read_piece(&self, name: &str, offset: u64, spare: Vec<u8>) -> Option<ReadPiece> {
-        Piece::begin(self.path.join(name), offset, spare)
+    fn read_piece(&self, name: &str, offset: u64, spare: Vec<u8>) -> ReadPiece {
+        ReadPiece::elsewhere(self.path.join(name), offset, spare)
     }
 
     fn free_bytes(&self) -> Option<u64> {
