@@ -12,9 +12,10 @@ use crate::resp::RespSession;
 use crate::session::Session;
 use crate::shared::Shared;
 use leveret_amqp::text::parse_line;
+use leveret_amqp::{TableBuf, Value};
 use leveret_cluster::{Level, Levels};
 use leveret_engine::accounts::{Password, Pattern, Permissions, TopicPermissions, User};
-use leveret_engine::broker::VhostAbout;
+use leveret_engine::broker::{ApplyTo, Policy, VhostAbout, VhostId};
 use leveret_engine::{Card, Link};
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Storage, Syncer};
@@ -183,6 +184,7 @@ impl World {
                 let about = VhostAbout::default();
                 self.shared.engine.lock().on_broker(|txn| txn.vhost_put(name.as_bytes(), &about));
             }
+            ("policy", rest) => self.put_policy(rest)?,
             ("delete-user", name) => {
                 let mut engine = self.shared.engine.lock();
                 engine.delete_user(name);
@@ -235,6 +237,28 @@ impl World {
         let (write, read) = (Pattern::new(write).ok()?, Pattern::new(read).ok()?);
         user.topic_permissions.insert((vhost.into(), exchange.into()), TopicPermissions { write, read });
         engine.put_user(user);
+        Some(())
+    }
+
+    /// `NAME PATTERN SETTING=VALUE …`, of queues and exchanges of the first vhost; without settings it goes.
+    fn put_policy(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split(' ');
+        let (name, pattern) = (words.next()?, words.next()?);
+        let mut definition = TableBuf::new();
+        for word in words {
+            let (setting, value) = word.split_once('=')?;
+            let text = Value::LongStr(value.as_bytes());
+            definition.push(setting.as_bytes(), value.parse().map_or(text, Value::Long));
+        }
+        let key = (VhostId(0), false, name.into());
+        let is_there = !definition.as_table().is_empty();
+        let definition = definition.as_table().raw().into();
+        let pattern = Pattern::new(pattern).ok()?;
+        let policy = Policy { pattern, apply_to: ApplyTo::All, priority: 0, definition };
+        self.shared.engine.lock().on_broker(|txn| match is_there {
+            true => txn.put_policy(key, policy),
+            false => drop(txn.delete_policy(&key)),
+        });
         Some(())
     }
 
