@@ -10,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 
 import pika
 import redis
@@ -105,6 +107,91 @@ def clean_stop():
         holds("everything is on disk" in printed(server), printed(server))
         server.start()
         equal(server.redis().get("a"), b"b")
+
+
+def stop_while_scripts_run():
+    """A stop takes little more than a second, whatever scripts do, and none is there by half afterwards."""
+    killed = (redis.ResponseError, "Script killed")
+    dropped = (redis.ConnectionError, "")
+    inside = "string.find(string.rep('a', 100000), '.-.-.-.-b')"
+    whole = "everything is on disk"
+    for script, (kind, text), said in [
+        ("while true do end", killed, whole),
+        ("while true do pcall(function() while true do end end) end", killed, whole),
+        ("while true do redis.call('GET', 'before') end", killed, whole),
+        ("redis.call('SET', 'half', 1) while true do end", dropped, "while a script ran"),
+        ("redis.call('SET', 'half', 1) while true do redis.call('INCR', 'half') end", dropped, "while a script ran"),
+        # In a function of C nobody is asked whether to go on.
+        (inside, dropped, "while a script ran"),
+        (f"redis.call('SET', 'half', 1) {inside}", dropped, "while a script ran"),
+    ]:
+        for fsync in ["everysec", "always"]:
+            with Server("scripts", "--appendfsync", fsync, "--busy-reply-threshold", "20") as server:
+                server.redis().set("before", "kept")
+                ended = started(server, lambda r: r.eval(script, 0))
+                server.process.send_signal(signal.SIGTERM)
+                equal(server.process.wait(9), 0, script)
+                answer = ended()
+                holds(isinstance(answer, kind) and text in str(answer), f"{script} was answered with {answer!r}")
+                holds(said in printed(server), printed(server))
+                server.start()
+                equal(server.redis().mget("before", "half"), [b"kept", None], script)
+    with Server("scripts", "--busy-reply-threshold", "20") as server:
+        # What a transaction has done beside a script is one commit with what is answered for that.
+        def transaction(r):
+            return r.pipeline().set("a", 1).eval("while true do end", 0).set("b", 2).execute(raise_on_error=False)
+
+        ended = started(server, transaction)
+        server.process.send_signal(signal.SIGTERM)
+        equal(server.process.wait(9), 0)
+        answers = ended()
+        holds(answers[0] and answers[2] and "Script killed" in str(answers[1]), f"{answers}")
+        server.start()
+        equal(server.redis().mget("a", "b"), [b"1", b"2"])
+        # Of many at once each is ended when its turn comes.
+        many = started(server, lambda r: repeated(r.pipeline(transaction=False), 50).execute(raise_on_error=False))
+        server.process.send_signal(signal.SIGTERM)
+        equal(server.process.wait(9), 0)
+        answers = many()
+        equal([str(answer)[:13] for answer in answers], ["Script killed"] * 50)
+
+
+def repeated(pipeline, count):
+    for _ in range(count):
+        pipeline.eval("while true do end", 0)
+    return pipeline
+
+
+def started(server, run):
+    """Runs something in a thread until a script is seen to run; gives what waits for its end and gives what came out."""
+    outcome = []
+
+    def body():
+        try:
+            outcome.append(run(redis.Redis(port=server.resp_port, retry=None, socket_timeout=None)))
+        except redis.RedisError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=body)
+    watcher = redis.Redis(port=server.resp_port, retry=None, socket_timeout=1)
+    watcher.ping()
+    thread.start()
+    while True:
+        try:
+            watcher.ping()
+            time.sleep(0.01)
+        except redis.ResponseError as busy:
+            holds("BUSY" in str(busy), str(busy))
+            break
+        except redis.TimeoutError:
+            break
+
+    def ended():
+        thread.join(20)
+        holds(not thread.is_alive(), "the client hears of the end")
+        return outcome[0]
+
+    return ended
 
 
 def one_process_a_directory():
@@ -233,6 +320,7 @@ def failed_write_stops():
 
 greeting_and_http()
 clean_stop()
+stop_while_scripts_run()
 one_process_a_directory()
 ways_to_be_told()
 rewritten()
