@@ -6,10 +6,12 @@ import http.client
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -41,6 +43,7 @@ def refused(arguments, *words, **environment):
     holds(ended.returncode == 1, f"{arguments} ended with {ended.returncode}: {ended.stderr}")
     for word in words:
         holds(word in ended.stderr, f"{arguments} says {ended.stderr!r}, without {word!r}")
+    return ended.stderr
 
 
 def greeting_and_http():
@@ -237,6 +240,47 @@ def ways_to_be_told():
     del os.environ["LEVERET_MAXCLIENTS"]
 
 
+def checked_first():
+    """`leveret check --config` says what a start would say, and nothing starts."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, data = os.path.join(folder, "leveret.toml"), os.path.join(folder, "data")
+        ports = ["--resp-port", "0", "--amqp-port", "0", "--http-port", "0"]
+        for content, words in [
+            ("no-such-key = 1", ["leveret.toml", "no-such-key"]),
+            ("maxmemory = '100 elephants'", ["leveret.toml", "maxmemory", "100 elephants"]),
+            ("appendfsync = 'sometimes'", ["appendfsync", "everysec"]),
+            ("log-segment-bytes = 5", ["log-segment-bytes", "4096"]),
+            ("resp_port = 77777", ["resp-port", "77777"]),
+            # What CONFIG SET takes.
+            ("slowlog-max-len = 'many'", ["slowlog-max-len", "many"]),
+            ("maxmemory-samples = 0", ["maxmemory-samples", "0"]),
+            ("client-query-buffer-limit = '5kb'", ["client-query-buffer-limit", "5kb"]),
+            ("databases = 3", ["databases", "immutable"]),
+            ("[server]\nport = 1", ["server"]),
+            ("bind = ['127.0.0.1', 5]", ["bind"]),
+            ("port 6379", ["leveret.toml", "TOML"]),
+        ]:
+            with open(path, "w") as file:
+                file.write(content + "\n")
+            said = [refused([verb, "--config", path, *more], *words)
+                    for verb, more in [("check", []), ("check", ["--data-dir", data]), ("serve", ["--data-dir", data, *ports])]]
+            equal(said[:2], said[2:] * 2, "all say the same")
+            shutil.rmtree(data, ignore_errors=True)
+        refused(["check", "--config", "/nowhere.toml"], "/nowhere.toml")
+        refused(["check", "--config"], "--config needs one file")
+        refused(["serve", "--config"], "--config needs one file")
+        refused(["check", "--config", path + "2", "--maxclients", "5"], path + "2")
+        with open(path, "w") as file:
+            file.write(f'data-dir = "{data}"\nmaxmemory = "100mb"\nslowlog-max-len = 5\nbind = ["127.0.0.1", "::1"]\nport = 6379\n')
+        refused(["check", "--config", path, "--maxclients", "few"], "maxclients", "few")
+        refused(["check", "--config", path], "LEVERET_MAXCLIENTS", LEVERET_MAXCLIENTS="few")
+        said = subprocess.run([os.environ["LEVERET_BINARY"], "check", "--config", path], capture_output=True, text=True)
+        equal((said.returncode, said.stderr), (0, ""))
+        holds(f"it can start with {path}" in said.stdout and f"--data-dir {data} does that" in said.stdout, said.stdout)
+        equal(os.listdir(folder), ["leveret.toml"], "nothing is made")
+        refused(["check", "--config", path, "--data-dir", data], "there is no data directory")
+
+
 def rewritten():
     """CONFIG REWRITE keeps what it does not change; any name of CONFIG SET may stand in the file."""
     with Server("rewritten") as server:
@@ -323,6 +367,7 @@ clean_stop()
 stop_while_scripts_run()
 one_process_a_directory()
 ways_to_be_told()
+checked_first()
 rewritten()
 addresses()
 failed_write_stops()

@@ -110,10 +110,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         ..Shared::new(settings, recovered, mailboxes, listeners, run_id)
     };
     let shared = Arc::new(shared);
-    for (name, value) in &shared.settings.more {
-        configure(&shared, name, value)
-            .map_err(|why| StartError::Setting(format!("{name} cannot be '{value}': {why}")))?;
-    }
+    shared.configure()?;
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
         let io_loop = IoLoop::new(shared.clone(), index, poll);
@@ -135,6 +132,17 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     // Nobody waits for its end: it may hang in the search for a host's address.
     drop(spawn("mover".into(), move || for_mover.move_keys()).map_err(failed)?);
     Ok(Server { shared, addresses, restored, recovered: summary, syncer, threads, helpers })
+}
+
+impl Shared {
+    /// Gives settings their values that CONFIG SET gives them later.
+    pub(crate) fn configure(&self) -> Result<(), StartError> {
+        for (name, value) in &self.settings.more {
+            configure(self, name, value)
+                .map_err(|why| StartError::Setting(format!("{name} cannot be '{value}': {why}")))?;
+        }
+        Ok(())
+    }
 }
 
 /// Scripts nest: two hundred calls of C, and a thousand levels of a value below them. What is not used costs nothing.
