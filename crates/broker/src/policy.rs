@@ -1,7 +1,7 @@
 //! Policies: arguments for queues and exchanges by their names, which can change while they are used. What a declaration says
 //! itself counts more; of two numbers the smaller one counts. (RabbitMQ: policies)
 
-use crate::arguments::QueueType;
+use crate::arguments::{QueueType, queue_arguments};
 use crate::broker::Broker;
 use crate::built_in::PUBSUB;
 use crate::exchange::Exchange;
@@ -193,7 +193,7 @@ impl Broker {
         let mut means = TableBuf::new();
         for (name, value) in definition.as_table().iter() {
             let argument = format!("x-{}", String::from_utf8_lossy(name));
-            if queue.meaning.kind.knows(&argument) {
+            if queue.meaning.kind.knows(&argument) && self.can_mean(queue, argument.as_bytes(), value) {
                 means.push(name, value);
             }
         }
@@ -214,6 +214,17 @@ impl Broker {
             all.remove(format!("x-{}", String::from_utf8_lossy(LETTER_KEY)).as_bytes());
         }
         Some(all)
+    }
+
+    /// Whether a declaration could say that by itself: what it could not is left out, and the rest of a policy counts.
+    fn can_mean(&self, queue: &Queue, argument: &[u8], value: Value<'_>) -> bool {
+        let mut alone = TableBuf::new();
+        alone.push(b"x-queue-type", Value::LongStr(queue.meaning.kind.name().as_bytes()));
+        if argument.strip_prefix(b"x-") == Some(LETTER_KEY) {
+            alone.push(LETTERS_TO, Value::LongStr(b""));
+        }
+        alone.push(argument, value);
+        queue_arguments(self.vhost_name(queue.vhost), &queue.name, alone.as_table()).is_ok()
     }
 
     /// All policies: of operators or not.

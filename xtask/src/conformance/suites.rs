@@ -45,7 +45,7 @@ pub(super) enum Kind {
 pub(super) const SUITES: &[Suite] = &[
     Suite { name: "resp_commands", kind: Kind::Program, checks_min: 250, on_demand: false },
     Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 50, on_demand: false },
-    Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
+    Suite { name: "serve", kind: Kind::Killer, checks_min: 280, on_demand: false },
     Suite { name: "http_api", kind: Kind::Killer, checks_min: 150, on_demand: false },
     Suite { name: "log_tools", kind: Kind::Killer, checks_min: 70, on_demand: false },
     Suite { name: "backup", kind: Kind::Killer, checks_min: 20_000, on_demand: false },
