@@ -220,7 +220,9 @@ def what_leads_to_the_other_side(server, api):
     ]:
         cleo.done(401, "PUT", "/policies/%2F/loud", {"pattern": "^cleo", "definition": definition})
         equal(api("GET", "/policies/%2F/loud")[0], 404)
-    cleo.done(201, "PUT", "/policies/%2F/quiet", {"pattern": "^cleo", "definition": {"dead-letter-exchange": "amq.direct"}})
+    # A key alone leads nowhere. (RabbitMQ: rabbit_policies)
+    cleo.done(201, "PUT", "/policies/%2F/quiet", {"pattern": "^cleo", "definition": {"dead-letter-routing-key": "secret"}})
+    cleo.done(204, "PUT", "/policies/%2F/quiet", {"pattern": "^cleo", "definition": {"dead-letter-exchange": "amq.direct"}})
     server.redis().execute_command("ACL", "SETUSER", "cleo", "allchannels")
     cleo.done(201, "PUT", "/policies/%2F/loud", {"pattern": "^cleo", "definition": {"alternate-exchange": "leveret.pubsub"}})
     api.done(401, "POST", "/bindings/%2F/e/amq.topic/e/leveret.keyspace", {"routing_key": "#"})

@@ -6,10 +6,14 @@ import http.client
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 
 import pika
 import redis
@@ -39,6 +43,7 @@ def refused(arguments, *words, **environment):
     holds(ended.returncode == 1, f"{arguments} ended with {ended.returncode}: {ended.stderr}")
     for word in words:
         holds(word in ended.stderr, f"{arguments} says {ended.stderr!r}, without {word!r}")
+    return ended.stderr
 
 
 def greeting_and_http():
@@ -107,6 +112,91 @@ def clean_stop():
         equal(server.redis().get("a"), b"b")
 
 
+def stop_while_scripts_run():
+    """A stop takes little more than a second, whatever scripts do, and none is there by half afterwards."""
+    killed = (redis.ResponseError, "Script killed")
+    dropped = (redis.ConnectionError, "")
+    inside = "string.find(string.rep('a', 100000), '.-.-.-.-b')"
+    whole = "everything is on disk"
+    for script, (kind, text), said in [
+        ("while true do end", killed, whole),
+        ("while true do pcall(function() while true do end end) end", killed, whole),
+        ("while true do redis.call('GET', 'before') end", killed, whole),
+        ("redis.call('SET', 'half', 1) while true do end", dropped, "while a script ran"),
+        ("redis.call('SET', 'half', 1) while true do redis.call('INCR', 'half') end", dropped, "while a script ran"),
+        # In a function of C nobody is asked whether to go on.
+        (inside, dropped, "while a script ran"),
+        (f"redis.call('SET', 'half', 1) {inside}", dropped, "while a script ran"),
+    ]:
+        for fsync in ["everysec", "always"]:
+            with Server("scripts", "--appendfsync", fsync, "--busy-reply-threshold", "20") as server:
+                server.redis().set("before", "kept")
+                ended = started(server, lambda r: r.eval(script, 0))
+                server.process.send_signal(signal.SIGTERM)
+                equal(server.process.wait(9), 0, script)
+                answer = ended()
+                holds(isinstance(answer, kind) and text in str(answer), f"{script} was answered with {answer!r}")
+                holds(said in printed(server), printed(server))
+                server.start()
+                equal(server.redis().mget("before", "half"), [b"kept", None], script)
+    with Server("scripts", "--busy-reply-threshold", "20") as server:
+        # What a transaction has done beside a script is one commit with what is answered for that.
+        def transaction(r):
+            return r.pipeline().set("a", 1).eval("while true do end", 0).set("b", 2).execute(raise_on_error=False)
+
+        ended = started(server, transaction)
+        server.process.send_signal(signal.SIGTERM)
+        equal(server.process.wait(9), 0)
+        answers = ended()
+        holds(answers[0] and answers[2] and "Script killed" in str(answers[1]), f"{answers}")
+        server.start()
+        equal(server.redis().mget("a", "b"), [b"1", b"2"])
+        # Of many at once each is ended when its turn comes.
+        many = started(server, lambda r: repeated(r.pipeline(transaction=False), 50).execute(raise_on_error=False))
+        server.process.send_signal(signal.SIGTERM)
+        equal(server.process.wait(9), 0)
+        answers = many()
+        equal([str(answer)[:13] for answer in answers], ["Script killed"] * 50)
+
+
+def repeated(pipeline, count):
+    for _ in range(count):
+        pipeline.eval("while true do end", 0)
+    return pipeline
+
+
+def started(server, run):
+    """Runs something in a thread until a script is seen to run; gives what waits for its end and gives what came out."""
+    outcome = []
+
+    def body():
+        try:
+            outcome.append(run(redis.Redis(port=server.resp_port, retry=None, socket_timeout=None)))
+        except redis.RedisError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=body)
+    watcher = redis.Redis(port=server.resp_port, retry=None, socket_timeout=1)
+    watcher.ping()
+    thread.start()
+    while True:
+        try:
+            watcher.ping()
+            time.sleep(0.01)
+        except redis.ResponseError as busy:
+            holds("BUSY" in str(busy), str(busy))
+            break
+        except redis.TimeoutError:
+            break
+
+    def ended():
+        thread.join(20)
+        holds(not thread.is_alive(), "the client hears of the end")
+        return outcome[0]
+
+    return ended
+
+
 def one_process_a_directory():
     with Server("lock") as server:
         server.redis().set("a", "b")
@@ -148,6 +238,47 @@ def ways_to_be_told():
         server.start()
         equal(server.redis().config_get("maxclients"), {"maxclients": "99"})
     del os.environ["LEVERET_MAXCLIENTS"]
+
+
+def checked_first():
+    """`leveret check --config` says what a start would say, and nothing starts."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, data = os.path.join(folder, "leveret.toml"), os.path.join(folder, "data")
+        ports = ["--resp-port", "0", "--amqp-port", "0", "--http-port", "0"]
+        for content, words in [
+            ("no-such-key = 1", ["leveret.toml", "no-such-key"]),
+            ("maxmemory = '100 elephants'", ["leveret.toml", "maxmemory", "100 elephants"]),
+            ("appendfsync = 'sometimes'", ["appendfsync", "everysec"]),
+            ("log-segment-bytes = 5", ["log-segment-bytes", "4096"]),
+            ("resp_port = 77777", ["resp-port", "77777"]),
+            # What CONFIG SET takes.
+            ("slowlog-max-len = 'many'", ["slowlog-max-len", "many"]),
+            ("maxmemory-samples = 0", ["maxmemory-samples", "0"]),
+            ("client-query-buffer-limit = '5kb'", ["client-query-buffer-limit", "5kb"]),
+            ("databases = 3", ["databases", "immutable"]),
+            ("[server]\nport = 1", ["server"]),
+            ("bind = ['127.0.0.1', 5]", ["bind"]),
+            ("port 6379", ["leveret.toml", "TOML"]),
+        ]:
+            with open(path, "w") as file:
+                file.write(content + "\n")
+            said = [refused([verb, "--config", path, *more], *words)
+                    for verb, more in [("check", []), ("check", ["--data-dir", data]), ("serve", ["--data-dir", data, *ports])]]
+            equal(said[:2], said[2:] * 2, "all say the same")
+            shutil.rmtree(data, ignore_errors=True)
+        refused(["check", "--config", "/nowhere.toml"], "/nowhere.toml")
+        refused(["check", "--config"], "--config needs one file")
+        refused(["serve", "--config"], "--config needs one file")
+        refused(["check", "--config", path + "2", "--maxclients", "5"], path + "2")
+        with open(path, "w") as file:
+            file.write(f'data-dir = "{data}"\nmaxmemory = "100mb"\nslowlog-max-len = 5\nbind = ["127.0.0.1", "::1"]\nport = 6379\n')
+        refused(["check", "--config", path, "--maxclients", "few"], "maxclients", "few")
+        refused(["check", "--config", path], "LEVERET_MAXCLIENTS", LEVERET_MAXCLIENTS="few")
+        said = subprocess.run([os.environ["LEVERET_BINARY"], "check", "--config", path], capture_output=True, text=True)
+        equal((said.returncode, said.stderr), (0, ""))
+        holds(f"it can start with {path}" in said.stdout and f"--data-dir {data} does that" in said.stdout, said.stdout)
+        equal(os.listdir(folder), ["leveret.toml"], "nothing is made")
+        refused(["check", "--config", path, "--data-dir", data], "there is no data directory")
 
 
 def rewritten():
@@ -233,8 +364,10 @@ def failed_write_stops():
 
 greeting_and_http()
 clean_stop()
+stop_while_scripts_run()
 one_process_a_directory()
 ways_to_be_told()
+checked_first()
 rewritten()
 addresses()
 failed_write_stops()

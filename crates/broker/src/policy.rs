@@ -1,8 +1,9 @@
 //! Policies: arguments for queues and exchanges by their names, which can change while they are used. What a declaration says
 //! itself counts more; of two numbers the smaller one counts. (RabbitMQ: policies)
 
-use crate::arguments::QueueType;
+use crate::arguments::{QueueType, queue_arguments};
 use crate::broker::Broker;
+use crate::built_in::PUBSUB;
 use crate::exchange::Exchange;
 use crate::pattern::Pattern;
 use crate::queue::Queue;
@@ -148,6 +149,12 @@ fn merged(first: Table<'_>, second: Table<'_>, rename: impl Fn(&str) -> String) 
     all
 }
 
+/// Where a queue's own arguments send dead letters.
+const LETTERS_TO: &[u8] = b"x-dead-letter-exchange";
+
+/// With which routing key policies send them.
+const LETTER_KEY: &[u8] = b"dead-letter-routing-key";
+
 impl Broker {
     /// The policies of a queue.
     pub(crate) fn policies_of_queue(&self, queue: &Queue) -> Effective<'_> {
@@ -186,28 +193,38 @@ impl Broker {
         let mut means = TableBuf::new();
         for (name, value) in definition.as_table().iter() {
             let argument = format!("x-{}", String::from_utf8_lossy(name));
-            if queue.meaning.kind.knows(&argument) {
+            if queue.meaning.kind.knows(&argument) && self.can_mean(queue, argument.as_bytes(), value) {
                 means.push(name, value);
             }
         }
         let mut own = TableBuf::from(Table::from_validated(&queue.arguments));
+        if own.as_table().find(LETTERS_TO).and_then(|to| to.as_longstr()) == Some(PUBSUB) {
+            // Who declared the queue may tell any channel; nobody knows that of the policy's maker.
+            means.remove(LETTER_KEY);
+        }
         if queue.meaning.kind == QueueType::Stream {
             // Of a stream the policy counts more. (RabbitMQ: rabbit_stream_queue, policy_precedence)
             for (name, _) in means.as_table().iter() {
                 own.remove(format!("x-{}", String::from_utf8_lossy(name)).as_bytes());
             }
         }
-        let all = merged(own.as_table(), means.as_table(), |name| format!("x-{name}"));
-        // A key for dead letters that go nowhere means nothing.
-        let is_letter_key = |name: &[u8]| name == b"x-dead-letter-routing-key";
-        if all.as_table().find(b"x-dead-letter-exchange").is_some() {
-            return Some(all);
+        let mut all = merged(own.as_table(), means.as_table(), |name| format!("x-{name}"));
+        if all.as_table().find(LETTERS_TO).is_none() {
+            // A key for dead letters that go nowhere means nothing, and is no reason to refuse the rest.
+            all.remove(format!("x-{}", String::from_utf8_lossy(LETTER_KEY)).as_bytes());
         }
-        let mut without = TableBuf::new();
-        for (name, value) in all.as_table().iter().filter(|(name, _)| !is_letter_key(name)) {
-            without.push(name, value);
+        Some(all)
+    }
+
+    /// Whether a declaration could say that by itself: what it could not is left out, and the rest of a policy counts.
+    fn can_mean(&self, queue: &Queue, argument: &[u8], value: Value<'_>) -> bool {
+        let mut alone = TableBuf::new();
+        alone.push(b"x-queue-type", Value::LongStr(queue.meaning.kind.name().as_bytes()));
+        if argument.strip_prefix(b"x-") == Some(LETTER_KEY) {
+            alone.push(LETTERS_TO, Value::LongStr(b""));
         }
-        Some(without)
+        alone.push(argument, value);
+        queue_arguments(self.vhost_name(queue.vhost), &queue.name, alone.as_table()).is_ok()
     }
 
     /// All policies: of operators or not.

@@ -1,20 +1,24 @@
-//! `leveret check`: would this binary start on a data directory? Everything is read as a server reads it, and nothing is changed.
+//! `leveret check`: would this binary start, with these settings and on this data directory? Everything is read as a server reads it, and
+//! nothing is changed.
 
 use crate::config;
 use crate::times::utc;
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use leveret_server::{Checked, Counts};
 use leveret_wal::{Ending, FORMATS, Held};
 use std::io::Write;
 
 const HELP: &str = "\
 Usage: leveret check --data-dir DIR [--config FILE.toml] [--KEY VALUE …]
+       leveret check --config FILE.toml [--KEY VALUE …]
 
-Reads checkpoint and log with this binary as a start would, to the last change, and changes nothing; before an upgrade, with the
-new binary, also beside a running server of the old one. It takes as much memory as a server with this data. Settings
-are read as well.
+Reads the settings as a start would: file, environment and flags, with every value. Ports and addresses are not tried.
 
-It ends with 0 when this binary can start on it, and otherwise with 1 and the reason; also when it can, but messages that wait in
+Then, if a data directory is named by a flag, or no file, it reads checkpoint and log with this binary as a start would, to the
+last change, and changes nothing; before an upgrade, with the new binary, also beside a running server of the old one. It takes as much
+memory as a server with this data.
+
+It ends with 0 when this binary can start so, and otherwise with 1 and the reason; also when it can, but messages that wait in
 queues cannot be read.
 ";
 
@@ -28,14 +32,23 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         return tell(HELP.trim_end());
     }
     let settings = config::read(args)?;
+    let data_dir = settings.data_dir.clone();
+    let file = settings.file.as_ref().map(|file| file.path.display().to_string());
+    leveret_server::check_settings(settings).map_err(|error| anyhow!("{error}"))?;
+    if let Some(file) = file {
+        tell(&format!("it can start with {file}"))?;
+    }
+    if config::is_given(args, "config") && !config::is_given(args, "data-dir") {
+        return tell(&format!("what is in {0} was not read; --data-dir {0} does that", data_dir.display()));
+    }
     let [segments, blocks, checkpoints] = FORMATS;
     tell(&format!(
         "leveret {} reads segments of format {segments}, blocks of format {blocks}, checkpoints of format {checkpoints}",
         env!("CARGO_PKG_VERSION")
     ))?;
-    let checked = match leveret_server::check(&settings.data_dir) {
+    let checked = match leveret_server::check(&data_dir) {
         Ok(checked) => checked,
-        Err(error) => bail!("it cannot start on {}: {error}", settings.data_dir.display()),
+        Err(error) => bail!("it cannot start on {}: {error}", data_dir.display()),
     };
     tell_state(&checked)?;
     match &checked.inspection.ending {
@@ -47,14 +60,14 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
         ))?,
         Ending::Damaged(place) => bail!(
             "it cannot start on {}: {} is damaged at byte {}: {}; see 'leveret log repair'",
-            settings.data_dir.display(),
+            data_dir.display(),
             place.file,
             place.offset,
             place.reason
         ),
     }
     refuse_damage(&checked.held)?;
-    tell(&format!("it can start on {}", settings.data_dir.display()))
+    tell(&format!("it can start on {}", data_dir.display()))
 }
 
 /// A server starts without messages that cannot be read, but nobody gets them.

@@ -241,9 +241,21 @@ pub(crate) const KEYS: &[Key] = &[
 /// Redis' names for the same thing.
 const ALIASES: &[(&str, &str)] = &[("dir", "data-dir"), ("port", "resp-port")];
 
-fn set(settings: &mut Settings, name: &str, value: &str, from: &str) -> Result<()> {
+/// A key's own name, however it is spelt.
+fn known_as(name: &str) -> String {
     let name = name.replace('_', "-");
-    let name = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name.as_str(), |(_, name)| name);
+    ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, name)| (*name).to_owned())
+}
+
+/// True when there is a flag of that name.
+pub(crate) fn is_given(args: &[String], name: &str) -> bool {
+    let flags = args.iter().filter_map(|arg| arg.strip_prefix("--"));
+    flags.map(|flag| flag.split_once('=').map_or(flag, |(name, _)| name)).any(|flag| known_as(flag) == name)
+}
+
+fn set(settings: &mut Settings, name: &str, value: &str, from: &str) -> Result<()> {
+    let name = known_as(name);
+    let name = name.as_str();
     match KEYS.iter().find(|key| key.name == name) {
         Some(Key { set: Some(set), .. }) => {
             set(settings, value).with_context(|| format!("{from}: {name}"))?;
@@ -268,8 +280,11 @@ pub(crate) fn read(args: &[String]) -> Result<Settings> {
         }
     }
     let mut settings = Settings::new(PathBuf::from("data"));
-    let file =
-        flags.iter().find(|(name, _)| name == "config").and_then(|(_, values)| values.first()).cloned();
+    let file = match flags.iter().find(|(name, _)| name == "config").map(|(_, values)| values.as_slice()) {
+        None => None,
+        Some([path]) => Some(path.clone()),
+        Some(_) => bail!("--config needs one file"),
+    };
     if let Some(path) = file.or_else(|| std::env::var("LEVERET_CONFIG").ok()) {
         read_file(&mut settings, &path)?;
         settings.file = Some(SettingsFile { path: path.into(), change: change_file });
@@ -325,7 +340,8 @@ fn read_file(settings: &mut Settings, path: &str) -> Result<()> {
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Boolean(flag) => if *flag { "yes" } else { "no" }.into(),
             toml::Value::Array(items) => {
-                items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(" ")
+                let words: Option<Vec<_>> = items.iter().map(toml::Value::as_str).collect();
+                words.with_context(|| format!("{path}: {name} is not a list of texts"))?.join(" ")
             }
             toml::Value::Float(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => {
                 bail!("{path}: {name} is not a key with a plain value")

@@ -24,7 +24,7 @@ Usage:
   leveret import|export dump.rdb --data-dir DIR [--FLAG …]
   leveret backup --data-dir DIR --to BACKUPS [--FLAG …]
   leveret restore --from BACKUPS --data-dir DIR [--to-time TIME]
-  leveret check --data-dir DIR
+  leveret check --data-dir DIR | --config FILE.toml
   leveret help | version
 
 `leveret serve --help` lists every key, `leveret bench --help` every kind of load,

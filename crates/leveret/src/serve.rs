@@ -40,9 +40,14 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     }
     // The kernel takes memory back at once; freeing ten million keys one by one takes a second.
     std::mem::forget(server.shared.clone());
-    server.stop();
-    console.stop();
-    tracing::info!("stopped; everything is on disk");
+    if server.stop() {
+        console.stop();
+        tracing::info!("stopped; everything is on disk");
+    } else {
+        tracing::warn!(
+            "stopped while a script ran; what it has done is dropped, everything that was answered is on disk"
+        );
+    }
     Ok(())
 }
 

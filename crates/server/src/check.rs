@@ -1,10 +1,15 @@
-//! What a start would find in a data directory, without changing a byte of it: everything is read as a server reads it, and
-//! the messages as well that one reads when they are wanted.
+//! What a start would find in settings and in a data directory, without changing a byte of it: everything is read as a server reads it,
+//! and the messages as well that one reads when they are wanted.
 
-use crate::recover::{refuse_half_import, refuse_half_restore};
+use crate::Settings;
+use crate::listeners::Listeners;
+use crate::recover::{recover_from, refuse_half_import, refuse_half_restore};
+use crate::serve::StartError;
+use crate::shared::Shared;
 use crate::snapshot::{Failed, refuse_missing};
 use leveret_engine::Engine;
 use leveret_engine::keyspace::DATABASES;
+use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Ending, Held, Inspection, Log, Onlooker, Options, inspect_after, verify_held};
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +44,15 @@ pub struct Checked {
 
 /// What a server writes at this moment may look damaged; so often it is read again.
 const LOOKS: usize = 3;
+
+/// Gives every setting its value, as a start does, on a server without data and listeners. An error is the reason why none starts with
+/// them.
+pub fn check_settings(settings: Settings) -> Result<(), StartError> {
+    let nothing = Arc::new(FaultyDisk::new(0));
+    let in_memory = settings.message_bytes_in_memory();
+    let recovered = recover_from(nothing, settings.segment_bytes, in_memory, 1, settings.io_threads)?;
+    Shared::new(settings, recovered, Vec::new(), Listeners::default(), String::new()).configure()
+}
 
 /// Reads everything. An error is the reason why no server starts on it.
 pub fn check(data_dir: &Path) -> Result<Checked, Failed> {

@@ -42,7 +42,7 @@ mod visit;
 
 pub use alarms::{Alarms, free_disk_bytes};
 pub use backup::{BackupHow, KeepLog, backup, forget, restore};
-pub use check::{Checked, Counts, check};
+pub use check::{Checked, Counts, check, check_settings};
 pub use doorkeeper::salt;
 pub use leveret_engine::keyspace::DATABASES;
 pub use leveret_engine::keyspace::Policy;

@@ -5,7 +5,7 @@ use crate::checkpointer;
 use crate::fetcher::Hands;
 use crate::io_loop::{IoLoop, Mailbox};
 use crate::listeners::{Listener, Listeners, Protocol, bind};
-use crate::log::{run_flusher, run_preparer};
+use crate::log::{run_flusher, run_preparer, stop_node};
 use crate::recover::{recover, refuse_half_import};
 use crate::resp::configure;
 use crate::shared::Shared;
@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Why a server does not start; `Display` is for the person who started it.
 #[derive(Debug)]
@@ -109,10 +110,7 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
         ..Shared::new(settings, recovered, mailboxes, listeners, run_id)
     };
     let shared = Arc::new(shared);
-    for (name, value) in &shared.settings.more {
-        configure(&shared, name, value)
-            .map_err(|why| StartError::Setting(format!("{name} cannot be '{value}': {why}")))?;
-    }
+    shared.configure()?;
     let mut threads = Vec::new();
     for (index, poll) in polls.into_iter().enumerate() {
         let io_loop = IoLoop::new(shared.clone(), index, poll);
@@ -136,6 +134,17 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     Ok(Server { shared, addresses, restored, recovered: summary, syncer, threads, helpers })
 }
 
+impl Shared {
+    /// Gives settings their values that CONFIG SET gives them later.
+    pub(crate) fn configure(&self) -> Result<(), StartError> {
+        for (name, value) in &self.settings.more {
+            configure(self, name, value)
+                .map_err(|why| StartError::Setting(format!("{name} cannot be '{value}': {why}")))?;
+        }
+        Ok(())
+    }
+}
+
 /// Scripts nest: two hundred calls of C, and a thousand levels of a value below them. What is not used costs nothing.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
@@ -144,11 +153,18 @@ fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> std::io::Result<J
 }
 
 impl Server {
-    /// Stops accepting, answers what was taken, syncs everything, and ends all threads.
-    pub fn stop(mut self) {
+    /// Stops accepting, answers what was taken, syncs everything, and ends all threads. False when a script does not end: what was
+    /// answered is on disk then, but nothing of the script is in any record, and the process has to end with its thread.
+    pub fn stop(mut self) -> bool {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.mover.stop();
         self.shared.mailboxes.iter().for_each(Mailbox::wake);
+        if !self.await_scripts() {
+            if let Err(error) = self.syncer.sync() {
+                stop_node("syncing the log", &error);
+            }
+            return false;
+        }
         join(&mut self.threads);
         self.shared.listeners.close();
         self.shared.flush(&self.syncer);
@@ -163,8 +179,34 @@ impl Server {
             // It may be gone already.
             let _ = std::fs::remove_file(path);
         }
+        true
+    }
+
+    /// Gives scripts some time to end by themselves, then ends those that have not written. False when one does not end.
+    fn await_scripts(&self) -> bool {
+        let (running, since) = (&self.shared.scripts.running, Instant::now());
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            let elapsed = since.elapsed();
+            if elapsed > SCRIPT_PATIENCE {
+                running.end_all();
+            }
+            if elapsed > SCRIPT_PATIENCE + END_PATIENCE && running.is_longer_than(END_PATIENCE) {
+                return false;
+            }
+            std::thread::sleep(STOP_LOOK);
+        }
+        true
     }
 }
+
+/// How long a script may go on when the server stops: whoever stops it kills it after ten seconds or more.
+const SCRIPT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a script takes at most to notice that it is to end, if it does.
+const END_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Between two looks whether all threads have ended.
+const STOP_LOOK: Duration = Duration::from_millis(2);
 
 fn join(threads: &mut Vec<JoinHandle<()>>) {
     for thread in threads.drain(..) {

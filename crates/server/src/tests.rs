@@ -15,6 +15,7 @@
 //! @ memory 100                       so many bytes are in use
 //! @ user ann pw / c.* w.* r.*        a user with a password and permissions in a vhost, and tags
 //! @ topics ann / amq.topic w.* r.*   its topic permissions; also `@ vhost`, `@ delete-user`, `@ delete-vhost`
+//! @ policy p ^q$ max-length=5       a policy of the first vhost, and what it says; without that it goes
 //! @ alarm memory disk                what is short; `@ alarm none` ends it
 //! @ credit 100                       what a publisher may publish before the disk has it
 //! @ close 1                          a client is gone without a word

@@ -45,7 +45,7 @@ pub(super) enum Kind {
 pub(super) const SUITES: &[Suite] = &[
     Suite { name: "resp_commands", kind: Kind::Program, checks_min: 250, on_demand: false },
     Suite { name: "amqp_methods", kind: Kind::Program, checks_min: 50, on_demand: false },
-    Suite { name: "serve", kind: Kind::Killer, checks_min: 60, on_demand: false },
+    Suite { name: "serve", kind: Kind::Killer, checks_min: 280, on_demand: false },
     Suite { name: "http_api", kind: Kind::Killer, checks_min: 150, on_demand: false },
     Suite { name: "log_tools", kind: Kind::Killer, checks_min: 70, on_demand: false },
     Suite { name: "backup", kind: Kind::Killer, checks_min: 20_000, on_demand: false },
@@ -54,6 +54,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
     Suite { name: "chaos", kind: Kind::Killer, checks_min: 5000, on_demand: false },
     Suite { name: "paged_bodies", kind: Kind::Killer, checks_min: 700_000, on_demand: false },
+    Suite { name: "damaged_stream", kind: Kind::Killer, checks_min: 9000, on_demand: false },
     Suite { name: "space", kind: Kind::Killer, checks_min: 6500, on_demand: false },
     Suite { name: "redis_differential", kind: Kind::BesideRedis, checks_min: 20_000, on_demand: false },
     Suite { name: "rdb_files", kind: Kind::BesideRedis, checks_min: 700, on_demand: false },

@@ -1,6 +1,6 @@
 //! Data directories as earlier versions have left them: each must still be read, and answers are what they were. `written.txt` is
 //! what was said to the server that has written one, `read.txt` what is asked of it. They are never written again: a new format
-//! gets a folder of its own with the next number, in which `UPDATE=1` makes what is missing.
+//! gets a folder of its own with the next number, and so does what is added to one; `UPDATE=1` makes what is missing in it.
 
 use super::play_in;
 use super::world::{Pieces, World};
@@ -40,6 +40,13 @@ fn make(folder: &Path) {
     std::fs::write(folder.join("counts.txt"), counts(folder)).unwrap();
 }
 
+/// What is found, and how many of its messages are known by name. Whoever computes the digest otherwise removes the file and makes
+/// it anew, when the answers are the same.
+fn state(folder: &Path) -> String {
+    let mut world = World::found(&files(folder));
+    format!("digest {:016x}, {} messages away\n", world.digest(), world.away_count())
+}
+
 #[test]
 fn what_earlier_versions_have_written_is_read() {
     let folders = folders();
@@ -47,6 +54,9 @@ fn what_earlier_versions_have_written_is_read() {
     for folder in folders {
         if std::env::var_os("UPDATE").is_some() && files(&folder).is_empty() {
             make(&folder);
+        }
+        if std::env::var_os("UPDATE").is_some() && !folder.join("state.txt").exists() {
+            std::fs::write(folder.join("state.txt"), state(&folder)).unwrap();
         }
         let found = files(&folder);
         for kind in [".segment", ".checkpoint"] {
@@ -57,6 +67,7 @@ fn what_earlier_versions_have_written_is_read() {
             play_in(World::found(&found), &name, &text(&folder, "read.txt"), Pieces::Whole);
         assert!(differences.is_empty(), "{differences}");
         assert_eq!(counts(&folder), text(&folder, "counts.txt"), "{name}");
+        assert_eq!(state(&folder), text(&folder, "state.txt"), "{name}");
     }
 }
 

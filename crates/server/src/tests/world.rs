@@ -12,12 +12,13 @@ use crate::resp::RespSession;
 use crate::session::Session;
 use crate::shared::Shared;
 use leveret_amqp::text::parse_line;
+use leveret_amqp::{TableBuf, Value};
 use leveret_cluster::{Level, Levels};
 use leveret_engine::accounts::{Password, Pattern, Permissions, TopicPermissions, User};
-use leveret_engine::broker::VhostAbout;
-use leveret_engine::{Card, Link};
+use leveret_engine::broker::{ApplyTo, Message, Policy, VhostAbout, VhostId};
+use leveret_engine::{Card, Engine, Link};
 use leveret_wal::faulty::FaultyDisk;
-use leveret_wal::{Storage, Syncer};
+use leveret_wal::{Reader, Storage, Syncer};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -74,6 +75,14 @@ fn recover(disk: &FaultyDisk, now_ms: u64) -> Recovered {
     let mut recovered = recover_from(Arc::new(disk.clone()), SEGMENT_BYTES, None, 1, 1).unwrap();
     recovered.engine.after_replay(now_ms);
     recovered
+}
+
+/// Of a state of which the log has a part.
+fn digest(engine: &Engine, log: &mut Reader) -> u64 {
+    engine.digest_with(&mut |place| {
+        let bytes = log.read(place).unwrap();
+        bytes.map(|bytes| Message::read(bytes, place).unwrap())
+    })
 }
 
 impl World {
@@ -138,11 +147,22 @@ impl World {
         *self = Self { syncing, ..Self::on(disk, self.now_ms, self.pieces) };
     }
 
+    /// A number that is equal for equal states.
+    pub(super) fn digest(&mut self) -> u64 {
+        digest(&self.shared.engine.lock(), &mut self.hands.log)
+    }
+
+    /// Messages that only the log has.
+    pub(super) fn away_count(&self) -> usize {
+        self.shared.engine.lock().broker.places_away().count()
+    }
+
     /// What is on the disk gives the state that is in memory.
     pub(super) fn check_replay(&mut self, place: &str) {
         self.run();
-        let (replayed, live) = (recover(&self.disk, self.now_ms).engine, self.shared.engine.lock());
-        assert_eq!(replayed.digest(), live.digest(), "{place}: the log replayed gives another state");
+        let replayed = recover(&self.disk, self.now_ms);
+        let replayed = digest(&replayed.engine, &mut replayed.log.reader());
+        assert_eq!(replayed, self.digest(), "{place}: the log replayed gives another state");
     }
 
     /// A line that begins with `@`.
@@ -183,6 +203,7 @@ impl World {
                 let about = VhostAbout::default();
                 self.shared.engine.lock().on_broker(|txn| txn.vhost_put(name.as_bytes(), &about));
             }
+            ("policy", rest) => self.put_policy(rest)?,
             ("delete-user", name) => {
                 let mut engine = self.shared.engine.lock();
                 engine.delete_user(name);
@@ -235,6 +256,28 @@ impl World {
         let (write, read) = (Pattern::new(write).ok()?, Pattern::new(read).ok()?);
         user.topic_permissions.insert((vhost.into(), exchange.into()), TopicPermissions { write, read });
         engine.put_user(user);
+        Some(())
+    }
+
+    /// `NAME PATTERN SETTING=VALUE …`, of queues and exchanges of the first vhost; without settings it goes.
+    fn put_policy(&mut self, line: &str) -> Option<()> {
+        let mut words = line.split(' ');
+        let (name, pattern) = (words.next()?, words.next()?);
+        let mut definition = TableBuf::new();
+        for word in words {
+            let (setting, value) = word.split_once('=')?;
+            let text = Value::LongStr(value.as_bytes());
+            definition.push(setting.as_bytes(), value.parse().map_or(text, Value::Long));
+        }
+        let key = (VhostId(0), false, name.into());
+        let is_there = !definition.as_table().is_empty();
+        let definition = definition.as_table().raw().into();
+        let pattern = Pattern::new(pattern).ok()?;
+        let policy = Policy { pattern, apply_to: ApplyTo::All, priority: 0, definition };
+        self.shared.engine.lock().on_broker(|txn| match is_there {
+            true => txn.put_policy(key, policy),
+            false => drop(txn.delete_policy(&key)),
+        });
         Some(())
     }
 

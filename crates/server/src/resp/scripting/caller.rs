@@ -69,6 +69,10 @@ impl<'a> Caller<'a> {
             self.shared.serve_others(self.engine);
             self.served_after = self.shared.scripts.running.elapsed() + SERVED_EVERY;
         }
+        if self.shared.scripts.running.is_ending() {
+            // The process may end without this script, but not without what was executed before it.
+            self.shared.write_meanwhile(self.engine);
+        }
     }
 
     /// Executes the command: its reply, or its error.
@@ -133,8 +137,12 @@ impl<'a> Caller<'a> {
             self.shared.observed.commands[command.index].reject();
             return Err(refusal);
         }
-        self.wrote |= command.spec.flags & flag::WRITE != 0;
-        self.shared.scripts.running.wrote.store(self.wrote, Relaxed);
+        if command.spec.flags & flag::WRITE != 0 {
+            if !self.shared.scripts.running.may_write() {
+                return Err(Error::new("ERR the script was killed; this command was not executed"));
+            }
+            self.wrote = true;
+        }
         self.reply.clear();
         let mut reply = Reply::new(&mut self.reply, version);
         self.session.run(self.engine, self.shared, command, args, &mut reply, false);

@@ -2,7 +2,7 @@
 
 use leveret_engine::keyspace::{Args, ArgsBuf, Error};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Which of the two it is.
@@ -36,16 +36,22 @@ pub(crate) struct Running {
     /// Libraries and functions that there are.
     libraries_count: AtomicUsize,
     functions_count: AtomicUsize,
-    /// It has written, so it cannot be stopped without leaving half of its work.
-    pub(super) wrote: AtomicBool,
-    /// It is to stop.
-    killed: AtomicBool,
+    /// One of the stages below. One place for both, so that what is killed has not written and does not.
+    stage: AtomicU8,
+    /// The server stops: what has not written is killed when it is asked next.
+    ending: AtomicBool,
 }
+
+/// It may be stopped.
+const FRESH: u8 = 0;
+/// It has written, so it cannot be stopped without leaving half of its work.
+const WROTE: u8 = 1;
+/// It is to stop.
+const KILLED: u8 = 2;
 
 impl Running {
     pub(super) fn begin(&self, kind: Kind, name: &str, command: Args<'_>) {
-        self.killed.store(false, Relaxed);
-        self.wrote.store(false, Relaxed);
+        self.stage.store(FRESH, Relaxed);
         let mut kept = self.name.lock();
         kept.clear();
         kept.push_str(name);
@@ -61,12 +67,36 @@ impl Running {
     /// True when it was stopped.
     pub(super) fn end(&self) -> bool {
         *self.kind.lock() = None;
-        self.killed.swap(false, Relaxed)
+        self.stage.swap(FRESH, Relaxed) == KILLED
     }
 
     /// What is to stop now.
     pub(super) fn killed_as(&self) -> Option<Kind> {
-        if self.killed.load(Relaxed) { *self.kind.lock() } else { None }
+        let stage = if self.is_ending() { self.leave_fresh_for(KILLED) } else { self.stage.load(Relaxed) };
+        if stage == KILLED { *self.kind.lock() } else { None }
+    }
+
+    /// Asked before each write: false when it is too late for one.
+    pub(super) fn may_write(&self) -> bool {
+        self.leave_fresh_for(WROTE) == WROTE
+    }
+
+    /// The stage that it is in then.
+    fn leave_fresh_for(&self, stage: u8) -> u8 {
+        match self.stage.compare_exchange(FRESH, stage, Relaxed, Relaxed) {
+            Ok(_) => stage,
+            Err(other) => other,
+        }
+    }
+
+    /// From now on everything is killed that has not written.
+    pub(crate) fn end_all(&self) {
+        self.ending.store(true, Relaxed);
+    }
+
+    /// True when everything is to end.
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Relaxed)
     }
 
     /// What is running.
@@ -108,13 +138,10 @@ impl Running {
         match *self.kind.lock() {
             None => Err(Error::new("NOTBUSY No scripts in execution right now.")),
             Some(kind) if kind != wanted => Err(Error::new(busy_text(kind))),
-            Some(_) if self.wrote.load(Relaxed) => Err(Error::new(
+            Some(_) if self.leave_fresh_for(KILLED) == WROTE => Err(Error::new(
                 "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
             )),
-            Some(_) => {
-                self.killed.store(true, Relaxed);
-                Ok(())
-            }
+            Some(_) => Ok(()),
         }
     }
 }
@@ -127,5 +154,35 @@ fn busy_text(kind: Kind) -> &'static str {
         Kind::Function => {
             "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Killed or written, never both.
+    use super::{Kind, Running};
+    use leveret_engine::keyspace::ArgsBuf;
+
+    fn begin(running: &Running) {
+        running.begin(Kind::Script, "name", ArgsBuf::default().as_args());
+    }
+
+    #[test]
+    fn what_is_killed_does_not_write_and_what_has_written_is_not_killed() {
+        let running = Running::default();
+        begin(&running);
+        assert!(running.kill(Kind::Function).is_err(), "it is no function");
+        assert!(running.kill(Kind::Script).is_ok());
+        assert!(!running.may_write() && running.killed_as() == Some(Kind::Script));
+        assert!(running.end());
+        begin(&running);
+        assert!(running.may_write() && running.may_write(), "as often as it wants");
+        assert!(running.kill(Kind::Script).is_err_and(|why| why.to_string().starts_with("UNKILLABLE")));
+        running.end_all();
+        assert_eq!(running.killed_as(), None);
+        assert!(!running.end());
+        begin(&running);
+        assert_eq!(running.killed_as(), Some(Kind::Script), "it has not written, and all are to end");
+        assert!(!running.may_write());
     }
 }
