@@ -15,6 +15,13 @@ const BEGINNING: u64 = 1024 * 1024;
 /// A segment and a place in it.
 pub(crate) type Spot = (u64, u64);
 
+/// Where pieces come from.
+pub(crate) struct Segments<'a> {
+    pub(crate) storage: &'a dyn Storage,
+    /// Whether there is a segment of this number.
+    pub(crate) has: &'a dyn Fn(u64) -> bool,
+}
+
 /// What is here and what is coming.
 #[derive(Default)]
 pub(crate) struct Ahead {
@@ -31,32 +38,21 @@ impl Ahead {
     }
 
     /// Begins to read what is needed first, or next though it is not what was expected.
-    pub(crate) fn begin(&mut self, storage: &dyn Storage, spot: Spot) {
+    pub(crate) fn begin(&mut self, segments: &Segments<'_>, spot: Spot) {
         let spare = self.here.take().map(|(_, piece)| piece.into_spare()).unwrap_or_default();
-        self.ask(storage, spot, spare);
+        self.ask(segments, spot, spare);
     }
 
-    /// Where the block lies that begins at the spot, if all of it is here or comes now. `has_segment` tells whether there is
-    /// a segment of this number.
-    pub(crate) fn block(
-        &mut self,
-        storage: &dyn Storage,
-        spot: Spot,
-        has_segment: impl Fn(u64) -> bool,
-    ) -> Option<Range<usize>> {
+    /// Where the block lies that begins at the spot, if all of it is here or comes now.
+    pub(crate) fn block(&mut self, segments: &Segments<'_>, spot: Spot) -> Option<Range<usize>> {
         let found = self.find(spot);
-        if found.is_none() && self.has_come(storage, spot, has_segment) { self.find(spot) } else { found }
+        if found.is_none() && self.has_come(segments, spot) { self.find(spot) } else { found }
     }
 
     /// Likewise the head of a segment.
-    pub(crate) fn segment_head(
-        &mut self,
-        storage: &dyn Storage,
-        ordinal: u64,
-        has_segment: impl Fn(u64) -> bool,
-    ) -> Option<&[u8]> {
+    pub(crate) fn segment_head(&mut self, segments: &Segments<'_>, ordinal: u64) -> Option<&[u8]> {
         let is_here = self.here.as_ref().is_some_and(|(here, _)| *here == (ordinal, 0))
-            || self.has_come(storage, (ordinal, 0), has_segment);
+            || self.has_come(segments, (ordinal, 0));
         if is_here { self.bytes().get(..SEGMENT_HEAD) } else { None }
     }
 
@@ -69,11 +65,11 @@ impl Ahead {
     }
 
     /// So many bytes were read from the file, up to the spot, and behind what was read before.
-    pub(crate) fn has_read_on(&mut self, storage: &dyn Storage, len: u64, spot: Spot) {
+    pub(crate) fn has_read_on(&mut self, segments: &Segments<'_>, len: u64, spot: Spot) {
         self.read_on += len;
         if self.read_on >= BEGINNING {
             self.read_on = 0;
-            self.begin(storage, spot);
+            self.begin(segments, spot);
         }
     }
 
@@ -83,7 +79,7 @@ impl Ahead {
     }
 
     /// Takes the piece that is coming if the spot is in it, and asks for the next one.
-    fn has_come(&mut self, storage: &dyn Storage, spot: Spot, has_segment: impl Fn(u64) -> bool) -> bool {
+    fn has_come(&mut self, segments: &Segments<'_>, spot: Spot) -> bool {
         let coming = self.coming.take_if(|(coming, _)| offset_in(*coming, spot).is_some());
         // What cannot be read is said when it is read from the file.
         let Some((start, Ok(piece))) = coming.map(|(start, reading)| (start, reading.wait())) else {
@@ -92,16 +88,18 @@ impl Ahead {
         let spare = self.here.replace((start, piece)).map(|(_, piece)| piece.into_spare());
         if let Some(next) = self.behind(spot)
             && next != start
-            && has_segment(next.0)
+            && (segments.has)(next.0)
         {
-            self.ask(storage, next, spare.unwrap_or_default());
+            self.ask(segments, next, spare.unwrap_or_default());
         }
         true
     }
 
-    fn ask(&mut self, storage: &dyn Storage, (ordinal, offset): Spot, spare: Vec<u8>) {
+    fn ask(&mut self, segments: &Segments<'_>, (ordinal, offset): Spot, spare: Vec<u8>) {
         let start = (ordinal, offset / PIECE_STEP * PIECE_STEP);
-        self.coming = Some((start, storage.read_piece(&segment_name(ordinal), start.1, spare)));
+        let is_written_to = !(segments.has)(ordinal + 1);
+        let reading = segments.storage.read_piece(&segment_name(ordinal), start.1, is_written_to, spare);
+        self.coming = Some((start, reading));
     }
 
     fn find(&self, spot: Spot) -> Option<Range<usize>> {

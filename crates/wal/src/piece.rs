@@ -42,8 +42,8 @@ impl ReadPiece {
     }
 
     /// Read by a thread of its own.
-    pub(crate) fn elsewhere(path: PathBuf, offset: u64, spare: Vec<u8>) -> Self {
-        let read = move || Piece::read(&path, offset, spare);
+    pub(crate) fn elsewhere(path: PathBuf, offset: u64, is_written_to: bool, spare: Vec<u8>) -> Self {
+        let read = move || Piece::read(&open(&path, offset, is_written_to)?, offset, spare);
         match std::thread::Builder::new().name("read-ahead".into()).spawn(read) {
             Ok(reading) => Self(Reading::Elsewhere(reading)),
             Err(error) => Self::failed(error),
@@ -77,10 +77,9 @@ impl Piece {
         Ok(Self { buffer, start: 0, len })
     }
 
-    fn read(path: &Path, offset: u64, mut buffer: Vec<u8>) -> io::Result<Self> {
+    fn read(file: &std::fs::File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Self> {
         buffer.resize(PIECE + PIECE_STEP as usize, 0);
         let start = buffer.as_ptr().align_offset(PIECE_STEP as usize);
-        let file = open(path, offset)?;
         let room = buffer.get_mut(start..start + PIECE).unwrap_or_default();
         let len = fill(room, |rest, at| file.read_at(rest, offset + at))?;
         Ok(Self { buffer, start, len })
@@ -105,9 +104,10 @@ fn fill(room: &mut [u8], read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> 
     Ok(len)
 }
 
-fn open(path: &Path, offset: u64) -> io::Result<std::fs::File> {
+fn open(path: &Path, offset: u64, is_written_to: bool) -> io::Result<std::fs::File> {
     let file = std::fs::File::open(path)?;
-    if is_cached(&file, offset) {
+    // Whoever writes waits until what is read past the cache is there.
+    if is_written_to || is_cached(&file, offset) {
         return Ok(file);
     }
     let past_cache = OFlags::DIRECT.bits().cast_signed();

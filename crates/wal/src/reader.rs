@@ -2,7 +2,7 @@
 //! blocks of a file are found by a sparse list of places, made when the file is first read and never written down.
 //! The trap: a file may be removed or replaced at any time; what is named then lies in another one.
 
-use crate::ahead::{Ahead, Spot};
+use crate::ahead::{Ahead, Segments, Spot};
 use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
 use crate::bodies;
 use crate::error::Error;
@@ -232,15 +232,17 @@ impl Reader {
     /// The block that begins there, behind the one that was read last.
     fn next_block(&mut self, mut spot: Spot, place: Place) -> Result<Option<Loaded>, Error> {
         let (ordinal, offset) = spot;
-        let (storage, units) = (&*self.shared.storage, &self.units);
+        let (shared, units) = (Arc::clone(&self.shared), Arc::clone(&self.units));
         let segment = |ordinal| {
             let from = units.partition_point(|unit| unit.ordinal < ordinal);
             units.iter().skip(from).find(|unit| unit.is_segment()).filter(|unit| unit.ordinal == ordinal)
         };
-        let mut found = self.ahead.block(storage, spot, |ordinal| segment(ordinal).is_some());
+        let has = |ordinal| segment(ordinal).is_some();
+        let segments = Segments { storage: &*shared.storage, has: &has };
+        let mut found = self.ahead.block(&segments, spot);
         if found.is_none() && self.ahead.ends_at(spot) {
             spot = (ordinal + 1, SEGMENT_HEAD as u64);
-            found = self.ahead.block(storage, spot, |ordinal| segment(ordinal).is_some());
+            found = self.ahead.block(&segments, spot);
         }
         if let Some((range, unit)) = found.zip(segment(spot.0)) {
             return Ok(Some(Loaded { unit: *unit, offset: spot.1, home: Home::Ahead, range }));
@@ -255,7 +257,7 @@ impl Reader {
         if !self.load(unit, offset, len)? {
             return Ok(None);
         }
-        self.ahead.has_read_on(&*self.shared.storage, len, (ordinal, offset + len));
+        self.ahead.has_read_on(&segments, len, (ordinal, offset + len));
         Ok(Some(Loaded { unit, offset, home: Home::Bytes, range: 0..len as usize }))
     }
 

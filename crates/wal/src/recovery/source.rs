@@ -2,7 +2,7 @@
 //! in one, out of the file.
 
 use super::{all_zero, fill};
-use crate::ahead::Ahead;
+use crate::ahead::{Ahead, Segments};
 use crate::block::{self, BLOCK_HEAD, Found, SEGMENT_HEAD};
 use crate::error::Error;
 use crate::log::segment_name;
@@ -35,7 +35,7 @@ impl<'a> Source<'a> {
     pub(super) fn new(storage: &'a dyn Storage, ordinals: &'a [u64]) -> Self {
         let mut ahead = Ahead::default();
         if let Some(&first) = ordinals.first() {
-            ahead.begin(storage, (first, 0));
+            ahead.begin(&Segments { storage, has: &|ordinal| ordinals.contains(&ordinal) }, (first, 0));
         }
         Self { storage, ordinals, ahead, bytes: Vec::new() }
     }
@@ -49,8 +49,9 @@ impl<'a> Source<'a> {
 
     /// The head of a segment; less of it if there is no more.
     pub(super) fn head(&mut self, segment: &Segment) -> Result<&[u8], Error> {
-        let has_segment = |ordinal| self.ordinals.binary_search(&ordinal).is_ok();
-        if self.ahead.segment_head(self.storage, segment.ordinal, has_segment).is_some() {
+        let has = |ordinal| self.ordinals.binary_search(&ordinal).is_ok();
+        let segments = Segments { storage: self.storage, has: &has };
+        if self.ahead.segment_head(&segments, segment.ordinal).is_some() {
             return Ok(self.ahead.bytes().get(..SEGMENT_HEAD).unwrap_or_default());
         }
         self.read(segment, 0, SEGMENT_HEAD)
@@ -58,8 +59,9 @@ impl<'a> Source<'a> {
 
     /// The block there, or what stands in its place. `Err` of the inner result is a format from the future.
     pub(super) fn block(&mut self, segment: &Segment, at: usize) -> Result<Result<Found<'_>, String>, Error> {
-        let has_segment = |ordinal| self.ordinals.binary_search(&ordinal).is_ok();
-        let found = self.ahead.block(self.storage, (segment.ordinal, at as u64), has_segment);
+        let has = |ordinal| self.ordinals.binary_search(&ordinal).is_ok();
+        let segments = Segments { storage: self.storage, has: &has };
+        let found = self.ahead.block(&segments, (segment.ordinal, at as u64));
         if let Some(range) = found {
             let bytes = self.ahead.bytes().get(range.clone()).unwrap_or_default();
             if let Ok(Found::Block(head, _)) = block::read(bytes, segment.ordinal) {
