@@ -181,6 +181,12 @@ impl<T: Keyed> Sorted<T> {
         self.blocks.values().next().and_then(VecDeque::front)
     }
 
+    /// The first one from a key on.
+    #[inline]
+    pub fn first_from(&self, key: T::Key) -> Option<&T> {
+        self.range_from(key).next()
+    }
+
     /// All from a key on, in order.
     pub fn range_from(&self, key: T::Key) -> impl Iterator<Item = &T> {
         let from = self.blocks.range(..=key).next_back().map_or(key, |(from, _)| *from);

@@ -25,6 +25,7 @@ use crate::stream::{Kept, Segment};
 use crate::txn::Delayed;
 use crate::{Message, QueueId, UnixMillis};
 use foldhash::fast::FixedState;
+use leveret_base::Keyed;
 use leveret_base::codec::{Changes, Name};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -158,18 +159,19 @@ impl Checkpoint {
         Change::StreamKept { queue, offset, at: kept.at }.record(&mut Changes::on(&mut self.out));
     }
 
-    fn delayed(&mut self, (due, number): (UnixMillis, u64), delayed: &Delayed) {
-        if delayed.kept {
-            self.body(delayed.body.as_ref());
-            let exchange = delayed.exchange;
+    fn delayed(&mut self, delayed: &Delayed) {
+        let Delayed { due, number, exchange, ref body, kept } = *delayed;
+        if kept {
+            self.body(body.as_ref());
             Change::Delay { exchange, number, due }.record(&mut Changes::on(&mut self.out));
         }
     }
 
     /// What waits in an exchange is about to go on.
-    pub(crate) fn takes_delayed(&mut self, at: (UnixMillis, u64), delayed: &Delayed) {
-        if self.delayed_next.is_some_and(|next| next <= at) && at.1 < self.delayed_limit {
-            self.delayed(at, delayed);
+    pub(crate) fn takes_delayed(&mut self, delayed: &Delayed) {
+        let is_ahead = self.delayed_next.is_some_and(|next| next <= delayed.key());
+        if is_ahead && delayed.number < self.delayed_limit {
+            self.delayed(delayed);
         }
     }
 
@@ -450,10 +452,10 @@ impl Broker {
             }
         } else if let Some(next) = checkpoint.delayed_next {
             let mut last = None;
-            for (at, delayed) in self.delayed.range(next..).take(WINDOW as usize) {
-                last = Some(*at);
-                if at.1 < checkpoint.delayed_limit {
-                    checkpoint.delayed(*at, delayed);
+            for delayed in self.delayed.range_from(next).take(WINDOW as usize) {
+                last = Some(delayed.key());
+                if delayed.number < checkpoint.delayed_limit {
+                    checkpoint.delayed(delayed);
                 }
             }
             checkpoint.delayed_next = last.map(|(due, number)| (due, number + 1));

@@ -17,7 +17,7 @@ impl Broker {
         let held = queues.flat_map(|queue| queue.unacked.values()).map(|held| held.entry.body.as_ref());
         let streams = self.queues.values().filter_map(|queue| queue.stream.as_ref());
         let kept = streams.flat_map(|stream| stream.iter()).map(|kept| kept.body);
-        let delayed = self.delayed.values().map(|delayed| delayed.body.as_ref());
+        let delayed = self.delayed.iter().map(|delayed| delayed.body.as_ref());
         let all = ready.map(|entry| entry.body).chain(held).chain(kept).chain(delayed);
         all.filter_map(|body| match body {
             BodyRef::Here(_) => None,
@@ -107,11 +107,11 @@ impl Broker {
             hasher.finish()
         });
         let queues = queues.fold(0, u64::wrapping_add);
-        let kept = self.delayed.iter().filter(|(_, delayed)| delayed.kept);
-        let delayed = kept.map(|((due, number), delayed)| {
+        let kept = self.delayed.iter().filter(|delayed| delayed.kept);
+        let delayed = kept.map(|delayed| {
             let mut hasher = new_hasher();
-            hasher.write_u64(*due);
-            hasher.write_u64(*number);
+            hasher.write_u64(delayed.due);
+            hasher.write_u64(delayed.number);
             hasher.write_u32(delayed.exchange.0);
             let message = read_if_away(delayed.body.as_ref(), read);
             hasher.write(message.properties());

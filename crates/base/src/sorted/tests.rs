@@ -65,6 +65,8 @@ fn does_what_a_map_does() {
                     }
                 }
                 8 => {
+                    let first = sorted.first_from(key).map(|pair| pair.0);
+                    assert_eq!(first, plain.range(key..).next().map(|(key, _)| *key));
                     let from = sorted.range_from(key).map(|pair| (pair.0, pair.1));
                     assert!(from.eq(plain.range(key..).map(|(key, value)| (*key, *value))));
                 }

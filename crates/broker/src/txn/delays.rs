@@ -8,6 +8,7 @@ use crate::broker::Wanted;
 use crate::change::Change;
 use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis};
 use leveret_amqp::{PropertyValues, Table, TableBuf, Value};
+use leveret_base::Keyed;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,12 +21,28 @@ pub(super) const DELAYED: QueueId = QueueId(u32::MAX);
 /// Between two looks at whether something was read.
 const RETRY_MS: u64 = 50;
 
-/// A message that waits.
+/// A message that waits. Millions do.
 pub(crate) struct Delayed {
+    /// When it is routed.
+    pub(crate) due: UnixMillis,
+    /// Its number, which no other message that waits has.
+    pub(crate) number: u64,
     pub(crate) exchange: ExchangeId,
     pub(crate) body: Body,
     /// The log has it.
     pub(crate) kept: bool,
+}
+
+const _: () = assert!(size_of::<Delayed>() <= 56, "what waits takes little more than its key and its body");
+
+/// By the time when they are due, and their numbers.
+impl Keyed for Delayed {
+    type Key = (UnixMillis, u64);
+
+    #[inline]
+    fn key(&self) -> Self::Key {
+        (self.due, self.number)
+    }
 }
 
 /// A message that waits, looked at.
@@ -50,16 +67,16 @@ impl Wanted {
 impl Broker {
     /// Messages that wait, from a time and a number on, in the order in which they are due.
     pub fn scheduled(&self, from: (UnixMillis, u64)) -> impl Iterator<Item = Scheduled<'_>> {
-        self.delayed.range(from..).map(|(&(due, number), delayed)| {
-            let Delayed { exchange, ref body, kept: _ } = *delayed;
+        self.delayed.range_from(from).map(|delayed| {
+            let Delayed { due, number, exchange, ref body, kept: _ } = *delayed;
             Scheduled { due, number, exchange, message: body.here() }
         })
     }
 
     /// Everything that waits and is not in memory is wanted there.
     pub(crate) fn want_delayed(&mut self) {
-        let away = self.delayed.iter().filter_map(|(&(due, number), delayed)| match &delayed.body {
-            Body::Away(away, _) => Some((due, number, away.place)),
+        let away = self.delayed.iter().filter_map(|delayed| match &delayed.body {
+            Body::Away(away, _) => Some((delayed.due, delayed.number, away.place)),
             Body::Here(_) => None,
         });
         let mut messages = Vec::new();
@@ -158,21 +175,21 @@ impl Txn<'_> {
         }
         self.broker.next_delayed = self.broker.next_delayed.max(number + 1);
         self.broker.count_delayed(&body);
-        if let Some(before) = self.broker.delayed.insert((due, number), Delayed { exchange, body, kept }) {
+        if let Some(before) = self.broker.delayed.insert(Delayed { due, number, exchange, body, kept }) {
             self.broker.uncount_delayed(&before.body);
         }
     }
 
     /// Primitive: a message waits no more.
     pub(crate) fn take_delayed(&mut self, due: UnixMillis, number: u64) -> Option<Delayed> {
-        let delayed = self.broker.delayed.remove(&(due, number))?;
+        let delayed = self.broker.delayed.remove((due, number))?;
         self.broker.uncount_delayed(&delayed.body);
         self.broker.delayed_asked.remove(&number);
         self.broker.delayed_unread.remove(&number);
         if delayed.kept {
             Change::DelayOver { number, due }.record(&mut self.changes);
             if let Some(checkpoint) = &mut self.broker.checkpoint {
-                checkpoint.takes_delayed((due, number), &delayed);
+                checkpoint.takes_delayed(&delayed);
             }
         }
         Some(delayed)
@@ -187,7 +204,7 @@ impl Txn<'_> {
     pub(super) fn release_delayed(&mut self) {
         let mut from = (0, 0);
         while self.slice > 0
-            && let Some((&(due, number), _)) = self.broker.delayed.range(from..).next()
+            && let Some(&Delayed { due, number, .. }) = self.broker.delayed.first_from(from)
             && due <= self.now_ms
         {
             if self.broker.delayed_unread.contains_key(&number) {
@@ -212,16 +229,16 @@ impl Txn<'_> {
     /// Asks for what is due first from there on and what comes behind it, if that is not in memory; true if so.
     fn must_fetch_delayed(&mut self, from: (UnixMillis, u64)) -> bool {
         let Broker { delayed, delayed_asked, delayed_unread, delayed_retry, wanted, .. } = &mut *self.broker;
-        if delayed.range(from..).next().is_none_or(|(_, first)| first.body.here().is_some()) {
+        if delayed.first_from(from).is_none_or(|first| first.body.here().is_some()) {
             return false;
         }
         *delayed_retry = self.now_ms + RETRY_MS;
         if !delayed_asked.is_empty() {
             return true;
         }
-        let behind = delayed.range(from..).filter(|((_, number), _)| !delayed_unread.contains_key(number));
-        let away = behind.take(BLOCK_LEN).filter_map(|(&(due, number), delayed)| match &delayed.body {
-            Body::Away(away, _) => Some((due, number, away)),
+        let behind = delayed.range_from(from).filter(|delayed| !delayed_unread.contains_key(&delayed.number));
+        let away = behind.take(BLOCK_LEN).filter_map(|delayed| match &delayed.body {
+            Body::Away(away, _) => Some((delayed.due, delayed.number, away)),
             Body::Here(_) => None,
         });
         let (mut messages, mut bytes) = (Vec::new(), 0);
@@ -248,7 +265,7 @@ impl Txn<'_> {
             let message = read.next_if(|(of, _)| *of == number).map(|(_, message)| message);
             let Broker { delayed, delayed_asked, delayed_unread, .. } = &mut *self.broker;
             let due = delayed_asked.remove(&number).or_else(|| delayed_unread.remove(&number));
-            let Some((due, delayed)) = due.and_then(|due| Some((due, delayed.get_mut(&(due, number))?)))
+            let Some((due, delayed)) = due.and_then(|due| Some((due, delayed.get_mut((due, number))?)))
             else {
                 continue;
             };
