@@ -130,7 +130,7 @@ impl Channel {
 }
 
 /// Numbers of entries.
-pub(crate) type Seqs = std::collections::HashSet<u64, foldhash::fast::FixedState>;
+pub(crate) type Seqs = Sorted<u64>;
 
 /// So much may be under way to a session's consumers before they are served again: a client that does not read costs this
 /// and one message.

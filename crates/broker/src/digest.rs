@@ -14,7 +14,7 @@ impl Broker {
         let ready = self.queues.values().flat_map(|queue| queue.ready.iter());
         // A stream has what is held of it.
         let queues = self.queues.values().filter(|queue| queue.stream.is_none());
-        let held = queues.flat_map(|queue| queue.unacked.values()).map(|held| held.entry.body.as_ref());
+        let held = queues.flat_map(|queue| queue.unacked.iter()).map(|held| held.entry.body.as_ref());
         let streams = self.queues.values().filter_map(|queue| queue.stream.as_ref());
         let kept = streams.flat_map(|stream| stream.iter()).map(|kept| kept.body);
         let delayed = self.delayed.iter().map(|delayed| delayed.body.as_ref());
@@ -80,7 +80,7 @@ impl Broker {
                 }
                 return hasher.finish();
             }
-            let unacked = queue.unacked.values().map(|unacked| Ready::of(&unacked.entry));
+            let unacked = queue.unacked.iter().map(|unacked| Ready::of(&unacked.entry));
             let mut entries: Vec<_> = queue.ready.iter().chain(unacked).collect();
             entries.sort_by_key(|entry| entry.seq);
             for entry in entries {

@@ -10,18 +10,28 @@ use crate::seen::Seen;
 use crate::stream::Stream;
 use crate::{ExchangeId, QueueId, SessionId, UnixMillis, VhostId};
 use leveret_base::codec::Place;
-use std::collections::{BTreeSet, HashMap};
+use leveret_base::{Keyed, Sorted};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Who holds an entry.
+/// Who holds an entry. There are as many as consumers do not acknowledge.
 pub(crate) struct Unacked {
     pub(crate) entry: Entry,
     pub(crate) session: SessionId,
     pub(crate) channel: u16,
-    /// The consumer it was delivered to, or the number of the lease; `None` for `basic.get`.
-    pub(crate) consumer: Option<u64>,
+    /// The consumer it was delivered to, or the number of the lease; 0 for `basic.get`.
+    pub(crate) consumer: u64,
     /// Until when it may be held; 0 is for ever.
     pub(crate) until: UnixMillis,
+}
+
+impl Keyed for Unacked {
+    type Key = u64;
+
+    #[inline]
+    fn key(&self) -> u64 {
+        self.entry.seq
+    }
 }
 
 /// So many times what stays at the head of a queue stays in memory of what consumers hold, if it had to be spilled.
@@ -68,7 +78,8 @@ pub(crate) struct Queue {
     pub(crate) ready: Entries,
     /// What a stream keeps, in place of ready entries.
     pub(crate) stream: Option<Box<Stream>>,
-    pub(crate) unacked: HashMap<u64, Unacked, foldhash::fast::FixedState>,
+    /// What somebody holds.
+    pub(crate) unacked: Sorted<Unacked>,
     /// Bytes of the bodies in it.
     pub(crate) unacked_bytes: u64,
     /// What of it is in memory.
@@ -106,24 +117,19 @@ impl Queue {
         if held.until != 0 {
             self.held_until.insert((held.until, held.entry.seq));
         }
-        if let Some(walk) = &mut self.walk
-            && self.stream.is_none()
-        {
-            walk.hold(held.entry.seq);
-        }
         self.unacked_bytes += held.entry.body.len();
         if self.stream.is_none()
             && let Body::Here(message) = &held.entry.body
         {
             self.held_memory.add(message.size() as u64);
         }
-        self.unacked.insert(held.entry.seq, held);
+        self.unacked.insert(held);
     }
 
     /// An entry is held no more.
     #[inline]
     pub(crate) fn release(&mut self, seq: u64) -> Option<Unacked> {
-        let held = self.unacked.remove(&seq)?;
+        let held = self.unacked.remove(seq)?;
         self.unacked_bytes -= held.entry.body.len();
         if self.stream.is_none() {
             match &held.entry.body {
@@ -142,7 +148,7 @@ impl Queue {
 
     /// Lets go of the message of an entry that is held, if that may go.
     pub(crate) fn let_go_of_held(&mut self, seq: u64, may: PageOut<'_>) {
-        let Some(held) = self.unacked.get_mut(&seq) else { return };
+        let Some(held) = self.unacked.get_mut(seq) else { return };
         let Body::Here(message) = &held.entry.body else { return };
         let gone = match may.refuge(message, held.entry.read_in) {
             Some(Refuge::Log(place)) => Some((place, None)),
