@@ -2,7 +2,8 @@
 //! are full where keys come in order. For what comes in order and mostly leaves in order. An element tells its own key; the
 //! trap: nobody may change that while it is here.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque, btree_map, vec_deque};
+use std::iter::{Chain, Flatten};
 
 /// What tells its own key.
 pub trait Keyed {
@@ -29,16 +30,31 @@ const SMALL_LEN: usize = 8;
 /// What a larger one grows by.
 const GROWTH: usize = 16;
 
-/// Elements in the order of their keys, each key once.
+type Block<T> = VecDeque<T>;
+type Blocks<T> = BTreeMap<<T as Keyed>::Key, Block<T>>;
+
+/// Elements in the order of their keys, each key once. What comes last and what leaves first is found without a search.
 pub struct Sorted<T: Keyed> {
-    /// By keys that none of a block's elements is below, and all before it are. Only the last one may be empty.
-    blocks: BTreeMap<T::Key, VecDeque<T>>,
+    /// It has some if the middle has.
+    first: Block<T>,
+    /// By keys that none of a block's elements is below, and all before it are. None is empty.
+    middle: Blocks<T>,
+    /// It has some if there are any.
+    last: Block<T>,
     len: usize,
+}
+
+/// Which block it is.
+#[derive(Clone, Copy)]
+enum Which<K> {
+    First,
+    Middle(K),
+    Last,
 }
 
 impl<T: Keyed> Default for Sorted<T> {
     fn default() -> Self {
-        Self { blocks: BTreeMap::new(), len: 0 }
+        Self { first: Block::new(), middle: BTreeMap::new(), last: Block::new(), len: 0 }
     }
 }
 
@@ -55,17 +71,53 @@ impl<T: Keyed> Sorted<T> {
         self.len == 0
     }
 
+    #[inline]
+    fn is_in_last(&self, key: T::Key) -> bool {
+        self.first.is_empty() || self.last.front().is_some_and(|least| least.key() <= key)
+    }
+
+    #[inline]
+    fn is_in_first(&self, key: T::Key) -> bool {
+        self.middle.is_empty() || self.first.back().is_some_and(|most| most.key() >= key)
+    }
+
+    /// The block where the element of a key is, or would be.
+    #[inline]
+    fn block(&self, key: T::Key) -> &Block<T> {
+        if self.is_in_last(key) {
+            &self.last
+        } else if self.is_in_first(key) {
+            &self.first
+        } else {
+            self.middle.range(..=key).next_back().map_or(&self.first, |(_, block)| block)
+        }
+    }
+
+    #[inline]
+    fn block_mut(&mut self, key: T::Key) -> (Which<T::Key>, &mut Block<T>) {
+        if self.is_in_last(key) {
+            return (Which::Last, &mut self.last);
+        }
+        if self.is_in_first(key) {
+            return (Which::First, &mut self.first);
+        }
+        match self.middle.range_mut(..=key).next_back() {
+            Some((from, block)) => (Which::Middle(*from), block),
+            None => (Which::First, &mut self.first),
+        }
+    }
+
     /// The element of that key.
     #[inline]
     pub fn get(&self, key: T::Key) -> Option<&T> {
-        let (_, block) = self.blocks.range(..=key).next_back()?;
+        let block = self.block(key);
         find(block, key).ok().and_then(|place| block.get(place))
     }
 
     /// Likewise, to be changed.
     #[inline]
     pub fn get_mut(&mut self, key: T::Key) -> Option<&mut T> {
-        let (_, block) = self.blocks.range_mut(..=key).next_back()?;
+        let (_, block) = self.block_mut(key);
         find(block, key).ok().and_then(|place| block.get_mut(place))
     }
 
@@ -73,112 +125,129 @@ impl<T: Keyed> Sorted<T> {
     #[inline]
     pub fn insert(&mut self, element: T) -> Option<T> {
         let key = element.key();
-        let Some((&from, block)) = self.blocks.range_mut(..=key).next_back() else {
-            self.insert_first(element);
-            return None;
-        };
-        let place = match find(block, key) {
-            Ok(place) => return block.get_mut(place).map(|there| std::mem::replace(there, element)),
-            Err(place) => place,
-        };
-        self.len += 1;
-        if block.len() < BLOCK_LEN {
-            make_room(block);
-            block.insert(place, element);
-        } else {
-            self.insert_beside(from, place, element);
+        let (which, block) = self.block_mut(key);
+        match (find(block, key), which) {
+            (Ok(place), _) => return block.get_mut(place).map(|there| std::mem::replace(there, element)),
+            (Err(place), _) if block.len() < BLOCK_LEN => {
+                make_room(block);
+                block.insert(place, element);
+            }
+            (Err(BLOCK_LEN), Which::Last) => self.begin_last(element),
+            (Err(_), which) => {
+                self.split(which);
+                return self.insert(element);
+            }
         }
+        self.len += 1;
         None
     }
 
-    /// Below all that are there.
-    #[cold]
-    fn insert_first(&mut self, element: T) {
-        let first = self.blocks.pop_first().map(|(_, block)| block).unwrap_or_default();
-        let key = element.key();
-        self.blocks.insert(key, first);
-        self.insert(element);
+    /// A new last block: what comes in order leaves full ones behind.
+    fn begin_last(&mut self, element: T) {
+        // What was first and is empty has room already.
+        let next = if self.first.is_empty() { std::mem::take(&mut self.first) } else { Block::new() };
+        let full = std::mem::replace(&mut self.last, next);
+        self.put_before_last(full);
+        make_room(&mut self.last);
+        self.last.push_back(element);
     }
 
-    /// In a block that is full.
-    #[cold]
-    fn insert_beside(&mut self, from: T::Key, place: usize, element: T) {
-        let is_last = self.blocks.last_key_value().is_some_and(|(last, _)| *last == from);
-        let Some(block) = self.blocks.get_mut(&from) else { return };
-        if place == BLOCK_LEN && is_last {
-            // What comes in order leaves full blocks behind.
-            let mut next = VecDeque::new();
-            make_room(&mut next);
-            let key = element.key();
-            next.push_back(element);
-            self.blocks.insert(key, next);
-            return;
+    fn put_before_last(&mut self, block: Block<T>) {
+        if self.first.is_empty() {
+            self.first = block;
+        } else {
+            put(block, &mut self.middle);
         }
-        let mut upper = block.split_off(BLOCK_LEN / 2);
-        block.shrink_to_fit();
-        let (half, place) = match place.checked_sub(BLOCK_LEN / 2) {
-            Some(place) if place > 0 => (&mut upper, place),
-            Some(_) | None => (block, place),
-        };
-        make_room(half);
-        half.insert(place, element);
-        if let Some(first) = upper.front().map(Keyed::key) {
-            self.blocks.insert(first, upper);
+    }
+
+    /// Makes two blocks of a full one.
+    #[cold]
+    fn split(&mut self, which: Which<T::Key>) {
+        let half = BLOCK_LEN / 2;
+        match which {
+            Which::First => put(self.first.split_off(half), &mut self.middle),
+            Which::Middle(from) => {
+                let upper = self.middle.get_mut(&from).map(|block| {
+                    let upper = block.split_off(half);
+                    block.shrink_to_fit();
+                    upper
+                });
+                put(upper.unwrap_or_default(), &mut self.middle);
+            }
+            Which::Last => {
+                let upper = self.last.split_off(half);
+                let mut lower = std::mem::replace(&mut self.last, upper);
+                lower.shrink_to_fit();
+                self.put_before_last(lower);
+            }
         }
     }
 
     /// Takes out the element of that key.
     #[inline]
     pub fn remove(&mut self, key: T::Key) -> Option<T> {
-        let (&from, block) = self.blocks.range_mut(..=key).next_back()?;
+        let (which, block) = self.block_mut(key);
         let place = find(block, key).ok()?;
         let element = block.remove(place);
-        if block.len() * 4 <= block.capacity() && self.blocks.len() > 1 {
-            self.thin_out(from);
+        match which {
+            Which::Middle(from) if block.len() * 4 <= block.capacity() => self.thin_out(from),
+            Which::Middle(_) => {}
+            Which::First | Which::Last if block.is_empty() => self.fill_ends(),
+            Which::First | Which::Last => {}
         }
         self.len -= 1;
         element
     }
 
-    /// A block has much more room than it needs. The last one may: what comes next comes there.
+    /// One block of the middle has much more room than it needs.
+    #[cold]
     fn thin_out(&mut self, from: T::Key) {
-        let is_last = self.blocks.last_key_value().is_some_and(|(last, _)| *last == from);
-        let Some(block) = self.blocks.get_mut(&from).filter(|_| !is_last) else { return };
+        let Some(block) = self.middle.get_mut(&from) else { return };
         if block.is_empty() {
-            self.blocks.remove(&from);
+            self.middle.remove(&from);
         } else {
             block.shrink_to((block.len() * 2).max(SMALL_LEN));
         }
     }
 
-    /// Takes out everything up to a key.
-    pub fn take_through(&mut self, key: T::Key) -> impl Iterator<Item = T> + use<T> {
-        let mut taken = Vec::new();
-        while let Some(mut first) = self.blocks.first_entry()
-            && *first.key() <= key
+    /// The first or the last block may be empty: others come there, if there are any.
+    fn fill_ends(&mut self) {
+        if self.first.is_empty()
+            && let Some((_, next)) = self.middle.pop_first()
         {
-            let block = first.get_mut();
+            self.first = next;
+        }
+        if self.last.is_empty() {
+            match self.middle.pop_last() {
+                Some((_, before)) => self.last = before,
+                None => std::mem::swap(&mut self.first, &mut self.last),
+            }
+        }
+    }
+
+    /// Takes out everything up to a key.
+    pub fn take_through(&mut self, key: T::Key) -> Vec<T> {
+        let mut taken = Vec::new();
+        loop {
+            let block = if self.first.is_empty() { &mut self.last } else { &mut self.first };
             let count = match find(block, key) {
                 Ok(place) => place + 1,
                 Err(place) => place,
             };
-            if count < block.len() {
-                taken.extend(block.drain(..count));
+            taken.extend(block.drain(..count));
+            if count == 0 || !block.is_empty() {
                 break;
             }
-            taken.extend(first.remove());
+            self.fill_ends();
         }
         self.len -= taken.len();
-        if let Some(from) = self.blocks.first_key_value().map(|(from, _)| *from) {
-            self.thin_out(from);
-        }
-        taken.into_iter()
+        taken
     }
 
     /// The first one.
     #[inline]
     pub fn first(&self) -> Option<&T> {
-        self.blocks.values().next().and_then(VecDeque::front)
+        self.first.front().or_else(|| self.last.front())
     }
 
     /// The first one from a key on.
@@ -189,25 +258,32 @@ impl<T: Keyed> Sorted<T> {
 
     /// All from a key on, in order.
     pub fn range_from(&self, key: T::Key) -> impl Iterator<Item = &T> {
-        let from = self.blocks.range(..=key).next_back().map_or(key, |(from, _)| *from);
-        self.blocks.range(from..).flat_map(move |(from, block)| {
-            let start = if *from >= key { 0 } else { block.partition_point(|element| element.key() < key) };
-            block.range(start..)
-        })
+        let of_block = move |block: &Block<T>| match find(block, key) {
+            Ok(place) | Err(place) => place,
+        };
+        let from = self.middle.range(..=key).next_back().map_or(key, |(from, _)| *from);
+        let middle = self.middle.range(from..).flat_map(move |(_, block)| block.range(of_block(block)..));
+        self.first.range(of_block(&self.first)..).chain(middle).chain(self.last.range(of_block(&self.last)..))
     }
 
     /// All, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.blocks.values().flatten()
+        self.first.iter().chain(self.middle.values().flatten()).chain(&self.last)
     }
 }
 
+/// All elements of one block, all of the middle, and all of another block.
+type All<T> = Chain<
+    Chain<vec_deque::IntoIter<T>, Flatten<btree_map::IntoValues<<T as Keyed>::Key, Block<T>>>>,
+    vec_deque::IntoIter<T>,
+>;
+
 impl<T: Keyed> IntoIterator for Sorted<T> {
     type Item = T;
-    type IntoIter = std::iter::Flatten<std::collections::btree_map::IntoValues<T::Key, VecDeque<T>>>;
+    type IntoIter = All<T>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.blocks.into_values().flatten()
+    fn into_iter(self) -> All<T> {
+        self.first.into_iter().chain(self.middle.into_values().flatten()).chain(self.last)
     }
 }
 
@@ -227,9 +303,16 @@ impl<T: Keyed> FromIterator<T> for Sorted<T> {
     }
 }
 
+/// A block gets its place in the middle.
+fn put<T: Keyed>(block: Block<T>, middle: &mut Blocks<T>) {
+    if let Some(least) = block.front().map(Keyed::key) {
+        middle.insert(least, block);
+    }
+}
+
 /// Where the element of a key stands in a block, or would.
 #[inline]
-fn find<T: Keyed>(block: &VecDeque<T>, key: T::Key) -> Result<usize, usize> {
+fn find<T: Keyed>(block: &Block<T>, key: T::Key) -> Result<usize, usize> {
     // Most often it is the first or behind the last.
     match block.front() {
         None => return Err(0),
@@ -244,7 +327,7 @@ fn find<T: Keyed>(block: &VecDeque<T>, key: T::Key) -> Result<usize, usize> {
 
 /// Room for one more.
 #[inline]
-fn make_room<T>(block: &mut VecDeque<T>) {
+fn make_room<T>(block: &mut Block<T>) {
     let capacity = block.capacity();
     if block.len() == capacity {
         let more = if capacity < 2 * GROWTH { capacity.max(SMALL_LEN) } else { GROWTH };

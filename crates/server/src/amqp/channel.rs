@@ -137,7 +137,7 @@ impl Channel {
             return Some(self.take_unacked());
         }
         self.unacked.get(tag)?;
-        Some(self.unacked.take_through(tag).collect())
+        Some(self.unacked.take_through(tag))
     }
 
     /// Acknowledgements that were taken back: their tags are there again.
