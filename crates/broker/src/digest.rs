@@ -19,10 +19,7 @@ impl Broker {
         let kept = streams.flat_map(|stream| stream.iter()).map(|kept| kept.body);
         let delayed = self.delayed.iter().map(|delayed| delayed.body.as_ref());
         let all = ready.map(|entry| entry.body).chain(held).chain(kept).chain(delayed);
-        all.filter_map(|body| match body {
-            BodyRef::Here(_) => None,
-            BodyRef::Away(away) => Some(away.place).filter(|place| place.run().is_none()),
-        })
+        all.filter_map(BodyRef::away).filter(|away| !away.is_spilled()).map(|away| away.place)
     }
 
     /// A number that is equal for equal durable states. All messages must be in memory.

@@ -223,9 +223,9 @@ impl Entries {
     fn arrived(&mut self, entry: &Entry) {
         self.len += 1;
         self.bytes += entry.body.len();
-        match &entry.body {
-            Body::Here(message) => self.memory.add(message.size() as u64),
-            Body::Away(away, run) => self.count_away(1, away.body_len.into(), usize::from(run.is_some())),
+        match entry.body.as_ref() {
+            BodyRef::Here(message) => self.memory.add(message.size() as u64),
+            BodyRef::Away(away) => self.count_away(1, away.body_len.into(), usize::from(away.is_spilled())),
         }
         if entry.deadline != 0 {
             self.deadlines.insert((entry.deadline, entry.seq));
@@ -236,9 +236,9 @@ impl Entries {
     fn left(&mut self, entry: &Entry) {
         self.len -= 1;
         self.bytes -= entry.body.len();
-        match &entry.body {
-            Body::Here(message) => self.memory.subtract(message.size() as u64),
-            Body::Away(away, run) => self.count_back(1, away.body_len.into(), usize::from(run.is_some())),
+        match entry.body.as_ref() {
+            BodyRef::Here(message) => self.memory.subtract(message.size() as u64),
+            BodyRef::Away(away) => self.count_back(1, away.body_len.into(), usize::from(away.is_spilled())),
         }
         if entry.deadline != 0 {
             self.deadlines.remove(&(entry.deadline, entry.seq));

@@ -4,7 +4,7 @@
 
 use crate::Message;
 use crate::block::{BLOCK_BYTES, BLOCK_LEN, Block};
-use crate::body::{Body, Moved, PageOut};
+use crate::body::{Body, BodyRef, Moved, PageOut};
 use crate::entries::{Entry, Ready};
 use leveret_base::codec::Place;
 use std::collections::{BTreeMap, VecDeque};
@@ -197,10 +197,8 @@ impl Lane {
     /// Likewise among those that came back: with others behind it, as many as a block would have.
     fn around_returned(&self, seq: u64) -> Vec<(u64, Place)> {
         let mut bytes = 0;
-        let away = self.returned.range(seq..).map_while(|(seq, entry)| match &entry.body {
-            Body::Away(away, _) => Some((*seq, away)),
-            Body::Here(_) => None,
-        });
+        let away =
+            self.returned.range(seq..).map_while(|(seq, entry)| Some((*seq, entry.body.as_ref().away()?)));
         let fitting = away.take(BLOCK_LEN).take_while(|(_, away)| {
             let fits = bytes < BLOCK_BYTES;
             bytes += u64::from(away.body_len);
@@ -211,10 +209,10 @@ impl Lane {
 
     /// Everything that is not in memory, block by block.
     pub(crate) fn wanted_at_all(&self) -> impl Iterator<Item = Vec<(u64, Place)>> {
-        let returned = self.returned.iter().filter_map(|(seq, entry)| match &entry.body {
-            Body::Away(away, _) => Some(vec![(*seq, away.place)]),
-            Body::Here(_) => None,
-        });
+        let returned = self
+            .returned
+            .iter()
+            .filter_map(|(seq, entry)| Some(vec![(*seq, entry.body.as_ref().away()?.place)]));
         self.blocks.iter().map(Block::wanted).filter(|wanted| !wanted.is_empty()).chain(returned)
     }
 
@@ -222,7 +220,7 @@ impl Lane {
     pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], generation: u64, all: &mut Moved) {
         for (seq, message) in messages {
             if let Some(entry) = self.returned.get_mut(seq)
-                && let Body::Away(away, _) = &entry.body
+                && let BodyRef::Away(away) = entry.body.as_ref()
             {
                 all.add(message, away.place);
                 (entry.body, entry.read_in) = (Body::Here(message.clone()), generation);
@@ -247,7 +245,7 @@ mod tests {
     use super::Lane;
     use crate::Message;
     use crate::block::{BLOCK_LEN, Block};
-    use crate::body::{Body, Moved, PageOut};
+    use crate::body::{Body, BodyRef, Moved, PageOut};
     use crate::entries::Entry;
     use leveret_base::codec::Place;
     use std::collections::BTreeMap;
@@ -269,9 +267,9 @@ mod tests {
     }
 
     fn check(entry: &Entry, deadline: u64) {
-        match &entry.body {
-            Body::Here(message) => assert_eq!(message.body(), entry.seq.to_le_bytes()),
-            Body::Away(away, _) => {
+        match entry.body.as_ref() {
+            BodyRef::Here(message) => assert_eq!(message.body(), entry.seq.to_le_bytes()),
+            BodyRef::Away(away) => {
                 assert_eq!((away.place, away.body_len), (Place { position: entry.seq, offset: 7 }, 8));
             }
         }

@@ -132,9 +132,9 @@ impl Queue {
         let held = self.unacked.remove(seq)?;
         self.unacked_bytes -= held.entry.body.len();
         if self.stream.is_none() {
-            match &held.entry.body {
-                Body::Here(message) => self.held_memory.subtract(message.size() as u64),
-                Body::Away(away, _) => {
+            match held.entry.body.as_ref() {
+                BodyRef::Here(message) => self.held_memory.subtract(message.size() as u64),
+                BodyRef::Away(away) => {
                     self.held_away.len -= 1;
                     self.held_away.bytes -= u64::from(away.body_len);
                 }
@@ -163,7 +163,7 @@ impl Queue {
         self.held_memory.subtract(message.size() as u64);
         self.held_away.len += 1;
         self.held_away.bytes += u64::from(away.body_len);
-        held.entry.body = Body::Away(away, run);
+        held.entry.body = Body::away(away, run);
     }
 
     /// True when a message is there that is only on disk, at this place.

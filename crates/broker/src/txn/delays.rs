@@ -3,7 +3,7 @@
 
 use super::Txn;
 use crate::block::{BLOCK_BYTES, BLOCK_LEN};
-use crate::body::{Away, Body};
+use crate::body::{Away, Body, BodyRef};
 use crate::broker::Wanted;
 use crate::change::Change;
 use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis};
@@ -33,7 +33,7 @@ pub(crate) struct Delayed {
     pub(crate) kept: bool,
 }
 
-const _: () = assert!(size_of::<Delayed>() <= 56, "what waits takes little more than its key and its body");
+const _: () = assert!(size_of::<Delayed>() == 48, "what waits takes little more than its key and its body");
 
 /// By the time when they are due, and their numbers.
 impl Keyed for Delayed {
@@ -42,6 +42,13 @@ impl Keyed for Delayed {
     #[inline]
     fn key(&self) -> Self::Key {
         (self.due, self.number)
+    }
+}
+
+impl Delayed {
+    /// When it is due, its number, and where it lies if it is not in memory.
+    fn away(&self) -> Option<(UnixMillis, u64, Away)> {
+        Some((self.due, self.number, self.body.as_ref().away()?))
     }
 }
 
@@ -75,12 +82,9 @@ impl Broker {
 
     /// Everything that waits and is not in memory is wanted there.
     pub(crate) fn want_delayed(&mut self) {
-        let away = self.delayed.iter().filter_map(|delayed| match &delayed.body {
-            Body::Away(away, _) => Some((delayed.due, delayed.number, away.place)),
-            Body::Here(_) => None,
-        });
+        let away = self.delayed.iter().filter_map(Delayed::away);
         let mut messages = Vec::new();
-        for (due, number, place) in away {
+        for (due, number, Away { place, .. }) in away {
             let is_asked_again = self.delayed_unread.contains_key(&number);
             if !is_asked_again && self.delayed_asked.insert(number, due).is_none() {
                 messages.push((number, place));
@@ -100,8 +104,8 @@ impl Broker {
     fn uncount_delayed(&mut self, body: &Body) {
         match body {
             Body::Here(message) => self.delayed_memory.subtract(message.size() as u64),
-            Body::Away(_, None) => drop(self.in_memory.left.fetch_add(1, Ordering::Relaxed)),
-            Body::Away(_, Some(_)) => {}
+            Body::Logged { .. } => drop(self.in_memory.left.fetch_add(1, Ordering::Relaxed)),
+            Body::Spilled { .. } => {}
         }
     }
 
@@ -119,7 +123,7 @@ impl Broker {
             }
         };
         match gone.and_then(|(place, run)| Some((Away::of(message, place)?, run))) {
-            Some((away, run)) => Body::Away(away, run),
+            Some((away, run)) => Body::away(away, run),
             None => Body::Here(message.clone()),
         }
     }
@@ -163,7 +167,7 @@ impl Txn<'_> {
     pub(crate) fn delay_again(&mut self, due: UnixMillis, number: u64, exchange: ExchangeId, body: Body) {
         let body = match body {
             Body::Here(message) => self.broker.body_of_delayed(&message, true),
-            Body::Away(..) => body,
+            Body::Logged { .. } | Body::Spilled { .. } => body,
         };
         self.add_delayed(due, number, exchange, body, true);
     }
@@ -237,10 +241,7 @@ impl Txn<'_> {
             return true;
         }
         let behind = delayed.range_from(from).filter(|delayed| !delayed_unread.contains_key(&delayed.number));
-        let away = behind.take(BLOCK_LEN).filter_map(|delayed| match &delayed.body {
-            Body::Away(away, _) => Some((delayed.due, delayed.number, away)),
-            Body::Here(_) => None,
-        });
+        let away = behind.take(BLOCK_LEN).filter_map(Delayed::away);
         let (mut messages, mut bytes) = (Vec::new(), 0);
         for (due, number, away) in away {
             delayed_asked.insert(number, due);
@@ -269,17 +270,17 @@ impl Txn<'_> {
             else {
                 continue;
             };
-            match (message, &delayed.body) {
-                (Some(message), Body::Away(..)) => {
+            match (message, delayed.body.as_ref()) {
+                (Some(message), BodyRef::Away(_)) => {
                     let before = std::mem::replace(&mut delayed.body, Body::Here(message.clone()));
                     self.broker.uncount_delayed(&before);
                     self.broker.count_delayed(&Body::Here(message.clone()));
                 }
-                (None, Body::Away(..)) => {
+                (None, BodyRef::Away(_)) => {
                     delayed_unread.insert(number, due);
                     unread.push((number, place));
                 }
-                (Some(_) | None, Body::Here(_)) => {}
+                (Some(_) | None, BodyRef::Here(_)) => {}
             }
         }
         self.release_delayed();
