@@ -28,7 +28,7 @@ const BLOCK_LEN: usize = 64;
 /// Room that a block gets at least, and so much it keeps.
 const SMALL_LEN: usize = 8;
 /// What a larger one grows by.
-const GROWTH: usize = 16;
+const GROWTH: usize = 10;
 
 type Block<T> = VecDeque<T>;
 type Blocks<T> = BTreeMap<<T as Keyed>::Key, Block<T>>;
@@ -225,6 +225,18 @@ impl<T: Keyed> Sorted<T> {
         }
     }
 
+    /// Takes out the first one.
+    #[inline]
+    pub fn pop_first(&mut self) -> Option<T> {
+        let block = if self.first.is_empty() { &mut self.last } else { &mut self.first };
+        let element = block.pop_front()?;
+        if block.is_empty() {
+            self.fill_ends();
+        }
+        self.len -= 1;
+        Some(element)
+    }
+
     /// Takes out everything up to a key.
     pub fn take_through(&mut self, key: T::Key) -> Vec<T> {
         let mut taken = Vec::new();
@@ -269,6 +281,11 @@ impl<T: Keyed> Sorted<T> {
     /// All, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.first.iter().chain(self.middle.values().flatten()).chain(&self.last)
+    }
+
+    /// All, in order, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.first.iter_mut().chain(self.middle.values_mut().flatten()).chain(&mut self.last)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::body::{Body, BodyRef, Moved, PageOut};
 use crate::broker::InMemory;
 use crate::lane::Lane;
 use crate::{Message, UnixMillis};
+use leveret_base::Keyed;
 use leveret_base::codec::Place;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,6 +27,15 @@ pub(crate) struct Entry {
     pub(crate) deadline: UnixMillis,
     /// If its message was read from the log: in which generation of checkpoints (`Broker::generation`), else `NEVER_READ`.
     pub(crate) read_in: u64,
+}
+
+impl Keyed for Entry {
+    type Key = u64;
+
+    #[inline]
+    fn key(&self) -> u64 {
+        self.seq
+    }
 }
 
 impl Entry {

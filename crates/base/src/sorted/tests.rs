@@ -59,8 +59,9 @@ fn does_what_a_map_does() {
                     assert_eq!(sorted.remove(key).map(|pair| pair.1), plain.remove(&key));
                 }
                 5 => {
-                    let key = plain.keys().next().copied().unwrap_or(key);
-                    assert_eq!(sorted.remove(key).map(|pair| pair.1), plain.remove(&key));
+                    assert_eq!(sorted.pop_first().map(|pair| (pair.0, pair.1)), plain.pop_first());
+                    sorted.iter_mut().for_each(|pair| pair.1 += 1);
+                    plain.values_mut().for_each(|value| *value += 1);
                 }
                 6 | 7 => {
                     assert_eq!(sorted.get(key).map(|pair| pair.1), plain.get(&key).copied());
