@@ -223,13 +223,13 @@ impl Checkpoint {
         unacked: &Sorted<Unacked>,
         walk: &mut Walk,
     ) -> bool {
-        let held = unacked.first_from(walk.next).map(|held| held.entry.seq);
+        let held = unacked.first_from(walk.next).map(|held| held.seq);
         let Some(start) = ready.first_from(walk.next).into_iter().chain(held).min() else { return true };
         if start >= walk.limit {
             return true;
         }
         let end = (start + WINDOW).min(walk.limit);
-        let held = unacked.range_from(start).map(|held| Ready::of(&held.entry));
+        let held = unacked.range_from(start).map(Unacked::entry);
         for entry in ready.between(start, end).chain(held.take_while(|held| held.seq < end)) {
             if (keeps_all || entry.body.is_persistent()) && !walk.handed.contains(&entry.seq) {
                 self.entry(id, entry);

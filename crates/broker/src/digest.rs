@@ -1,8 +1,8 @@
 //! One number for the whole durable state, by which tests tell whether two are equal; and what else they ask.
 
 use crate::body::BodyRef;
-use crate::entries::Ready;
 use crate::exchange::Recent;
+use crate::queue::Unacked;
 use crate::{Broker, Message};
 use leveret_base::codec::Place;
 use std::hash::{BuildHasher, Hasher};
@@ -14,7 +14,7 @@ impl Broker {
         let ready = self.queues.values().flat_map(|queue| queue.ready.iter());
         // A stream has what is held of it.
         let queues = self.queues.values().filter(|queue| queue.stream.is_none());
-        let held = queues.flat_map(|queue| queue.unacked.iter()).map(|held| held.entry.body.as_ref());
+        let held = queues.flat_map(|queue| queue.unacked.iter()).map(|held| held.body.as_ref());
         let streams = self.queues.values().filter_map(|queue| queue.stream.as_ref());
         let kept = streams.flat_map(|stream| stream.iter()).map(|kept| kept.body);
         let delayed = self.delayed.iter().map(|delayed| delayed.body.as_ref());
@@ -77,7 +77,7 @@ impl Broker {
                 }
                 return hasher.finish();
             }
-            let unacked = queue.unacked.iter().map(|unacked| Ready::of(&unacked.entry));
+            let unacked = queue.unacked.iter().map(Unacked::entry);
             let mut entries: Vec<_> = queue.ready.iter().chain(unacked).collect();
             entries.sort_by_key(|entry| entry.seq);
             for entry in entries {

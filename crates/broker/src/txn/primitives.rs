@@ -169,7 +169,7 @@ impl Txn<'_> {
             }
         }
         for unacked in queue.unacked.iter() {
-            self.free_channel(unacked.session, unacked.channel, id, unacked.entry.seq);
+            self.free_channel(unacked.session, unacked.channel, id, unacked.seq);
         }
         if let Some(owned) = queue.exclusive.and_then(|session| self.broker.owned.get_mut(&session)) {
             owned.queues.retain(|own| *own != id);
@@ -289,8 +289,8 @@ impl Txn<'_> {
             return 0;
         }
         if queue.is_logged() {
-            let is_logged = |held: &&Unacked| queue.keeps(held.entry.body.is_persistent());
-            let kept: Vec<u64> = queue.unacked.iter().filter(is_logged).map(|held| held.entry.seq).collect();
+            let is_logged = |held: &&Unacked| queue.keeps(held.body.is_persistent());
+            let kept: Vec<u64> = queue.unacked.iter().filter(is_logged).map(|held| held.seq).collect();
             Change::Purge { queue: id, through: queue.next_seq - 1, kept: &kept }.record(&mut self.changes);
         }
         let gone = queue.ready.take_all();

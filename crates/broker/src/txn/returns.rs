@@ -37,7 +37,7 @@ impl Txn<'_> {
                 return;
             };
             if let Some(held) = queue.release(seq) {
-                self.put_back(returning.queue, held.entry);
+                self.put_back(returning.queue, held.into_entry());
             }
             *left -= 1;
         }

@@ -212,7 +212,7 @@ impl Txn<'_> {
             let (place, body_len) = (Place { position: 0, offset: 0 }, message.body().len() as u32);
             let body = Body::away(Away { place, body_len, priority, persistent }, None);
             let (entry, consumer) = (Entry::new(seq, body, 0), consumer.id);
-            queue.hold(Unacked { entry, session, channel, consumer, until: 0 });
+            queue.hold(Unacked::new(entry, (session, channel), consumer, 0));
             self.hold_in_channel(session, channel, id, seq);
             self.broker.events.push((session, event));
         }
