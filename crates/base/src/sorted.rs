@@ -2,8 +2,10 @@
 //! are full where keys come in order. For what comes in order and mostly leaves in order. An element tells its own key; the
 //! trap: nobody may change that while it is here.
 
-use std::collections::{BTreeMap, VecDeque, btree_map, vec_deque};
-use std::iter::{Chain, Flatten};
+mod blocks;
+
+use blocks::{All, Blocks};
+use std::iter::Flatten;
 
 /// What tells its own key.
 pub trait Keyed {
@@ -23,38 +25,12 @@ impl Keyed for u64 {
     }
 }
 
-/// Elements of a block; more are split.
-const BLOCK_LEN: usize = 64;
-/// Room that a block gets at least, and so much it keeps.
-const SMALL_LEN: usize = 8;
-/// What a larger one grows by.
-const GROWTH: usize = 10;
-
-type Block<T> = VecDeque<T>;
-type Blocks<T> = BTreeMap<<T as Keyed>::Key, Block<T>>;
-
-/// Elements in the order of their keys, each key once. What comes last and what leaves first is found without a search.
-pub struct Sorted<T: Keyed> {
-    /// It has some if the middle has.
-    first: Block<T>,
-    /// By keys that none of a block's elements is below, and all before it are. None is empty.
-    middle: Blocks<T>,
-    /// It has some if there are any.
-    last: Block<T>,
-    len: usize,
-}
-
-/// Which block it is.
-#[derive(Clone, Copy)]
-enum Which<K> {
-    First,
-    Middle(K),
-    Last,
-}
+/// Elements in the order of their keys, each key once. Where there never was one it is a pointer only.
+pub struct Sorted<T: Keyed>(Option<Box<Blocks<T>>>);
 
 impl<T: Keyed> Default for Sorted<T> {
     fn default() -> Self {
-        Self { first: Block::new(), middle: BTreeMap::new(), last: Block::new(), len: 0 }
+        Self(None)
     }
 }
 
@@ -62,245 +38,84 @@ impl<T: Keyed> Sorted<T> {
     /// How many there are.
     #[inline]
     pub fn len(&self) -> usize {
-        self.len
+        self.0.as_ref().map_or(0, |blocks| blocks.len())
     }
 
     /// True when there are none.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    #[inline]
-    fn is_in_last(&self, key: T::Key) -> bool {
-        self.first.is_empty() || self.last.front().is_some_and(|least| least.key() <= key)
-    }
-
-    #[inline]
-    fn is_in_first(&self, key: T::Key) -> bool {
-        self.middle.is_empty() || self.first.back().is_some_and(|most| most.key() >= key)
-    }
-
-    /// The block where the element of a key is, or would be.
-    #[inline]
-    fn block(&self, key: T::Key) -> &Block<T> {
-        if self.is_in_last(key) {
-            &self.last
-        } else if self.is_in_first(key) {
-            &self.first
-        } else {
-            self.middle.range(..=key).next_back().map_or(&self.first, |(_, block)| block)
-        }
-    }
-
-    #[inline]
-    fn block_mut(&mut self, key: T::Key) -> (Which<T::Key>, &mut Block<T>) {
-        if self.is_in_last(key) {
-            return (Which::Last, &mut self.last);
-        }
-        if self.is_in_first(key) {
-            return (Which::First, &mut self.first);
-        }
-        match self.middle.range_mut(..=key).next_back() {
-            Some((from, block)) => (Which::Middle(*from), block),
-            None => (Which::First, &mut self.first),
-        }
+        self.len() == 0
     }
 
     /// The element of that key.
     #[inline]
     pub fn get(&self, key: T::Key) -> Option<&T> {
-        let block = self.block(key);
-        find(block, key).ok().and_then(|place| block.get(place))
+        self.0.as_ref()?.get(key)
     }
 
     /// Likewise, to be changed.
     #[inline]
     pub fn get_mut(&mut self, key: T::Key) -> Option<&mut T> {
-        let (_, block) = self.block_mut(key);
-        find(block, key).ok().and_then(|place| block.get_mut(place))
+        self.0.as_mut()?.get_mut(key)
     }
 
     /// Puts an element in its place; gives the one that had its key.
     #[inline]
     pub fn insert(&mut self, element: T) -> Option<T> {
-        let key = element.key();
-        let (which, block) = self.block_mut(key);
-        match (find(block, key), which) {
-            (Ok(place), _) => return block.get_mut(place).map(|there| std::mem::replace(there, element)),
-            (Err(place), _) if block.len() < BLOCK_LEN => {
-                make_room(block);
-                block.insert(place, element);
-            }
-            (Err(BLOCK_LEN), Which::Last) => self.begin_last(element),
-            (Err(_), which) => {
-                self.split(which);
-                return self.insert(element);
-            }
-        }
-        self.len += 1;
-        None
-    }
-
-    /// A new last block: what comes in order leaves full ones behind.
-    fn begin_last(&mut self, element: T) {
-        // What was first and is empty has room already.
-        let next = if self.first.is_empty() { std::mem::take(&mut self.first) } else { Block::new() };
-        let full = std::mem::replace(&mut self.last, next);
-        self.put_before_last(full);
-        make_room(&mut self.last);
-        self.last.push_back(element);
-    }
-
-    fn put_before_last(&mut self, block: Block<T>) {
-        if self.first.is_empty() {
-            self.first = block;
-        } else {
-            put(block, &mut self.middle);
-        }
-    }
-
-    /// Makes two blocks of a full one.
-    #[cold]
-    fn split(&mut self, which: Which<T::Key>) {
-        let half = BLOCK_LEN / 2;
-        match which {
-            Which::First => put(self.first.split_off(half), &mut self.middle),
-            Which::Middle(from) => {
-                let upper = self.middle.get_mut(&from).map(|block| {
-                    let upper = block.split_off(half);
-                    block.shrink_to_fit();
-                    upper
-                });
-                put(upper.unwrap_or_default(), &mut self.middle);
-            }
-            Which::Last => {
-                let upper = self.last.split_off(half);
-                let mut lower = std::mem::replace(&mut self.last, upper);
-                lower.shrink_to_fit();
-                self.put_before_last(lower);
-            }
-        }
+        self.0.get_or_insert_default().insert(element)
     }
 
     /// Takes out the element of that key.
     #[inline]
     pub fn remove(&mut self, key: T::Key) -> Option<T> {
-        let (which, block) = self.block_mut(key);
-        let place = find(block, key).ok()?;
-        let element = block.remove(place);
-        match which {
-            Which::Middle(from) if block.len() * 4 <= block.capacity() => self.thin_out(from),
-            Which::Middle(_) => {}
-            Which::First | Which::Last if block.is_empty() => self.fill_ends(),
-            Which::First | Which::Last => {}
-        }
-        self.len -= 1;
-        element
-    }
-
-    /// One block of the middle has much more room than it needs.
-    #[cold]
-    fn thin_out(&mut self, from: T::Key) {
-        let Some(block) = self.middle.get_mut(&from) else { return };
-        if block.is_empty() {
-            self.middle.remove(&from);
-        } else {
-            block.shrink_to((block.len() * 2).max(SMALL_LEN));
-        }
-    }
-
-    /// The first or the last block may be empty: others come there, if there are any.
-    fn fill_ends(&mut self) {
-        if self.first.is_empty()
-            && let Some((_, next)) = self.middle.pop_first()
-        {
-            self.first = next;
-        }
-        if self.last.is_empty() {
-            match self.middle.pop_last() {
-                Some((_, before)) => self.last = before,
-                None => std::mem::swap(&mut self.first, &mut self.last),
-            }
-        }
+        self.0.as_mut()?.remove(key)
     }
 
     /// Takes out the first one.
     #[inline]
     pub fn pop_first(&mut self) -> Option<T> {
-        let block = if self.first.is_empty() { &mut self.last } else { &mut self.first };
-        let element = block.pop_front()?;
-        if block.is_empty() {
-            self.fill_ends();
-        }
-        self.len -= 1;
-        Some(element)
+        self.0.as_mut()?.pop_first()
     }
 
     /// Takes out everything up to a key.
     pub fn take_through(&mut self, key: T::Key) -> Vec<T> {
-        let mut taken = Vec::new();
-        loop {
-            let block = if self.first.is_empty() { &mut self.last } else { &mut self.first };
-            let count = match find(block, key) {
-                Ok(place) => place + 1,
-                Err(place) => place,
-            };
-            taken.extend(block.drain(..count));
-            if count == 0 || !block.is_empty() {
-                break;
-            }
-            self.fill_ends();
-        }
-        self.len -= taken.len();
-        taken
+        self.0.as_mut().map(|blocks| blocks.take_through(key)).unwrap_or_default()
     }
 
     /// The first one.
     #[inline]
     pub fn first(&self) -> Option<&T> {
-        self.first.front().or_else(|| self.last.front())
+        self.0.as_ref()?.first()
     }
 
     /// The first one from a key on.
     #[inline]
     pub fn first_from(&self, key: T::Key) -> Option<&T> {
-        self.range_from(key).next()
+        self.0.as_ref()?.range_from(key).next()
     }
 
     /// All from a key on, in order.
     pub fn range_from(&self, key: T::Key) -> impl Iterator<Item = &T> {
-        let of_block = move |block: &Block<T>| match find(block, key) {
-            Ok(place) | Err(place) => place,
-        };
-        let from = self.middle.range(..=key).next_back().map_or(key, |(from, _)| *from);
-        let middle = self.middle.range(from..).flat_map(move |(_, block)| block.range(of_block(block)..));
-        self.first.range(of_block(&self.first)..).chain(middle).chain(self.last.range(of_block(&self.last)..))
+        self.0.iter().flat_map(move |blocks| blocks.range_from(key))
     }
 
     /// All, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first.iter().chain(self.middle.values().flatten()).chain(&self.last)
+        self.0.iter().flat_map(|blocks| blocks.iter())
     }
 
     /// All, in order, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.first.iter_mut().chain(self.middle.values_mut().flatten()).chain(&mut self.last)
+        self.0.iter_mut().flat_map(|blocks| blocks.iter_mut())
     }
 }
 
-/// All elements of one block, all of the middle, and all of another block.
-type All<T> = Chain<
-    Chain<vec_deque::IntoIter<T>, Flatten<btree_map::IntoValues<<T as Keyed>::Key, Block<T>>>>,
-    vec_deque::IntoIter<T>,
->;
-
 impl<T: Keyed> IntoIterator for Sorted<T> {
     type Item = T;
-    type IntoIter = All<T>;
+    type IntoIter = Flatten<std::option::IntoIter<All<T>>>;
 
-    fn into_iter(self) -> All<T> {
-        self.first.into_iter().chain(self.middle.into_values().flatten()).chain(self.last)
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.map(|blocks| blocks.into_all()).into_iter().flatten()
     }
 }
 
@@ -317,38 +132,6 @@ impl<T: Keyed> FromIterator<T> for Sorted<T> {
         let mut sorted = Self::default();
         sorted.extend(elements);
         sorted
-    }
-}
-
-/// A block gets its place in the middle.
-fn put<T: Keyed>(block: Block<T>, middle: &mut Blocks<T>) {
-    if let Some(least) = block.front().map(Keyed::key) {
-        middle.insert(least, block);
-    }
-}
-
-/// Where the element of a key stands in a block, or would.
-#[inline]
-fn find<T: Keyed>(block: &Block<T>, key: T::Key) -> Result<usize, usize> {
-    // Most often it is the first or behind the last.
-    match block.front() {
-        None => return Err(0),
-        Some(first) if first.key() == key => return Ok(0),
-        Some(_) => {}
-    }
-    if block.back().is_some_and(|last| last.key() < key) {
-        return Err(block.len());
-    }
-    block.binary_search_by_key(&key, Keyed::key)
-}
-
-/// Room for one more.
-#[inline]
-fn make_room<T>(block: &mut Block<T>) {
-    let capacity = block.capacity();
-    if block.len() == capacity {
-        let more = if capacity < 2 * GROWTH { capacity.max(SMALL_LEN) } else { GROWTH };
-        block.reserve_exact(more.min(BLOCK_LEN - capacity));
     }
 }
 
