@@ -87,7 +87,7 @@ impl Block {
     pub(crate) fn new(entry: &Entry) -> Self {
         let places = match entry.body {
             Body::Here(_) => Places::Here(Vec::new()),
-            Body::Away(..) => Places::Away(Vec::new()),
+            Body::Logged { .. } | Body::Spilled { .. } => Places::Away(Vec::new()),
         };
         let (deadlines, runs) = (Vec::new(), Runs::default());
         Self {
@@ -180,9 +180,12 @@ impl Block {
             (Places::Here(places), Body::Here(message)) if read_in == self.read_in => {
                 places.push(HerePlace { message: Some(message), distance, returns, redelivered });
             }
-            (Places::Away(places), Body::Away(away, run)) if returns <= u16::MAX.into() => {
+            (Places::Away(places), body @ (Body::Logged { .. } | Body::Spilled { .. }))
+                if returns <= u16::MAX.into()
+                    && let BodyRef::Away(away) = body.as_ref() =>
+            {
                 places.push(AwayPlace::new(distance, returns as u16, redelivered, &away));
-                run.into_iter().for_each(|run| self.runs.adopt(run));
+                body.into_run().into_iter().for_each(|run| self.runs.adopt(run));
             }
             (Places::Here(_) | Places::Away(_), body) => {
                 return Some(Entry { seq, body, redelivered, returns, deadline, read_in });
@@ -253,7 +256,7 @@ impl Block {
                 place.flags |= GONE;
                 let away = place.away();
                 let (seq, body) =
-                    (first + u64::from(place.distance), Body::Away(away, self.runs.of(away.place)));
+                    (first + u64::from(place.distance), Body::away(away, self.runs.of(away.place)));
                 let redelivered = place.flags & REDELIVERED != 0;
                 let returns = place.returns.into();
                 Some(Entry { seq, body, redelivered, returns, deadline, read_in })

@@ -5,13 +5,29 @@ use crate::spill::{Run, Spill};
 use leveret_base::codec::Place;
 use std::sync::Arc;
 
-/// The message of an entry.
+/// The message of an entry. What is away is an [`Away`] in as little room as it takes, because there are millions of them.
 #[derive(Clone)]
 pub(crate) enum Body {
     Here(Arc<Message>),
-    /// With its run, unless the log has it.
-    Away(Away, Option<Arc<Run>>),
+    /// Only the log has it.
+    Logged {
+        position: u64,
+        offset: u32,
+        body_len: u32,
+        priority: u8,
+        persistent: bool,
+    },
+    /// It was spilled.
+    Spilled {
+        run: Arc<Run>,
+        offset: u32,
+        body_len: u32,
+        priority: u8,
+        persistent: bool,
+    },
 }
+
+const _: () = assert!(size_of::<Body>() == 24, "a body is no more than a place");
 
 /// Messages that have come into memory or gone from it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -107,6 +123,15 @@ impl<'a> BodyRef<'a> {
         }
     }
 
+    /// Where it lies, if it is not in memory.
+    #[inline]
+    pub(crate) fn away(self) -> Option<Away> {
+        match self {
+            BodyRef::Here(_) => None,
+            BodyRef::Away(away) => Some(away),
+        }
+    }
+
     #[inline]
     pub(crate) fn is_persistent(self) -> bool {
         match self {
@@ -117,6 +142,12 @@ impl<'a> BodyRef<'a> {
 }
 
 impl Away {
+    /// True unless the log has it.
+    #[inline]
+    pub(crate) fn is_spilled(&self) -> bool {
+        self.place.run().is_some()
+    }
+
     /// What is kept of a message that lies there, when its bytes are let go.
     pub(crate) fn of(message: &Message, place: Place) -> Option<Self> {
         let body_len = u32::try_from(message.body().len()).ok()?;
@@ -125,11 +156,25 @@ impl Away {
 }
 
 impl Body {
+    /// A message that lies on disk: with its run, unless the log has it.
+    pub(crate) fn away(away: Away, run: Option<Arc<Run>>) -> Self {
+        let Away { place: Place { position, offset }, body_len, priority, persistent } = away;
+        match run {
+            Some(run) => Body::Spilled { run, offset, body_len, priority, persistent },
+            None => Body::Logged { position, offset, body_len, priority, persistent },
+        }
+    }
+
     #[inline]
     pub(crate) fn as_ref(&self) -> BodyRef<'_> {
-        match self {
-            Body::Here(message) => BodyRef::Here(message),
-            Body::Away(away, _) => BodyRef::Away(*away),
+        match *self {
+            Body::Here(ref message) => BodyRef::Here(message),
+            Body::Logged { position, offset, body_len, priority, persistent } => {
+                BodyRef::Away(Away { place: Place { position, offset }, body_len, priority, persistent })
+            }
+            Body::Spilled { ref run, offset, body_len, priority, persistent } => {
+                BodyRef::Away(Away { place: run.place(offset), body_len, priority, persistent })
+            }
         }
     }
 
@@ -137,7 +182,7 @@ impl Body {
     pub(crate) fn here(&self) -> Option<&Arc<Message>> {
         match self {
             Body::Here(message) => Some(message),
-            Body::Away(..) => None,
+            Body::Logged { .. } | Body::Spilled { .. } => None,
         }
     }
 
@@ -147,11 +192,21 @@ impl Body {
         self.here().expect("what is handed out was fetched before")
     }
 
+    /// The run that it lies in.
+    pub(crate) fn into_run(self) -> Option<Arc<Run>> {
+        match self {
+            Body::Spilled { run, .. } => Some(run),
+            Body::Here(_) | Body::Logged { .. } => None,
+        }
+    }
+
     /// Likewise, with what it counts for.
     pub(crate) fn into_message(self) -> Arc<Message> {
         match self {
             Body::Here(message) => message,
-            Body::Away(..) => unreachable!("what becomes a letter was fetched before"),
+            Body::Logged { .. } | Body::Spilled { .. } => {
+                unreachable!("what becomes a letter was fetched before")
+            }
         }
     }
 
@@ -159,7 +214,7 @@ impl Body {
     pub(crate) fn is_persistent(&self) -> bool {
         match self {
             Body::Here(message) => message.persistent,
-            Body::Away(away, _) => away.persistent,
+            Body::Logged { persistent, .. } | Body::Spilled { persistent, .. } => *persistent,
         }
     }
 
@@ -167,7 +222,7 @@ impl Body {
     pub(crate) fn priority(&self) -> u8 {
         match self {
             Body::Here(message) => message.priority,
-            Body::Away(away, _) => away.priority,
+            Body::Logged { priority, .. } | Body::Spilled { priority, .. } => *priority,
         }
     }
 
@@ -176,7 +231,7 @@ impl Body {
     pub(crate) fn len(&self) -> u64 {
         match self {
             Body::Here(message) => message.body().len() as u64,
-            Body::Away(away, _) => away.body_len.into(),
+            Body::Logged { body_len, .. } | Body::Spilled { body_len, .. } => (*body_len).into(),
         }
     }
 }

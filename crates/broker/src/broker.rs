@@ -13,8 +13,8 @@ use crate::reply_key::{KeptReply, Secret};
 use crate::spill::Spill;
 use crate::txn::{Delayed, Replies, Returning, Txn};
 use crate::{Message, UnixMillis};
-use leveret_base::Garbage;
 use leveret_base::codec::{Changes, Place};
+use leveret_base::{Garbage, Sorted};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -130,7 +130,7 @@ impl Channel {
 }
 
 /// Numbers of entries.
-pub(crate) type Seqs = std::collections::HashSet<u64, foldhash::fast::FixedState>;
+pub(crate) type Seqs = Sorted<u64>;
 
 /// So much may be under way to a session's consumers before they are served again: a client that does not read costs this
 /// and one message.
@@ -173,8 +173,8 @@ pub struct Broker {
     pub(crate) searched: BTreeSet<QueueId>,
     /// What has left its queue for the dead letter exchange in this commit, and goes there before it ends.
     pub(crate) dead: VecDeque<Dead>,
-    /// What waits in exchanges, by the time when it is due and its number.
-    pub(crate) delayed: BTreeMap<(UnixMillis, u64), Delayed>,
+    /// What waits in exchanges.
+    pub(crate) delayed: Sorted<Delayed>,
     pub(crate) next_delayed: u64,
     /// Bytes of those in memory.
     pub(crate) delayed_memory: Memory,
@@ -255,7 +255,7 @@ impl Broker {
             crowded: Vec::new(),
             searched: BTreeSet::new(),
             dead: VecDeque::new(),
-            delayed: BTreeMap::new(),
+            delayed: Sorted::default(),
             next_delayed: 1,
             remembers: false,
             delaying: Vec::new(),
@@ -346,10 +346,10 @@ impl Broker {
         if !self.crowded.is_empty() || !self.returning.is_empty() || !self.searched.is_empty() {
             return Some(0);
         }
-        let (due, delayed) = (self.due.first(), self.delayed.first_key_value());
+        let (due, delayed) = (self.due.first(), self.delayed.first());
         let are_read = self.delayed_asked.is_empty() && self.delayed_unread.is_empty();
         let retry = if are_read { 0 } else { self.delayed_retry };
-        due.map(|(at, _)| *at).into_iter().chain(delayed.map(|((at, _), _)| *at.max(&retry))).min()
+        due.map(|(at, _)| *at).into_iter().chain(delayed.map(|first| first.due.max(retry))).min()
     }
 
     /// Notes when a queue has something due, after it has changed.

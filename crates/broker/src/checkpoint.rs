@@ -26,6 +26,7 @@ use crate::txn::Delayed;
 use crate::{Message, QueueId, UnixMillis};
 use foldhash::fast::FixedState;
 use leveret_base::codec::{Changes, Name};
+use leveret_base::{Keyed, Sorted};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -36,8 +37,6 @@ pub(crate) struct Walk {
     next: u64,
     /// From here on everything came later.
     limit: u64,
-    /// Entries that were held since.
-    held: BTreeSet<u64>,
     /// Handed over out of turn.
     handed: BTreeSet<u64>,
 }
@@ -48,39 +47,19 @@ impl Walk {
         (self.next..self.limit).contains(&seq)
     }
 
-    /// An entry is handed out.
-    #[inline]
-    pub(crate) fn hold(&mut self, seq: u64) {
-        if self.is_ahead(seq) {
-            self.held.insert(seq);
-        }
-    }
-
     /// The place is behind these.
     fn come_to(&mut self, next: u64) {
         self.next = next;
-        for seqs in [&mut self.held, &mut self.handed] {
-            while seqs.first().is_some_and(|seq| *seq < next) {
-                seqs.pop_first();
-            }
+        while self.handed.first().is_some_and(|seq| *seq < next) {
+            self.handed.pop_first();
         }
     }
 }
 
 /// What has gone from a queue before the walk was through it.
 enum Gone {
-    Entries {
-        queue: QueueId,
-        keeps_all: bool,
-        ready: Box<Entries>,
-        unacked: HashMap<u64, Unacked, FixedState>,
-        walk: Walk,
-    },
-    Segments {
-        queue: QueueId,
-        segments: Vec<Segment>,
-        walk: Walk,
-    },
+    Entries { queue: QueueId, keeps_all: bool, ready: Box<Entries>, unacked: Sorted<Unacked>, walk: Walk },
+    Segments { queue: QueueId, segments: Vec<Segment>, walk: Walk },
 }
 
 /// A checkpoint of the broker on its way.
@@ -158,18 +137,19 @@ impl Checkpoint {
         Change::StreamKept { queue, offset, at: kept.at }.record(&mut Changes::on(&mut self.out));
     }
 
-    fn delayed(&mut self, (due, number): (UnixMillis, u64), delayed: &Delayed) {
-        if delayed.kept {
-            self.body(delayed.body.as_ref());
-            let exchange = delayed.exchange;
+    fn delayed(&mut self, delayed: &Delayed) {
+        let Delayed { due, number, exchange, ref body, kept } = *delayed;
+        if kept {
+            self.body(body.as_ref());
             Change::Delay { exchange, number, due }.record(&mut Changes::on(&mut self.out));
         }
     }
 
     /// What waits in an exchange is about to go on.
-    pub(crate) fn takes_delayed(&mut self, at: (UnixMillis, u64), delayed: &Delayed) {
-        if self.delayed_next.is_some_and(|next| next <= at) && at.1 < self.delayed_limit {
-            self.delayed(at, delayed);
+    pub(crate) fn takes_delayed(&mut self, delayed: &Delayed) {
+        let is_ahead = self.delayed_next.is_some_and(|next| next <= delayed.key());
+        if is_ahead && delayed.number < self.delayed_limit {
+            self.delayed(delayed);
         }
     }
 
@@ -191,13 +171,13 @@ impl Checkpoint {
     pub(crate) fn purged(&mut self, queue: &Queue, ready: Entries) -> Option<Entries> {
         let Some(walk) = &queue.walk else { return Some(ready) };
         let Walk { next, limit, ref handed, .. } = **walk;
-        let walk = Walk { next, limit, held: BTreeSet::new(), handed: handed.clone() };
+        let walk = Walk { next, limit, handed: handed.clone() };
         let keeps_all = queue.keeps_all();
         self.gone.push_back(Gone::Entries {
             queue: queue.id,
             keeps_all,
             ready: Box::new(ready),
-            unacked: HashMap::default(),
+            unacked: Sorted::default(),
             walk,
         });
         None
@@ -240,18 +220,17 @@ impl Checkpoint {
         id: QueueId,
         keeps_all: bool,
         ready: &Entries,
-        unacked: &HashMap<u64, Unacked, FixedState>,
+        unacked: &Sorted<Unacked>,
         walk: &mut Walk,
     ) -> bool {
-        let held = walk.held.first().copied();
+        let held = unacked.first_from(walk.next).map(|held| held.seq);
         let Some(start) = ready.first_from(walk.next).into_iter().chain(held).min() else { return true };
         if start >= walk.limit {
             return true;
         }
         let end = (start + WINDOW).min(walk.limit);
-        let held =
-            walk.held.range(start..end).filter_map(|seq| unacked.get(seq)).map(|held| Ready::of(&held.entry));
-        for entry in ready.between(start, end).chain(held) {
+        let held = unacked.range_from(start).map(Unacked::entry);
+        for entry in ready.between(start, end).chain(held.take_while(|held| held.seq < end)) {
             if (keeps_all || entry.body.is_persistent()) && !walk.handed.contains(&entry.seq) {
                 self.entry(id, entry);
             }
@@ -309,13 +288,9 @@ impl Broker {
                 Some(stream) => {
                     Walk { next: stream.first_offset(), limit: stream.next_offset(), ..Walk::default() }
                 }
-                None => Walk {
-                    limit: queue.next_seq,
-                    held: queue.unacked.keys().copied().collect(),
-                    ..Walk::default()
-                },
+                None => Walk { limit: queue.next_seq, ..Walk::default() },
             };
-            let has_any = queue.stream.is_some() || !queue.ready.is_empty() || !walk.held.is_empty();
+            let has_any = queue.stream.is_some() || !queue.ready.is_empty() || !queue.unacked.is_empty();
             if has_any {
                 queue.walk = Some(Box::new(walk));
                 checkpoint.queues.push(queue.id);
@@ -450,10 +425,10 @@ impl Broker {
             }
         } else if let Some(next) = checkpoint.delayed_next {
             let mut last = None;
-            for (at, delayed) in self.delayed.range(next..).take(WINDOW as usize) {
-                last = Some(*at);
-                if at.1 < checkpoint.delayed_limit {
-                    checkpoint.delayed(*at, delayed);
+            for delayed in self.delayed.range_from(next).take(WINDOW as usize) {
+                last = Some(delayed.key());
+                if delayed.number < checkpoint.delayed_limit {
+                    checkpoint.delayed(delayed);
                 }
             }
             checkpoint.delayed_next = last.map(|(due, number)| (due, number + 1));

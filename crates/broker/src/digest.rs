@@ -1,8 +1,8 @@
 //! One number for the whole durable state, by which tests tell whether two are equal; and what else they ask.
 
 use crate::body::BodyRef;
-use crate::entries::Ready;
 use crate::exchange::Recent;
+use crate::queue::Unacked;
 use crate::{Broker, Message};
 use leveret_base::codec::Place;
 use std::hash::{BuildHasher, Hasher};
@@ -14,15 +14,12 @@ impl Broker {
         let ready = self.queues.values().flat_map(|queue| queue.ready.iter());
         // A stream has what is held of it.
         let queues = self.queues.values().filter(|queue| queue.stream.is_none());
-        let held = queues.flat_map(|queue| queue.unacked.values()).map(|held| held.entry.body.as_ref());
+        let held = queues.flat_map(|queue| queue.unacked.iter()).map(|held| held.body.as_ref());
         let streams = self.queues.values().filter_map(|queue| queue.stream.as_ref());
         let kept = streams.flat_map(|stream| stream.iter()).map(|kept| kept.body);
-        let delayed = self.delayed.values().map(|delayed| delayed.body.as_ref());
+        let delayed = self.delayed.iter().map(|delayed| delayed.body.as_ref());
         let all = ready.map(|entry| entry.body).chain(held).chain(kept).chain(delayed);
-        all.filter_map(|body| match body {
-            BodyRef::Here(_) => None,
-            BodyRef::Away(away) => Some(away.place).filter(|place| place.run().is_none()),
-        })
+        all.filter_map(BodyRef::away).filter(|away| !away.is_spilled()).map(|away| away.place)
     }
 
     /// A number that is equal for equal durable states. All messages must be in memory.
@@ -80,7 +77,7 @@ impl Broker {
                 }
                 return hasher.finish();
             }
-            let unacked = queue.unacked.values().map(|unacked| Ready::of(&unacked.entry));
+            let unacked = queue.unacked.iter().map(Unacked::entry);
             let mut entries: Vec<_> = queue.ready.iter().chain(unacked).collect();
             entries.sort_by_key(|entry| entry.seq);
             for entry in entries {
@@ -107,11 +104,11 @@ impl Broker {
             hasher.finish()
         });
         let queues = queues.fold(0, u64::wrapping_add);
-        let kept = self.delayed.iter().filter(|(_, delayed)| delayed.kept);
-        let delayed = kept.map(|((due, number), delayed)| {
+        let kept = self.delayed.iter().filter(|delayed| delayed.kept);
+        let delayed = kept.map(|delayed| {
             let mut hasher = new_hasher();
-            hasher.write_u64(*due);
-            hasher.write_u64(*number);
+            hasher.write_u64(delayed.due);
+            hasher.write_u64(delayed.number);
             hasher.write_u32(delayed.exchange.0);
             let message = read_if_away(delayed.body.as_ref(), read);
             hasher.write(message.properties());

@@ -6,6 +6,7 @@ use crate::body::{Body, BodyRef, Moved, PageOut};
 use crate::broker::InMemory;
 use crate::lane::Lane;
 use crate::{Message, UnixMillis};
+use leveret_base::Keyed;
 use leveret_base::codec::Place;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -26,6 +27,15 @@ pub(crate) struct Entry {
     pub(crate) deadline: UnixMillis,
     /// If its message was read from the log: in which generation of checkpoints (`Broker::generation`), else `NEVER_READ`.
     pub(crate) read_in: u64,
+}
+
+impl Keyed for Entry {
+    type Key = u64;
+
+    #[inline]
+    fn key(&self) -> u64 {
+        self.seq
+    }
 }
 
 impl Entry {
@@ -223,9 +233,9 @@ impl Entries {
     fn arrived(&mut self, entry: &Entry) {
         self.len += 1;
         self.bytes += entry.body.len();
-        match &entry.body {
-            Body::Here(message) => self.memory.add(message.size() as u64),
-            Body::Away(away, run) => self.count_away(1, away.body_len.into(), usize::from(run.is_some())),
+        match entry.body.as_ref() {
+            BodyRef::Here(message) => self.memory.add(message.size() as u64),
+            BodyRef::Away(away) => self.count_away(1, away.body_len.into(), usize::from(away.is_spilled())),
         }
         if entry.deadline != 0 {
             self.deadlines.insert((entry.deadline, entry.seq));
@@ -236,9 +246,9 @@ impl Entries {
     fn left(&mut self, entry: &Entry) {
         self.len -= 1;
         self.bytes -= entry.body.len();
-        match &entry.body {
-            Body::Here(message) => self.memory.subtract(message.size() as u64),
-            Body::Away(away, run) => self.count_back(1, away.body_len.into(), usize::from(run.is_some())),
+        match entry.body.as_ref() {
+            BodyRef::Here(message) => self.memory.subtract(message.size() as u64),
+            BodyRef::Away(away) => self.count_back(1, away.body_len.into(), usize::from(away.is_spilled())),
         }
         if entry.deadline != 0 {
             self.deadlines.remove(&(entry.deadline, entry.seq));

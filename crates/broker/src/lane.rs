@@ -4,10 +4,11 @@
 
 use crate::Message;
 use crate::block::{BLOCK_BYTES, BLOCK_LEN, Block};
-use crate::body::{Body, Moved, PageOut};
+use crate::body::{Body, BodyRef, Moved, PageOut};
 use crate::entries::{Entry, Ready};
+use leveret_base::Sorted;
 use leveret_base::codec::Place;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Entries of one priority.
@@ -16,7 +17,7 @@ pub(crate) struct Lane {
     /// By number. None is empty but the only one, which is kept for what comes next.
     blocks: VecDeque<Block>,
     /// Entries that came back, by number.
-    returned: BTreeMap<u64, Entry>,
+    returned: Sorted<Entry>,
 }
 
 impl Lane {
@@ -27,22 +28,18 @@ impl Lane {
     /// True when the first entry is one that came back.
     #[inline]
     fn is_first_returned(&self) -> bool {
-        let Some((seq, _)) = self.returned.first_key_value() else { return false };
-        self.first_ready().is_none_or(|ready| *seq < ready.seq)
+        let Some(returned) = self.returned.first() else { return false };
+        self.first_ready().is_none_or(|ready| returned.seq < ready.seq)
     }
 
     pub(crate) fn first(&self) -> Option<Ready<'_>> {
-        if self.is_first_returned() {
-            self.returned.first_key_value().map(|(_, entry)| Ready::of(entry))
-        } else {
-            self.first_ready()
-        }
+        if self.is_first_returned() { self.returned.first().map(Ready::of) } else { self.first_ready() }
     }
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Entry> {
         if self.is_first_returned() {
-            return self.returned.pop_first().map(|(_, entry)| entry);
+            return self.returned.pop_first();
         }
         let entry = self.blocks.front_mut()?.pop();
         self.leave(0);
@@ -95,19 +92,20 @@ impl Lane {
 
     /// The first number from one on.
     pub(crate) fn first_from(&self, seq: u64) -> Option<u64> {
-        let returned = self.returned.range(seq..).next().map(|(seq, _)| *seq);
+        let returned = self.returned.first_from(seq).map(|entry| entry.seq);
         self.ready_from(seq).next().map(|ready| ready.seq).into_iter().chain(returned).min()
     }
 
     /// Entries with numbers from `start` up to `end`, in no order.
     pub(crate) fn between(&self, start: u64, end: u64) -> impl Iterator<Item = Ready<'_>> {
         let ready = self.ready_from(start).take_while(move |ready| ready.seq < end);
-        ready.chain(self.returned.range(start..end).map(|(_, entry)| Ready::of(entry)))
+        let returned = self.returned.range_from(start).take_while(move |entry| entry.seq < end);
+        ready.chain(returned.map(Ready::of))
     }
 
     /// An entry that comes back to its place.
     pub(crate) fn put_back(&mut self, entry: Entry) {
-        self.returned.insert(entry.seq, entry);
+        self.returned.insert(entry);
     }
 
     /// The block that has the place of a number, if it has one.
@@ -117,7 +115,7 @@ impl Lane {
 
     /// Takes an entry out, wherever it stands.
     pub(crate) fn take(&mut self, seq: u64) -> Option<Entry> {
-        if let Some(entry) = self.returned.remove(&seq) {
+        if let Some(entry) = self.returned.remove(seq) {
             return Some(entry);
         }
         let index = self.block_of(seq)?;
@@ -128,13 +126,13 @@ impl Lane {
 
     /// All entries, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Ready<'_>> {
-        self.blocks.iter().flat_map(Block::iter).chain(self.returned.values().map(Ready::of))
+        self.blocks.iter().flat_map(Block::iter).chain(self.returned.iter().map(Ready::of))
     }
 
     /// All entries in order.
     pub(crate) fn in_order(&self) -> impl Iterator<Item = Ready<'_>> {
         let mut ready = self.blocks.iter().flat_map(Block::iter).peekable();
-        let mut returned = self.returned.values().map(Ready::of).peekable();
+        let mut returned = self.returned.iter().map(Ready::of).peekable();
         std::iter::from_fn(move || {
             let is_returned =
                 returned.peek().is_some_and(|first| ready.peek().is_none_or(|other| first.seq < other.seq));
@@ -145,7 +143,7 @@ impl Lane {
     /// Entries up to a number, and those that have come back before, may have been delivered.
     pub(crate) fn mark_redelivered(&mut self, through: u64) {
         self.blocks.iter_mut().for_each(|block| block.mark_redelivered(through));
-        for entry in self.returned.values_mut() {
+        for entry in self.returned.iter_mut() {
             entry.redelivered |= entry.seq <= through || entry.returns > 0;
         }
     }
@@ -187,7 +185,7 @@ impl Lane {
 
     /// What has to be read so that one entry's message is in memory; nothing if it is, or another lane's.
     pub(crate) fn around(&self, seq: u64) -> Vec<(u64, Place)> {
-        if self.returned.contains_key(&seq) {
+        if self.returned.get(seq).is_some() {
             return self.around_returned(seq);
         }
         let block = self.block_of(seq).and_then(|index| self.blocks.get(index));
@@ -197,10 +195,8 @@ impl Lane {
     /// Likewise among those that came back: with others behind it, as many as a block would have.
     fn around_returned(&self, seq: u64) -> Vec<(u64, Place)> {
         let mut bytes = 0;
-        let away = self.returned.range(seq..).map_while(|(seq, entry)| match &entry.body {
-            Body::Away(away, _) => Some((*seq, away)),
-            Body::Here(_) => None,
-        });
+        let away =
+            self.returned.range_from(seq).map_while(|entry| Some((entry.seq, entry.body.as_ref().away()?)));
         let fitting = away.take(BLOCK_LEN).take_while(|(_, away)| {
             let fits = bytes < BLOCK_BYTES;
             bytes += u64::from(away.body_len);
@@ -211,18 +207,18 @@ impl Lane {
 
     /// Everything that is not in memory, block by block.
     pub(crate) fn wanted_at_all(&self) -> impl Iterator<Item = Vec<(u64, Place)>> {
-        let returned = self.returned.iter().filter_map(|(seq, entry)| match &entry.body {
-            Body::Away(away, _) => Some(vec![(*seq, away.place)]),
-            Body::Here(_) => None,
-        });
+        let returned = self
+            .returned
+            .iter()
+            .filter_map(|entry| Some(vec![(entry.seq, entry.body.as_ref().away()?.place)]));
         self.blocks.iter().map(Block::wanted).filter(|wanted| !wanted.is_empty()).chain(returned)
     }
 
     /// Messages have been read; `all` counts those that are still wanted.
     pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], generation: u64, all: &mut Moved) {
         for (seq, message) in messages {
-            if let Some(entry) = self.returned.get_mut(seq)
-                && let Body::Away(away, _) = &entry.body
+            if let Some(entry) = self.returned.get_mut(*seq)
+                && let BodyRef::Away(away) = entry.body.as_ref()
             {
                 all.add(message, away.place);
                 (entry.body, entry.read_in) = (Body::Here(message.clone()), generation);
@@ -247,7 +243,7 @@ mod tests {
     use super::Lane;
     use crate::Message;
     use crate::block::{BLOCK_LEN, Block};
-    use crate::body::{Body, Moved, PageOut};
+    use crate::body::{Body, BodyRef, Moved, PageOut};
     use crate::entries::Entry;
     use leveret_base::codec::Place;
     use std::collections::BTreeMap;
@@ -269,9 +265,9 @@ mod tests {
     }
 
     fn check(entry: &Entry, deadline: u64) {
-        match &entry.body {
-            Body::Here(message) => assert_eq!(message.body(), entry.seq.to_le_bytes()),
-            Body::Away(away, _) => {
+        match entry.body.as_ref() {
+            BodyRef::Here(message) => assert_eq!(message.body(), entry.seq.to_le_bytes()),
+            BodyRef::Away(away) => {
                 assert_eq!((away.place, away.body_len), (Place { position: entry.seq, offset: 7 }, 8));
             }
         }

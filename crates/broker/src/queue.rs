@@ -5,23 +5,68 @@ use crate::arguments::{Overflow, QueueArguments, QueueType};
 use crate::body::{Away, Body, BodyRef, PageOut, Refuge};
 use crate::checkpoint::Walk;
 use crate::cursor::Cursor;
-use crate::entries::{Entries, Entry, Memory, Tally};
+use crate::entries::{Entries, Entry, Memory, Ready, Tally};
 use crate::seen::Seen;
 use crate::stream::Stream;
 use crate::{ExchangeId, QueueId, SessionId, UnixMillis, VhostId};
 use leveret_base::codec::Place;
-use std::collections::{BTreeSet, HashMap};
+use leveret_base::{Keyed, Sorted};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Who holds an entry.
+/// An entry that somebody holds. There are as many as consumers do not acknowledge, so it leaves no room unused: the fields of an
+/// [`Entry`], and who holds it.
 pub(crate) struct Unacked {
-    pub(crate) entry: Entry,
-    pub(crate) session: SessionId,
+    pub(crate) seq: u64,
+    pub(crate) body: Body,
+    deadline: UnixMillis,
+    read_in: u64,
+    returns: u32,
+    redelivered: bool,
     pub(crate) channel: u16,
-    /// The consumer it was delivered to, or the number of the lease; `None` for `basic.get`.
-    pub(crate) consumer: Option<u64>,
+    pub(crate) session: SessionId,
+    /// The consumer it was delivered to, or the number of the lease; 0 for `basic.get`.
+    pub(crate) consumer: u64,
     /// Until when it may be held; 0 is for ever.
     pub(crate) until: UnixMillis,
+}
+
+const _: () = assert!(size_of::<Unacked>() == 80, "64 of them fill what an allocator gives");
+
+impl Keyed for Unacked {
+    type Key = u64;
+
+    #[inline]
+    fn key(&self) -> u64 {
+        self.seq
+    }
+}
+
+impl Unacked {
+    /// An entry is handed out.
+    #[inline]
+    pub(crate) fn new(
+        entry: Entry,
+        (session, channel): (SessionId, u16),
+        consumer: u64,
+        until: UnixMillis,
+    ) -> Self {
+        let Entry { seq, body, redelivered, returns, deadline, read_in } = entry;
+        Self { seq, body, deadline, read_in, returns, redelivered, channel, session, consumer, until }
+    }
+
+    /// The entry, which nobody holds any more.
+    #[inline]
+    pub(crate) fn into_entry(self) -> Entry {
+        let Self { seq, body, deadline, read_in, returns, redelivered, .. } = self;
+        Entry { seq, body, redelivered, returns, deadline, read_in }
+    }
+
+    /// The entry, looked at.
+    pub(crate) fn entry(&self) -> Ready<'_> {
+        let Self { seq, ref body, deadline, returns, .. } = *self;
+        Ready { seq, body: body.as_ref(), returns, deadline }
+    }
 }
 
 /// So many times what stays at the head of a queue stays in memory of what consumers hold, if it had to be spilled.
@@ -68,7 +113,8 @@ pub(crate) struct Queue {
     pub(crate) ready: Entries,
     /// What a stream keeps, in place of ready entries.
     pub(crate) stream: Option<Box<Stream>>,
-    pub(crate) unacked: HashMap<u64, Unacked, foldhash::fast::FixedState>,
+    /// What somebody holds.
+    pub(crate) unacked: Sorted<Unacked>,
     /// Bytes of the bodies in it.
     pub(crate) unacked_bytes: u64,
     /// What of it is in memory.
@@ -104,31 +150,26 @@ impl Queue {
     #[inline]
     pub(crate) fn hold(&mut self, held: Unacked) {
         if held.until != 0 {
-            self.held_until.insert((held.until, held.entry.seq));
+            self.held_until.insert((held.until, held.seq));
         }
-        if let Some(walk) = &mut self.walk
-            && self.stream.is_none()
-        {
-            walk.hold(held.entry.seq);
-        }
-        self.unacked_bytes += held.entry.body.len();
+        self.unacked_bytes += held.body.len();
         if self.stream.is_none()
-            && let Body::Here(message) = &held.entry.body
+            && let Body::Here(message) = &held.body
         {
             self.held_memory.add(message.size() as u64);
         }
-        self.unacked.insert(held.entry.seq, held);
+        self.unacked.insert(held);
     }
 
     /// An entry is held no more.
     #[inline]
     pub(crate) fn release(&mut self, seq: u64) -> Option<Unacked> {
-        let held = self.unacked.remove(&seq)?;
-        self.unacked_bytes -= held.entry.body.len();
+        let held = self.unacked.remove(seq)?;
+        self.unacked_bytes -= held.body.len();
         if self.stream.is_none() {
-            match &held.entry.body {
-                Body::Here(message) => self.held_memory.subtract(message.size() as u64),
-                Body::Away(away, _) => {
+            match held.body.as_ref() {
+                BodyRef::Here(message) => self.held_memory.subtract(message.size() as u64),
+                BodyRef::Away(away) => {
                     self.held_away.len -= 1;
                     self.held_away.bytes -= u64::from(away.body_len);
                 }
@@ -142,9 +183,9 @@ impl Queue {
 
     /// Lets go of the message of an entry that is held, if that may go.
     pub(crate) fn let_go_of_held(&mut self, seq: u64, may: PageOut<'_>) {
-        let Some(held) = self.unacked.get_mut(&seq) else { return };
-        let Body::Here(message) = &held.entry.body else { return };
-        let gone = match may.refuge(message, held.entry.read_in) {
+        let Some(held) = self.unacked.get_mut(seq) else { return };
+        let Body::Here(message) = &held.body else { return };
+        let gone = match may.refuge(message, held.read_in) {
             Some(Refuge::Log(place)) => Some((place, None)),
             // What comes back soon would be written again and again.
             Some(Refuge::Spill) if self.held_memory.bytes() > may.head_bytes * HELD_HEADS => {
@@ -157,7 +198,7 @@ impl Queue {
         self.held_memory.subtract(message.size() as u64);
         self.held_away.len += 1;
         self.held_away.bytes += u64::from(away.body_len);
-        held.entry.body = Body::Away(away, run);
+        held.body = Body::away(away, run);
     }
 
     /// True when a message is there that is only on disk, at this place.

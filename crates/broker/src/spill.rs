@@ -143,6 +143,14 @@ pub(crate) struct Run {
     spill: Arc<Spill>,
 }
 
+impl Run {
+    /// What lies behind so many bytes of it.
+    #[inline]
+    pub(crate) fn place(&self, offset: u32) -> Place {
+        Place::in_run(self.number, offset)
+    }
+}
+
 impl Drop for Run {
     fn drop(&mut self) {
         let mut state = self.spill.state();

@@ -5,7 +5,7 @@
 mod block;
 
 use crate::arguments::Retention;
-use crate::body::{Body, PageOut};
+use crate::body::{Body, BodyRef, PageOut};
 use crate::broker::InMemory;
 use crate::entries::{Memory, Wanting};
 use crate::{Message, UnixMillis};
@@ -79,9 +79,9 @@ impl Segment {
 
 /// Bytes of all that a message consists of.
 fn stored_bytes(body: &Body) -> u64 {
-    match body {
-        Body::Here(message) => message.stored_bytes(),
-        Body::Away(away, _) => away.body_len.into(),
+    match body.as_ref() {
+        BodyRef::Here(message) => message.stored_bytes(),
+        BodyRef::Away(away) => away.body_len.into(),
     }
 }
 

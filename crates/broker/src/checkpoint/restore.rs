@@ -69,7 +69,7 @@ impl Broker {
             MESSAGE_AWAY => self.replaying_away = Some(Away::read(fields)?),
             ENQUEUE_AWAY => {
                 let (queue, seq, deadline) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
-                let body = Body::Away(Away::read(fields)?, None);
+                let body = Body::away(Away::read(fields)?, None);
                 self.has_paged = true;
                 Txn::new(self, 0, Changes::off()).enqueue_as(queue, seq, deadline, body);
             }
@@ -84,7 +84,7 @@ impl Broker {
         match self.replaying_away.take() {
             Some(away) => {
                 self.has_paged = true;
-                Ok(Body::Away(away, None))
+                Ok(Body::away(away, None))
             }
             None => replaying.cloned().map(Body::Here).ok_or(Malformed),
         }

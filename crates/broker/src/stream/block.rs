@@ -66,7 +66,9 @@ impl Block {
     pub(super) fn new(first: u64, body: &Body) -> Self {
         let places = match body {
             Body::Here(_) => Places::Here(Vec::new()),
-            Body::Away(..) => Places::Away { places: Vec::new(), read: Vec::new() },
+            Body::Logged { .. } | Body::Spilled { .. } => {
+                Places::Away { places: Vec::new(), read: Vec::new() }
+            }
         };
         Self { first, places, bytes: 0 }
     }
@@ -98,8 +100,9 @@ impl Block {
                 self.bytes += message.stored_bytes();
                 places.push(HereKept { message, at });
             }
-            (Places::Away { places, read }, Body::Away(away, None)) if read.is_empty() => {
-                let Away { place: Place { position, offset }, body_len: len, .. } = away;
+            (Places::Away { places, read }, Body::Logged { position, offset, body_len: len, .. })
+                if read.is_empty() =>
+            {
                 self.bytes += u64::from(len);
                 places.push(AwayKept { position, offset, len, at });
             }

@@ -221,7 +221,7 @@ impl Txn<'_> {
             } else {
                 consumer.unacked_count += 1;
                 let until = queue.meaning.consumer_timeout_ms.map_or(0, |ms| self.now_ms + ms);
-                queue.hold(Unacked { entry, session, channel, consumer: Some(consumer_id), until });
+                queue.hold(Unacked::new(entry, (session, channel), consumer_id, until));
                 if until != 0 {
                     self.broker.note_due(id);
                 }

@@ -3,11 +3,12 @@
 
 use super::Txn;
 use crate::block::{BLOCK_BYTES, BLOCK_LEN};
-use crate::body::{Away, Body};
+use crate::body::{Away, Body, BodyRef};
 use crate::broker::Wanted;
 use crate::change::Change;
 use crate::{Broker, ExchangeId, Message, QueueId, UnixMillis};
 use leveret_amqp::{PropertyValues, Table, TableBuf, Value};
+use leveret_base::Keyed;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -20,12 +21,35 @@ pub(super) const DELAYED: QueueId = QueueId(u32::MAX);
 /// Between two looks at whether something was read.
 const RETRY_MS: u64 = 50;
 
-/// A message that waits.
+/// A message that waits. Millions do.
 pub(crate) struct Delayed {
+    /// When it is routed.
+    pub(crate) due: UnixMillis,
+    /// Its number, which no other message that waits has.
+    pub(crate) number: u64,
     pub(crate) exchange: ExchangeId,
     pub(crate) body: Body,
     /// The log has it.
     pub(crate) kept: bool,
+}
+
+const _: () = assert!(size_of::<Delayed>() == 48, "what waits takes little more than its key and its body");
+
+/// By the time when they are due, and their numbers.
+impl Keyed for Delayed {
+    type Key = (UnixMillis, u64);
+
+    #[inline]
+    fn key(&self) -> Self::Key {
+        (self.due, self.number)
+    }
+}
+
+impl Delayed {
+    /// When it is due, its number, and where it lies if it is not in memory.
+    fn away(&self) -> Option<(UnixMillis, u64, Away)> {
+        Some((self.due, self.number, self.body.as_ref().away()?))
+    }
 }
 
 /// A message that waits, looked at.
@@ -50,20 +74,17 @@ impl Wanted {
 impl Broker {
     /// Messages that wait, from a time and a number on, in the order in which they are due.
     pub fn scheduled(&self, from: (UnixMillis, u64)) -> impl Iterator<Item = Scheduled<'_>> {
-        self.delayed.range(from..).map(|(&(due, number), delayed)| {
-            let Delayed { exchange, ref body, kept: _ } = *delayed;
+        self.delayed.range_from(from).map(|delayed| {
+            let Delayed { due, number, exchange, ref body, kept: _ } = *delayed;
             Scheduled { due, number, exchange, message: body.here() }
         })
     }
 
     /// Everything that waits and is not in memory is wanted there.
     pub(crate) fn want_delayed(&mut self) {
-        let away = self.delayed.iter().filter_map(|(&(due, number), delayed)| match &delayed.body {
-            Body::Away(away, _) => Some((due, number, away.place)),
-            Body::Here(_) => None,
-        });
+        let away = self.delayed.iter().filter_map(Delayed::away);
         let mut messages = Vec::new();
-        for (due, number, place) in away {
+        for (due, number, Away { place, .. }) in away {
             let is_asked_again = self.delayed_unread.contains_key(&number);
             if !is_asked_again && self.delayed_asked.insert(number, due).is_none() {
                 messages.push((number, place));
@@ -83,8 +104,8 @@ impl Broker {
     fn uncount_delayed(&mut self, body: &Body) {
         match body {
             Body::Here(message) => self.delayed_memory.subtract(message.size() as u64),
-            Body::Away(_, None) => drop(self.in_memory.left.fetch_add(1, Ordering::Relaxed)),
-            Body::Away(_, Some(_)) => {}
+            Body::Logged { .. } => drop(self.in_memory.left.fetch_add(1, Ordering::Relaxed)),
+            Body::Spilled { .. } => {}
         }
     }
 
@@ -102,7 +123,7 @@ impl Broker {
             }
         };
         match gone.and_then(|(place, run)| Some((Away::of(message, place)?, run))) {
-            Some((away, run)) => Body::Away(away, run),
+            Some((away, run)) => Body::away(away, run),
             None => Body::Here(message.clone()),
         }
     }
@@ -146,7 +167,7 @@ impl Txn<'_> {
     pub(crate) fn delay_again(&mut self, due: UnixMillis, number: u64, exchange: ExchangeId, body: Body) {
         let body = match body {
             Body::Here(message) => self.broker.body_of_delayed(&message, true),
-            Body::Away(..) => body,
+            Body::Logged { .. } | Body::Spilled { .. } => body,
         };
         self.add_delayed(due, number, exchange, body, true);
     }
@@ -158,21 +179,21 @@ impl Txn<'_> {
         }
         self.broker.next_delayed = self.broker.next_delayed.max(number + 1);
         self.broker.count_delayed(&body);
-        if let Some(before) = self.broker.delayed.insert((due, number), Delayed { exchange, body, kept }) {
+        if let Some(before) = self.broker.delayed.insert(Delayed { due, number, exchange, body, kept }) {
             self.broker.uncount_delayed(&before.body);
         }
     }
 
     /// Primitive: a message waits no more.
     pub(crate) fn take_delayed(&mut self, due: UnixMillis, number: u64) -> Option<Delayed> {
-        let delayed = self.broker.delayed.remove(&(due, number))?;
+        let delayed = self.broker.delayed.remove((due, number))?;
         self.broker.uncount_delayed(&delayed.body);
         self.broker.delayed_asked.remove(&number);
         self.broker.delayed_unread.remove(&number);
         if delayed.kept {
             Change::DelayOver { number, due }.record(&mut self.changes);
             if let Some(checkpoint) = &mut self.broker.checkpoint {
-                checkpoint.takes_delayed((due, number), &delayed);
+                checkpoint.takes_delayed(&delayed);
             }
         }
         Some(delayed)
@@ -187,7 +208,7 @@ impl Txn<'_> {
     pub(super) fn release_delayed(&mut self) {
         let mut from = (0, 0);
         while self.slice > 0
-            && let Some((&(due, number), _)) = self.broker.delayed.range(from..).next()
+            && let Some(&Delayed { due, number, .. }) = self.broker.delayed.first_from(from)
             && due <= self.now_ms
         {
             if self.broker.delayed_unread.contains_key(&number) {
@@ -212,18 +233,15 @@ impl Txn<'_> {
     /// Asks for what is due first from there on and what comes behind it, if that is not in memory; true if so.
     fn must_fetch_delayed(&mut self, from: (UnixMillis, u64)) -> bool {
         let Broker { delayed, delayed_asked, delayed_unread, delayed_retry, wanted, .. } = &mut *self.broker;
-        if delayed.range(from..).next().is_none_or(|(_, first)| first.body.here().is_some()) {
+        if delayed.first_from(from).is_none_or(|first| first.body.here().is_some()) {
             return false;
         }
         *delayed_retry = self.now_ms + RETRY_MS;
         if !delayed_asked.is_empty() {
             return true;
         }
-        let behind = delayed.range(from..).filter(|((_, number), _)| !delayed_unread.contains_key(number));
-        let away = behind.take(BLOCK_LEN).filter_map(|(&(due, number), delayed)| match &delayed.body {
-            Body::Away(away, _) => Some((due, number, away)),
-            Body::Here(_) => None,
-        });
+        let behind = delayed.range_from(from).filter(|delayed| !delayed_unread.contains_key(&delayed.number));
+        let away = behind.take(BLOCK_LEN).filter_map(Delayed::away);
         let (mut messages, mut bytes) = (Vec::new(), 0);
         for (due, number, away) in away {
             delayed_asked.insert(number, due);
@@ -248,21 +266,21 @@ impl Txn<'_> {
             let message = read.next_if(|(of, _)| *of == number).map(|(_, message)| message);
             let Broker { delayed, delayed_asked, delayed_unread, .. } = &mut *self.broker;
             let due = delayed_asked.remove(&number).or_else(|| delayed_unread.remove(&number));
-            let Some((due, delayed)) = due.and_then(|due| Some((due, delayed.get_mut(&(due, number))?)))
+            let Some((due, delayed)) = due.and_then(|due| Some((due, delayed.get_mut((due, number))?)))
             else {
                 continue;
             };
-            match (message, &delayed.body) {
-                (Some(message), Body::Away(..)) => {
+            match (message, delayed.body.as_ref()) {
+                (Some(message), BodyRef::Away(_)) => {
                     let before = std::mem::replace(&mut delayed.body, Body::Here(message.clone()));
                     self.broker.uncount_delayed(&before);
                     self.broker.count_delayed(&Body::Here(message.clone()));
                 }
-                (None, Body::Away(..)) => {
+                (None, BodyRef::Away(_)) => {
                     delayed_unread.insert(number, due);
                     unread.push((number, place));
                 }
-                (Some(_) | None, Body::Here(_)) => {}
+                (Some(_) | None, BodyRef::Here(_)) => {}
             }
         }
         self.release_delayed();

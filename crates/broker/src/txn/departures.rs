@@ -135,7 +135,7 @@ impl Txn<'_> {
             && at <= self.now_ms
         {
             queue.held_until.pop_first();
-            let Some(held) = queue.unacked.get_mut(&seq) else { continue };
+            let Some(held) = queue.unacked.get_mut(seq) else { continue };
             if held.session == LEASES {
                 held.until = 0;
                 self.settle(LEASES, 0, id, seq, How::Requeue);

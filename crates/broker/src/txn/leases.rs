@@ -35,9 +35,9 @@ pub struct Peeked<'a> {
 impl Broker {
     /// True while the lease holds.
     pub fn is_leased(&self, lease: Lease, now_ms: UnixMillis) -> bool {
-        let held = self.queues.get(&lease.queue).and_then(|queue| queue.unacked.get(&lease.seq));
+        let held = self.queues.get(&lease.queue).and_then(|queue| queue.unacked.get(lease.seq));
         held.is_some_and(|held| {
-            held.session == LEASES && held.consumer == Some(lease.number) && held.until > now_ms
+            held.session == LEASES && held.consumer == lease.number && held.until > now_ms
         })
     }
 
@@ -94,9 +94,9 @@ impl Txn<'_> {
         self.broker.last_consumer += 1;
         let lease = Lease { queue: delivery.queue, seq: delivery.seq, number: self.broker.last_consumer };
         if let Some(queue) = self.broker.queues.get_mut(&lease.queue)
-            && let Some(held) = queue.unacked.get_mut(&lease.seq)
+            && let Some(held) = queue.unacked.get_mut(lease.seq)
         {
-            held.consumer = Some(lease.number);
+            held.consumer = lease.number;
         }
         self.hold_until(lease, until);
         Ok((got, Some(lease)))
@@ -119,7 +119,7 @@ impl Txn<'_> {
 
     fn hold_until(&mut self, lease: Lease, until: UnixMillis) {
         let Some(queue) = self.broker.queues.get_mut(&lease.queue) else { return };
-        let Some(held) = queue.unacked.get_mut(&lease.seq) else { return };
+        let Some(held) = queue.unacked.get_mut(lease.seq) else { return };
         if held.until != 0 {
             queue.held_until.remove(&(held.until, lease.seq));
         }

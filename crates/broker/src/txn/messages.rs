@@ -398,7 +398,7 @@ impl Txn<'_> {
             self.record_settle(id, kept, &entry);
         } else {
             let until = queue.meaning.consumer_timeout_ms.map_or(0, |ms| self.now_ms + ms);
-            queue.hold(Unacked { entry, session, channel, consumer: None, until });
+            queue.hold(Unacked::new(entry, (session, channel), 0, until));
             self.let_go_of_held(id, seq);
             self.broker.note_due(id);
             self.hold_in_channel(session, channel, id, seq);
@@ -411,11 +411,12 @@ impl Txn<'_> {
     /// Settles an entry that the channel holds; anything else is late and ignored.
     pub fn settle(&mut self, session: SessionId, channel: u16, id: QueueId, seq: u64, how: How) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
-        if !queue.unacked.get(&seq).is_some_and(|held| held.session == session && held.channel == channel) {
+        if !queue.unacked.get(seq).is_some_and(|held| held.session == session && held.channel == channel) {
             return;
         }
-        let Some(Unacked { entry, consumer, .. }) = queue.release(seq) else { return };
-        if let Some(consumer) = consumer.and_then(|id| queue.consumers.iter_mut().find(|c| c.id == id)) {
+        let Some(held) = queue.release(seq) else { return };
+        let (consumer, entry) = (held.consumer, held.into_entry());
+        if let Some(consumer) = queue.consumers.iter_mut().find(|c| c.id == consumer) {
             consumer.unacked_count = consumer.unacked_count.saturating_sub(1);
         }
         if queue.stream.is_some() {

@@ -13,7 +13,8 @@ use crate::seen::Seen;
 use crate::stream::Stream;
 use crate::{Exception, ExchangeId, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::Table;
-use std::collections::{BTreeSet, HashMap};
+use leveret_base::Sorted;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How far ahead deliveries are recorded.
@@ -115,7 +116,7 @@ impl Txn<'_> {
             ready: Entries::new(meaning.priority_max, &self.broker.in_memory),
             stream: (meaning.kind == QueueType::Stream)
                 .then(|| Box::new(Stream::new(&self.broker.in_memory))),
-            unacked: HashMap::default(),
+            unacked: Sorted::default(),
             unacked_bytes: 0,
             held_memory: Memory::new(&self.broker.in_memory),
             held_away: Tally::default(),
@@ -167,8 +168,8 @@ impl Txn<'_> {
                 channel.consumers.remove(&consumer.tag);
             }
         }
-        for (seq, unacked) in &queue.unacked {
-            self.free_channel(unacked.session, unacked.channel, id, *seq);
+        for unacked in queue.unacked.iter() {
+            self.free_channel(unacked.session, unacked.channel, id, unacked.seq);
         }
         if let Some(owned) = queue.exclusive.and_then(|session| self.broker.owned.get_mut(&session)) {
             owned.queues.retain(|own| *own != id);
@@ -288,10 +289,8 @@ impl Txn<'_> {
             return 0;
         }
         if queue.is_logged() {
-            let is_logged = |held: &&Unacked| queue.keeps(held.entry.body.is_persistent());
-            let mut kept: Vec<u64> =
-                queue.unacked.values().filter(is_logged).map(|held| held.entry.seq).collect();
-            kept.sort_unstable();
+            let is_logged = |held: &&Unacked| queue.keeps(held.body.is_persistent());
+            let kept: Vec<u64> = queue.unacked.iter().filter(is_logged).map(|held| held.seq).collect();
             Change::Purge { queue: id, through: queue.next_seq - 1, kept: &kept }.record(&mut self.changes);
         }
         let gone = queue.ready.take_all();
@@ -425,7 +424,7 @@ impl Txn<'_> {
         channel.unacked_count = channel.unacked_count.saturating_sub(1);
         if let Some(place) = channel.holds.iter().position(|(id, _)| *id == queue) {
             let seqs = &mut channel.holds[place].1;
-            seqs.remove(&seq);
+            seqs.remove(seq);
             if seqs.is_empty() {
                 channel.holds.swap_remove(place);
             }

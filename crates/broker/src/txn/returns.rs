@@ -19,7 +19,7 @@ impl Txn<'_> {
     pub(super) fn give_back(&mut self, queue: QueueId, seqs: Seqs) {
         let mut seqs: Vec<u64> = seqs.into_iter().collect();
         // In order, so that whoever gets them next gets the first ones first.
-        seqs.sort_unstable_by(|a, b| b.cmp(a));
+        seqs.reverse();
         let mut left = SLICE;
         let mut returning = Returning { queue, seqs };
         self.give_back_some(&mut returning, &mut left);
@@ -37,7 +37,7 @@ impl Txn<'_> {
                 return;
             };
             if let Some(held) = queue.release(seq) {
-                self.put_back(returning.queue, held.entry);
+                self.put_back(returning.queue, held.into_entry());
             }
             *left -= 1;
         }

@@ -210,9 +210,9 @@ impl Txn<'_> {
             // The stream has it; who holds it need not.
             let Message { persistent, priority, .. } = *message;
             let (place, body_len) = (Place { position: 0, offset: 0 }, message.body().len() as u32);
-            let body = Body::Away(Away { place, body_len, priority, persistent }, None);
-            let (entry, consumer) = (Entry::new(seq, body, 0), Some(consumer.id));
-            queue.hold(Unacked { entry, session, channel, consumer, until: 0 });
+            let body = Body::away(Away { place, body_len, priority, persistent }, None);
+            let (entry, consumer) = (Entry::new(seq, body, 0), consumer.id);
+            queue.hold(Unacked::new(entry, (session, channel), consumer, 0));
             self.hold_in_channel(session, channel, id, seq);
             self.broker.events.push((session, event));
         }

@@ -3,9 +3,10 @@
 
 use crate::amqp::tx::Tx;
 use leveret_amqp::{BasicAck, BasicNack, Method};
+use leveret_base::{Keyed, Sorted};
 use leveret_engine::Position;
 use leveret_engine::broker::QueueId;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// A confirm that has not left.
 #[derive(Clone, Copy)]
@@ -50,7 +51,21 @@ impl Confirms {
 }
 
 /// A delivery tag and the entry it stands for.
-pub(crate) type Held = (u64, (QueueId, u64));
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    tag: u64,
+    pub(crate) queue: QueueId,
+    pub(crate) seq: u64,
+}
+
+impl Keyed for Held {
+    type Key = u64;
+
+    #[inline]
+    fn key(&self) -> u64 {
+        self.tag
+    }
+}
 
 /// An open channel.
 #[derive(Default)]
@@ -65,7 +80,7 @@ pub(crate) struct Channel {
     /// `basic.qos` for consumers to come.
     pub(crate) prefetch: u16,
     last_tag: u64,
-    unacked: BTreeMap<u64, (QueueId, u64)>,
+    unacked: Sorted<Held>,
     /// Replies that wait for the disk; whatever follows on this channel waits behind them.
     pub(crate) held: VecDeque<(Position, Vec<u8>)>,
 }
@@ -107,8 +122,8 @@ impl Channel {
     /// A tag for a delivery; one that must be acknowledged is remembered.
     pub(crate) fn tag(&mut self, entry: Option<(QueueId, u64)>) -> u64 {
         self.last_tag += 1;
-        if let Some(entry) = entry {
-            self.unacked.insert(self.last_tag, entry);
+        if let Some((queue, seq)) = entry {
+            self.unacked.insert(Held { tag: self.last_tag, queue, seq });
         }
         self.last_tag
     }
@@ -116,16 +131,13 @@ impl Channel {
     /// What an acknowledgement names, oldest first; `None` is an unknown tag.
     pub(crate) fn settle(&mut self, tag: u64, multiple: bool) -> Option<Vec<Held>> {
         if !multiple {
-            return self.unacked.remove(&tag).map(|entry| vec![(tag, entry)]);
+            return self.unacked.remove(tag).map(|held| vec![held]);
         }
         if tag == 0 {
-            return Some(std::mem::take(&mut self.unacked).into_iter().collect());
+            return Some(self.take_unacked());
         }
-        if !self.unacked.contains_key(&tag) {
-            return None;
-        }
-        let later = self.unacked.split_off(&(tag + 1));
-        Some(std::mem::replace(&mut self.unacked, later).into_iter().collect())
+        self.unacked.get(tag)?;
+        Some(self.unacked.take_through(tag))
     }
 
     /// Acknowledgements that were taken back: their tags are there again.

@@ -1,6 +1,6 @@
 //! Messages on a channel: a publish as it arrives, what is delivered and got, and how it is settled.
 
-use crate::amqp::channel::Channel;
+use crate::amqp::channel::{Channel, Held};
 use crate::amqp::commands::COMMANDS;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use crate::around::Around;
@@ -169,7 +169,7 @@ impl AmqpSession {
         let entries = self.channels.get_mut(&number).map(Channel::take_unacked).unwrap_or_default();
         // What the transaction has acknowledged is not there to come back; the rest does at once.
         engine.on_broker(|txn| {
-            for (_, (queue, seq)) in entries {
+            for Held { queue, seq, .. } in entries {
                 txn.settle(self.id, number, queue, seq, How::Requeue);
             }
         });

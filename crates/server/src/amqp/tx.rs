@@ -129,8 +129,8 @@ impl AmqpSession {
                 }
                 rejected |= published.is_some_and(|published| published.rejected);
             }
-            for ((_, (queue, seq)), how) in &tx.settled {
-                txn.settle(self.id, number, *queue, *seq, *how);
+            for &(Held { queue, seq, .. }, how) in &tx.settled {
+                txn.settle(self.id, number, queue, seq, how);
             }
         });
         engine.end();
@@ -166,7 +166,7 @@ impl AmqpSession {
             return;
         }
         engine.on_broker(|txn| {
-            for (_, (queue, seq)) in held {
+            for Held { queue, seq, .. } in held {
                 txn.settle(self.id, number, queue, seq, how);
             }
         });
