@@ -51,6 +51,8 @@ struct Inner {
     /// What somebody keeps.
     kept: (bool, Option<Archived>),
     random: fastrand::Rng,
+    /// So many bytes were read.
+    read: u64,
 }
 
 /// The disk. Clones are the same disk.
@@ -68,7 +70,7 @@ impl FaultyDisk {
     fn with(names: Names, random: fastrand::Rng) -> Self {
         let durable = names.clone();
         let (faults, kept) = (Faults::default(), (false, None));
-        let inner = Inner { names, durable, pending: Vec::new(), faults, kept, random };
+        let inner = Inner { names, durable, pending: Vec::new(), faults, kept, random, read: 0 };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -100,6 +102,11 @@ impl FaultyDisk {
     /// Reads give less than asked for.
     pub fn short_reads(&self) {
         self.inner.lock().faults.short_reads = true;
+    }
+
+    /// How many bytes were read.
+    pub fn bytes_read(&self) -> u64 {
+        self.inner.lock().read
     }
 
     /// The bytes of a file, as a reader sees them.
@@ -271,6 +278,7 @@ impl File for FaultyFile {
             len = disk.random.usize(1..=len);
         }
         into[..len].copy_from_slice(&rest[..len]);
+        disk.read += len as u64;
         Ok(len)
     }
 

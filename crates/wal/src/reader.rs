@@ -25,6 +25,8 @@ const AHEAD: u64 = 4 * 1024 * 1024;
 const AHEAD_PIECE: u64 = 1024 * 1024;
 /// Room that is kept from one reading to the next.
 const KEPT: usize = 1024 * 1024;
+/// A record that was put together is forgotten when so many blocks were read without it.
+const FORGOTTEN_AFTER: u32 = 256;
 
 struct OpenUnit {
     unit: Unit,
@@ -55,7 +57,7 @@ struct Cached {
     positions: Range<u64>,
     /// Of a segment, where the next block begins.
     end: u64,
-    /// Where it is in memory.
+    /// Where its records are in memory.
     home: Home,
     range: Range<usize>,
     /// The record that was found last: its position, and where it begins in the block.
@@ -87,8 +89,11 @@ pub struct Reader {
     shared: Arc<Shared>,
     units: Arc<Vec<Unit>>,
     open: BTreeMap<u64, OpenUnit>,
+    /// A block that was read by itself.
     bytes: Vec<u8>,
+    /// A record that was put together, its position, and how many blocks were read since it was wanted.
     record: Vec<u8>,
+    joined: Option<(u64, u32)>,
     ahead: Ahead,
     cached: Cached,
 }
@@ -97,7 +102,7 @@ impl Reader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let (bytes, record) = (Vec::new(), Vec::new());
         let (open, ahead, cached) = (BTreeMap::new(), Ahead::default(), Cached::default());
-        Self { shared, units: Arc::default(), open, bytes, record, ahead, cached }
+        Self { shared, units: Arc::default(), open, bytes, record, joined: None, ahead, cached }
     }
 
     /// The message that lies there: the bytes of its commit from its own on, which may be more than it has. What was written
@@ -129,6 +134,13 @@ impl Reader {
             self.open.retain(|_, open| units.contains(&open.unit));
             self.units = Arc::clone(&units);
             self.cached = Cached::default();
+        }
+        if let Some((position, unused)) = &mut self.joined
+            && *position == place.position
+        {
+            *unused = 0;
+            let found = in_records((place.position, 0), &self.record, place);
+            return Ok(found.map(|(_, range)| (Home::Record, range)));
         }
         if self.cached.is_segment && self.cached.positions.contains(&place.position) {
             return Ok(self.in_block(place));
@@ -174,6 +186,7 @@ impl Reader {
     fn load(&mut self, unit: Unit, offset: u64, len: u64) -> Result<bool, Error> {
         let mut bytes = std::mem::take(&mut self.bytes);
         self.cached = Cached::default();
+        self.forget_record();
         bytes.resize(len as usize, 0);
         bytes.shrink_to(KEPT);
         let open = self.open(unit)?;
@@ -181,6 +194,18 @@ impl Reader {
         let is_there = open.fill(&mut bytes, offset);
         self.bytes = bytes;
         is_there
+    }
+
+    /// A record that was put together is kept as long as it is wanted: of a commit that is longer than a segment each message
+    /// would read all of it again.
+    fn forget_record(&mut self) {
+        let Some((_, unused)) = &mut self.joined else { return };
+        *unused += 1;
+        if *unused > FORGOTTEN_AFTER {
+            self.joined = None;
+            self.record.clear();
+            self.record.shrink_to(KEPT);
+        }
     }
 
     fn in_bodies(&mut self, unit: Unit, place: Place) -> Result<Option<Range<usize>>, Error> {
@@ -203,8 +228,8 @@ impl Reader {
     /// The record is in the block that was read.
     fn in_block(&mut self, place: Place) -> Option<(Home, Range<usize>)> {
         let Cached { home, range, positions, last, .. } = &self.cached;
-        let (home, start, last) = (*home, range.start + BLOCK_HEAD, *last);
-        let payload = self.home(home).get(start..range.end)?;
+        let (home, start, last) = (*home, range.start, *last);
+        let payload = self.home(home).get(range.clone())?;
         // As a rule what is wanted comes behind what was found last.
         let from = if last.0 <= place.position { last } else { (positions.start, 0) };
         let (begin, found) = in_records(from, payload, place)?;
@@ -225,7 +250,9 @@ impl Reader {
             return Ok(None);
         }
         let end = offset + bytes.len() as u64;
+        let range = range.start + BLOCK_HEAD..range.end;
         self.cached = Cached::of_whole(unit, positions(head.first, payload), end, (home, range));
+        self.forget_record();
         Ok(if self.cached.positions.contains(&place.position) { self.in_block(place) } else { None })
     }
 
@@ -270,8 +297,6 @@ impl Reader {
         place: Place,
     ) -> Result<Option<(Home, Range<usize>)>, Error> {
         self.ahead.has_jumped();
-        self.record.clear();
-        self.record.shrink_to(KEPT);
         let mut begun = None;
         while let Some(unit) = units.get(i).copied().filter(Unit::is_segment) {
             let damaged = |reason: &str| Error::corrupt(&unit.name(), offset as usize, reason);
@@ -295,17 +320,20 @@ impl Reader {
             };
             match (part, begun) {
                 (Part::Whole, None) => {
-                    let (positions, range) = (positions(first, payload), 0..len as usize);
+                    let (positions, range) = (positions(first, payload), BLOCK_HEAD..len as usize);
                     self.cached = Cached::of_whole(unit, positions, offset + len, (Home::Bytes, range));
                     return Ok(self.in_block(place));
                 }
                 (Part::First, None) => {
+                    self.joined = None;
+                    self.record.clear();
                     self.record.extend_from_slice(payload);
                     begun = Some(first);
                 }
                 (Part::Middle, Some(_)) => self.record.extend_from_slice(payload),
                 (Part::Last, Some(first)) => {
                     self.record.extend_from_slice(payload);
+                    self.joined = Some((first.position, 0));
                     let found = in_records((first.position, 0), &self.record, place);
                     return Ok(found.map(|(_, range)| (Home::Record, range)));
                 }

@@ -1,9 +1,10 @@
 //! Whoever reads on is given pieces before they are needed, and never anything but what was written.
 
-use super::reader::{message, read};
+use super::reader::{message, read as read_one};
 use super::{add, replay};
 use crate::faulty::FaultyDisk;
 use crate::{Disk, Log, Options, Storage, Tail};
+use leveret_base::codec::Place;
 use std::sync::Arc;
 
 const SEGMENT_BYTES: u64 = 3 * 1024 * 1024;
@@ -30,13 +31,13 @@ fn read_on(storage: Arc<dyn Storage>, seed: u64) -> usize {
                 next = rng.usize(..written.len());
             }
             let Some((head, changes)) = written.get(next) else { break };
-            assert_eq!(read(&mut reader, head.position).unwrap().as_ref(), Some(changes), "seed {seed}");
+            assert_eq!(read_one(&mut reader, head.position).unwrap().as_ref(), Some(changes), "seed {seed}");
             next += 1;
         }
     }
     let (mut reader, mut ahead) = (log.reader(), 0);
     for (head, changes) in &written {
-        assert_eq!(read(&mut reader, head.position).unwrap().as_ref(), Some(changes), "seed {seed}");
+        assert_eq!(read_one(&mut reader, head.position).unwrap().as_ref(), Some(changes), "seed {seed}");
         ahead += usize::from(reader.was_ahead());
     }
     ahead * 100 / written.len()
@@ -61,4 +62,25 @@ fn what_is_read_on_from_a_real_disk_is_there_before_it_is_needed() {
     let ahead = read_on(Arc::new(Disk::open(&path).unwrap()), 7);
     assert!(ahead > 50, "{ahead} %");
     std::fs::remove_dir_all(&path).unwrap();
+}
+
+#[test]
+fn a_commit_longer_than_a_segment_is_not_read_again_for_each_of_its_messages() {
+    let disk = FaultyDisk::new(1);
+    let mut log = Log::open(Arc::new(disk.clone()), Options { segment_bytes: 64 * 1024 }).unwrap();
+    replay(&mut log).unwrap();
+    let mut tail = Tail::default();
+    let (long, short) = (vec![7; 300_000], message(100, 1));
+    add(&mut tail, 1, &long);
+    add(&mut tail, 2, &short);
+    log.write(&mut tail).unwrap();
+    let (mut reader, before) = (log.reader(), disk.bytes_read());
+    for offset in (0..300_000).step_by(1000) {
+        let read = reader.read(Place { position: 1, offset }).unwrap().unwrap();
+        assert_eq!(read.len(), 300_000 - offset as usize);
+        if offset % 5000 == 0 {
+            assert_eq!(read_one(&mut reader, 2).unwrap().as_ref(), Some(&short), "others are read meanwhile");
+        }
+    }
+    assert!(disk.bytes_read() - before < 3 * 300_000, "{} bytes", disk.bytes_read() - before);
 }
