@@ -20,6 +20,7 @@ pub(crate) struct Piece {
     buffer: Vec<u8>,
     start: usize,
     len: usize,
+    file_size: u64,
 }
 
 /// A piece that is being read.
@@ -65,16 +66,22 @@ impl Piece {
         self.buffer.get(self.start..self.start + self.len).unwrap_or_default()
     }
 
+    /// How long the file was.
+    pub(crate) fn file_size(&self) -> u64 {
+        self.file_size
+    }
+
     /// Its buffer, for the next one.
     pub(crate) fn into_spare(self) -> Vec<u8> {
         self.buffer
     }
 
     fn of(file: &dyn File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Self> {
-        let left = file.size()?.saturating_sub(offset);
+        let file_size = file.size()?;
+        let left = file_size.saturating_sub(offset);
         buffer.resize(left.min(PIECE as u64) as usize, 0);
         let len = fill(&mut buffer, |rest, at| file.read_at(rest, offset + at))?;
-        Ok(Self { buffer, start: 0, len })
+        Ok(Self { buffer, start: 0, len, file_size })
     }
 
     fn read(file: &std::fs::File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Self> {
@@ -82,7 +89,7 @@ impl Piece {
         let start = buffer.as_ptr().align_offset(PIECE_STEP as usize);
         let room = buffer.get_mut(start..start + PIECE).unwrap_or_default();
         let len = fill(room, |rest, at| file.read_at(rest, offset + at))?;
-        Ok(Self { buffer, start, len })
+        Ok(Self { buffer, start, len, file_size: file.metadata()?.len() })
     }
 }
 
