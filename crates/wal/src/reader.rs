@@ -249,10 +249,11 @@ impl Reader {
         if head.part != Part::Whole || head.first.position > place.position {
             return Ok(None);
         }
-        let end = offset + bytes.len() as u64;
+        let (first, end) = (head.first.position, offset + bytes.len() as u64);
         let range = range.start + BLOCK_HEAD..range.end;
         self.cached = Cached::of_whole(unit, positions(head.first, payload), end, (home, range));
         self.forget_record();
+        self.open(unit)?.keep(Place { position: first, offset: 0 }, offset);
         Ok(if self.cached.positions.contains(&place.position) { self.in_block(place) } else { None })
     }
 
@@ -280,7 +281,6 @@ impl Reader {
         if first.position > place.position || len > KEPT as u64 {
             return Ok(None);
         }
-        open.keep(first, offset);
         if !self.load(unit, offset, len)? {
             return Ok(None);
         }
