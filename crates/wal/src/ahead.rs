@@ -7,6 +7,7 @@ use crate::block::{self, BLOCK_HEAD, SEGMENT_HEAD};
 use crate::log::segment_name;
 use crate::piece::{PIECE, PIECE_STEP, Piece, ReadPiece};
 use crate::storage::Storage;
+use memmap2::MmapMut;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -30,7 +31,7 @@ pub(crate) struct Segments<'a> {
 pub(crate) struct Ahead {
     here: Option<(Spot, Piece)>,
     coming: VecDeque<(Spot, ReadPiece)>,
-    spare: Vec<Vec<u8>>,
+    spare: Vec<MmapMut>,
     /// A block of which one part came with one piece and the rest with the next; whether it was asked for last.
     joint: Vec<u8>,
     is_joint: bool,
@@ -174,7 +175,7 @@ impl Ahead {
 
     fn ask(&mut self, segments: &Segments<'_>, start: Spot) {
         let is_written_to = !(segments.has)(start.0 + 1);
-        let spare = self.spare.pop().unwrap_or_default();
+        let spare = self.spare.pop();
         let reading = segments.storage.read_piece(&segment_name(start.0), start.1, is_written_to, spare);
         self.coming.push_back((start, reading));
     }

@@ -2,6 +2,7 @@
 //! copied and push nothing out of it.
 
 use crate::storage::File;
+use memmap2::MmapMut;
 use rustix::fs::{Advice, OFlags, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::fs::OpenOptions;
@@ -12,13 +13,12 @@ use std::thread::JoinHandle;
 
 /// How long a piece is, unless the file ends in it.
 pub(crate) const PIECE: usize = 2 * 1024 * 1024;
-/// A piece begins at a multiple of so many bytes, in the file and in memory: so it can be read past the cache.
+/// A piece begins at a multiple of so many bytes in the file, and in memory with a page: so it can be read past the cache.
 pub const PIECE_STEP: u64 = 4096;
 
 /// A piece of a file.
 pub(crate) struct Piece {
-    buffer: Vec<u8>,
-    start: usize,
+    buffer: MmapMut,
     len: usize,
     file_size: u64,
 }
@@ -33,7 +33,7 @@ enum Reading {
 
 impl ReadPiece {
     /// Read when it is asked for, into a buffer that nobody needs any more.
-    pub(crate) fn now(file: &dyn File, offset: u64, spare: Vec<u8>) -> Self {
+    pub(crate) fn now(file: &dyn File, offset: u64, spare: Option<MmapMut>) -> Self {
         Self(Reading::Done(Piece::of(file, offset, spare)))
     }
 
@@ -43,7 +43,7 @@ impl ReadPiece {
     }
 
     /// Read by a thread of its own.
-    pub(crate) fn elsewhere(path: PathBuf, offset: u64, is_written_to: bool, spare: Vec<u8>) -> Self {
+    pub(crate) fn elsewhere(path: PathBuf, offset: u64, is_written_to: bool, spare: Option<MmapMut>) -> Self {
         let read = move || Piece::read(&open(&path, offset, is_written_to)?, offset, spare);
         match std::thread::Builder::new().name("read-ahead".into()).spawn(read) {
             Ok(reading) => Self(Reading::Elsewhere(reading)),
@@ -63,7 +63,7 @@ impl ReadPiece {
 impl Piece {
     /// What was read; fewer bytes than a piece has as a rule only if the file ends in it.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.buffer.get(self.start..self.start + self.len).unwrap_or_default()
+        self.buffer.get(..self.len).unwrap_or_default()
     }
 
     /// How long the file was.
@@ -72,25 +72,26 @@ impl Piece {
     }
 
     /// Its buffer, for the next one.
-    pub(crate) fn into_spare(self) -> Vec<u8> {
+    pub(crate) fn into_spare(self) -> MmapMut {
         self.buffer
     }
 
-    fn of(file: &dyn File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Self> {
-        let file_size = file.size()?;
-        let left = file_size.saturating_sub(offset);
-        buffer.resize(left.min(PIECE as u64) as usize, 0);
+    fn of(file: &dyn File, offset: u64, spare: Option<MmapMut>) -> io::Result<Self> {
+        let mut buffer = buffer(spare)?;
         let len = fill(&mut buffer, |rest, at| file.read_at(rest, offset + at))?;
-        Ok(Self { buffer, start: 0, len, file_size })
+        Ok(Self { buffer, len, file_size: file.size()? })
     }
 
-    fn read(file: &std::fs::File, offset: u64, mut buffer: Vec<u8>) -> io::Result<Self> {
-        buffer.resize(PIECE + PIECE_STEP as usize, 0);
-        let start = buffer.as_ptr().align_offset(PIECE_STEP as usize);
-        let room = buffer.get_mut(start..start + PIECE).unwrap_or_default();
-        let len = fill(room, |rest, at| file.read_at(rest, offset + at))?;
-        Ok(Self { buffer, start, len, file_size: file.metadata()?.len() })
+    fn read(file: &std::fs::File, offset: u64, spare: Option<MmapMut>) -> io::Result<Self> {
+        let mut buffer = buffer(spare)?;
+        let len = fill(&mut buffer, |rest, at| file.read_at(rest, offset + at))?;
+        Ok(Self { buffer, len, file_size: file.metadata()?.len() })
     }
+}
+
+/// One that nobody needs any more, or a new one.
+fn buffer(spare: Option<MmapMut>) -> io::Result<MmapMut> {
+    spare.map_or_else(|| MmapMut::map_anon(PIECE), Ok)
 }
 
 /// Reads as much as there is room for, or up to the end: only that is no multiple of a step.

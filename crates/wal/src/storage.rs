@@ -2,6 +2,7 @@
 
 use crate::kept::{self, Kept};
 use crate::piece::ReadPiece;
+use memmap2::MmapMut;
 use rustix::fs::{Advice, FallocateFlags};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
@@ -26,7 +27,7 @@ pub trait Storage: Send + Sync {
     fn sync_dir(&self) -> io::Result<()>;
     /// Begins to read a piece of a file, from an offset on that is a multiple of [`PIECE_STEP`](crate::PIECE_STEP), into a buffer that
     /// nobody needs any more. A file that `is_written_to` must not be kept from that meanwhile.
-    fn read_piece(&self, name: &str, offset: u64, _is_written_to: bool, spare: Vec<u8>) -> ReadPiece {
+    fn read_piece(&self, name: &str, offset: u64, _is_written_to: bool, spare: Option<MmapMut>) -> ReadPiece {
         match self.open(name) {
             Ok(file) => ReadPiece::now(file.as_ref(), offset, spare),
             Err(error) => ReadPiece::failed(error),
@@ -179,7 +180,7 @@ impl Storage for Onlooker {
         unless_read_only(std::fs::File::open(&self.path)?.sync_all())
     }
 
-    fn read_piece(&self, name: &str, offset: u64, is_written_to: bool, spare: Vec<u8>) -> ReadPiece {
+    fn read_piece(&self, name: &str, offset: u64, is_written_to: bool, spare: Option<MmapMut>) -> ReadPiece {
         ReadPiece::elsewhere(self.path.join(name), offset, is_written_to, spare)
     }
 
@@ -254,7 +255,7 @@ impl Storage for Disk {
         std::fs::File::open(&self.path)?.sync_all()
     }
 
-    fn read_piece(&self, name: &str, offset: u64, is_written_to: bool, spare: Vec<u8>) -> ReadPiece {
+    fn read_piece(&self, name: &str, offset: u64, is_written_to: bool, spare: Option<MmapMut>) -> ReadPiece {
         ReadPiece::elsewhere(self.path.join(name), offset, is_written_to, spare)
     }
 
