@@ -117,7 +117,7 @@ fn read_bodies(bytes: &[u8]) {
     let log = Log::open(Arc::new(disk), Options::default()).expect("the options are valid");
     let kind = Kind::Bodies { checkpoint: checkpoint::FUZZED, count: 1 };
     let shared = log.syncer().shared;
-    *shared.segments.lock() = Arc::new(vec![Unit { ordinal: 1, first: 1, kind }]);
+    *shared.segments.lock() = Arc::new(vec![Unit { ordinal: 1, first: 1, is_blind: false, kind }]);
     let mut reader = log.reader();
     for (position, offset) in
         (0..12).flat_map(|position| [(position, 0), (position, 5), (position, u32::MAX)])

@@ -202,7 +202,7 @@ impl Log {
         let newest = checkpoint::newest(storage, each, &mut |name| census.count(name))?;
         let Some((head, size)) = newest else { return Ok(None) };
         *self.shared.segments.lock() = Arc::clone(&census.units);
-        census.check(position, &mut self.reader())?;
+        census.check(position, storage)?;
         self.held = census.needed(position).map(|(unit, _)| unit).collect();
         let kept_bytes = self.held.iter().map(|unit| units::size(storage, unit)).sum::<Result<_, _>>()?;
         self.shared.kept_bytes.store(kept_bytes, Ordering::Relaxed);
