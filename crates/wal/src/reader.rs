@@ -293,6 +293,9 @@ impl Reader {
                 Ok(Found::Damaged(reason)) => return Err(damaged(reason)),
                 Err(reason) => return Err(damaged(&reason)),
             };
+            if begun.is_some_and(|begun: Head| begun.position != first.position) {
+                return Err(damaged("this is of another record than what stands before it"));
+            }
             match (part, begun) {
                 (Part::Whole, None) => {
                     let (positions, range) = (positions(first, payload), 0..len as usize);
