@@ -41,7 +41,7 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
             Err(Error::Corrupt { file, offset, reason }) => found.damage.push((file, offset, reason)),
             checked => {
                 checked?;
-                found.damage.extend(tally.is_cut(storage, &unit)?.map(|[end, wanted]| {
+                found.damage.extend(census.is_cut(storage, &unit)?.map(|[end, wanted]| {
                     let reason = format!("it ends with position {end}, and should have {wanted}");
                     (name, units::size(storage, &unit).unwrap_or(0), reason)
                 }));

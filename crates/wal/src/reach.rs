@@ -38,16 +38,23 @@ pub(crate) fn begins_with(storage: &dyn Storage, unit: &Unit) -> Result<Option<u
     Ok(block.map(|(head, count)| head.first.position.saturating_add(u64::from(count == 0))))
 }
 
-/// The last position that ends in a file, even if it began before; `None` if there is damage, behind which may be more.
-pub(crate) fn ends_with(storage: &dyn Storage, unit: &Unit) -> Result<Option<u64>, Error> {
+/// Where a file ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    /// The last position that ends in it, even if it began before.
+    pub(crate) last: u64,
+    /// The next one goes on in the next file.
+    pub(crate) goes_on: bool,
+}
+
+/// Where a file ends; `None` if there is damage, behind which may be more.
+pub(crate) fn ends_with(storage: &dyn Storage, unit: &Unit) -> Result<Option<End>, Error> {
     let name = unit.name();
     let source = Source::open(storage, &name)?;
-    if unit.is_blind {
-        Ok(None)
-    } else if unit.is_segment() {
-        source.segment(unit)
-    } else {
-        source.bodies(unit)
+    match unit.is_segment() {
+        _ if unit.is_blind => Ok(None),
+        true => source.segment(unit),
+        false => source.bodies(unit),
     }
 }
 
@@ -89,7 +96,7 @@ impl<'a> Source<'a> {
         Ok(Some((head, count)))
     }
 
-    fn segment(mut self, unit: &Unit) -> Result<Option<u64>, Error> {
+    fn segment(mut self, unit: &Unit) -> Result<Option<End>, Error> {
         let (mut at, mut last) = (SEGMENT_HEAD as u64, None);
         while let Some((_, len, _)) = block::glance(self.read(at, BLOCK_HEAD as u64)?) {
             last = Some(at);
@@ -98,11 +105,16 @@ impl<'a> Source<'a> {
         if at > self.size || !self.is_zero_from(at)? {
             return Ok(None);
         }
-        let Some(last) = last else { return Ok(Some(unit.first.saturating_sub(1))) };
-        Ok(self.block(last, unit.ordinal)?.map(|(head, count)| match head.part {
-            Part::Whole => head.first.position.saturating_add(count.saturating_sub(1)),
-            Part::Last => head.first.position,
-            Part::First | Part::Middle => head.first.position.saturating_sub(1),
+        let Some(last) = last else {
+            return Ok(Some(End { last: unit.first.saturating_sub(1), goes_on: false }));
+        };
+        Ok(self.block(last, unit.ordinal)?.map(|(head, count)| {
+            let position = head.first.position;
+            match head.part {
+                Part::Whole => End { last: position.saturating_add(count.saturating_sub(1)), goes_on: false },
+                Part::Last => End { last: position, goes_on: false },
+                Part::First | Part::Middle => End { last: position.saturating_sub(1), goes_on: true },
+            }
         }))
     }
 
@@ -114,7 +126,7 @@ impl<'a> Source<'a> {
         Ok(bodies::is_whole(self.read(at, len)?, ordinal).then_some(len))
     }
 
-    fn bodies(mut self, unit: &Unit) -> Result<Option<u64>, Error> {
+    fn bodies(mut self, unit: &Unit) -> Result<Option<End>, Error> {
         let (mut at, mut last) = (bodies::HEAD as u64, None);
         while let Some((_, len)) = bodies::glance(self.read(at, bodies::BLOCK_HEAD as u64)?) {
             last = Some(at);
@@ -122,7 +134,7 @@ impl<'a> Source<'a> {
         }
         let Some(last) = last.filter(|_| at == self.size) else { return Ok(None) };
         let is_whole = self.bodies_block(last, unit.ordinal)?.is_some();
-        Ok(is_whole.then(|| bodies::positions(&self.bytes).1))
+        Ok(is_whole.then(|| End { last: bodies::positions(&self.bytes).1, goes_on: false }))
     }
 
     fn is_zero_from(&mut self, mut at: u64) -> Result<bool, Error> {

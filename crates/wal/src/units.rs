@@ -7,7 +7,7 @@ use crate::bodies::{self, bodies_name, bodies_of};
 use crate::checkpoint::checkpoint_name;
 use crate::error::Error;
 use crate::log::segment_name;
-use crate::reach;
+use crate::reach::{self, End};
 use crate::recovery;
 use crate::storage::Storage;
 use leveret_base::codec::Name;
@@ -72,14 +72,6 @@ pub(crate) struct Tally {
     is_joint: bool,
 }
 
-impl Tally {
-    /// The named position that a file must have, but it ends before: its end and that.
-    pub(crate) fn is_cut(&self, storage: &dyn Storage, unit: &Unit) -> Result<Option<[u64; 2]>, Error> {
-        let end = reach::ends_with(storage, unit)?;
-        Ok(end.zip(self.last).filter(|(end, last)| end < last).map(<[u64; 2]>::from))
-    }
-}
-
 /// What a message has beside its content, about: names, properties, lengths.
 const AROUND: u64 = 64;
 
@@ -140,8 +132,8 @@ impl Census {
                 ..behind.map_or(0, |(unit, _)| unit.ordinal);
             let mut lost = if before.is_none() { self.lost } else { None };
             // What comes last in the file before, and what may be the first in the next one.
-            if let Some((unit, tally)) = before.filter(|_| !gap.is_empty()) {
-                lost = tally.is_cut(storage, unit)?.map(|[_, last]| last);
+            if let Some((unit, _)) = before.filter(|_| !gap.is_empty()) {
+                lost = self.is_cut(storage, unit)?.map(|[_, wanted]| wanted);
             }
             if let Some((unit, Tally { is_joint: true, .. })) = behind
                 && !gap.is_empty()
@@ -154,6 +146,22 @@ impl Census {
             before = behind;
         }
         Ok(missing)
+    }
+
+    /// A file ends before something that is named: where, and that position.
+    pub(crate) fn is_cut(&self, storage: &dyn Storage, unit: &Unit) -> Result<Option<[u64; 2]>, Error> {
+        let Some(End { last, goes_on }) = reach::ends_with(storage, unit)? else { return Ok(None) };
+        let i = self.units.partition_point(|other| other.ordinal < unit.ordinal);
+        let wanted = self.tallies.get(i).and_then(|tally| tally.last).filter(|wanted| last < *wanted);
+        // What goes on in the next file has begun here.
+        let next = self.units.get(i + 1).zip(self.tallies.get(i + 1)).filter(|(next, tally)| {
+            tally.is_joint && next.is_segment() && last < next.first && next.ordinal - 1 == unit.ordinal
+        });
+        let begun = match next.filter(|_| !goes_on && wanted.is_none()) {
+            Some((next, _)) => reach::begins_with(storage, next)?.filter(|first| *first > next.first),
+            None => None,
+        };
+        Ok(wanted.or(begun.map(|first| first - 1)).map(|wanted| [last, wanted]))
     }
 
     /// Refuses a checkpoint that needs what is not there.
