@@ -30,6 +30,8 @@ pub struct Summary {
     pub bytes: u64,
     /// The torn tail that was cut.
     pub cut: Option<Cut>,
+    /// Files with messages that the checkpoint has by name only, and whose heads are damaged; the messages may be, too.
+    pub damaged: Vec<String>,
 }
 
 /// Where a torn tail was cut, and why.

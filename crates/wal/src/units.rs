@@ -239,6 +239,19 @@ pub(crate) fn list(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<Unit>, 
     Ok(units)
 }
 
+/// Those of the files whose heads are damaged.
+pub(crate) fn damaged(storage: &dyn Storage, units: &[Unit]) -> Result<Vec<String>, Error> {
+    let mut damaged = Vec::new();
+    for unit in units {
+        let is_whole = match unit.kind {
+            Kind::Segment => recovery::first_position(storage, unit.ordinal)?.is_some(),
+            Kind::Bodies { .. } => bodies::read_head(storage, &unit.name())?.is_some(),
+        };
+        damaged.extend((!is_whole).then(|| unit.name()));
+    }
+    Ok(damaged)
+}
+
 /// How large a file is.
 pub(crate) fn size(storage: &dyn Storage, unit: &Unit) -> Result<u64, Error> {
     let name = unit.name();
