@@ -65,7 +65,10 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 pub(crate) fn read_head(storage: &dyn Storage, name: &str) -> Result<Option<BodiesHead>, Error> {
     let file = storage.open(name).map_err(|error| Error::io("open", name, error))?;
     let mut bytes = [0; HEAD];
-    fill(file.as_ref(), &mut bytes, 0).map_err(|error| Error::io("read", name, error))?;
+    let read = fill(file.as_ref(), &mut bytes, 0).map_err(|error| Error::io("read", name, error))?;
+    if read < HEAD {
+        return Ok(None);
+    }
     let head =
         BodiesHead { ordinal: u64_at(&bytes, 16), first: u64_at(&bytes, 24), count: u64_at(&bytes, 32) };
     let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..]);

@@ -41,6 +41,10 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
             Err(Error::Corrupt { file, offset, reason }) => found.damage.push((file, offset, reason)),
             checked => {
                 checked?;
+                // What is behind it is missing, and that has been said.
+                if census.has_gap_behind(&unit) {
+                    continue;
+                }
                 found.damage.extend(census.is_cut(storage, &unit)?.map(|[end, wanted]| {
                     let reason = format!("it ends with position {end}, and should have {wanted}");
                     (name, units::size(storage, &unit).unwrap_or(0), reason)

@@ -148,6 +148,12 @@ impl Census {
         Ok(missing)
     }
 
+    /// Files are missing behind this one, which may have been unnecessary.
+    pub(crate) fn has_gap_behind(&self, unit: &Unit) -> bool {
+        let next = self.units.get(self.units.partition_point(|other| other.ordinal <= unit.ordinal));
+        next.is_some_and(|next| next.ordinal - 1 > unit.ordinal)
+    }
+
     /// A file ends before something that is named: where, and that position.
     pub(crate) fn is_cut(&self, storage: &dyn Storage, unit: &Unit) -> Result<Option<[u64; 2]>, Error> {
         let Some(End { last, goes_on }) = reach::ends_with(storage, unit)? else { return Ok(None) };
