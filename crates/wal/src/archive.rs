@@ -100,9 +100,14 @@ impl Job<'_> {
         };
         let restored = newest.unwrap_or(0);
         let copied = self.segments(&ordinals, restored, before)?;
-        let (position, time_ms) = match copied.last {
-            Some((position, time_ms)) if position >= restored => (position, time_ms),
-            Some(_) | None => (restored, 0),
+        let (position, time_ms) = match (copied.last, ordinals.last()) {
+            (Some((position, time_ms)), _) if position >= restored => (position, time_ms),
+            // A checkpoint is only of what had been synced.
+            (_, Some(&last)) if restored > 0 => {
+                let reason = format!("it does not reach position {restored}, which the checkpoint is of");
+                return Err(Error::corrupt(&segment_name(last), 0, reason));
+            }
+            (Some(_) | None, _) => (restored, 0),
         };
         let time_ms = time_ms.max(checkpoint.map_or(0, |copy| copy.time_ms));
         if let Some(before) = before.filter(|before| before.position > position) {

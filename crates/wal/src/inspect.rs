@@ -84,15 +84,10 @@ pub fn inspect_after(
             (place.offset, place.reason) = (offset as u64, reason);
             place.file = ordinals.get(segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
             let expected = reader.expected;
-            let judged = recovery::refuse_if_synced(
-                storage,
-                &ordinals,
-                segment,
-                offset,
-                &place.reason,
-                expected,
-                &mut bytes,
-            );
+            let judged = reader.refuse_if_restored(&ordinals, &place.reason).and_then(|()| {
+                let reason = &place.reason;
+                recovery::refuse_if_synced(storage, &ordinals, segment, offset, reason, expected, &mut bytes)
+            });
             match judged {
                 Ok(()) => Ending::Torn(place),
                 Err(Error::Corrupt { reason, .. }) => Ending::Damaged(Place { reason, ..place }),

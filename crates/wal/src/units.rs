@@ -206,14 +206,14 @@ fn sentence(position: u64, gap: Range<u64>) -> String {
 }
 
 /// The files that a checkpoint and the log behind it may need. A segment of the log itself whose head cannot be read is left over
-/// from a crash, or is found when the log is read; before that it may have what is named, and so it counts.
+/// from a crash, or is found when the log is read; before that, or when all are so, it may have what is named, and it counts.
 pub(crate) fn list(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<Unit>, Error> {
     let mut units = Vec::new();
     let ordinals = recovery::ordinals(storage)?;
     let needed = recovery::first_needed(storage, &ordinals, checkpoint)?;
     for (i, &ordinal) in ordinals.iter().enumerate() {
         let first = match recovery::first_position(storage, ordinal)? {
-            None if i < needed => reach::first_of_segment(storage, &segment_name(ordinal), ordinal)?,
+            None if i <= needed => reach::first_of_segment(storage, &segment_name(ordinal), ordinal)?,
             None => continue,
             first => first,
         };

@@ -3,9 +3,11 @@
 
 use super::reader::{Life, read};
 use super::{add, open, replay};
+use crate::archive::listing::backup_name;
 use crate::faulty::FaultyDisk;
 use crate::held::files_held;
-use crate::{Error, Storage, Until, Why, backup, explain, restore, verify_held};
+use crate::log::segment_name;
+use crate::{Ending, Error, Storage, Until, Why, backup, backups, explain, inspect, restore, verify_held};
 
 /// Old messages of which some files have many and others few, and a few that span two or more.
 fn life(seed: u64) -> Life {
@@ -159,6 +161,16 @@ fn a_backup_goes_on_only_from_what_is_whole() {
     life.disk.put(&name, &bytes);
     backup(&life.disk, &archive, 3).unwrap();
     restore(&archive, &FaultyDisk::new(2), Until::End).unwrap();
+    // One that was made before this was looked at.
+    let list = backup_name(backups(&archive).unwrap().pop().unwrap().number);
+    let text = String::from_utf8(archive.content(&list).unwrap()).unwrap();
+    let held = files_held(&life.disk).unwrap();
+    let left_out = held.iter().find(|name| name.ends_with(".segment")).unwrap();
+    let is_left = |line: &&str| !line.contains(left_out.as_str()) && !line.starts_with("end ");
+    let text: String = text.split_inclusive('\n').filter(is_left).collect();
+    archive.put(&list, format!("{text}end {:08x}\n", crc32c::crc32c(text.as_bytes())).as_bytes());
+    let error = restore(&archive, &FaultyDisk::new(2), Until::End).unwrap_err().to_string();
+    assert!(error.contains("is missing"), "{error}");
 }
 
 #[test]
@@ -198,7 +210,7 @@ fn a_torn_head_of_the_newest_segment_is_still_cut() {
         let mut life = life(3);
         let newest = life.disk.list().unwrap().into_iter().filter(|name| name.ends_with(".segment")).max();
         let ordinal: u64 = newest.unwrap()[..20].parse().unwrap();
-        let torn = crate::log::segment_name(ordinal + 1);
+        let torn = segment_name(ordinal + 1);
         let before = files_held(&life.disk).unwrap();
         let disk = life.disk.crash();
         disk.put(&torn, &vec![garbage; len]);
@@ -251,4 +263,44 @@ fn hostile_files_are_survived() {
             }
         }
     }
+}
+
+/// Everything that a checkpoint has was on disk before it: that is no trace of a power cut.
+#[test]
+fn the_segment_that_a_checkpoint_ends_in_is_never_cut() {
+    let mut alone = 0;
+    for seed in 0..8 {
+        let mut life = life(seed);
+        // What comes before it is not there any more, or only what is left of it.
+        life.alive.retain(|at| at % 9 == 0);
+        if seed % 2 == 0 {
+            life.alive.clear();
+        }
+        life.checkpoint().unwrap();
+        life.log.syncer().sync().unwrap();
+        let segments: Vec<String> =
+            life.disk.list().unwrap().into_iter().filter(|name| name.ends_with(".segment")).collect();
+        let newest = segments.iter().max().unwrap();
+        alone += usize::from(segments.len() == 1);
+        let bytes = life.disk.content(newest).unwrap();
+        let mut flipped = bytes.clone();
+        flipped[20] ^= 0xff;
+        for damaged in [&flipped[..], &bytes[..20], &[]] {
+            let disk = life.disk.clone();
+            disk.put(newest, damaged);
+            match inspect(&disk, &mut |_| Ok(())) {
+                Ok(looked) => assert!(matches!(looked.ending, Ending::Damaged(_)), "seed {seed}: {looked:?}"),
+                Err(error) => assert!(error.to_string().contains("but the checkpoint is of"), "{error}"),
+            }
+            let mut log = open(&disk, 1024);
+            log.restore(&mut |_| Ok(())).unwrap();
+            let error = replay(&mut log).unwrap_err().to_string();
+            let what =
+                if segments.len() == 1 { "although the checkpoint says" } else { "but the checkpoint is of" };
+            assert!(error.contains(what), "{error}");
+            assert_eq!(disk.content(newest).as_deref(), Some(damaged));
+            backup(&disk, &FaultyDisk::new(1), 1).unwrap_err();
+        }
+    }
+    assert!((4..8).contains(&alone), "{alone} were alone");
 }
