@@ -1,10 +1,12 @@
 """`leveret log` as its user sees it: what a dump tells, that looking changes nothing, what a verification says of a whole, a torn
-and a damaged log, and what a repair would lose, loses and keeps.
+and a damaged log, and what a repair would lose, loses and keeps. And what is said of files that are there for messages only, when one is
+damaged or missing.
 """
 import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -156,8 +158,105 @@ def broken(server, last):
     holds("the log is whole" in log("verify", "--data-dir", server.data), "and goes on")
 
 
+BACKLOG = 6000
+
+
+def backlog(server):
+    """Messages that only the disk has: of the first half few are left of each segment. Gives their numbers."""
+    channel = server.amqp().channel()
+    for queue in ("jobs", "passing"):
+        channel.queue_declare(queue, durable=True)
+    left = [i for i in range(BACKLOG) if i >= BACKLOG // 2 or i % 12 == 0]
+    wanted = set(left)
+    for i in range(BACKLOG):
+        channel.basic_publish("", "jobs" if i in wanted else "passing", b"%08d" % i + b"x" * 800, pika.BasicProperties(delivery_mode=2))
+    channel.queue_declare("jobs", passive=True)
+    channel.queue_purge("passing")
+    server.redis().save()
+    server.kill()
+    return left
+
+
+def drained(server):
+    numbers = []
+    while got := server.redis().execute_command("AMQP.GET", "jobs", "NOACK", "BLOCK", "1000", "COUNT", "500"):
+        numbers += [int(message[1][:8]) for message in got]
+    return numbers
+
+
+def of_messages(server):
+    """One file that is there for messages only is damaged or missing: nothing is removed, and everybody says which one it is."""
+    left = backlog(server)
+    whole = server.data + "-whole"
+    shutil.copytree(server.data, whole)
+    holding = [line.split()[0] for line in log("explain", "--data-dir", whole).splitlines() if "only it has" in line]
+    segments, bodies = ([name for name in holding if name.endswith(kind)] for kind in (".segment", ".bodies"))
+    holds(len(segments) > 1 and len(bodies) > 1, f"{holding}")
+
+    def leveret(*arguments):
+        ended = subprocess.run([os.environ["LEVERET_BINARY"], *arguments], capture_output=True, text=True, timeout=60)
+        equal(ended.returncode, 1, f"{arguments}: {ended}")
+        return ended.stderr
+
+    def begin(name):
+        shutil.rmtree(server.data)
+        shutil.copytree(whole, server.data)
+        return os.path.join(server.data, name)
+
+    def all_say(what):
+        before = files(server.data)
+        for code, verb in ((4, "verify"), (4, "repair")):
+            said = log(verb, "--data-dir", server.data, code=code)
+            holds(what in said, said)
+        said = log("repair", "--data-dir", server.data, "--yes", code=4)
+        holds("Nothing was changed" in said, said)
+        for arguments in (["check"], ["backup", "--to", server.data + "-backup"]):
+            said = leveret(*arguments, "--data-dir", server.data)
+            holds(what in said, said)
+            shutil.rmtree(server.data + "-backup", ignore_errors=True)
+        equal({n: h for n, h in files(server.data).items() if n != "LOCK"}, {n: h for n, h in before.items() if n != "LOCK"}, "nothing has changed")
+
+    for name in (bodies[0], bodies[len(bodies) // 2], segments[0], segments[len(segments) // 2]):
+        # A byte of its head.
+        path = begin(name)
+        with open(path, "r+b") as file:
+            file.seek(20)
+            byte = file.read(1)
+            file.seek(20)
+            file.write(bytes([byte[0] ^ 0xff]))
+        all_say(f"{name} is damaged at byte 0")
+        server.start()
+        holds(name in open(server.log).read(), "a start says which one it is")
+        equal(drained(server), left, f"{name}: everything else of it can be read")
+        server.kill()
+        # Nothing of it is there.
+        path = begin(name)
+        os.truncate(path, 0)
+        all_say(f"{name} is damaged at byte 0")
+        server.start()
+        r = server.redis()
+        numbers = drained(server)
+        holds(len(numbers) < len(left) and numbers == left[:len(numbers)], f"{name}: {len(numbers)} before what is lost")
+        equal(r.execute_command("AMQP.LEN", "jobs"), len(left) - len(numbers), "the others wait")
+        r.set("meanwhile", name)
+        r.save()
+        holds(os.path.exists(path), f"{name} is still there")
+        server.kill()
+        # The file is not there.
+        os.unlink(begin(name))
+        all_say(f"{name[:20]}.segment, or what was left of it, is missing")
+        refused = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
+        holds(refused.returncode == 1 and f"{name[:20]}.segment, or what was left of it, is missing" in refused.stderr, refused.stderr)
+    begin(segments[0])
+    holds("the log is whole" in log("verify", "--data-dir", server.data), "what was put back")
+    server.start()
+    equal(drained(server), left, "all of them")
+
+
 with Server("log-tools", "--appendfsync", "always") as server:
     broken(server, dumped(server))
+with Server("log-tools-messages", "--message-memory", "20kb", "--log-segment-bytes", str(1 << 20)) as server:
+    of_messages(server)
 with tempfile.TemporaryDirectory() as folder:
     holds("there is no data directory" in log("verify", "--data-dir", folder + "/none", code=1), "a wrong name")
     equal(os.path.exists(folder + "/none"), False, "nothing is made")

@@ -70,12 +70,25 @@ pub(crate) fn run(args: &[String]) -> Result<()> {
     tell(&format!("it can start on {}", data_dir.display()))
 }
 
+/// What is damaged and what is missing of the files before the checkpoint, each with what that means.
+pub(crate) fn held_damage(held: &Held) -> Vec<String> {
+    let mut said: Vec<String> = held
+        .missing
+        .iter()
+        .map(|what| format!("the checkpoint is not whole: {what}; a server refuses to start"))
+        .collect();
+    said.extend(held.damage.iter().map(|(file, offset, reason)| {
+        format!("{file} is damaged at byte {offset}: {reason}; a server starts, and queues with messages from there that cannot be read wait for them")
+    }));
+    said
+}
+
 /// A server starts without messages that cannot be read, but nobody gets them.
 pub(crate) fn refuse_damage(held: &Held) -> Result<()> {
-    let Some((file, offset, reason)) = held.damage.first() else { return Ok(()) };
-    bail!(
-        "{file} is damaged at byte {offset}: {reason}; a server starts, and queues with messages from there wait for them"
-    )
+    match held_damage(held).into_iter().next() {
+        Some(damage) => bail!("{damage}"),
+        None => Ok(()),
+    }
 }
 
 /// What was read, and what it amounts to.

@@ -1,6 +1,7 @@
 //! `leveret log`: what is in the log of a data directory, whether it is whole, and what to do when it is not. But for `explain`,
 //! which reads heads only, no server may use the directory meanwhile: half a block that is being written looks like damage.
 
+use crate::check::held_damage;
 use crate::config;
 use crate::times::utc;
 use anyhow::{Context, Result, anyhow, bail};
@@ -231,11 +232,8 @@ fn verify(dir: &Path) -> Result<ExitCode> {
         let Held { files, messages, .. } = held;
         tell(&format!("{files} files before it, for {messages} messages in queues that only they have"))?;
     }
-    for (file, offset, reason) in &held.damage {
-        tell(&format!(
-            "{file} is damaged at byte {offset}: {reason}; a server starts, and queues with messages from there wait for them"
-        ))?;
-    }
+    let damage = held_damage(&held);
+    damage.iter().try_for_each(|damage| tell(damage))?;
     match &inspection.ending {
         Ending::Whole => tell("the log is whole")?,
         Ending::Torn(place) => {
@@ -247,8 +245,7 @@ fn verify(dir: &Path) -> Result<ExitCode> {
             tell("a server refuses to start; 'leveret log repair' cuts it there")?;
         }
     }
-    let is_damaged = !held.damage.is_empty();
-    Ok(if is_damaged { ExitCode::from(DAMAGED) } else { code(&inspection.ending) })
+    Ok(if !damage.is_empty() { ExitCode::from(DAMAGED) } else { code(&inspection.ending) })
 }
 
 /// A line for each file: its name, its size, and why it is there.
@@ -302,15 +299,21 @@ fn mend(dir: &Path, yes: bool) -> Result<ExitCode> {
     let disk = Disk::open(dir).with_context(|| format!("cannot use the data directory {}", dir.display()))?;
     let inspection = inspect(&disk, &mut |record| describe_record(&record).map(|_| ()))?;
     tell_summary(&inspection)?;
+    let damage = held_damage(&verify_held(&disk)?);
+    damage.iter().try_for_each(|damage| tell(damage))?;
     let place = match &inspection.ending {
-        Ending::Whole => {
+        Ending::Whole if damage.is_empty() => {
             tell("the log is whole; there is nothing to repair")?;
             return Ok(ExitCode::SUCCESS);
         }
-        Ending::Torn(place) => {
+        Ending::Torn(place) if damage.is_empty() => {
             tell_place(place, "torn")?;
             tell("there is nothing to repair: a server that starts cuts this, which was never confirmed")?;
             return Ok(ExitCode::SUCCESS);
+        }
+        Ending::Whole | Ending::Torn(_) => {
+            tell("cutting helps nothing there: put the files back from a copy. Nothing was changed")?;
+            return Ok(ExitCode::from(DAMAGED));
         }
         Ending::Damaged(place) => place,
     };

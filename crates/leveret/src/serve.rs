@@ -67,6 +67,13 @@ fn greet(server: &Server, console: &Console) {
     if let Some(cut) = &recovered.cut {
         tracing::warn!(?cut, "the log had an unfinished end, which was never confirmed; it was cut there");
     }
+    if !recovered.damaged.is_empty() {
+        let files = &recovered.damaged;
+        tracing::error!(
+            ?files,
+            "these files with messages are damaged; what can be read of them is, and queues wait for the rest: see 'leveret log verify'"
+        );
+    }
     let checkpoint = server.restored.map_or(0, |head| head.position);
     tracing::info!(checkpoint, records = recovered.records, "recovered");
     println!("Leveret {} is ready. Data: {}", env!("CARGO_PKG_VERSION"), settings.data_dir.display());

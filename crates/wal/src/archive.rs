@@ -18,6 +18,7 @@ use crate::block;
 use crate::bodies::{self, bodies_name};
 use crate::checkpoint::{self, checkpoint_name, checkpoint_position};
 use crate::error::Error;
+use crate::inspect::held;
 use crate::log::segment_name;
 use crate::recovery::{self, read_file};
 use crate::storage::Storage;
@@ -86,7 +87,11 @@ impl Job<'_> {
         let ordinals = recovery::ordinals(self.from)?;
         let had = before.and_then(|before| before.checkpoint).filter(|had| Some(had.position) == newest);
         let (checkpoint, bodies) = match (had, newest) {
-            (Some(had), _) => (Some(had), before.map_or(Vec::new(), |before| before.bodies.clone())),
+            (Some(had), _) => {
+                // What went since then is not in the copies that are listed now.
+                held(self.from, had.position)?.check(had.position, self.from)?;
+                (Some(had), before.map_or(Vec::new(), |before| before.bodies.clone()))
+            }
             (None, Some(position)) => {
                 let (copy, bodies) = self.checkpoint(position)?;
                 (Some(copy), bodies)
@@ -95,9 +100,14 @@ impl Job<'_> {
         };
         let restored = newest.unwrap_or(0);
         let copied = self.segments(&ordinals, restored, before)?;
-        let (position, time_ms) = match copied.last {
-            Some((position, time_ms)) if position >= restored => (position, time_ms),
-            Some(_) | None => (restored, 0),
+        let (position, time_ms) = match (copied.last, ordinals.last()) {
+            (Some((position, time_ms)), _) if position >= restored => (position, time_ms),
+            // A checkpoint is only of what had been synced.
+            (_, Some(&last)) if restored > 0 => {
+                let reason = format!("it does not reach position {restored}, which the checkpoint is of");
+                return Err(Error::corrupt(&segment_name(last), 0, reason));
+            }
+            (Some(_) | None, _) => (restored, 0),
         };
         let time_ms = time_ms.max(checkpoint.map_or(0, |copy| copy.time_ms));
         if let Some(before) = before.filter(|before| before.position > position) {
@@ -148,7 +158,7 @@ impl Job<'_> {
         let (bytes, crc) = copy(self.from, self.to, &name, None)?;
         let mut census = Census::new(Arc::new(units::list(self.from, position)?));
         let (head, _) = checkpoint::read(self.to, &name, &mut |_| Ok(()), &mut |name| census.count(name))?;
-        census.check_first(position)?;
+        census.check(position, self.from)?;
         (self.files, self.bytes) = (self.files + 1, self.bytes + bytes);
         let copy = CheckpointCopy { position, time_ms: head.time_ms, bytes, crc };
         let mut copies = Vec::new();

@@ -61,25 +61,29 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
-/// Reads the head of a file of this name.
-pub(crate) fn read_head(storage: &dyn Storage, name: &str) -> Result<BodiesHead, Error> {
+/// Reads the head of a file of this name; `None` if it is damaged.
+pub(crate) fn read_head(storage: &dyn Storage, name: &str) -> Result<Option<BodiesHead>, Error> {
     let file = storage.open(name).map_err(|error| Error::io("open", name, error))?;
     let mut bytes = [0; HEAD];
-    fill(file.as_ref(), &mut bytes, 0).map_err(|error| Error::io("read", name, error))?;
+    let read = fill(file.as_ref(), &mut bytes, 0).map_err(|error| Error::io("read", name, error))?;
+    if read < HEAD {
+        return Ok(None);
+    }
     let head =
         BodiesHead { ordinal: u64_at(&bytes, 16), first: u64_at(&bytes, 24), count: u64_at(&bytes, 32) };
-    if bytes.starts_with(MAGIC) && u32_at(&bytes, 8) != FORMAT {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..]);
+    if bytes.starts_with(MAGIC) && u32_at(&bytes, 8) != FORMAT && u32_at(&bytes, 12) == crc {
         return Err(Error::corrupt(name, 8, "this format is not known to this version"));
     }
-    if bytes != head_bytes(head) || bodies_of(name).map(|(ordinal, _)| ordinal) != Some(head.ordinal) {
-        return Err(Error::corrupt(name, 0, "the head of a file of messages is damaged"));
-    }
-    Ok(head)
+    let is_it =
+        bytes == head_bytes(head) && bodies_of(name).map(|(ordinal, _)| ordinal) == Some(head.ordinal);
+    Ok(is_it.then_some(head))
 }
 
 /// Reads a file from start to end and gives the place of each message.
 pub(crate) fn read(storage: &dyn Storage, name: &str, each: &mut dyn FnMut(Place)) -> Result<(), Error> {
-    let head = read_head(storage, name)?;
+    let damaged = || Error::corrupt(name, 0, "the head of a file of messages is damaged");
+    let head = read_head(storage, name)?.ok_or_else(damaged)?;
     let file = storage.open(name).map_err(|error| Error::io("open", name, error))?;
     let mut bytes = Vec::new();
     read_file(file.as_ref(), &mut bytes).map_err(|error| Error::io("read", name, error))?;
@@ -127,6 +131,17 @@ pub(crate) fn glance(head: &[u8]) -> Option<(Place, u64)> {
     let len = u32_at(head, 0);
     let place = Place { position: u64_at(head, 8), offset: u32_at(head, 16) };
     (len > 0).then_some((place, BLOCK_HEAD as u64 + u64::from(len)))
+}
+
+/// The positions of the first and of the last message of a block that is whole.
+pub(crate) fn positions(block: &[u8]) -> (u64, u64) {
+    let (mut at, first) = (BLOCK_HEAD, u64_at(block, 8));
+    let mut last = first;
+    while let Some(head) = block.get(at..at + ENTRY_HEAD) {
+        last = u64_at(head, 0);
+        at += ENTRY_HEAD + u32_at(head, 12) as usize;
+    }
+    (first, last)
 }
 
 /// True if the block is what it was.

@@ -8,6 +8,7 @@ use crate::bodies;
 use crate::checkpoint;
 use crate::faulty::FaultyDisk;
 use crate::log::{Log, Options, segment_name};
+use crate::reach;
 use crate::recovery::Summary;
 use crate::tail::{Head, RECORD_HEAD};
 use crate::units::{Kind, Unit};
@@ -114,10 +115,13 @@ fn read_bodies(bytes: &[u8]) {
     disk.put(&name, bytes);
     // Refused or not.
     let _ = bodies::read_head(&disk, &name);
-    let log = Log::open(Arc::new(disk), Options::default()).expect("the options are valid");
     let kind = Kind::Bodies { checkpoint: checkpoint::FUZZED, count: 1 };
+    let unit = Unit { ordinal: 1, first: 1, is_blind: false, kind };
+    reach::begins_with(&disk, &unit).expect("damage is no failure");
+    reach::ends_with(&disk, &unit).expect("damage is no failure");
+    let log = Log::open(Arc::new(disk), Options::default()).expect("the options are valid");
     let shared = log.syncer().shared;
-    *shared.segments.lock() = Arc::new(vec![Unit { ordinal: 1, first: 1, kind }]);
+    *shared.segments.lock() = Arc::new(vec![unit]);
     let mut reader = log.reader();
     for (position, offset) in
         (0..12).flat_map(|position| [(position, 0), (position, 5), (position, u32::MAX)])
@@ -150,6 +154,9 @@ pub(crate) fn recover(segments: &[Vec<u8>]) -> Option<u64> {
     let disk = FaultyDisk::new(0);
     for (ordinal, bytes) in (1..).zip(segments) {
         disk.put(&segment_name(ordinal), bytes);
+        let unit = Unit::segment(ordinal, 1);
+        reach::begins_with(&disk, &unit).expect("damage is no failure");
+        reach::ends_with(&disk, &unit).expect("damage is no failure");
     }
     let room: usize = segments.iter().map(Vec::len).sum();
     // A refusal is as good an answer as records.

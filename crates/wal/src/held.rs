@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::inspect::held;
 use crate::recovery::{all_zero, read_file};
 use crate::storage::Storage;
-use crate::units::Unit;
+use crate::units::{self, Unit};
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct Held {
     pub messages: u64,
     /// The first damage in each file that has some: file, offset, reason. A server starts nevertheless.
     pub damage: Vec<(String, u64, String)>,
+    /// What is missing, of each gap between files. A server refuses to start without it.
+    pub missing: Vec<String>,
 }
 
 /// Reads every file that is there for messages only.
@@ -25,7 +27,9 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
     let mut found = Held::default();
     let Some(newest) = checkpoint::newest_position(storage)? else { return Ok(found) };
     let mut bytes = Vec::new();
-    for (unit, tally) in held(storage, newest)? {
+    let census = held(storage, newest)?;
+    found.missing = census.missing(storage)?;
+    for (unit, tally) in census.needed(newest) {
         let name = unit.name();
         found.files += 1;
         found.messages += tally.count;
@@ -35,7 +39,17 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
         };
         match checked {
             Err(Error::Corrupt { file, offset, reason }) => found.damage.push((file, offset, reason)),
-            checked => checked?,
+            checked => {
+                checked?;
+                // What is behind it is missing, and that has been said.
+                if census.has_gap_behind(&unit) {
+                    continue;
+                }
+                found.damage.extend(census.is_cut(storage, &unit)?.map(|[end, wanted]| {
+                    let reason = format!("it ends with position {end}, and should have {wanted}");
+                    (name, units::size(storage, &unit).unwrap_or(0), reason)
+                }));
+            }
         }
     }
     Ok(found)
@@ -45,16 +59,21 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
 #[cfg(test)]
 pub(crate) fn files_held(storage: &dyn Storage) -> Result<Vec<String>, Error> {
     match checkpoint::newest_position(storage)? {
-        Some(newest) => Ok(held(storage, newest)?.iter().map(|(unit, _)| unit.name()).collect()),
+        Some(newest) => Ok(held(storage, newest)?.needed(newest).map(|(unit, _)| unit.name()).collect()),
         None => Ok(Vec::new()),
     }
 }
 
-/// Checks all blocks of a segment.
+/// Checks the head and all blocks of a segment.
 fn check(storage: &dyn Storage, unit: &Unit, bytes: &mut Vec<u8>) -> Result<(), Error> {
     let name = unit.name();
     let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
     read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", &name, e))?;
+    let first =
+        block::read_segment_head(bytes, unit.ordinal).map_err(|reason| Error::corrupt(&name, 0, reason))?;
+    if first.is_none() {
+        return Err(Error::corrupt(&name, 0, "its head is damaged"));
+    }
     let mut at = SEGMENT_HEAD;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let damaged = |reason: &str| Error::corrupt(&name, at, reason);

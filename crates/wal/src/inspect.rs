@@ -84,15 +84,10 @@ pub fn inspect_after(
             (place.offset, place.reason) = (offset as u64, reason);
             place.file = ordinals.get(segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
             let expected = reader.expected;
-            let judged = recovery::refuse_if_synced(
-                storage,
-                &ordinals,
-                segment,
-                offset,
-                &place.reason,
-                expected,
-                &mut bytes,
-            );
+            let judged = reader.refuse_if_restored(&ordinals, &place.reason).and_then(|()| {
+                let reason = &place.reason;
+                recovery::refuse_if_synced(storage, &ordinals, segment, offset, reason, expected, &mut bytes)
+            });
             match judged {
                 Ok(()) => Ending::Torn(place),
                 Err(Error::Corrupt { reason, .. }) => Ending::Damaged(Place { reason, ..place }),
@@ -159,7 +154,7 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
         explained.push(Explained { bytes: size(&file)?, file, why });
     }
     let held = match newest {
-        Some(newest) => held(storage, newest)?,
+        Some(newest) => held(storage, newest)?.needed(newest).collect(),
         None => Vec::new(),
     };
     let holds = |unit: &dyn Fn(&Unit) -> bool| {
@@ -177,29 +172,31 @@ pub fn explain(storage: &dyn Storage) -> Result<Vec<Explained>, Error> {
     let firsts = firsts.collect::<Result<Vec<_>, _>>()?;
     for (i, &ordinal) in ordinals.iter().enumerate() {
         let file = segment_name(ordinal);
-        let why = match (firsts.get(i).copied().flatten(), firsts.get(i + 1).copied()) {
-            (None, _) => Why::Unreadable,
-            (Some(first), None | Some(None)) => Why::Last(first),
-            (Some(_), Some(Some(next))) if newest.is_some_and(|newest| next <= newest) => {
-                let is_it = |unit: &Unit| unit.is_segment() && unit.ordinal == ordinal;
+        // Of those whose heads cannot be read others know more.
+        let next = firsts.iter().skip(i + 1).copied().flatten().next();
+        let is_it = |unit: &Unit| unit.is_segment() && unit.ordinal == ordinal;
+        let why = match (firsts.get(i).copied().flatten(), next) {
+            (None, _) => holds(&is_it).unwrap_or(Why::Unreadable),
+            (Some(first), None) => Why::Last(first),
+            (Some(_), Some(next)) if newest.is_some_and(|newest| next <= newest) => {
                 let why = if waits(ordinal) { Why::ForArchive } else { Why::InCheckpoint };
                 holds(&is_it).unwrap_or(why)
             }
-            (Some(first), Some(Some(next))) => Why::After(first, next.saturating_sub(1).max(first)),
+            (Some(first), Some(next)) => Why::After(first, next.saturating_sub(1).max(first)),
         };
         explained.push(Explained { bytes: size(&file)?, file, why });
     }
     Ok(explained)
 }
 
-/// The files before a checkpoint that have messages which it has by name only.
-pub(crate) fn held(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<(Unit, Tally)>, Error> {
+/// What the names of a checkpoint say of the files before it.
+pub(crate) fn held(storage: &dyn Storage, checkpoint: u64) -> Result<Census, Error> {
     let mut census = Census::new(Arc::new(units::list(storage, checkpoint)?));
     let name = checkpoint::checkpoint_name(checkpoint);
     let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
     let head = CheckpointHead { position: checkpoint, time_ms: 0 };
     checkpoint::each_name(file.as_ref(), &name, head, &mut |name| census.count(name))?;
-    Ok(census.needed(checkpoint).collect())
+    Ok(census)
 }
 
 fn read(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Error> {

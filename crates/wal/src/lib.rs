@@ -15,6 +15,7 @@ mod kept;
 mod log;
 mod names;
 mod piece;
+mod reach;
 mod reader;
 mod recovery;
 mod rewrite;

@@ -141,6 +141,8 @@ pub struct Log {
     restored: Option<CheckpointHead>,
     /// What it needs of the files before it.
     held: Vec<Unit>,
+    /// Those of them whose heads are damaged.
+    damaged: Vec<String>,
     /// Bytes of the tail's first record that stand in parts already, and of all of it: the disk was full before the rest. What
     /// the record says of its length may be overwritten by then.
     split: usize,
@@ -182,6 +184,7 @@ impl Log {
             written: 0,
             restored: None,
             held: Vec::new(),
+            damaged: Vec::new(),
             split: 0,
             split_record: 0,
             is_broken: false,
@@ -202,8 +205,9 @@ impl Log {
         let newest = checkpoint::newest(storage, each, &mut |name| census.count(name))?;
         let Some((head, size)) = newest else { return Ok(None) };
         *self.shared.segments.lock() = Arc::clone(&census.units);
-        census.check(position, &mut self.reader())?;
+        census.check(position, storage)?;
         self.held = census.needed(position).map(|(unit, _)| unit).collect();
+        self.damaged = units::damaged(storage, &self.held)?;
         let kept_bytes = self.held.iter().map(|unit| units::size(storage, unit)).sum::<Result<_, _>>()?;
         self.shared.kept_bytes.store(kept_bytes, Ordering::Relaxed);
         self.shared.names.store(census.names, Ordering::Relaxed);
@@ -237,7 +241,7 @@ impl Log {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
         let segment_bytes = self.shared.segment_bytes;
-        let Recovered { summary, open, segments } =
+        let Recovered { mut summary, open, segments } =
             recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, &self.held, replay)?;
         let needed: BTreeSet<String> = self.held.iter().map(Unit::name).collect();
         for name in names.iter().filter(|name| !needed.contains(*name)) {
@@ -246,6 +250,7 @@ impl Log {
             }
         }
         drop(kept);
+        summary.damaged = std::mem::take(&mut self.damaged);
         // Perhaps there is nothing: the first look will tell.
         self.shared.left_over.store(true, Ordering::Relaxed);
         self.shared.checkpointed.store(restored, Ordering::Relaxed);

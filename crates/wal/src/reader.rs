@@ -318,6 +318,9 @@ impl Reader {
                 Ok(Found::Damaged(reason)) => return Err(damaged(reason)),
                 Err(reason) => return Err(damaged(&reason)),
             };
+            if begun.is_some_and(|begun: Head| begun.position != first.position) {
+                return Err(damaged("this is of another record than what stands before it"));
+            }
             match (part, begun) {
                 (Part::Whole, None) => {
                     let (positions, range) = (positions(first, payload), BLOCK_HEAD..len as usize);

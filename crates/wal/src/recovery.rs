@@ -30,6 +30,8 @@ pub struct Summary {
     pub bytes: u64,
     /// The torn tail that was cut.
     pub cut: Option<Cut>,
+    /// Files with messages that the checkpoint has by name only, and whose heads are damaged; the messages may be, too.
+    pub damaged: Vec<String>,
 }
 
 /// Where a torn tail was cut, and why.
@@ -191,6 +193,7 @@ pub(crate) fn recover(
     let sync = |file: &dyn File, name: &str| file.sync_data().map_err(|e| Error::io("sync", name, e));
     let damage = reader.all(storage, &ordinals, sync)?;
     if let Some((segment, offset, reason)) = damage {
+        reader.refuse_if_restored(&ordinals, &reason)?;
         refuse_if_synced(storage, &ordinals, segment, offset, &reason, reader.expected, &mut bytes)?;
         cut(storage, &ordinals, reader.end)?;
         let at = reader.end.unwrap_or(Place { segment: 0, offset: 0 });
@@ -309,6 +312,17 @@ impl<'a> Reader<'a> {
         let last = self.expected.saturating_sub(1);
         let reason = format!("the log ends at position {last}, but the checkpoint is of position {restored}");
         Err(Error::corrupt(&name, offset, reason))
+    }
+
+    /// When not even the first segment begins, though a checkpoint was made of what is in it: that was on disk before.
+    pub(crate) fn refuse_if_restored(&self, ordinals: &[u64], reason: &str) -> Result<(), Error> {
+        if self.end.is_some() || self.restored == 0 {
+            return Ok(());
+        }
+        let name = ordinals.first().map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
+        let reason =
+            format!("{reason}, although the checkpoint says that position {} had been synced", self.restored);
+        Err(Error::corrupt(&name, 0, reason))
     }
 
     fn segment(&mut self, source: &mut Source<'_>, read: &Segment, segment: usize) -> Result<Ended, Error> {

@@ -44,9 +44,9 @@ pub(crate) fn keep(
     let mut census = Census::new(Arc::clone(&shared.segments.lock()));
     names(&mut |name| census.count(name))?;
     let mut reader = Reader::new(Arc::clone(shared));
-    census.check(checkpoint, &mut reader)?;
-    let units = &census.units;
     let storage = shared.storage.as_ref();
+    census.check(checkpoint, storage)?;
+    let units = &census.units;
     let mut left = Left { before: before(units, checkpoint), names: census.names, ..Left::default() };
     let mut rewritten: Vec<(Unit, Tally)> = Vec::new();
     for (unit, tally) in census.needed(checkpoint) {

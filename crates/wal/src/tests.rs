@@ -3,6 +3,7 @@
 mod archive;
 mod checkpoints;
 mod full;
+mod held;
 mod joints;
 mod kept;
 mod pieces;

@@ -7,10 +7,10 @@ use crate::bodies::{self, bodies_name, bodies_of};
 use crate::checkpoint::checkpoint_name;
 use crate::error::Error;
 use crate::log::segment_name;
-use crate::reader::Reader;
+use crate::reach::{self, End};
 use crate::recovery;
 use crate::storage::Storage;
-use leveret_base::codec::{Name, Place};
+use leveret_base::codec::Name;
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub(crate) struct Unit {
     pub(crate) ordinal: u64,
     /// Its first position.
     pub(crate) first: u64,
+    /// Nothing in it says where it begins, and `first` is that of the file before: what lies from there on may be in either.
+    pub(crate) is_blind: bool,
     pub(crate) kind: Kind,
 }
 
@@ -35,7 +37,7 @@ pub(crate) enum Kind {
 
 impl Unit {
     pub(crate) fn segment(ordinal: u64, first: u64) -> Self {
-        Self { ordinal, first, kind: Kind::Segment }
+        Self { ordinal, first, is_blind: false, kind: Kind::Segment }
     }
 
     pub(crate) fn name(&self) -> String {
@@ -64,8 +66,10 @@ pub(crate) struct Tally {
     pub(crate) count: u64,
     /// About so many.
     pub(crate) bytes: u64,
-    /// The last one.
-    pub(crate) last: Option<Place>,
+    /// The last position of which this file must have the end, as it lies before the next file.
+    last: Option<u64>,
+    /// The position that it begins with is named: a message may lie in it, or in the file before and end here.
+    is_joint: bool,
 }
 
 /// What a message has beside its content, about: names, properties, lengths.
@@ -75,7 +79,7 @@ const AROUND: u64 = 64;
 pub(crate) fn around(units: &[Unit], position: u64) -> Range<usize> {
     let end = units.partition_point(|unit| unit.first <= position);
     let mut start = end.saturating_sub(1);
-    while start > 0 && units.get(start).is_some_and(|unit| unit.first == position) {
+    while start > 0 && units.get(start).is_some_and(|unit| unit.first == position || unit.is_blind) {
         start -= 1;
     }
     start..end
@@ -100,44 +104,78 @@ impl Census {
     /// Counts a name for the files where it may be.
     pub(crate) fn count(&mut self, name: Name) {
         self.names += 1;
-        let range = around(&self.units, name.place.position);
+        let position = name.place.position;
+        let range = around(&self.units, position);
         if range.is_empty() {
-            self.lost.get_or_insert(name.place.position);
+            self.lost.get_or_insert(position);
         }
-        for tally in self.tallies.get_mut(range).unwrap_or_default() {
+        let end = range.end;
+        for i in range {
+            let Some((unit, tally)) = self.units.get(i).zip(self.tallies.get_mut(i)) else { continue };
             tally.count += 1;
             tally.bytes += u64::from(name.bytes) + AROUND;
-            tally.last = tally.last.max(Some(name.place));
-        }
-    }
-
-    /// Refuses a checkpoint that needs what is not there. Where files are missing, which may have been unnecessary, what comes
-    /// last before them is looked for.
-    pub(crate) fn check(&self, checkpoint: u64, reader: &mut Reader) -> Result<(), Error> {
-        let mut lost = self.lost;
-        for (i, (unit, tally)) in self.units.iter().zip(&self.tallies).enumerate() {
-            let is_followed = self.units.get(i + 1).is_none_or(|next| next.ordinal == unit.ordinal + 1);
-            let Some(last) = tally.last.filter(|_| !is_followed && lost.is_none()) else { continue };
-            match reader.read(last) {
-                Ok(None) => lost = Some(last.position),
-                // What is damaged stops its own queue only.
-                Ok(Some(_)) | Err(Error::Corrupt { .. }) => {}
-                Err(other @ (Error::Io { .. } | Error::Poisoned | Error::Refused(_))) => return Err(other),
+            tally.is_joint |= unit.first == position;
+            if i + 1 == end {
+                tally.last = tally.last.max(Some(position));
             }
         }
-        Self::refuse(checkpoint, lost)
     }
 
-    /// Likewise, as far as it can be told without reading messages: from the first file on.
-    pub(crate) fn check_first(&self, checkpoint: u64) -> Result<(), Error> {
-        Self::refuse(checkpoint, self.lost)
+    /// What is named and lies in a file that is not there, as far as the heads of blocks tell: of each gap between files, which
+    /// may have been unnecessary, a sentence. What may be in damage is not missing.
+    pub(crate) fn missing(&self, storage: &dyn Storage) -> Result<Vec<String>, Error> {
+        let mut missing = Vec::new();
+        let mut before: Option<&(Unit, Tally)> = None;
+        let all: Vec<(Unit, Tally)> = self.units.iter().copied().zip(self.tallies.iter().copied()).collect();
+        for behind in all.iter().map(Some).chain([None]) {
+            let gap = before.map_or(1, |(unit, _)| unit.ordinal.saturating_add(1))
+                ..behind.map_or(0, |(unit, _)| unit.ordinal);
+            let mut lost = if before.is_none() { self.lost } else { None };
+            // What comes last in the file before, and what may be the first in the next one.
+            if let Some((unit, _)) = before.filter(|_| !gap.is_empty()) {
+                lost = self.is_cut(storage, unit)?.map(|[_, wanted]| wanted);
+            }
+            if let Some((unit, Tally { is_joint: true, .. })) = behind
+                && !gap.is_empty()
+                && lost.is_none()
+                && reach::begins_with(storage, unit)?.is_some_and(|first| first > unit.first)
+            {
+                lost = Some(unit.first);
+            }
+            missing.extend(lost.map(|position| sentence(position, gap)));
+            before = behind;
+        }
+        Ok(missing)
     }
 
-    fn refuse(checkpoint: u64, lost: Option<u64>) -> Result<(), Error> {
-        let Some(position) = lost else { return Ok(()) };
-        let reason =
-            format!("it needs a message of position {position}, and the segment with that is missing");
-        Err(Error::corrupt(&checkpoint_name(checkpoint), 0, reason))
+    /// Files are missing behind this one, which may have been unnecessary.
+    pub(crate) fn has_gap_behind(&self, unit: &Unit) -> bool {
+        let next = self.units.get(self.units.partition_point(|other| other.ordinal <= unit.ordinal));
+        next.is_some_and(|next| next.ordinal - 1 > unit.ordinal)
+    }
+
+    /// A file ends before something that is named: where, and that position.
+    pub(crate) fn is_cut(&self, storage: &dyn Storage, unit: &Unit) -> Result<Option<[u64; 2]>, Error> {
+        let Some(End { last, goes_on }) = reach::ends_with(storage, unit)? else { return Ok(None) };
+        let i = self.units.partition_point(|other| other.ordinal < unit.ordinal);
+        let wanted = self.tallies.get(i).and_then(|tally| tally.last).filter(|wanted| last < *wanted);
+        // What goes on in the next file has begun here.
+        let next = self.units.get(i + 1).zip(self.tallies.get(i + 1)).filter(|(next, tally)| {
+            tally.is_joint && next.is_segment() && last < next.first && next.ordinal - 1 == unit.ordinal
+        });
+        let begun = match next.filter(|_| !goes_on && wanted.is_none()) {
+            Some((next, _)) => reach::begins_with(storage, next)?.filter(|first| *first > next.first),
+            None => None,
+        };
+        Ok(wanted.or(begun.map(|first| first - 1)).map(|wanted| [last, wanted]))
+    }
+
+    /// Refuses a checkpoint that needs what is not there.
+    pub(crate) fn check(&self, checkpoint: u64, storage: &dyn Storage) -> Result<(), Error> {
+        match self.missing(storage)?.into_iter().next() {
+            Some(reason) => Err(Error::corrupt(&checkpoint_name(checkpoint), 0, reason)),
+            None => Ok(()),
+        }
     }
 
     /// The files before the checkpoint that have something which it names.
@@ -153,26 +191,71 @@ pub(crate) fn before(units: &[Unit], checkpoint: u64) -> usize {
     units.windows(2).take_while(|pair| pair.get(1).is_some_and(|next| next.first <= checkpoint)).count()
 }
 
-/// The files that a checkpoint and the log behind it may need, as far as their heads can be read; the others are left over
-/// from a crash.
+/// That a message is missing, and the file that had it, which is one of these.
+fn sentence(position: u64, gap: Range<u64>) -> String {
+    let what = match gap.end.saturating_sub(gap.start) {
+        0 => "the segment with that".to_owned(),
+        1 => format!("{}, or what was left of it,", segment_name(gap.start)),
+        _ => format!(
+            "one of {} to {}, or what was left of it,",
+            segment_name(gap.start),
+            segment_name(gap.end - 1)
+        ),
+    };
+    format!("it needs a message of position {position}, and {what} is missing")
+}
+
+/// The files that a checkpoint and the log behind it may need. A segment of the log itself whose head cannot be read is left over
+/// from a crash, or is found when the log is read; before that, or when all are so, it may have what is named, and it counts.
 pub(crate) fn list(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<Unit>, Error> {
     let mut units = Vec::new();
-    for ordinal in recovery::ordinals(storage)? {
-        units.extend(recovery::first_position(storage, ordinal)?.map(|first| Unit::segment(ordinal, first)));
+    let ordinals = recovery::ordinals(storage)?;
+    let needed = recovery::first_needed(storage, &ordinals, checkpoint)?;
+    for (i, &ordinal) in ordinals.iter().enumerate() {
+        let first = match recovery::first_position(storage, ordinal)? {
+            None if i <= needed => reach::first_of_segment(storage, &segment_name(ordinal), ordinal)?,
+            None => continue,
+            first => first,
+        };
+        units.push(Unit { is_blind: first.is_none(), ..Unit::segment(ordinal, first.unwrap_or(0)) });
     }
     for name in storage.list().map_err(|e| Error::io("list", "the log directory", e))? {
         let Some((ordinal, made_for)) = bodies_of(&name).filter(|(_, made_for)| *made_for <= checkpoint)
         else {
             continue;
         };
-        let head = bodies::read_head(storage, &name)?;
-        let kind = Kind::Bodies { checkpoint: made_for, count: head.count };
-        units.push(Unit { ordinal, first: head.first, kind });
+        let (first, count) = match bodies::read_head(storage, &name)? {
+            Some(head) => (Some(head.first), head.count),
+            // It is never little enough to be copied.
+            None => (reach::first_of_bodies(storage, &name, ordinal)?, 0),
+        };
+        let kind = Kind::Bodies { checkpoint: made_for, count };
+        units.push(Unit { ordinal, first: first.unwrap_or(0), is_blind: first.is_none(), kind });
     }
     // The newest of each; a segment of which there is a rest was only not removed.
     units.sort_by_key(|unit| (unit.ordinal, Reverse(unit.made_for())));
     units.dedup_by_key(|unit| unit.ordinal);
+    let mut before = 0;
+    for unit in &mut units {
+        if unit.is_blind {
+            unit.first = before;
+        }
+        before = unit.first;
+    }
     Ok(units)
+}
+
+/// Those of the files whose heads are damaged.
+pub(crate) fn damaged(storage: &dyn Storage, units: &[Unit]) -> Result<Vec<String>, Error> {
+    let mut damaged = Vec::new();
+    for unit in units {
+        let is_whole = match unit.kind {
+            Kind::Segment => recovery::first_position(storage, unit.ordinal)?.is_some(),
+            Kind::Bodies { .. } => bodies::read_head(storage, &unit.name())?.is_some(),
+        };
+        damaged.extend((!is_whole).then(|| unit.name()));
+    }
+    Ok(damaged)
 }
 
 /// How large a file is.

@@ -96,7 +96,7 @@ fn read_checkpoint(into: &dyn Storage, position: u64) -> Result<CheckpointHead, 
     let mut census = Census::new(Arc::new(units::list(into, position)?));
     let name = checkpoint_name(position);
     let (head, _) = checkpoint::read(into, &name, &mut |_| Ok(()), &mut |name| census.count(name))?;
-    census.check_first(position)?;
+    census.check(position, into)?;
     Ok(head)
 }
 

@@ -90,6 +90,8 @@ pub(super) struct Life {
     pub(super) alive: Vec<u64>,
     /// Of the last checkpoint and of what lives then.
     pub(super) checkpoint: u64,
+    /// What the last start has said of held files.
+    pub(super) damaged: Vec<String>,
 }
 
 impl Life {
@@ -98,7 +100,17 @@ impl Life {
         let mut log = open(&disk, segment_bytes);
         replay(&mut log).unwrap();
         let (reader, tail, written) = (log.reader(), Tail::default(), Vec::new());
-        Self { disk, log, segment_bytes, reader, tail, written, alive: Vec::new(), checkpoint: 0 }
+        Self {
+            disk,
+            log,
+            segment_bytes,
+            reader,
+            tail,
+            written,
+            alive: Vec::new(),
+            checkpoint: 0,
+            damaged: Vec::new(),
+        }
     }
 
     pub(super) fn write(&mut self, rng: &mut fastrand::Rng, count: usize) {
@@ -162,7 +174,8 @@ impl Life {
         });
         let restored = restored.unwrap().map_or(0, |head| head.position);
         assert!(restored == self.checkpoint && (restored == 0 || changes == b"beforebehind"));
-        let (_, records) = replay(&mut self.log).unwrap();
+        let (summary, records) = replay(&mut self.log).unwrap();
+        self.damaged = summary.damaged;
         assert_eq!(records, self.written[restored as usize..]);
         self.reader = self.log.reader();
     }
