@@ -235,7 +235,8 @@ fn verify(dir: &Path) -> Result<ExitCode> {
     let damage = held_damage(&held);
     damage.iter().try_for_each(|damage| tell(damage))?;
     match &inspection.ending {
-        Ending::Whole => tell("the log is whole")?,
+        Ending::Whole if damage.is_empty() => tell("the log is whole")?,
+        Ending::Whole => tell("what comes after the checkpoint is whole")?,
         Ending::Torn(place) => {
             tell_place(place, "torn")?;
             tell("a server that starts cuts this: it was never confirmed")?;
