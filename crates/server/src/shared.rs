@@ -44,6 +44,8 @@ pub struct Shared {
     /// How to reach the I/O threads.
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) listeners: Listeners,
+    /// When the loop that left the engine last enters it again though nobody says anything; changed by who holds the engine.
+    pub(crate) slept_until: AtomicU64,
     /// Set once: stop.
     pub(crate) stopping: AtomicBool,
     /// True when somebody waits for a sync.
@@ -130,6 +132,7 @@ impl Shared {
             mover: Mover::default(),
             mailboxes,
             listeners,
+            slept_until: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             sync_wanted: Mutex::new(false),
             sync_signal: Condvar::new(),

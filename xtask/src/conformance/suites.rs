@@ -54,6 +54,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
     Suite { name: "chaos", kind: Kind::Killer, checks_min: 5000, on_demand: false },
     Suite { name: "paged_bodies", kind: Kind::Killer, checks_min: 700_000, on_demand: false },
+    Suite { name: "idle", kind: Kind::Killer, checks_min: 40, on_demand: false },
     Suite { name: "damaged_stream", kind: Kind::Killer, checks_min: 9000, on_demand: false },
     Suite { name: "space", kind: Kind::Killer, checks_min: 6500, on_demand: false },
     Suite { name: "redis_differential", kind: Kind::BesideRedis, checks_min: 20_000, on_demand: false },
