@@ -367,29 +367,29 @@ impl Engine {
             }
             _ => waiting.block.or_lost,
         };
-        let mut bytes = Vec::new();
+        let (mut bytes, before) = (Vec::new(), self.position());
         let mut reply = Reply::new(&mut bytes, version);
-        let (block, served) = match waiting.run {
+        let (block, served, unlogged) = match waiting.run {
             Again::Keyspace(run) => {
                 let block = self.run(run, waiting.db, waiting.args.as_args(), &mut reply);
                 // What has come may be of another type; then it is none of the waiter's business. (Redis: BLPOP)
                 let served = block.is_none() && (may_refuse || !reply.since(0).starts_with(b"-WRONGTYPE"));
-                (block, served)
+                (block, served, false)
             }
             Again::Bridge(run) => {
                 // It has the rights of its user still.
                 let actor = self.actor.replace(id);
                 let served = self.run_bridge(run, waiting.args.as_args(), &mut reply).is_none();
                 self.actor = actor;
-                (None, served)
+                (None, served, self.position() == before)
             }
         };
-        let before = waiting.block.again_at;
+        let again_at = waiting.block.again_at;
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.waiting = Some(waiting);
+            (session.waiting, session.unlogged) = (Some(waiting), served && unlogged);
         }
         if let Some(block) = block {
-            self.run_again_at(id, before, block.again_at);
+            self.run_again_at(id, again_at, block.again_at);
         }
         if served {
             let waiting = self.stop_waiting(id);

@@ -307,7 +307,7 @@ impl IoLoop {
                 let was_blocked = connection.session.is_blocked();
                 connection.session.collect(&self.shared, session, &mut connection.out);
                 let is_killed = session.killed;
-                if was_blocked && !connection.session.is_blocked() {
+                if was_blocked && !connection.session.is_blocked() && !std::mem::take(&mut session.unlogged) {
                     // What it was given was taken from somewhere.
                     connection.last_commit = engine.position();
                 }

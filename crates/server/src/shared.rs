@@ -113,6 +113,7 @@ impl Shared {
         engine.broker.spill = Some(spill.clone());
         engine.keyspace.set_policy(settings.policy);
         let memory = Gauge::new(&settings.allocator);
+        let spiller = Spiller::new(spill_files, spill, settings.alarms.disk_min_shared());
         let in_memory = engine.broker.in_memory().clone();
         Self {
             settings,
@@ -127,7 +128,7 @@ impl Shared {
                 &in_memory,
             ),
             fetcher: Fetcher::default(),
-            spiller: Spiller::new(spill_files, spill),
+            spiller,
             log: Mutex::new(LogWriter::new(log)),
             mover: Mover::default(),
             mailboxes,

@@ -50,6 +50,7 @@ pub(super) const SUITES: &[Suite] = &[
     Suite { name: "log_tools", kind: Kind::Killer, checks_min: 70, on_demand: false },
     Suite { name: "backup", kind: Kind::Killer, checks_min: 20_000, on_demand: false },
     Suite { name: "disk_trouble", kind: Kind::Mounter, checks_min: 5000, on_demand: false },
+    Suite { name: "spilled_on_full_disk", kind: Kind::Mounter, checks_min: 4000, on_demand: false },
     Suite { name: "block_device", kind: Kind::Mounter, checks_min: 4000, on_demand: true },
     Suite { name: "kill_nine", kind: Kind::Killer, checks_min: 1000, on_demand: false },
     Suite { name: "chaos", kind: Kind::Killer, checks_min: 5000, on_demand: false },
