@@ -76,6 +76,12 @@ pub const ROWS: &[Row<Function>] = &[
         .says("Takes a message back before it is routed."),
 ];
 
+/// Whether a command only takes messages, or settles what was taken: that makes room, so it goes on where nothing can be written, as AMQP
+/// consumers do.
+pub fn consumes(name: &str) -> bool {
+    matches!(name, "amqp.get" | "amqp.ack" | "amqp.nack" | "amqp.extend")
+}
+
 /// Refuses what is known to be wrong with a bridge command before anything is executed: what it says, what it names, and what its user may
 /// not do. A transaction with such a one is refused as a whole.
 pub fn check_bridge(engine: &mut Engine, args: Args<'_>) -> Result<(), Error> {

@@ -24,6 +24,7 @@ impl Engine {
     /// Ends a pause; whoever waited goes on.
     pub fn unpause(&mut self) {
         self.pause = None;
+        self.serve_postponed();
         for (&id, session) in &mut self.sessions {
             if std::mem::take(&mut session.postponed) {
                 session.mark_dirty(id, &mut self.dirty);

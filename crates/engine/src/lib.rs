@@ -23,8 +23,8 @@ mod tracking;
 mod waiters;
 
 pub use bridge::{
-    Function as BridgeFunction, ROWS as BRIDGE_ROWS, Settling, Wait as QueueWait, check_bridge, reply_key_at,
-    settles,
+    Function as BridgeFunction, ROWS as BRIDGE_ROWS, Settling, Wait as QueueWait, check_bridge, consumes,
+    reply_key_at, settles,
 };
 pub use checkpoint::Slice;
 pub use clients::Pause;

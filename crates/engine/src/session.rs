@@ -58,6 +58,8 @@ pub struct Session {
     pub finding: Option<Finding>,
     /// What became of its migration.
     pub migrated: Option<Migrated>,
+    /// It has waited, and the log has nothing of what it was given for that.
+    pub unlogged: bool,
     /// It hears of all commands.
     pub monitors: bool,
     /// What it has sent waits for the end of a pause. (Redis: CLIENT PAUSE)

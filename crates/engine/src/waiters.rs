@@ -33,10 +33,27 @@ enum Again {
     Bridge(bridge::Function),
 }
 
+impl Again {
+    fn may_write(self) -> bool {
+        match self {
+            Again::Keyspace(Run::Read(_) | Run::Wait(_)) => false,
+            // It takes messages.
+            Again::Keyspace(Run::Write(_)) | Again::Bridge(_) => true,
+        }
+    }
+}
+
 impl Waiting {
     pub(crate) fn timeout_reply(&self) -> &[u8] {
         &self.timeout_reply
     }
+}
+
+/// Keys and queues.
+#[derive(Default)]
+struct Postponed {
+    keys: BTreeSet<(DbIndex, Box<[u8]>)>,
+    queues: BTreeSet<QueueId>,
 }
 
 /// Who waits for which key, and until when.
@@ -54,6 +71,8 @@ pub(crate) struct Waiters {
     saves: Vec<SessionId>,
     /// Commands of waiters that were refused since somebody asked, and with what.
     refusals: Vec<(Vec<u8>, Vec<u8>)>,
+    /// What was filled during a pause for those who wait for it.
+    postponed: Postponed,
     /// Somebody is being served: what that fills waits for its turn, however long the chain is.
     serving: bool,
 }
@@ -269,6 +288,32 @@ impl Engine {
         self.waiters.serving = false;
     }
 
+    /// True when a pause is for a waiter: what was filled for it is looked at again when that ends. Who waits for nothing that is filled is
+    /// none of those. (Redis: CLIENT PAUSE)
+    fn is_postponed(&mut self, id: SessionId) -> bool {
+        let session = self.sessions.get(&id);
+        let Some(waiting) = session.and_then(|session| session.waiting.as_ref()) else { return false };
+        let is_filled = waiting.queue.is_some() || !waiting.block.keys.is_empty();
+        if !is_filled || !self.holds_back(waiting.run.may_write()) {
+            return false;
+        }
+        let Postponed { keys, queues } = &mut self.waiters.postponed;
+        keys.extend(waiting.block.keys.iter().map(|key| (waiting.db, key.clone())));
+        queues.extend(waiting.queue);
+        true
+    }
+
+    /// The pause is over.
+    pub(crate) fn serve_postponed(&mut self) {
+        let Postponed { keys, queues } = std::mem::take(&mut self.waiters.postponed);
+        self.keyspace.watches.ready.extend(keys);
+        self.broker.filled.extend(queues);
+        // Else whoever has opened the commit goes on with that.
+        if self.is_between_commits() {
+            self.serve_waiters();
+        }
+    }
+
     /// Serves those who wait at a queue, in order of arrival, as long as there is something for the first of them. Whoever waits
     /// for the disk only is answered behind those, too.
     fn serve_queue(&mut self, queue: QueueId) {
@@ -308,6 +353,9 @@ impl Engine {
 
     /// Runs a waiting command again; false when it goes on waiting.
     fn serve(&mut self, id: SessionId) -> bool {
+        if self.is_paused() && self.is_postponed(id) {
+            return false;
+        }
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let (version, said) = (session.version, session.pushed.len());
         // Out of the session while it runs, and back if it was in vain.
@@ -319,29 +367,29 @@ impl Engine {
             }
             _ => waiting.block.or_lost,
         };
-        let mut bytes = Vec::new();
+        let (mut bytes, before) = (Vec::new(), self.position());
         let mut reply = Reply::new(&mut bytes, version);
-        let (block, served) = match waiting.run {
+        let (block, served, unlogged) = match waiting.run {
             Again::Keyspace(run) => {
                 let block = self.run(run, waiting.db, waiting.args.as_args(), &mut reply);
                 // What has come may be of another type; then it is none of the waiter's business. (Redis: BLPOP)
                 let served = block.is_none() && (may_refuse || !reply.since(0).starts_with(b"-WRONGTYPE"));
-                (block, served)
+                (block, served, false)
             }
             Again::Bridge(run) => {
                 // It has the rights of its user still.
                 let actor = self.actor.replace(id);
                 let served = self.run_bridge(run, waiting.args.as_args(), &mut reply).is_none();
                 self.actor = actor;
-                (None, served)
+                (None, served, self.position() == before)
             }
         };
-        let before = waiting.block.again_at;
+        let again_at = waiting.block.again_at;
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.waiting = Some(waiting);
+            (session.waiting, session.unlogged) = (Some(waiting), served && unlogged);
         }
         if let Some(block) = block {
-            self.run_again_at(id, before, block.again_at);
+            self.run_again_at(id, again_at, block.again_at);
         }
         if served {
             let waiting = self.stop_waiting(id);

@@ -5,6 +5,7 @@
 use crate::output_limits::bytes;
 use crate::shared::{Shared, resident_bytes};
 use leveret_engine::keyspace::Error;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 const MEMORY: u8 = 1;
@@ -25,7 +26,7 @@ pub struct Alarms {
     /// As it was set: a part of the machine's memory, or bytes.
     memory_text: parking_lot::RwLock<String>,
     /// Bytes that must be free where the log lies.
-    disk_min: AtomicU64,
+    disk_min: Arc<AtomicU64>,
 }
 
 impl Default for Alarms {
@@ -35,7 +36,7 @@ impl Default for Alarms {
             full: AtomicBool::new(false),
             memory_max: AtomicU64::new(0),
             memory_text: parking_lot::RwLock::default(),
-            disk_min: AtomicU64::new(50_000_000),
+            disk_min: Arc::new(AtomicU64::new(50_000_000)),
         };
         // RabbitMQ: vm_memory_high_watermark.relative
         alarms.set_memory("0.6").expect("0.6 is a part");
@@ -81,6 +82,11 @@ impl Alarms {
     /// Bytes below which disk space is short.
     pub fn disk_min(&self) -> u64 {
         self.disk_min.load(Relaxed)
+    }
+
+    /// Likewise, for who wants to know it again and again.
+    pub(crate) fn disk_min_shared(&self) -> Arc<AtomicU64> {
+        self.disk_min.clone()
     }
 
     /// Memory is short.

@@ -289,11 +289,7 @@ impl Shared {
         }
         let mut engine = self.engine.lock();
         engine.saved(is_made);
-        for thread in engine.threads_to_wake(usize::MAX) {
-            if let Some(mailbox) = self.mailboxes.get(thread) {
-                mailbox.wake();
-            }
-        }
+        self.leave(engine);
     }
 
     /// `None` when the server stops before it is finished.
@@ -312,12 +308,8 @@ impl Shared {
             let held = Instant::now();
             let hurry = engine.checkpoint_bytes() > HURRY_BYTES;
             let slice = engine.checkpoint_slice(self.checkpointer.slice_bytes, &mut changes, &mut names);
-            let garbage = engine.take_garbage();
-            drop(engine);
+            self.leave(engine);
             let held = held.elapsed();
-            if let Some(garbage) = garbage {
-                self.reaper.take(garbage);
-            }
             writing = writing.and_then(|mut writer| match write(&mut writer, &changes, &names) {
                 Ok(()) => Ok(writer),
                 Err(error) => {

@@ -20,9 +20,7 @@ impl Shared {
         let finding = errand.run(salt);
         let mut engine = self.engine.lock();
         engine.found(id, errand, finding);
-        let threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
-        drop(engine);
-        threads.into_iter().for_each(|thread| self.mailboxes[thread].wake());
+        self.leave(engine);
     }
 }
 

@@ -2,7 +2,6 @@
 //! that wait for them. The trap: what cannot be read must not be forgotten, for its queue stands still until it is there.
 
 use crate::backlog::Backlog;
-use crate::io_loop::Mailbox;
 use crate::shared::{Shared, now_ms};
 use crate::spiller::RunRead;
 use leveret_cluster::{Level, Levels};
@@ -107,15 +106,7 @@ impl Shared {
         }
         engine.enter(now_ms());
         let again = engine.on_broker(|txn| txn.fetched(wanted, messages));
-        let (position, garbage, more) =
-            (engine.position(), engine.take_garbage(), engine.broker.take_wanted());
-        let threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
-        drop(engine);
-        self.fetcher.extend(more);
-        threads.into_iter().filter_map(|thread| self.mailboxes.get(thread)).for_each(Mailbox::wake);
-        if let Some(garbage) = garbage {
-            self.reaper.take(garbage);
-        }
+        let position = self.leave(engine);
         self.write_up_to(position);
         again
     }

@@ -113,7 +113,8 @@ impl IoLoop {
             retry_at: 0,
             closed_sessions: Vec::new(),
             dirty: Vec::new(),
-            next_deadline: None,
+            // A start may have found something that is due.
+            next_deadline: Some(0),
             amqp_count: 0,
             heartbeat_ms: 0,
             alarmed: false,
@@ -282,6 +283,7 @@ impl IoLoop {
         let (position, garbage, errands) = (engine.position(), engine.take_garbage(), engine.take_errands());
         let wanted = engine.broker.take_wanted();
         self.next_deadline = if more || evicting { Some(now) } else { engine.next_deadline() };
+        shared.slept_until.store(self.next_deadline.unwrap_or(u64::MAX), Ordering::Relaxed);
         for thread in engine.threads_to_wake(self.index) {
             shared.mailboxes[thread].wake();
         }
@@ -305,7 +307,7 @@ impl IoLoop {
                 let was_blocked = connection.session.is_blocked();
                 connection.session.collect(&self.shared, session, &mut connection.out);
                 let is_killed = session.killed;
-                if was_blocked && !connection.session.is_blocked() {
+                if was_blocked && !connection.session.is_blocked() && !std::mem::take(&mut session.unlogged) {
                     // What it was given was taken from somewhere.
                     connection.last_commit = engine.position();
                 }

@@ -144,11 +144,7 @@ impl Shared {
         let mut engine = self.engine.lock();
         engine.synced(self.levels.level(Level::Synced));
         self.sync_waiters.store(engine.sync_waiters_count(), Ordering::Release);
-        for thread in engine.threads_to_wake(usize::MAX) {
-            if let Some(mailbox) = self.mailboxes.get(thread) {
-                mailbox.wake();
-            }
-        }
+        self.leave(engine);
         true
     }
 

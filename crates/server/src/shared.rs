@@ -44,6 +44,8 @@ pub struct Shared {
     /// How to reach the I/O threads.
     pub(crate) mailboxes: Vec<Mailbox>,
     pub(crate) listeners: Listeners,
+    /// When the loop that left the engine last enters it again though nobody says anything; changed by who holds the engine.
+    pub(crate) slept_until: AtomicU64,
     /// Set once: stop.
     pub(crate) stopping: AtomicBool,
     /// True when somebody waits for a sync.
@@ -111,6 +113,7 @@ impl Shared {
         engine.broker.spill = Some(spill.clone());
         engine.keyspace.set_policy(settings.policy);
         let memory = Gauge::new(&settings.allocator);
+        let spiller = Spiller::new(spill_files, spill, settings.alarms.disk_min_shared());
         let in_memory = engine.broker.in_memory().clone();
         Self {
             settings,
@@ -125,11 +128,12 @@ impl Shared {
                 &in_memory,
             ),
             fetcher: Fetcher::default(),
-            spiller: Spiller::new(spill_files, spill),
+            spiller,
             log: Mutex::new(LogWriter::new(log)),
             mover: Mover::default(),
             mailboxes,
             listeners,
+            slept_until: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
             sync_wanted: Mutex::new(false),
             sync_signal: Condvar::new(),

@@ -1,6 +1,7 @@
 //! What becomes of messages that are let go of though the log does not have them: whoever leaves the engine writes them into files
 //! of their own, as it writes the log, and the fetcher reads them there. The spiller thread gives space back, and tries again
 //! what could not be written.
+//! They take no space that the log may need: what would be left of the disk is asked for before.
 //! The trap: what is not written is nowhere but here. So it stays until it is, and meanwhile nothing more is let go of.
 
 use crate::alarms::Alarms;
@@ -9,12 +10,15 @@ use leveret_engine::broker::{Spill, SpilledRun};
 use leveret_wal::{Error, Extent, SpillFiles, Storage, Unneeded};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Between two looks at what nobody needs any more.
 const PERIOD: Duration = Duration::from_millis(100);
+/// So much is written between two looks at how much space there is.
+const LOOK_BYTES: u64 = 1024 * 1024;
 /// Between two tries to write what could not be written.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -26,20 +30,52 @@ enum Kept {
     There(Extent),
 }
 
+/// What is written to.
+struct Files {
+    files: SpillFiles,
+    /// For so much more there was space when it was looked.
+    granted: u64,
+}
+
+/// Why a run stays here.
+#[derive(Debug)]
+enum Refused {
+    /// The rest of the disk is the log's.
+    NoRoom,
+    Failed(Error),
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::NoRoom => f.write_str("there is little disk space left"),
+            Refused::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
 /// The files, and what is known of runs.
 pub(crate) struct Spiller {
     spill: Arc<Spill>,
     storage: Arc<dyn Storage>,
     /// Held while something is written.
-    files: Mutex<SpillFiles>,
+    files: Mutex<Files>,
+    /// Bytes that must be left on the disk.
+    spared: Arc<AtomicU64>,
     runs: Mutex<BTreeMap<u64, Kept>>,
     has_failed: AtomicBool,
 }
 
 impl Spiller {
-    pub(crate) fn new(files: SpillFiles, spill: Arc<Spill>) -> Self {
-        let (storage, files, runs) = (files.storage(), Mutex::new(files), Mutex::default());
-        Self { spill, storage, files, runs, has_failed: AtomicBool::new(false) }
+    pub(crate) fn new(files: SpillFiles, spill: Arc<Spill>, spared: Arc<AtomicU64>) -> Self {
+        Self {
+            spill,
+            storage: files.storage(),
+            files: Mutex::new(Files { files, granted: 0 }),
+            spared,
+            runs: Mutex::default(),
+            has_failed: AtomicBool::new(false),
+        }
     }
 
     /// Writes what was let go of.
@@ -69,13 +105,28 @@ impl Spiller {
         {
             self.has_failed.store(true, Ordering::Relaxed);
             self.spill.set_closed(true);
-            tracing::error!(%error, "transient messages stay in memory: they cannot be written");
+            tracing::error!(%error, "transient messages stay in memory");
         }
     }
 
-    fn write_runs(&self, files: &mut SpillFiles, here: Vec<(u64, Arc<Vec<u8>>)>) -> Result<(), Error> {
+    /// True when so much can be written without taking what is to be left.
+    fn has_room(&self, granted: &mut u64, len: u64) -> bool {
+        if *granted < len {
+            let free = self.storage.free_bytes().unwrap_or(u64::MAX);
+            let more = len.max(LOOK_BYTES);
+            *granted = if free.saturating_sub(self.spared.load(Ordering::Relaxed)) < more { 0 } else { more };
+        }
+        *granted >= len
+    }
+
+    fn write_runs(&self, to: &mut Files, here: Vec<(u64, Arc<Vec<u8>>)>) -> Result<(), Refused> {
+        let Files { files, granted } = to;
         for (number, bytes) in here {
-            let extent = files.append(&bytes)?;
+            if !self.has_room(granted, bytes.len() as u64) {
+                return Err(Refused::NoRoom);
+            }
+            *granted -= bytes.len() as u64;
+            let extent = files.append(&bytes).map_err(Refused::Failed)?;
             let mut runs = self.runs.lock();
             match runs.get_mut(&number) {
                 Some(kept) => *kept = Kept::There(extent),
@@ -120,7 +171,7 @@ impl Spiller {
         for number in gone {
             let Some(Kept::There(extent)) = self.runs.lock().remove(&number) else { continue };
             extent.discard();
-            let unneeded = self.files.lock().release(&extent);
+            let unneeded = self.files.lock().files.release(&extent);
             self.remove(unneeded);
         }
     }
@@ -141,7 +192,7 @@ impl Spiller {
         });
         let here: Vec<_> = here.collect();
         drop(runs);
-        if self.write_runs(&mut files, here).is_ok() {
+        if self.write_runs(&mut files, here).is_ok() && self.has_room(&mut files.granted, 1) {
             self.has_failed.store(false, Ordering::Relaxed);
             tracing::info!("transient messages can be written again");
         }
@@ -158,7 +209,7 @@ impl Spiller {
 
     /// The end: no file is needed any more.
     fn remove_all(&self) {
-        if let Err(error) = self.files.lock().remove_all() {
+        if let Err(error) = self.files.lock().files.remove_all() {
             tracing::warn!(%error, "files of transient messages stay until the next start");
         }
     }
@@ -188,18 +239,61 @@ pub(crate) fn run(shared: &Shared) {
 
 #[cfg(test)]
 mod tests {
-    use super::{RunRead, Spiller};
+    use super::{Kept, LOOK_BYTES, RunRead, Spiller};
     use leveret_engine::Engine;
     use leveret_engine::broker::{Message, QueueDeclare, Spill, VhostId, Wanted};
     use leveret_wal::faulty::FaultyDisk;
-    use leveret_wal::{Log, Options, Storage};
+    use leveret_wal::{File, Log, Options, Storage};
+    use std::io;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     const COUNT: usize = 100;
+    const SPARED: u64 = 50_000_000;
+
+    /// A disk that says how much is free.
+    struct Small {
+        disk: FaultyDisk,
+        free: AtomicU64,
+    }
+
+    impl Storage for Small {
+        fn list(&self) -> io::Result<Vec<String>> {
+            self.disk.list()
+        }
+
+        fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+            self.disk.create(name)
+        }
+
+        fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+            self.disk.open(name)
+        }
+
+        fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+            self.disk.rename(from, to)
+        }
+
+        fn remove(&self, name: &str) -> io::Result<()> {
+            self.disk.remove(name)
+        }
+
+        fn sync_dir(&self) -> io::Result<()> {
+            self.disk.sync_dir()
+        }
+
+        fn free_bytes(&self) -> Option<u64> {
+            Some(self.free.load(Relaxed))
+        }
+    }
 
     /// An engine that spills everything, and what becomes of that.
     fn spilling(disk: &FaultyDisk) -> (Engine, Spiller) {
-        let mut log = Log::open(Arc::new(disk.clone()), Options::default()).expect("an empty disk opens");
+        spilling_to(Arc::new(disk.clone()))
+    }
+
+    fn spilling_to(disk: Arc<dyn Storage>) -> (Engine, Spiller) {
+        let mut log = Log::open(disk, Options::default()).expect("an empty disk opens");
         log.replay(&mut |_| Ok(())).expect("an empty disk replays");
         let (mut engine, spill) = (Engine::new(1, 1), Arc::<Spill>::default());
         let session = engine.open_session(0);
@@ -214,7 +308,8 @@ mod tests {
             arguments: Default::default(),
         };
         engine.on_broker(|txn| txn.queue_declare(VhostId(0), session, &queue)).expect("the name is free");
-        (engine, Spiller::new(log.spill_files().expect("the disk is fine"), spill))
+        let files = log.spill_files().expect("the disk is fine");
+        (engine, Spiller::new(files, spill, Arc::new(AtomicU64::new(SPARED))))
     }
 
     fn publish(engine: &mut Engine) {
@@ -290,6 +385,34 @@ mod tests {
         assert!(!spiller.has_failed());
         assert_eq!(read_all(&spiller, &before).expect("the disk is fine"), COUNT);
         assert_eq!(spill_files(&disk).len(), 1);
+    }
+
+    #[test]
+    fn what_the_log_may_need_is_not_taken() {
+        let small = Arc::new(Small { disk: FaultyDisk::new(1), free: AtomicU64::new(SPARED + LOOK_BYTES) });
+        let (mut engine, spiller) = spilling_to(small.clone());
+        publish(&mut engine);
+        let first = wanted(&mut engine);
+        assert_eq!(read_all(&spiller, &first).expect("there is room"), COUNT);
+        assert_eq!(spill_files(&small.disk).len(), 1);
+        let written = |spiller: &Spiller| {
+            spiller.runs.lock().values().filter(|kept| matches!(kept, Kept::There(_))).count()
+        };
+        let before = written(&spiller);
+        // Nobody has raised an alarm when the last of it is used up.
+        small.free.store(SPARED + LOOK_BYTES - 1, Relaxed);
+        spiller.files.lock().granted = 0;
+        publish(&mut engine);
+        spiller.write_all_out();
+        assert!(spiller.has_failed() && !spiller.spill.has_out());
+        publish(&mut engine);
+        spiller.write_all_out();
+        spiller.try_again();
+        assert!(spiller.has_failed());
+        assert_eq!(written(&spiller), before);
+        small.free.store(SPARED + LOOK_BYTES, Relaxed);
+        spiller.try_again();
+        assert!(!spiller.has_failed() && written(&spiller) > before);
     }
 
     #[test]

@@ -1,11 +1,34 @@
-//! Visits to the engine by those who are no sessions: HTTP, the mover.
+//! Visits to the engine by those who are no I/O loop: HTTP, the mover, the fetcher and other threads.
+//! The trap: the loops sleep until what was due when they left. Whoever makes something due before that has to wake one.
 
+use crate::io_loop::Mailbox;
 use crate::shared::{Shared, now_ms};
 use leveret_cluster::{Level, Levels};
 use leveret_engine::{Engine, Position};
+use parking_lot::MutexGuard;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 impl Shared {
+    /// Everybody but the loops leaves the engine here; gives the last commit. What is left to be done goes to those who do it.
+    pub(crate) fn leave(&self, mut engine: MutexGuard<'_, Engine>) -> Position {
+        let (position, garbage, errands) = (engine.position(), engine.take_garbage(), engine.take_errands());
+        let wanted = engine.broker.take_wanted();
+        let mut threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
+        let is_sooner = engine.next_deadline().is_some_and(|at| at < self.slept_until.load(Relaxed));
+        drop(engine);
+        if threads.is_empty() && is_sooner {
+            threads.push(0);
+        }
+        threads.into_iter().filter_map(|thread| self.mailboxes.get(thread)).for_each(Mailbox::wake);
+        self.doorkeeper.extend(errands);
+        self.fetcher.extend(wanted);
+        if let Some(garbage) = garbage {
+            self.reaper.take(garbage);
+        }
+        position
+    }
+
     /// Runs something that nobody asks about afterwards; gives the last commit, too. `None` when the server is stopping: then it is not run.
     pub(crate) fn visit<T>(&self, run: impl FnOnce(&mut Engine) -> T) -> Option<(T, Position)> {
         let mut engine = self.engine.lock();
@@ -15,15 +38,7 @@ impl Shared {
         }
         engine.enter(now_ms());
         let result = run(&mut engine);
-        let (position, garbage) = (engine.position(), engine.take_garbage());
-        let wanted = engine.broker.take_wanted();
-        let threads: Vec<usize> = engine.threads_to_wake(usize::MAX).collect();
-        drop(engine);
-        self.fetcher.extend(wanted);
-        threads.into_iter().for_each(|thread| self.mailboxes[thread].wake());
-        if let Some(garbage) = garbage {
-            self.reaper.take(garbage);
-        }
+        let position = self.leave(engine);
         self.write_up_to(position);
         Some((result, position))
     }

@@ -3,6 +3,7 @@
 
 use super::Txn;
 use super::delays::DELAYED;
+use super::departures::Shed;
 use crate::body::{BodyRef, PageOut};
 use crate::broker::{Broker, Event, Wanted};
 use crate::queue::Queue;
@@ -146,7 +147,10 @@ impl Txn<'_> {
         }
         queue.ready.page_in(first, messages, *generation);
         self.broker.note_due(id);
-        self.broker.crowd(id);
+        // What is too much was read to become letters, not to be handed out.
+        if self.trim(id) == Shed::Some {
+            self.broker.crowded.push(id);
+        }
         self.dispatch(id);
         None
     }

@@ -303,3 +303,18 @@ fn what_cannot_be_read_is_tried_again_as_long_as_it_is_wanted() {
     queue.publish(10);
     assert_eq!(queue.drain_some(10), (0..10).collect::<Vec<_>>());
 }
+
+#[test]
+fn what_is_too_much_goes_to_nobody_who_comes_while_it_is_read() {
+    let letters = [
+        ("x-max-length", Value::Long(1_000)),
+        ("x-dead-letter-exchange", Value::LongStr(b"")),
+        ("x-dead-letter-routing-key", Value::LongStr(b"dead")),
+    ];
+    let mut queue = Queue::new(0, &letters);
+    queue.publish(3_000);
+    queue.consume(b"q");
+    assert_eq!(queue.drain_some(1_000), (2_000..3_000).collect::<Vec<_>>());
+    // All else is letters.
+    assert_eq!(queue.engine.broker.counts()[2], 2_000);
+}

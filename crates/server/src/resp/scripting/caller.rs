@@ -8,8 +8,8 @@ use crate::memory::Room;
 use crate::resp::acl::Where;
 use crate::resp::session::RespSession;
 use crate::resp::table::{Command, find, named};
-use leveret_engine::Engine;
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
+use leveret_engine::{Engine, consumes};
 use leveret_resp::{DoubleText, Version};
 use mlua::{Lua, MultiValue, Value};
 use std::sync::atomic::Ordering::Relaxed;
@@ -176,7 +176,8 @@ impl<'a> Caller<'a> {
             if flags & flag::WRITE != 0 && self.shared.settings.replicas_to_write.load(Relaxed) > 0 {
                 return Err(Error::new("NOREPLICAS Not enough good replicas to write."));
             }
-            if flags & flag::WRITE != 0 && self.shared.settings.alarms.is_full() {
+            let is_full = self.shared.settings.alarms.is_full();
+            if is_full && flags & flag::WRITE != 0 && !consumes(command.spec.name) {
                 return Err(DISK_FULL);
             }
             if flags & flag::DENYOOM != 0 && self.shared.room(self.engine) == Room::None {

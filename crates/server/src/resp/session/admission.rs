@@ -6,8 +6,8 @@ use crate::memory::Room;
 use crate::resp::acl::{Rules, Where};
 use crate::resp::table::{Command, find};
 use crate::shared::Shared;
-use leveret_engine::Engine;
 use leveret_engine::keyspace::{Args, Error, flag};
+use leveret_engine::{Engine, consumes};
 use leveret_resp::Version;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -54,7 +54,8 @@ impl RespSession {
     }
 
     /// Memory is short: commands that need more are refused, and so is what would be queued. Replicas are asked for: there are
-    /// none, so writes are refused. The disk is full: writes are refused, and PING, which says whether they would be.
+    /// none, so writes are refused. The disk is full: writes are refused, and PING, which says whether they would be; whoever takes
+    /// messages out goes on.
     #[cold]
     fn may_run_restricted(
         &self,
@@ -71,13 +72,17 @@ impl RespSession {
         };
         let in_multi = self.multi.is_some() && !runs_inside_multi(command);
         let queue = self.multi.iter().filter(|_| command.spec.name == "exec").flat_map(|multi| &multi.queue);
-        let flags = queue.fold(flags_of(command, args), |flags, (command, args)| {
-            flags | flags_of(command, args.as_args())
+        let needs_space = |command: &Command, flags| flags & flag::WRITE != 0 && !consumes(command.spec.name);
+        let flags = flags_of(command, args);
+        let first = (flags, command.spec.name == "ping" || needs_space(command, flags));
+        let (flags, needs_space) = queue.fold(first, |(all, needed), (command, args)| {
+            let flags = flags_of(command, args.as_args());
+            (all | flags, needed || needs_space(command, flags))
         });
         if room == Room::None && (in_multi || flags & flag::DENYOOM != 0) {
             return Err(Error::new("OOM command not allowed when used memory > 'maxmemory'."));
         }
-        if shared.settings.alarms.is_full() && (flags & flag::WRITE != 0 || command.spec.name == "ping") {
+        if shared.settings.alarms.is_full() && needs_space {
             return Err(DISK_FULL);
         }
         if shared.settings.replicas_to_write.load(Relaxed) > 0 && flags & flag::WRITE != 0 {
