@@ -1,5 +1,4 @@
-//! Pieces of segments that whoever reads on has before it needs them: past the kernel's cache where that has not got them. So
-//! what is read once costs no copy, and pushes nothing out of that cache.
+//! Pieces of segments that whoever reads on has before it needs them.
 //! The trap: a piece is of the moment when it was read. A block that was written later is not in it, or a part of it is. So what is not
 //! whole here means nothing, and whoever looks for it reads the file.
 
@@ -174,9 +173,8 @@ impl Ahead {
     }
 
     fn ask(&mut self, segments: &Segments<'_>, start: Spot) {
-        let is_written_to = !(segments.has)(start.0 + 1);
         let spare = self.spare.pop();
-        let reading = segments.storage.read_piece(&segment_name(start.0), start.1, is_written_to, spare);
+        let reading = segments.storage.read_piece(&segment_name(start.0), start.1, spare);
         self.coming.push_back((start, reading));
     }
 }

@@ -1,19 +1,16 @@
-//! Pieces of files that are read before they are needed: from the kernel's cache if it has them, else past it, so that they are not
-//! copied and push nothing out of it.
+//! Pieces of files that are read before they are needed, by threads of their own.
 
 use crate::storage::File;
 use memmap2::MmapMut;
-use rustix::fs::{Advice, OFlags, fadvise};
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use std::fs::OpenOptions;
-use std::io::{self, IoSliceMut};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use rustix::fs::{Advice, fadvise};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 /// How long a piece is, unless the file ends in it.
 pub(crate) const PIECE: usize = 2 * 1024 * 1024;
-/// A piece begins at a multiple of so many bytes in the file, and in memory with a page: so it can be read past the cache.
+/// A piece begins with a page: at a multiple of so many bytes.
 pub const PIECE_STEP: u64 = 4096;
 
 /// A piece of a file.
@@ -43,8 +40,8 @@ impl ReadPiece {
     }
 
     /// Read by a thread of its own.
-    pub(crate) fn elsewhere(path: PathBuf, offset: u64, is_written_to: bool, spare: Option<MmapMut>) -> Self {
-        let read = move || Piece::read(&open(&path, offset, is_written_to)?, offset, spare);
+    pub(crate) fn elsewhere(path: PathBuf, offset: u64, spare: Option<MmapMut>) -> Self {
+        let read = move || Piece::read(&path, offset, spare);
         match std::thread::Builder::new().name("read-ahead".into()).spawn(read) {
             Ok(reading) => Self(Reading::Elsewhere(reading)),
             Err(error) => Self::failed(error),
@@ -82,7 +79,10 @@ impl Piece {
         Ok(Self { buffer, len, file_size: file.size()? })
     }
 
-    fn read(file: &std::fs::File, offset: u64, spare: Option<MmapMut>) -> io::Result<Self> {
+    fn read(path: &Path, offset: u64, spare: Option<MmapMut>) -> io::Result<Self> {
+        let file = std::fs::File::open(path)?;
+        // Advice that is not taken changes nothing.
+        let _ = fadvise(&file, 0, None, Advice::Sequential);
         let mut buffer = buffer(spare)?;
         let len = fill(&mut buffer, |rest, at| file.read_at(rest, offset + at))?;
         Ok(Self { buffer, len, file_size: file.metadata()?.len() })
@@ -110,28 +110,4 @@ fn fill(room: &mut [u8], read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> 
         }
     }
     Ok(len)
-}
-
-fn open(path: &Path, offset: u64, is_written_to: bool) -> io::Result<std::fs::File> {
-    let file = std::fs::File::open(path)?;
-    // Whoever writes waits until what is read past the cache is there.
-    if is_written_to || is_cached(&file, offset) {
-        return Ok(file);
-    }
-    let past_cache = OFlags::DIRECT.bits().cast_signed();
-    match OpenOptions::new().read(true).custom_flags(past_cache).open(path) {
-        // Not every file system has a way past the cache.
-        Err(error) if error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) => Ok(file),
-        opened => opened,
-    }
-}
-
-/// Whether the kernel has the first page of what is there, and so the rest, as a rule.
-fn is_cached(file: &std::fs::File, offset: u64) -> bool {
-    let mut byte = [0];
-    // Whoever reads here and there is not given more than he asks for.
-    let _ = fadvise(file, 0, None, Advice::Random);
-    let found = preadv2(file, &mut [IoSliceMut::new(&mut byte)], offset, ReadWriteFlags::NOWAIT);
-    let _ = fadvise(file, 0, None, Advice::Sequential);
-    found.is_ok_and(|len| len > 0)
 }

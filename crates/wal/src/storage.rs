@@ -26,8 +26,8 @@ pub trait Storage: Send + Sync {
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
     /// Begins to read a piece of a file, from an offset on that is a multiple of [`PIECE_STEP`](crate::PIECE_STEP), into a buffer that
-    /// nobody needs any more. A file that `is_written_to` must not be kept from that meanwhile.
-    fn read_piece(&self, name: &str, offset: u64, _is_written_to: bool, spare: Option<MmapMut>) -> ReadPiece {
+    /// nobody needs any more.
+    fn read_piece(&self, name: &str, offset: u64, spare: Option<MmapMut>) -> ReadPiece {
         match self.open(name) {
             Ok(file) => ReadPiece::now(file.as_ref(), offset, spare),
             Err(error) => ReadPiece::failed(error),
@@ -180,8 +180,8 @@ impl Storage for Onlooker {
         unless_read_only(std::fs::File::open(&self.path)?.sync_all())
     }
 
-    fn read_piece(&self, name: &str, offset: u64, is_written_to: bool, spare: Option<MmapMut>) -> ReadPiece {
-        ReadPiece::elsewhere(self.path.join(name), offset, is_written_to, spare)
+    fn read_piece(&self, name: &str, offset: u64, spare: Option<MmapMut>) -> ReadPiece {
+        ReadPiece::elsewhere(self.path.join(name), offset, spare)
     }
 
     fn kept(&self) -> io::Result<Kept> {
@@ -255,8 +255,8 @@ impl Storage for Disk {
         std::fs::File::open(&self.path)?.sync_all()
     }
 
-    fn read_piece(&self, name: &str, offset: u64, is_written_to: bool, spare: Option<MmapMut>) -> ReadPiece {
-        ReadPiece::elsewhere(self.path.join(name), offset, is_written_to, spare)
+    fn read_piece(&self, name: &str, offset: u64, spare: Option<MmapMut>) -> ReadPiece {
+        ReadPiece::elsewhere(self.path.join(name), offset, spare)
     }
 
     fn free_bytes(&self) -> Option<u64> {
