@@ -4,7 +4,7 @@
 
 use crate::block::{self, BLOCK_HEAD, SEGMENT_HEAD};
 use crate::log::segment_name;
-use crate::piece::{PIECE, PIECE_STEP, Piece, ReadPiece};
+use crate::piece::{PIECE, Piece, ReadPiece};
 use crate::storage::Storage;
 use memmap2::MmapMut;
 use std::collections::VecDeque;
@@ -51,10 +51,10 @@ impl Ahead {
     }
 
     /// Begins to read what is needed first, or next though it is not what was expected.
-    pub(crate) fn begin(&mut self, segments: &Segments<'_>, (ordinal, offset): Spot) {
+    pub(crate) fn begin(&mut self, segments: &Segments<'_>, spot: Spot) {
         self.spare.extend(self.here.take().map(|(_, piece)| piece.into_spare()));
         self.coming.clear();
-        self.ask(segments, (ordinal, offset / PIECE_STEP * PIECE_STEP));
+        self.ask(segments, spot);
         self.ask_on(segments);
     }
 
@@ -74,14 +74,14 @@ impl Ahead {
     }
 
     /// Likewise the head of a segment.
-    pub(crate) fn segment_head(&mut self, segments: &Segments<'_>, ordinal: u64) -> Option<&[u8]> {
+    pub(crate) fn segment_head(&mut self, segments: &Segments<'_>, ordinal: u64) -> Option<Range<usize>> {
         self.is_joint = false;
         let spot = (ordinal, 0);
-        if self.at(spot).is_some() || self.go_to(segments, spot) {
-            self.here().get(..SEGMENT_HEAD)
-        } else {
-            None
+        if self.at(spot).is_none() && !self.go_to(segments, spot) {
+            return None;
         }
+        let at = self.at(spot)?;
+        (at + SEGMENT_HEAD <= self.here().len()).then_some(at..at + SEGMENT_HEAD)
     }
 
     /// True when what is here shows that no block follows at the spot.

@@ -1,17 +1,14 @@
 //! Pieces of files that are read before they are needed, by threads of their own.
 
+use crate::recovery::fill;
 use crate::storage::File;
 use memmap2::MmapMut;
-use rustix::fs::{Advice, fadvise};
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// How long a piece is, unless the file ends in it.
 pub(crate) const PIECE: usize = 2 * 1024 * 1024;
-/// A piece begins with a page: at a multiple of so many bytes.
-pub const PIECE_STEP: u64 = 4096;
 
 /// A piece of a file.
 pub(crate) struct Piece {
@@ -31,7 +28,7 @@ enum Reading {
 impl ReadPiece {
     /// Read when it is asked for, into a buffer that nobody needs any more.
     pub(crate) fn now(file: &dyn File, offset: u64, spare: Option<MmapMut>) -> Self {
-        Self(Reading::Done(Piece::of(file, offset, spare)))
+        Self(Reading::Done(Piece::read(file, offset, spare)))
     }
 
     /// What could not even be begun.
@@ -40,8 +37,8 @@ impl ReadPiece {
     }
 
     /// Read by a thread of its own.
-    pub(crate) fn elsewhere(path: PathBuf, offset: u64, spare: Option<MmapMut>) -> Self {
-        let read = move || Piece::read(&path, offset, spare);
+    pub(crate) fn elsewhere(file: Arc<dyn File>, offset: u64, spare: Option<MmapMut>) -> Self {
+        let read = move || Piece::read(file.as_ref(), offset, spare);
         match std::thread::Builder::new().name("read-ahead".into()).spawn(read) {
             Ok(reading) => Self(Reading::Elsewhere(reading)),
             Err(error) => Self::failed(error),
@@ -73,41 +70,14 @@ impl Piece {
         self.buffer
     }
 
-    fn of(file: &dyn File, offset: u64, spare: Option<MmapMut>) -> io::Result<Self> {
+    fn read(file: &dyn File, offset: u64, spare: Option<MmapMut>) -> io::Result<Self> {
         let mut buffer = buffer(spare)?;
-        let len = fill(&mut buffer, |rest, at| file.read_at(rest, offset + at))?;
+        let len = fill(file, &mut buffer, offset)?;
         Ok(Self { buffer, len, file_size: file.size()? })
-    }
-
-    fn read(path: &Path, offset: u64, spare: Option<MmapMut>) -> io::Result<Self> {
-        let file = std::fs::File::open(path)?;
-        // Advice that is not taken changes nothing.
-        let _ = fadvise(&file, 0, None, Advice::Sequential);
-        let mut buffer = buffer(spare)?;
-        let len = fill(&mut buffer, |rest, at| file.read_at(rest, offset + at))?;
-        Ok(Self { buffer, len, file_size: file.metadata()?.len() })
     }
 }
 
 /// One that nobody needs any more, or a new one.
 fn buffer(spare: Option<MmapMut>) -> io::Result<MmapMut> {
     spare.map_or_else(|| MmapMut::map_anon(PIECE), Ok)
-}
-
-/// Reads as much as there is room for, or up to the end: only that is no multiple of a step.
-fn fill(room: &mut [u8], read: impl Fn(&mut [u8], u64) -> io::Result<usize>) -> io::Result<usize> {
-    let mut len = 0;
-    while let Some(rest) = room.get_mut(len..).filter(|rest| !rest.is_empty()) {
-        match read(rest, len as u64) {
-            Ok(count) => {
-                len += count;
-                if count == 0 || !count.is_multiple_of(PIECE_STEP as usize) {
-                    break;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(len)
 }

@@ -4,13 +4,9 @@
 use crate::block::{self, BLOCK_HEAD, BlockHead, Found, Part, Records, SEGMENT_HEAD};
 use crate::bodies;
 use crate::error::Error;
-use crate::recovery::{all_zero, fill};
-use crate::storage::{File, Storage};
+use crate::opened::Opened;
+use crate::storage::Storage;
 use crate::units::Unit;
-use std::sync::Arc;
-
-/// How much is looked at together where there should be nothing.
-const ZEROS: u64 = 256 * 1024;
 
 /// Where the first block of a segment says that it begins; `None` if that cannot be read.
 pub(crate) fn first_of_segment(
@@ -18,13 +14,13 @@ pub(crate) fn first_of_segment(
     name: &str,
     ordinal: u64,
 ) -> Result<Option<u64>, Error> {
-    let mut source = Source::open(storage, name)?;
+    let mut source = Opened::new(storage, name)?;
     Ok(source.block(SEGMENT_HEAD as u64, ordinal)?.map(|(head, _)| head.first.position))
 }
 
 /// The position of the first message in what is left of a segment; `None` if that cannot be read.
 pub(crate) fn first_of_bodies(storage: &dyn Storage, name: &str, ordinal: u64) -> Result<Option<u64>, Error> {
-    let mut source = Source::open(storage, name)?;
+    let mut source = Opened::new(storage, name)?;
     Ok(source.bodies_block(bodies::HEAD as u64, ordinal)?.map(|_| bodies::positions(&source.bytes).0))
 }
 
@@ -34,7 +30,7 @@ pub(crate) fn begins_with(storage: &dyn Storage, unit: &Unit) -> Result<Option<u
     if !unit.is_segment() {
         return first_of_bodies(storage, &name, unit.ordinal);
     }
-    let block = Source::open(storage, &name)?.block(SEGMENT_HEAD as u64, unit.ordinal)?;
+    let block = Opened::new(storage, &name)?.block(SEGMENT_HEAD as u64, unit.ordinal)?;
     Ok(block.map(|(head, count)| head.first.position.saturating_add(u64::from(count == 0))))
 }
 
@@ -50,7 +46,7 @@ pub(crate) struct End {
 /// Where a file ends; `None` if there is damage, behind which may be more.
 pub(crate) fn ends_with(storage: &dyn Storage, unit: &Unit) -> Result<Option<End>, Error> {
     let name = unit.name();
-    let source = Source::open(storage, &name)?;
+    let source = Opened::new(storage, &name)?;
     match unit.is_segment() {
         _ if unit.is_blind => Ok(None),
         true => source.segment(unit),
@@ -58,30 +54,7 @@ pub(crate) fn ends_with(storage: &dyn Storage, unit: &Unit) -> Result<Option<End
     }
 }
 
-struct Source<'a> {
-    name: &'a str,
-    file: Arc<dyn File>,
-    size: u64,
-    /// What was read last.
-    bytes: Vec<u8>,
-}
-
-impl<'a> Source<'a> {
-    fn open(storage: &dyn Storage, name: &'a str) -> Result<Self, Error> {
-        let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
-        let size = file.size().map_err(|e| Error::io("read", name, e))?;
-        Ok(Self { name, file, size, bytes: Vec::new() })
-    }
-
-    /// So many bytes, or what there is of them.
-    fn read(&mut self, at: u64, len: u64) -> Result<&[u8], Error> {
-        self.bytes.resize(len.min(self.size.saturating_sub(at)) as usize, 0);
-        let read =
-            fill(self.file.as_ref(), &mut self.bytes, at).map_err(|e| Error::io("read", self.name, e))?;
-        self.bytes.truncate(read);
-        Ok(&self.bytes)
-    }
-
+impl Opened {
     /// The block there, if it is whole, and how many records begin in it.
     fn block(&mut self, at: u64, ordinal: u64) -> Result<Option<(BlockHead, u64)>, Error> {
         let Some((_, len, _)) = block::glance(self.read(at, BLOCK_HEAD as u64)?) else { return Ok(None) };
@@ -135,15 +108,5 @@ impl<'a> Source<'a> {
         let Some(last) = last.filter(|_| at == self.size) else { return Ok(None) };
         let is_whole = self.bodies_block(last, unit.ordinal)?.is_some();
         Ok(is_whole.then(|| End { last: bodies::positions(&self.bytes).1, goes_on: false }))
-    }
-
-    fn is_zero_from(&mut self, mut at: u64) -> Result<bool, Error> {
-        loop {
-            let bytes = self.read(at, ZEROS)?;
-            if bytes.is_empty() || !all_zero(bytes) {
-                return Ok(bytes.is_empty());
-            }
-            at += bytes.len() as u64;
-        }
     }
 }

@@ -6,6 +6,7 @@ use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
 use crate::error::Error;
 use crate::kept::Kept;
 use crate::log::{Open, segment_name, segment_ordinal};
+use crate::opened::Opened;
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record};
 use crate::units::Unit;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 mod source;
 
-use source::{Segment, Source};
+use source::Source;
 
 /// What a replay found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -282,11 +283,11 @@ impl<'a> Reader<'a> {
     ) -> Result<Option<(usize, usize, String)>, Error> {
         let (mut damage, mut source, mut last_size) = (None, Source::new(storage, ordinals), 0);
         for (i, &ordinal) in ordinals.iter().enumerate() {
-            let segment = source.open(ordinal)?;
+            let mut segment = Opened::new(storage, &segment_name(ordinal))?;
             let gap = i > 0 && ordinals.get(i - 1).is_some_and(|before| before + 1 != ordinal);
             let ended = match gap {
                 true => Ended::Damaged(0, "the segment before it is missing".into()),
-                false => self.segment(&mut source, &segment, i)?,
+                false => self.segment(&mut source, &mut segment, ordinal, i)?,
             };
             after(segment.file.as_ref(), &segment.name)?;
             if let Ended::Damaged(offset, reason) = ended {
@@ -325,9 +326,15 @@ impl<'a> Reader<'a> {
         Err(Error::corrupt(&name, 0, reason))
     }
 
-    fn segment(&mut self, source: &mut Source<'_>, read: &Segment, segment: usize) -> Result<Ended, Error> {
-        let (name, ordinal) = (read.name.as_str(), read.ordinal);
-        let first = block::read_segment_head(source.head(read)?, ordinal)
+    fn segment(
+        &mut self,
+        source: &mut Source<'_>,
+        read: &mut Opened,
+        ordinal: u64,
+        segment: usize,
+    ) -> Result<Ended, Error> {
+        let name = &segment_name(ordinal);
+        let first = block::read_segment_head(source.head(read, ordinal)?, ordinal)
             .map_err(|reason| Error::corrupt(name, 0, reason))?;
         let Some(first) = first else { return Ok(Ended::Damaged(0, "the segment's head is torn".into())) };
         if segment == 0 && first > self.expected {
@@ -347,10 +354,12 @@ impl<'a> Reader<'a> {
             self.end = Some(Place { segment, offset: at });
         }
         loop {
-            let found = source.block(read, at)?.map_err(|reason| Error::corrupt(name, at, reason))?;
+            let found = source
+                .block(read, (ordinal, at as u64))?
+                .map_err(|reason| Error::corrupt(name, at, reason))?;
             match found {
                 Found::End => {
-                    if source.is_zero_from(read, at)? {
+                    if read.is_zero_from(at as u64)? {
                         break;
                     }
                     return Ok(Ended::Damaged(at, "zeros where a block should begin".into()));

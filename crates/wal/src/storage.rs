@@ -25,8 +25,7 @@ pub trait Storage: Send + Sync {
     fn remove(&self, name: &str) -> io::Result<()>;
     /// Makes creations, renames and removals durable.
     fn sync_dir(&self) -> io::Result<()>;
-    /// Begins to read a piece of a file, from an offset on that is a multiple of [`PIECE_STEP`](crate::PIECE_STEP), into a buffer that
-    /// nobody needs any more.
+    /// Begins to read a piece of a file from an offset on, into a buffer that nobody needs any more.
     fn read_piece(&self, name: &str, offset: u64, spare: Option<MmapMut>) -> ReadPiece {
         match self.open(name) {
             Ok(file) => ReadPiece::now(file.as_ref(), offset, spare),
@@ -181,7 +180,10 @@ impl Storage for Onlooker {
     }
 
     fn read_piece(&self, name: &str, offset: u64, spare: Option<MmapMut>) -> ReadPiece {
-        ReadPiece::elsewhere(self.path.join(name), offset, spare)
+        match self.open(name) {
+            Ok(file) => ReadPiece::elsewhere(file, offset, spare),
+            Err(error) => ReadPiece::failed(error),
+        }
     }
 
     fn kept(&self) -> io::Result<Kept> {
@@ -256,7 +258,10 @@ impl Storage for Disk {
     }
 
     fn read_piece(&self, name: &str, offset: u64, spare: Option<MmapMut>) -> ReadPiece {
-        ReadPiece::elsewhere(self.path.join(name), offset, spare)
+        match self.open(name) {
+            Ok(file) => ReadPiece::elsewhere(file, offset, spare),
+            Err(error) => ReadPiece::failed(error),
+        }
     }
 
     fn free_bytes(&self) -> Option<u64> {
