@@ -4,13 +4,11 @@ a directory that may not be written to, a clock that goes back, a disk that is f
 
 It mounts a small file system, so only root can run it.
 """
-import contextlib
 import errno
 import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -23,29 +21,15 @@ import redis
 import checks
 from checks import equal, holds
 from server import Server
+from small_disk import small_disk
 
 MEGABYTES = 12
 MISCONF = "MISCONF Errors writing to the AOF file: No space left on device"
 
 
-@contextlib.contextmanager
-def small_disk(name, *flags):
-    """A server whose data directory has a few megabytes to itself; it is not started yet."""
-    server = Server(name, "--log-segment-bytes", str(1 << 20), "--disk-free-limit", "0", *flags)
-    os.makedirs(server.data)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "leveret-test", server.data], check=True)
-    try:
-        yield server
-    except BaseException:
-        if os.path.exists(server.log):
-            print(open(server.log).read()[-4000:])
-        raise
-    finally:
-        if server.process:
-            server.process.kill()
-            server.process.wait()
-        subprocess.run(["umount", "-l", server.data], check=True)
-        shutil.rmtree(server.directory, ignore_errors=True)
+def small(name, *flags):
+    """Hardly any room, and all of it for whoever takes it."""
+    return small_disk(name, f"{MEGABYTES}m", "--disk-free-limit", "0", *flags)
 
 
 def stop(server):
@@ -119,7 +103,7 @@ def writer(server, answered, pending):
 
 
 def full(fsync):
-    with small_disk(f"full-{fsync}", "--appendfsync", fsync) as server:
+    with small(f"full-{fsync}", "--appendfsync", fsync) as server:
         server.start()
         r = server.redis()
         r.set("before", 1)
@@ -228,7 +212,7 @@ def full(fsync):
 
 def killed_while_full():
     """What waited for space may be lost, what was answered not."""
-    with small_disk("full-killed") as server:
+    with small("full-killed") as server:
         server.start()
         answered, pending = [], []
         threads = [threading.Thread(target=writer, args=(server, answered, pending)) for _ in range(4)]
@@ -245,7 +229,7 @@ def killed_while_full():
 
 def back_and_forth():
     """Full and free again, while many write."""
-    with small_disk("full-often") as server:
+    with small("full-often") as server:
         server.start()
         r, answered, refusals, stopped = server.redis(), [], [], threading.Event()
 
@@ -285,12 +269,12 @@ def back_and_forth():
 
 
 def at_start_and_stop():
-    with small_disk("full-start") as server:
+    with small("full-start") as server:
         Filling(server)
         refusal = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
         # The lock cannot say whose it is; or the first write finds out.
         holds(refusal.returncode == 1 and "No space left on device" in refusal.stderr and server.data in refusal.stderr, f"{refusal}")
-    with small_disk("full-stop") as server:
+    with small("full-stop") as server:
         server.start()
         r = server.redis()
         r.set("kept", 1)
@@ -305,7 +289,7 @@ def at_start_and_stop():
 
 def import_without_space():
     """What is half there is not taken for the whole."""
-    with small_disk("full-import") as server:
+    with small("full-import") as server:
         snapshot = os.path.join(server.directory, "large.rdb")
         keys = 4000
         with open(snapshot, "wb") as file:
@@ -349,7 +333,7 @@ def backup_without_space():
     def leveret(*arguments):
         return subprocess.run([os.environ["LEVERET_BINARY"], *arguments], capture_output=True, text=True, timeout=60)
 
-    with small_disk("backup") as disk, Server("backup-source") as server:
+    with small("backup") as disk, Server("backup-source") as server:
         r = server.redis()
         for i in range(5000):
             r.set(i, os.urandom(4096))
@@ -381,7 +365,7 @@ def backup_without_space():
 
 
 def may_not_write():
-    with small_disk("read-only") as server:
+    with small("read-only") as server:
         server.start()
         server.redis().set("a", 1)
         stop(server)

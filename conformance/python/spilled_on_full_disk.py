@@ -5,16 +5,14 @@ It mounts a small file system, so only root can run it.
 """
 import contextlib
 import os
-import shutil
 import socket
-import subprocess
 import time
 
 import redis
 
 import checks
 from checks import equal, holds
-from server import Server
+from small_disk import small_disk
 
 MEGABYTE = 1 << 20
 DISK = 64 * MEGABYTE
@@ -25,26 +23,6 @@ SLACK = 5 * MEGABYTE
 COUNT = 2400
 BODY = "." * 30_000
 TRANSIENT = ["PROPS", "delivery-mode", "1"]
-
-
-@contextlib.contextmanager
-def small_disk(*flags):
-    """A server whose data directory has a disk to itself."""
-    server = Server("spilled-on-full-disk", "--log-segment-bytes", str(MEGABYTE), "--message-memory", "200kb", *flags)
-    os.makedirs(server.data)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "leveret-test", server.data], check=True)
-    try:
-        server.start()
-        yield server
-    except BaseException:
-        print(open(server.log).read()[-4000:])
-        raise
-    finally:
-        if server.process:
-            server.process.kill()
-            server.process.wait()
-        subprocess.run(["umount", "-l", server.data], check=True)
-        shutil.rmtree(server.directory, ignore_errors=True)
 
 
 def free(server):
@@ -108,7 +86,8 @@ def declare(server):
     connection.close()
 
 
-with small_disk("--disk-free-limit", str(FREE_MIN)) as server:
+with small_disk("spilled-on-full-disk", DISK, "--message-memory", "200kb", "--disk-free-limit", str(FREE_MIN)) as server:
+    server.start()
     declare(server)
     publish(server, "passing", range(COUNT), *TRANSIENT)
     holds(spilled(server) > 20 * MEGABYTE, f"only {spilled(server)} bytes are spilled")
@@ -129,7 +108,8 @@ with small_disk("--disk-free-limit", str(FREE_MIN)) as server:
     holds(spilled(server) > MEGABYTE, f"only {spilled(server)} bytes are spilled")
     take(server, "passing", range(300))
 
-with small_disk("--disk-free-limit", "0") as server:
+with small_disk("spilled-on-full-disk", DISK, "--message-memory", "200kb", "--disk-free-limit", "0") as server:
+    server.start()
     declare(server)
     publish(server, "passing", range(1000), *TRANSIENT)
     publish(server, "kept", range(100))
