@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::log::Shared;
 use crate::reader::Reader;
 use crate::storage::Storage;
-use crate::units::{Census, Kind, Tally, Unit, around, before, size};
+use crate::units::{Along, Census, Kind, Tally, Unit, before, size};
 use leveret_base::codec::{Name, Place};
 use std::sync::Arc;
 
@@ -111,9 +111,9 @@ fn collect(
     ordinals: std::ops::RangeInclusive<u64>,
     names: Names<'_>,
 ) -> Result<Vec<Vec<Place>>, Error> {
-    let mut places = vec![Vec::new(); units.len()];
+    let (mut places, mut along) = (vec![Vec::new(); units.len()], Along::default());
     names(&mut |name| {
-        for i in around(units, name.place.position) {
+        for i in along.around(units, name.place.position) {
             let is_wanted = units.get(i).is_some_and(|unit| ordinals.contains(&unit.ordinal));
             if let Some(places) = places.get_mut(i).filter(|_| is_wanted) {
                 places.push(name.place);

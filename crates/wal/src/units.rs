@@ -85,12 +85,35 @@ pub(crate) fn around(units: &[Unit], position: u64) -> Range<usize> {
     start..end
 }
 
+/// Where one position after the other may be, of which most are in the same files as the one before.
+#[derive(Default)]
+pub(crate) struct Along {
+    /// What is in the same files, between two places where files meet.
+    between: Range<u64>,
+    files: Range<usize>,
+}
+
+impl Along {
+    /// As [`around`], always of the same files.
+    pub(crate) fn around(&mut self, units: &[Unit], position: u64) -> Range<usize> {
+        if !self.between.contains(&position) {
+            self.files = around(units, position);
+            let end = self.files.end;
+            let begin = end.checked_sub(1).and_then(|last| units.get(last)).map_or(0, |unit| unit.first + 1);
+            let next = units.get(end).map_or(u64::MAX, |unit| unit.first);
+            self.between = if position < begin { 0..0 } else { begin..next };
+        }
+        self.files.clone()
+    }
+}
+
 /// What the names of a checkpoint say of files.
 pub(crate) struct Census {
     pub(crate) units: Arc<Vec<Unit>>,
     /// Of each of them.
     pub(crate) tallies: Vec<Tally>,
     pub(crate) names: u64,
+    along: Along,
     /// A position that is in none.
     lost: Option<u64>,
 }
@@ -98,14 +121,14 @@ pub(crate) struct Census {
 impl Census {
     pub(crate) fn new(units: Arc<Vec<Unit>>) -> Self {
         let tallies = vec![Tally::default(); units.len()];
-        Self { units, tallies, names: 0, lost: None }
+        Self { units, tallies, names: 0, along: Along::default(), lost: None }
     }
 
     /// Counts a name for the files where it may be.
     pub(crate) fn count(&mut self, name: Name) {
         self.names += 1;
         let position = name.place.position;
-        let range = around(&self.units, position);
+        let range = self.along.around(&self.units, position);
         if range.is_empty() {
             self.lost.get_or_insert(position);
         }
@@ -263,4 +286,28 @@ pub(crate) fn size(storage: &dyn Storage, unit: &Unit) -> Result<u64, Error> {
     let name = unit.name();
     let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
     file.size().map_err(|e| Error::io("read", &name, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Along, Unit, around};
+
+    #[test]
+    fn whoever_goes_along_finds_the_same_files() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..200 {
+            let mut first = random.u64(..3);
+            let units = (0..random.u64(..7)).map(|ordinal| {
+                first += random.u64(..4);
+                Unit { is_blind: random.u8(..4) == 0, ..Unit::segment(ordinal, first) }
+            });
+            let units: Vec<Unit> = units.collect();
+            let mut along = Along::default();
+            for _ in 0..100 {
+                let position = random.u64(..30);
+                assert_eq!(along.around(&units, position), around(&units, position), "{units:?}");
+            }
+            assert_eq!(along.around(&units, u64::MAX), around(&units, u64::MAX));
+        }
+    }
 }
