@@ -122,11 +122,17 @@ pub fn parse(input: &[u8], frame_max: u32) -> Result<Option<(Frame<'_>, usize)>,
     }
 }
 
+/// Writes what a frame begins with.
+#[inline]
+pub(crate) fn frame_head(kind: FrameKind, channel: u16, size: u32, out: &mut Vec<u8>) {
+    let ([c0, c1], [s0, s1, s2, s3]) = (channel.to_be_bytes(), size.to_be_bytes());
+    out.extend_from_slice(&[kind.octet(), c0, c1, s0, s1, s2, s3]);
+}
+
 /// Writes a frame around the payload that `write` appends.
 #[inline]
 pub(crate) fn frame(kind: FrameKind, channel: u16, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
-    let [c0, c1] = channel.to_be_bytes();
-    out.extend_from_slice(&[kind.octet(), c0, c1, 0, 0, 0, 0]);
+    frame_head(kind, channel, 0, out);
     let start = out.len();
     write(out);
     let size = u32::try_from(out.len() - start).expect("a frame is smaller than 4 GiB");

@@ -18,7 +18,7 @@ pub mod text;
 mod value;
 mod write;
 
-pub use content::{encode_body, encode_content, encode_header};
+pub use content::{encode_body, encode_content, encode_content_around, encode_header};
 pub use error::DecodeError;
 pub use frame::{
     FRAME_END, FRAME_MIN_SIZE, FRAME_OVERHEAD, Frame, FrameError, FrameKind, HEARTBEAT, PROTOCOL_HEADER,

@@ -263,9 +263,13 @@ impl Message {
     /// The content.
     #[inline]
     pub fn body(&self) -> &[u8] {
-        let start =
-            usize::from(self.exchange_len) + usize::from(self.routing_key_len) + self.properties_len as usize;
-        self.bytes.get(start..).unwrap_or_default()
+        self.bytes.get(self.body_start()..).unwrap_or_default()
+    }
+
+    /// Where the content begins in all that it consists of.
+    #[inline]
+    pub fn body_start(&self) -> usize {
+        usize::from(self.exchange_len) + usize::from(self.routing_key_len) + self.properties_len as usize
     }
 
     /// Bytes that a delivery of it takes, or a little more.
@@ -276,6 +280,13 @@ impl Message {
 
     fn part(&self, start: usize, len: usize) -> &[u8] {
         self.bytes.get(start..start + len).unwrap_or_default()
+    }
+}
+
+/// All that it consists of.
+impl AsRef<[u8]> for Message {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 

@@ -35,7 +35,7 @@ pub use db::{DATABASES, DbIndex, Keyspace};
 pub use error::Error;
 pub use evict::Evicted;
 pub use eviction::{Among, By, Eviction, Policy};
-pub use leveret_resp::{Args, ArgsBuf, Reply, Shared};
+pub use leveret_resp::{Args, ArgsBuf, Lent, Reply};
 pub use number::{parse_float, parse_integer};
 pub use parcel::Parcel;
 pub use txn::{Block, Txn};

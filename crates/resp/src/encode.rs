@@ -2,6 +2,7 @@
 //! is written as Redis writes it there. (Redis: HELLO)
 
 use crate::double::DoubleText;
+use crate::lent::Lent;
 use std::sync::Arc;
 
 /// The protocol version of a connection.
@@ -14,33 +15,22 @@ pub enum Version {
     Resp3,
 }
 
-/// Bytes that belong into an output but are not copied into it.
-#[derive(Clone)]
-pub struct Shared {
-    /// They stand before this byte of the output.
-    pub at: usize,
-    /// The bytes.
-    pub bytes: Arc<Vec<u8>>,
-}
-
 /// Writes replies.
 pub struct Reply<'a> {
     out: &'a mut Vec<u8>,
-    shared: Option<&'a mut Vec<Shared>>,
-    /// Bytes noted in `shared` by this writer.
-    shared_bytes: usize,
+    lent: Option<&'a mut Lent>,
     version: Version,
 }
 
 impl<'a> Reply<'a> {
     /// Appends to `out`.
     pub fn new(out: &'a mut Vec<u8>, version: Version) -> Self {
-        Self { out, shared: None, shared_bytes: 0, version }
+        Self { out, lent: None, version }
     }
 
-    /// Appends to `out`; long strings are not copied but noted in `shared`.
-    pub fn sharing(out: &'a mut Vec<u8>, shared: &'a mut Vec<Shared>, version: Version) -> Self {
-        Self { out, shared: Some(shared), shared_bytes: 0, version }
+    /// Appends to `out`; long strings are not copied but lent.
+    pub fn lending(out: &'a mut Vec<u8>, lent: &'a mut Lent, version: Version) -> Self {
+        Self { out, lent: Some(lent), version }
     }
 
     /// The version being written.
@@ -66,18 +56,14 @@ impl<'a> Reply<'a> {
     /// Bytes written so far, with those that are not copied: the difference of two is the length of a reply.
     #[inline]
     pub fn written(&self) -> usize {
-        self.out.len() + self.shared_bytes
+        self.out.len() + self.lent.as_ref().map_or(0, |lent| lent.len())
     }
 
     /// Takes back what was written since the mark: a refusal replaces half a reply.
     pub fn truncate(&mut self, mark: usize) {
         self.out.truncate(mark);
-        if let Some(shared) = &mut self.shared {
-            // One that was written since stands behind its own length.
-            while shared.last().is_some_and(|last| last.at > mark) {
-                let popped = shared.pop().map_or(0, |last| last.bytes.len());
-                self.shared_bytes = self.shared_bytes.saturating_sub(popped);
-            }
+        if let Some(lent) = &mut self.lent {
+            lent.truncate_at(mark);
         }
     }
 
@@ -142,14 +128,13 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// A bulk string of blocks, which are shared where the output can hold them.
+    /// A bulk string of blocks, which are lent where that is possible.
     pub fn bulk_blocks(&mut self, len: usize, blocks: &[Arc<Vec<u8>>]) {
         self.number(b'$', len as i64);
-        match &mut self.shared {
-            Some(shared) => {
+        match &mut self.lent {
+            Some(lent) => {
                 let at = self.out.len();
-                self.shared_bytes += len;
-                shared.extend(blocks.iter().map(|bytes| Shared { at, bytes: bytes.clone() }));
+                blocks.iter().for_each(|bytes| lent.push(at, bytes.clone(), 0..bytes.len()));
             }
             None => blocks.iter().for_each(|bytes| self.out.extend_from_slice(bytes)),
         }

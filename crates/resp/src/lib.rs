@@ -6,6 +6,7 @@ mod double;
 mod encode;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+mod lent;
 mod reply;
 #[cfg(any(test, feature = "text"))]
 pub mod text;
@@ -13,7 +14,8 @@ pub mod text;
 pub use args::{Args, ArgsBuf, Batch};
 pub use decode::{Decoder, Limits, ProtocolError};
 pub use double::DoubleText;
-pub use encode::{Reply, Shared, Version, encode_command};
+pub use encode::{Reply, Version, encode_command};
+pub use lent::{Lent, Owner, Piece};
 pub use reply::{Value, parse_reply, skip_reply};
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! What a connection is told: bytes, and long strings that are shared with the keyspace instead of being copied. The
+//! What a connection is told: bytes, and long strings and bodies that are lent by whoever has them instead of being copied. The
 //! first part of it has been sent, the next may leave, the rest waits until a position is as durable as was asked for.
 
 use leveret_engine::Position;
-use leveret_engine::keyspace::Shared;
+use leveret_engine::keyspace::Lent;
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
@@ -10,34 +10,33 @@ use std::io::{self, IoSlice};
 #[derive(Default)]
 pub(crate) struct Output {
     pub(crate) bytes: Vec<u8>,
-    /// In order of their places in `bytes`.
-    pub(crate) shared: Vec<Shared>,
+    /// What belongs between `bytes`.
+    pub(crate) lent: Lent,
     /// Of `bytes`.
     sent: usize,
-    /// Of `shared`: whole ones, and bytes of the next.
-    sent_shared: (usize, usize),
+    /// Of what is lent: whole pieces, which are given back after each write, and bytes of the next.
+    sent_pieces: (usize, usize),
     /// Up to where `bytes` may leave once a position has reached the level it waits for.
     held: VecDeque<(Position, usize)>,
-    /// Up to where `bytes` may leave now, with everything shared that stands before.
+    /// Up to where `bytes` may leave now, with everything lent that stands before.
     cleared: usize,
 }
 
 /// Sent bytes are dropped when there are more than this; an empty output larger than this is given back.
 const KEPT_MAX: usize = 64 * 1024;
-/// Pieces handed to the kernel in one call.
-const SLICES_MAX: usize = 64;
+/// Pieces handed to the kernel in one call: as many as it takes.
+const SLICES_MAX: usize = 1024;
 
 impl Output {
     /// Bytes that have not left.
+    #[inline]
     pub(crate) fn unsent(&self) -> usize {
-        let (whole, part) = self.sent_shared;
-        let shared = self.shared.get(whole..).unwrap_or_default();
-        self.bytes.len() - self.sent + shared.iter().map(|shared| shared.bytes.len()).sum::<usize>() - part
+        self.bytes.len() - self.sent + self.lent.len() - self.sent_pieces.1
     }
 
     /// Bytes of memory behind it.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.bytes.capacity() + self.unsent().saturating_sub(self.bytes.len() - self.sent)
+        self.bytes.capacity() + self.lent.len() - self.sent_pieces.1
     }
 
     /// What was written so far may leave when `position` is durable enough; `now` when it is already.
@@ -71,7 +70,7 @@ impl Output {
     ) -> io::Result<usize> {
         let mut written = 0;
         while self.sent < self.cleared {
-            let result = if self.shared.is_empty() {
+            let result = if self.lent.is_empty() {
                 write(&[IoSlice::new(self.bytes.get(self.sent..self.cleared).unwrap_or_default())])
             } else {
                 write(&self.slices())
@@ -92,37 +91,40 @@ impl Output {
     }
 
     fn slices(&self) -> Vec<IoSlice<'_>> {
-        let (mut slices, mut at) = (Vec::new(), self.sent);
-        let (whole, mut part) = self.sent_shared;
-        for shared in self.shared.get(whole..).unwrap_or_default() {
-            if shared.at >= self.cleared || slices.len() >= SLICES_MAX {
+        let (whole, mut part) = self.sent_pieces;
+        let pieces = self.lent.pieces().get(whole..).unwrap_or_default();
+        let mut slices = Vec::with_capacity(SLICES_MAX.min(2 * pieces.len() + 1));
+        let mut at = self.sent;
+        for piece in pieces {
+            if piece.at() >= self.cleared {
                 break;
             }
-            if at < shared.at {
-                slices.push(IoSlice::new(self.bytes.get(at..shared.at).unwrap_or_default()));
-                at = shared.at;
+            if slices.len() + 2 > SLICES_MAX {
+                return slices;
             }
-            slices.push(IoSlice::new(shared.bytes.get(part..).unwrap_or_default()));
+            if at < piece.at() {
+                slices.push(IoSlice::new(self.bytes.get(at..piece.at()).unwrap_or_default()));
+                at = piece.at();
+            }
+            slices.push(IoSlice::new(piece.bytes().get(part..).unwrap_or_default()));
             part = 0;
         }
-        if slices.len() < SLICES_MAX {
-            slices.push(IoSlice::new(self.bytes.get(at..self.cleared).unwrap_or_default()));
-        }
+        slices.push(IoSlice::new(self.bytes.get(at..self.cleared).unwrap_or_default()));
         slices
     }
 
     /// So many bytes have left, from both in turn.
     fn advance(&mut self, mut len: usize) {
         while len > 0 {
-            let (whole, part) = self.sent_shared;
-            match self.shared.get(whole) {
-                Some(shared) if shared.at == self.sent => {
-                    let left = shared.bytes.len() - part;
-                    self.sent_shared = if len < left { (whole, part + len) } else { (whole + 1, 0) };
+            let (whole, part) = self.sent_pieces;
+            match self.lent.pieces().get(whole) {
+                Some(piece) if piece.at() == self.sent => {
+                    let left = piece.bytes().len() - part;
+                    self.sent_pieces = if len < left { (whole, part + len) } else { (whole + 1, 0) };
                     len -= left.min(len);
                 }
                 next => {
-                    let end = next.map_or(self.bytes.len(), |shared| shared.at);
+                    let end = next.map_or(self.bytes.len(), |piece| piece.at());
                     let step = len.min(end - self.sent);
                     self.sent += step;
                     len -= step;
@@ -133,9 +135,9 @@ impl Output {
 
     /// Drops what was sent.
     fn tidy(&mut self) {
-        if self.sent_shared.0 > 0 {
-            self.shared.drain(..self.sent_shared.0);
-            self.sent_shared.0 = 0;
+        if self.sent_pieces.0 > 0 {
+            self.lent.drop_first(self.sent_pieces.0);
+            self.sent_pieces.0 = 0;
         }
         if self.sent == self.bytes.len() {
             self.bytes.clear();
@@ -147,7 +149,7 @@ impl Output {
             self.bytes.drain(..self.sent);
             self.cleared -= self.sent;
             self.held.iter_mut().for_each(|(_, end)| *end -= self.sent);
-            self.shared.iter_mut().for_each(|shared| shared.at -= self.sent);
+            self.lent.move_back(self.sent);
             self.sent = 0;
         }
     }
@@ -177,11 +179,11 @@ mod tests {
                         output.bytes.extend_from_slice(&piece);
                     } else {
                         let at = output.bytes.len();
-                        output.shared.push(Shared { at, bytes: Arc::new(piece.clone()) });
+                        output.lent.push(at, Arc::new(piece.clone()), 0..piece.len());
                         output.bytes.extend_from_slice(b">");
                     }
                     expected.extend_from_slice(&piece);
-                    if output.shared.last().is_some_and(|shared| shared.at + 1 == output.bytes.len()) {
+                    if output.lent.pieces().last().is_some_and(|last| last.at() + 1 == output.bytes.len()) {
                         expected.push(b'>');
                     }
                 }

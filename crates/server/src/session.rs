@@ -135,7 +135,7 @@ impl Session {
             Session::Amqp(session) => {
                 session.alarm = shared.settings.alarms.reason();
                 session.credit.bytes_max = shared.settings.publisher_bytes_max;
-                session.execute(engine, shared, &mut out.bytes)
+                session.execute(engine, shared, out)
             }
         }
     }
@@ -158,7 +158,7 @@ impl Session {
     }
 
     /// Writes what was taken and what the disk allows. Outside the lock. True while something waits for the disk.
-    pub(crate) fn encode(&mut self, synced: Position, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn encode(&mut self, synced: Position, out: &mut Output) -> bool {
         match self {
             Session::Resp(_) => false,
             Session::Amqp(session) => {

@@ -107,6 +107,18 @@ fn a_content_in_frames() {
         let body: Vec<u8> = (0..len).map(|i| i as u8).collect();
         let mut out = Vec::new();
         encode_content(9, &deliver, &properties, &body, FRAME_MIN_SIZE, &mut out);
+        let (mut around, mut whole, mut at) = (Vec::new(), Vec::new(), 0);
+        let mut left_out = Vec::new();
+        encode_content_around(9, &deliver, &properties, len, FRAME_MIN_SIZE, &mut around, |at, part| {
+            left_out.push((at, part));
+        });
+        for (before, part) in left_out {
+            whole.extend_from_slice(&around[at..before]);
+            whole.extend_from_slice(&body[part]);
+            at = before;
+        }
+        whole.extend_from_slice(&around[at..]);
+        assert_eq!(whole, out);
         let (mut at, mut frames) = (0, Vec::new());
         while let Some((frame, used)) = parse(&out[at..], FRAME_MIN_SIZE).unwrap() {
             assert_eq!(frame.channel, 9);

@@ -4,11 +4,16 @@ use crate::amqp::channel::{Channel, Held};
 use crate::amqp::commands::COMMANDS;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use crate::around::Around;
+use crate::output::Output;
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
 use leveret_engine::broker::{self, Event, Got, How, VhostId};
 use leveret_engine::{Engine, Position};
+use std::ops::Range;
 use std::sync::Arc;
+
+/// A body of so many bytes is sent from where it lies: copying a shorter one costs less than telling the kernel of it.
+const LENT_FROM: usize = if cfg!(any(test, feature = "sim")) { 8 } else { 1024 };
 
 impl AmqpSession {
     /// A whole message on a channel; one that is closing or was never opened takes none.
@@ -18,7 +23,7 @@ impl AmqpSession {
         number: u16,
         mandatory: bool,
         message: &Arc<broker::Message>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> Outcome {
         let vhost =
             self.vhost.ok_or_else(|| Failure::connection(ReplyCode::CommandInvalid, "no vhost is open"))?;
@@ -80,7 +85,7 @@ impl AmqpSession {
     }
 
     /// Back to its publisher: no queue takes it.
-    pub(crate) fn return_message(&self, number: u16, message: &broker::Message, out: &mut Vec<u8>) {
+    pub(crate) fn return_message(&self, number: u16, message: &broker::Message, out: &mut Output) {
         let stripped = message.without_bcc();
         let message = stripped.as_ref().unwrap_or(message);
         let returned = amqp::BasicReturn {
@@ -96,7 +101,7 @@ impl AmqpSession {
             message.properties(),
             message.body(),
             self.frame_max,
-            out,
+            &mut out.bytes,
         );
     }
 
@@ -106,7 +111,7 @@ impl AmqpSession {
         vhost: VhostId,
         number: u16,
         m: &amqp::BasicGet<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> Outcome {
         let queue = self.queue_name(number, m.queue)?;
         self.permit_read(engine, vhost, &queue)?;
@@ -130,17 +135,7 @@ impl AmqpSession {
             routing_key: got.message.routing_key(),
             message_count: got.message_count as u32,
         };
-        let frame_max = self.frame_max;
-        self.send(number, 0, out, |out| {
-            amqp::encode_content(
-                number,
-                &Method::BasicGetOk(ok),
-                got.message.properties(),
-                got.message.body(),
-                frame_max,
-                out,
-            );
-        });
+        self.send_message(number, &Method::BasicGetOk(ok), got.message.properties(), &got.message, out);
         Ok(())
     }
 
@@ -176,8 +171,31 @@ impl AmqpSession {
         Ok(())
     }
 
+    /// Sends a message on a channel, behind whatever waits there; a long body from where it lies.
+    fn send_message(
+        &mut self,
+        number: u16,
+        method: &Method<'_>,
+        properties: &[u8],
+        message: &Arc<broker::Message>,
+        out: &mut Output,
+    ) {
+        let (body, frame_max) = (message.body(), self.frame_max);
+        let waits = self.channels.get(&number).is_some_and(|channel| !channel.held.is_empty());
+        if waits || body.len() < LENT_FROM {
+            return self.send(number, 0, out, |out| {
+                amqp::encode_content(number, method, properties, body, frame_max, out);
+            });
+        }
+        let (Output { bytes, lent, .. }, start) = (out, message.body_start());
+        let lend = |at, part: Range<usize>| {
+            lent.push(at, message.clone(), start + part.start..start + part.end);
+        };
+        amqp::encode_content_around(number, method, properties, body.len(), frame_max, bytes, lend);
+    }
+
     /// Writes one event of the engine: a delivery gets its tag here.
-    pub(crate) fn encode_event(&mut self, event: &Event, out: &mut Vec<u8>) {
+    pub(crate) fn encode_event(&mut self, event: Event, out: &mut Output) {
         match event {
             Event::Deliver {
                 channel: number,
@@ -190,37 +208,27 @@ impl AmqpSession {
                 message,
             } => {
                 self.delivered_bytes += message.size();
-                let Some(channel) = self.channels.get_mut(number).filter(|channel| !channel.closing) else {
+                let Some(channel) = self.channels.get_mut(&number).filter(|channel| !channel.closing) else {
                     return;
                 };
-                let delivery_tag = channel.tag((!no_ack).then_some((*queue, *seq)));
+                let delivery_tag = channel.tag((!no_ack).then_some((queue, seq)));
                 let deliver = amqp::BasicDeliver {
-                    consumer_tag,
+                    consumer_tag: &consumer_tag,
                     delivery_tag,
-                    redelivered: *redelivered,
+                    redelivered,
                     exchange: message.exchange(),
                     routing_key: message.routing_key(),
                 };
-                let frame_max = self.frame_max;
                 let in_stream = stream_offset.map(|offset| message.properties_in_stream(offset));
                 let properties = in_stream.as_deref().unwrap_or(message.properties());
-                self.send(*number, 0, out, |out| {
-                    amqp::encode_content(
-                        *number,
-                        &Method::BasicDeliver(deliver),
-                        properties,
-                        message.body(),
-                        frame_max,
-                        out,
-                    );
-                });
+                self.send_message(number, &Method::BasicDeliver(deliver), properties, &message, out);
             }
             // It was for a wait that is over.
             Event::Fetched => {}
-            Event::TimedOut { channel, timeout_ms } => self.timed_out(*channel, *timeout_ms, out),
+            Event::TimedOut { channel, timeout_ms } => self.timed_out(channel, timeout_ms, out),
             Event::Cancel { channel, consumer_tag } => {
-                let cancel = amqp::BasicCancel { consumer_tag, nowait: true };
-                self.reply(*channel, 0, &Method::BasicCancel(cancel), out);
+                let cancel = amqp::BasicCancel { consumer_tag: &consumer_tag, nowait: true };
+                self.reply(channel, 0, &Method::BasicCancel(cancel), out);
             }
         }
     }

@@ -3,6 +3,7 @@
 use crate::amqp::commands::COMMANDS;
 use crate::amqp::permissions::Resource;
 use crate::amqp::session::{AmqpSession, Outcome};
+use crate::output::Output;
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
 use leveret_engine::accounts::Access;
@@ -16,7 +17,7 @@ impl AmqpSession {
         vhost: VhostId,
         number: u16,
         m: &amqp::ExchangeDeclare<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> Outcome {
         if m.passive {
             self.permit_any(engine, vhost, Resource::Exchange(m.exchange))?;
@@ -61,7 +62,7 @@ impl AmqpSession {
         vhost: VhostId,
         number: u16,
         m: &amqp::QueueDeclare<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> Outcome {
         let name = if m.passive { self.queue_name(number, m.queue)? } else { m.queue.into() };
         if m.passive && !name.starts_with(broker::REPLY_TO) {

@@ -1,6 +1,7 @@
 //! From the protocol header to `connection.open-ok`: who the client is and what both sides can. (AMQP 0-9-1 1.4.2)
 
 use crate::amqp::session::{AmqpSession, Failure};
+use crate::output::Output;
 use leveret_amqp::{
     ConnectionOpenOk, ConnectionStart, ConnectionTune, Method, PROTOCOL_HEADER, ProtocolHeader, ReplyCode,
     Table, TableBuf, Value,
@@ -66,7 +67,7 @@ fn server_properties() -> TableBuf {
 
 impl AmqpSession {
     /// Answers the protocol header; gives the bytes it took.
-    pub(crate) fn protocol_header(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
+    pub(crate) fn protocol_header(&mut self, input: &[u8], out: &mut Output) -> usize {
         match leveret_amqp::parse_protocol_header(input) {
             None => 0,
             Some(ProtocolHeader::Amqp091) => {
@@ -78,12 +79,12 @@ impl AmqpSession {
                     mechanisms: b"PLAIN AMQPLAIN ANONYMOUS",
                     locales: b"en_US",
                 };
-                Method::ConnectionStart(start).encode(0, out);
+                Method::ConnectionStart(start).encode(0, &mut out.bytes);
                 self.phase = Phase::Start;
                 8
             }
             Some(ProtocolHeader::Amqp10(_) | ProtocolHeader::Other(_)) => {
-                out.extend_from_slice(&PROTOCOL_HEADER);
+                out.bytes.extend_from_slice(&PROTOCOL_HEADER);
                 self.phase = Phase::Over;
                 8
             }
@@ -94,7 +95,7 @@ impl AmqpSession {
         &mut self,
         engine: &mut Engine,
         method: &Method<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> Result<(), Failure> {
         match (self.phase, method) {
             (Phase::Start, Method::ConnectionStartOk(start)) => {
@@ -142,12 +143,12 @@ impl AmqpSession {
                 self.check_limits(engine, vhost)?;
                 self.vhost = Some(vhost);
                 self.open_link(engine, vhost);
-                Method::ConnectionOpenOk(ConnectionOpenOk { known_hosts: b"" }).encode(0, out);
+                Method::ConnectionOpenOk(ConnectionOpenOk { known_hosts: b"" }).encode(0, &mut out.bytes);
                 self.phase = Phase::Running;
                 Ok(())
             }
             (_, Method::ConnectionClose(_)) => {
-                Method::ConnectionCloseOk(leveret_amqp::ConnectionCloseOk {}).encode(0, out);
+                Method::ConnectionCloseOk(leveret_amqp::ConnectionCloseOk {}).encode(0, &mut out.bytes);
                 self.phase = Phase::Over;
                 Ok(())
             }
@@ -206,7 +207,7 @@ impl AmqpSession {
     }
 
     /// The password has been compared, or not yet: then false.
-    pub(crate) fn go_on(&mut self, engine: &mut Engine, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn go_on(&mut self, engine: &mut Engine, out: &mut Output) -> bool {
         match self.finding.take() {
             None => return false,
             Some(Finding::Login(Some(_))) => self.tune(out),
@@ -251,9 +252,9 @@ impl AmqpSession {
         }
     }
 
-    fn tune(&mut self, out: &mut Vec<u8>) {
+    fn tune(&mut self, out: &mut Output) {
         let tune = ConnectionTune { channel_max: self.channel_max, frame_max: self.frame_max, heartbeat: 60 };
-        Method::ConnectionTune(tune).encode(0, out);
+        Method::ConnectionTune(tune).encode(0, &mut out.bytes);
         self.phase = Phase::Tune;
     }
 }

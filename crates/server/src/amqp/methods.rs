@@ -5,6 +5,7 @@ use crate::amqp::handshake::Phase;
 use crate::amqp::permissions::Resource;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use crate::around::Around;
+use crate::output::Output;
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
 use leveret_engine::accounts::Access;
@@ -17,7 +18,7 @@ impl AmqpSession {
         (engine, around): (&mut Engine, &Around<'_>),
         number: u16,
         method: Method<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> Outcome {
         if number == 0 {
             return self.connection_method(engine, &method, out);
@@ -32,7 +33,7 @@ impl AmqpSession {
             match method {
                 Method::ChannelCloseOk(_) => drop(self.channels.remove(&number)),
                 Method::ChannelClose(_) => {
-                    Method::ChannelCloseOk(amqp::ChannelCloseOk {}).encode(number, out);
+                    Method::ChannelCloseOk(amqp::ChannelCloseOk {}).encode(number, &mut out.bytes);
                 }
                 // What was under way when we closed it is ignored. (AMQP 0-9-1 1.5.2.5)
                 _ => {}
@@ -276,7 +277,7 @@ impl AmqpSession {
         }
     }
 
-    fn connection_method(&mut self, engine: &mut Engine, method: &Method<'_>, out: &mut Vec<u8>) -> Outcome {
+    fn connection_method(&mut self, engine: &mut Engine, method: &Method<'_>, out: &mut Output) -> Outcome {
         match method {
             Method::ConnectionClose(_) => {
                 self.give_back(engine);
@@ -286,7 +287,7 @@ impl AmqpSession {
             }
             // Nothing expires that a new secret could prolong: passwords are checked when a connection opens.
             Method::ConnectionUpdateSecret(_) => {
-                Method::ConnectionUpdateSecretOk(amqp::ConnectionUpdateSecretOk {}).encode(0, out);
+                Method::ConnectionUpdateSecretOk(amqp::ConnectionUpdateSecretOk {}).encode(0, &mut out.bytes);
                 Ok(())
             }
             Method::ConnectionBlocked(_) | Method::ConnectionUnblocked(_) => Ok(()),
@@ -297,7 +298,7 @@ impl AmqpSession {
         }
     }
 
-    fn open_channel(&mut self, engine: &mut Engine, number: u16, out: &mut Vec<u8>) -> Outcome {
+    fn open_channel(&mut self, engine: &mut Engine, number: u16, out: &mut Output) -> Outcome {
         if self.channels.contains_key(&number) {
             return Err(Failure::connection(ReplyCode::ChannelError, "second 'channel.open' seen"));
         }
@@ -320,7 +321,7 @@ impl AmqpSession {
         }
         self.channels.insert(number, Channel::default());
         self.show_channel(engine, number);
-        Method::ChannelOpenOk(amqp::ChannelOpenOk { channel_id: b"" }).encode(number, out);
+        Method::ChannelOpenOk(amqp::ChannelOpenOk { channel_id: b"" }).encode(number, &mut out.bytes);
         Ok(())
     }
 
@@ -331,7 +332,7 @@ impl AmqpSession {
         number: u16,
         nowait: bool,
         method: &Method<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) {
         self.take_events(engine, out);
         self.tell_durably(engine, number, nowait, method, out);
@@ -343,7 +344,7 @@ impl AmqpSession {
         number: u16,
         nowait: bool,
         method: &Method<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) {
         let position = engine.position();
         if !nowait {
@@ -359,7 +360,7 @@ impl AmqpSession {
     }
 
     /// What the operation has put out for this very session leaves before its reply.
-    fn take_events(&mut self, engine: &mut Engine, out: &mut Vec<u8>) {
+    fn take_events(&mut self, engine: &mut Engine, out: &mut Output) {
         if let Some(session) = engine.session(self.id) {
             self.events.append(&mut session.events);
         }
@@ -378,7 +379,7 @@ impl AmqpSession {
         Ok(last)
     }
 
-    fn qos(&mut self, engine: &mut Engine, number: u16, m: &amqp::BasicQos, out: &mut Vec<u8>) -> Outcome {
+    fn qos(&mut self, engine: &mut Engine, number: u16, m: &amqp::BasicQos, out: &mut Output) -> Outcome {
         if m.prefetch_size != 0 {
             return Err(Failure::connection(
                 ReplyCode::NotImplemented,
@@ -415,7 +416,7 @@ impl AmqpSession {
         vhost: VhostId,
         number: u16,
         m: &amqp::BasicConsume<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> Outcome {
         let queue = self.queue_name(number, m.queue)?;
         self.permit_read(engine, vhost, &queue)?;

@@ -8,6 +8,7 @@ use crate::amqp::incoming::{Incoming, Limits, Step};
 use crate::amqp::permissions::Rights;
 use crate::around::Around;
 use crate::connection::OUT_MAX;
+use crate::output::Output;
 use crate::resp::RespSession;
 use leveret_amqp::{ChannelClose, ConnectionClose, Method, ReplyCode};
 use leveret_engine::accounts::Finding;
@@ -231,7 +232,7 @@ impl AmqpSession {
     }
 
     /// Executes what has arrived, under the lock. False when the connection is over.
-    pub(crate) fn execute(&mut self, engine: &mut Engine, around: &Around<'_>, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn execute(&mut self, engine: &mut Engine, around: &Around<'_>, out: &mut Output) -> bool {
         if let Some(why) = self.forced.take() {
             self.getting = false;
             self.fail(engine, 0, Failure::connection(ReplyCode::ConnectionForced, why), 0, 0, out);
@@ -284,10 +285,10 @@ impl AmqpSession {
         true
     }
 
-    fn execute_steps(&mut self, engine: &mut Engine, around: &Around<'_>, out: &mut Vec<u8>) {
+    fn execute_steps(&mut self, engine: &mut Engine, around: &Around<'_>, out: &mut Output) {
         let input = std::mem::take(&mut self.input);
         let mut steps = std::mem::take(&mut self.incoming.steps);
-        let (mut left, start) = (steps.drain(..), out.len());
+        let (mut left, start) = (steps.drain(..), out.unsent());
         let mut waits: Vec<Step> = Vec::new();
         for step in left.by_ref() {
             self.credit.worked();
@@ -319,7 +320,7 @@ impl AmqpSession {
                 }
             }
             // The rest waits until the client has read, or others have caught up.
-            let has_room = out.len() - start + self.held_bytes <= OUT_MAX;
+            let has_room = out.unsent() - start + self.held_bytes <= OUT_MAX;
             if self.phase == Phase::Over || !has_room || self.credit.ends_turn() {
                 break;
             }
@@ -337,7 +338,7 @@ impl AmqpSession {
         number: u16,
         payload: &[u8],
         interrupts: bool,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) {
         self.before = engine.position();
         let mut ids = (0, 0);
@@ -371,7 +372,7 @@ impl AmqpSession {
         self.phase == Phase::Running && self.channels.get(&number).is_some_and(|channel| !channel.closing)
     }
 
-    fn while_closing(&mut self, method: &Method<'_>, out: &mut Vec<u8>) {
+    fn while_closing(&mut self, method: &Method<'_>, out: &mut Output) {
         match method {
             Method::ConnectionCloseOk(_) => self.phase = Phase::Over,
             Method::ConnectionClose(_) => {
@@ -390,7 +391,7 @@ impl AmqpSession {
         failure: Failure,
         class_id: u16,
         method_id: u16,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) {
         if self.phase == Phase::Closing {
             // Another mistake while it was told of the first one.
@@ -422,7 +423,7 @@ impl AmqpSession {
         engine: &mut Engine,
         number: u16,
         farewell: &Method<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) {
         engine.on_broker(|txn| txn.channel_closed(self.id, number));
         if let Some(link) = engine.link(self.id) {
@@ -447,7 +448,7 @@ impl AmqpSession {
     }
 
     /// The broker has closed a channel that held a message for too long.
-    pub(crate) fn timed_out(&mut self, number: u16, timeout_ms: u64, out: &mut Vec<u8>) {
+    pub(crate) fn timed_out(&mut self, number: u16, timeout_ms: u64, out: &mut Output) {
         if !self.is_open(number) {
             return;
         }
@@ -463,7 +464,7 @@ impl AmqpSession {
     }
 
     /// A channel is closed for the engine; `farewell` leaves behind its replies that wait for the disk.
-    fn leave(&mut self, number: u16, farewell: &Method<'_>, out: &mut Vec<u8>) {
+    fn leave(&mut self, number: u16, farewell: &Method<'_>, out: &mut Output) {
         let mut bytes = Vec::new();
         farewell.encode(number, &mut bytes);
         let removed = self.channels.remove(&number);
@@ -472,7 +473,7 @@ impl AmqpSession {
             Some(channel) if channel.waits() => {
                 self.leaving.push(Leaving { number, channel, farewell: bytes });
             }
-            Some(_) | None => out.extend_from_slice(&bytes),
+            Some(_) | None => out.bytes.extend_from_slice(&bytes),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::amqp::channel::Held;
 use crate::amqp::commands::Planned;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use crate::around::Around;
+use crate::output::Output;
 use leveret_amqp as amqp;
 use leveret_amqp::{Method, ReplyCode};
 use leveret_engine::Engine;
@@ -28,7 +29,7 @@ fn refused(text: &str) -> Failure {
 }
 
 impl AmqpSession {
-    pub(crate) fn tx_select(&mut self, number: u16, out: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn tx_select(&mut self, number: u16, out: &mut Output) -> Outcome {
         let Some(channel) = self.channels.get_mut(&number) else { return Ok(()) };
         if channel.confirms.is_some() {
             return Err(refused("cannot switch from confirm to tx mode"));
@@ -94,7 +95,7 @@ impl AmqpSession {
         (engine, around): (&mut Engine, &Around<'_>),
         vhost: VhostId,
         number: u16,
-        out: &mut Vec<u8>,
+        out: &mut Output,
     ) -> Outcome {
         let tx = self.take_tx(number)?;
         // All of it or nothing. (RabbitMQ does what it can, and then says the same.)
@@ -150,7 +151,7 @@ impl AmqpSession {
         Ok(())
     }
 
-    pub(crate) fn tx_rollback(&mut self, number: u16, out: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn tx_rollback(&mut self, number: u16, out: &mut Output) -> Outcome {
         let tx = self.take_tx(number)?;
         if let Some(channel) = self.channels.get_mut(&number) {
             channel.unsettle(tx.settled.into_iter().map(|(held, _)| held));

@@ -31,7 +31,7 @@ impl Gate {
                 self.level < told_of
             }
             Session::Amqp(_) => {
-                let waits = connection.session.encode(self.synced, &mut connection.out.bytes);
+                let waits = connection.session.encode(self.synced, &mut connection.out);
                 connection.out.gate(0, true);
                 waits
             }
@@ -173,7 +173,7 @@ impl IoLoop {
         let mut due = Vec::new();
         for (token, connection) in self.connections.iter_mut() {
             if let Session::Amqp(session) = &mut connection.session {
-                if !session.heartbeat(now, &mut connection.out.bytes) {
+                if !session.heartbeat(now, &mut connection.out) {
                     silent.push(token);
                 } else if connection.out.unsent() > 0 {
                     connection.out.gate(0, true);

@@ -275,11 +275,11 @@ impl RespSession {
         let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));
         let arrived = input.get(self.start..).unwrap_or_default();
         let mut turn = Turn::Drained;
-        let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
+        let (bytes, lent_count) = (out.bytes.len(), out.lent.pieces().len());
         while self.done < batch.len() && turn == Turn::Drained {
             // The rest waits until the client has read, or the log has what was changed.
             if out.bytes.len() - bytes > OUT_MAX
-                || out.shared.len() - shared_count > SHARED_MAX
+                || out.lent.pieces().len() - lent_count > LENT_MAX
                 || engine.pending_bytes() > PENDING_MAX
             {
                 break;
@@ -316,7 +316,7 @@ impl RespSession {
         if self.answering == Answering::On {
             return self.answered(engine, shared, args, out);
         }
-        let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
+        let (bytes, lent_count) = (out.bytes.len(), out.lent.pieces().len());
         let turn = self.answered(engine, shared, args, out);
         let name = args.get(0).unwrap_or_default();
         if self.asks || name.to_ascii_lowercase().ends_with(b"subscribe") {
@@ -325,7 +325,7 @@ impl RespSession {
         }
         if !self.is_answered() {
             out.bytes.truncate(bytes);
-            out.shared.truncate(shared_count);
+            out.lent.truncate(lent_count);
         }
         turn
     }
@@ -344,7 +344,7 @@ impl RespSession {
             // What has gone for this command is told before its answer.
             session.collect(&mut out.bytes, &mut Vec::new());
         }
-        let mut reply = Reply::sharing(&mut out.bytes, &mut out.shared, self.version);
+        let mut reply = Reply::lending(&mut out.bytes, &mut out.lent, self.version);
         let command = match self.admit(engine, shared, room, args) {
             Ok(command) => command,
             Err(error) => {
@@ -490,4 +490,4 @@ impl RespSession {
 }
 
 /// Blocks of long strings answered in one turn.
-const SHARED_MAX: usize = 256;
+const LENT_MAX: usize = 256;

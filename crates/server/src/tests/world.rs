@@ -442,7 +442,7 @@ impl World {
         let synced = self.shared.levels.level(Level::Synced);
         let mut goes_on = false;
         for (who, client) in &mut self.clients {
-            client.session.encode(synced, &mut client.out.bytes);
+            client.session.encode(synced, &mut client.out);
             let Session::Amqp(session) = &client.session else { continue };
             goes_on |= !client.gone && !gone.contains(who) && session.may_execute();
         }
