@@ -1,4 +1,4 @@
-//! The event loop of one I/O thread. A turn: poll, read every ready socket and decode, enter the engine once for all
+//! An event loop, which one thread serves at a time (`crew.rs`). A turn: poll, read every ready socket and decode, enter the engine once for all
 //! of it, hand the log's bytes to the kernel once, then write every socket once.
 
 mod answers;
@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::shared::{Shared, now_ms};
 use connections::Connections;
 use leveret_engine::{Engine, SessionId};
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll, Registry, Token, Waker};
 use parking_lot::{Mutex, MutexGuard};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -74,10 +74,21 @@ impl Mailbox {
     }
 }
 
+/// Waits so long for something to do; false when that cannot be.
+pub(crate) fn wait(poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> bool {
+    match poll.poll(events, timeout) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+            tracing::error!(%error, "polling failed");
+            false
+        }
+        Ok(()) | Err(_) => true,
+    }
+}
+
 pub(crate) struct IoLoop {
     shared: Arc<Shared>,
     index: usize,
-    poll: Poll,
+    registry: Registry,
     connections: Connections,
     by_session: HashMap<SessionId, usize>,
     /// Connections to be visited this turn.
@@ -96,14 +107,16 @@ pub(crate) struct IoLoop {
     heartbeat_ms: u64,
     /// Something was short when it was looked at last.
     alarmed: bool,
+    /// Something of this turn waits for the disk.
+    wants_sync: bool,
 }
 
 impl IoLoop {
-    pub(crate) fn new(shared: Arc<Shared>, index: usize, poll: Poll) -> Self {
-        Self {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, poll: &Poll) -> io::Result<Self> {
+        Ok(Self {
             shared,
             index,
-            poll,
+            registry: poll.registry().try_clone()?,
             connections: Connections::default(),
             by_session: HashMap::new(),
             turn: Vec::new(),
@@ -118,25 +131,30 @@ impl IoLoop {
             amqp_count: 0,
             heartbeat_ms: 0,
             alarmed: false,
-        }
+            wants_sync: false,
+        })
     }
 
-    /// Turns until the server stops; then one last turn for what has been taken, and one to take leave.
-    pub(crate) fn run(mut self) {
-        let mut events = Events::with_capacity(1024);
-        while self.turn(&mut events, self.timeout()) {}
+    /// One turn of a loop that no other thread has to do with. False after the last one.
+    #[cfg(feature = "sim")]
+    pub(crate) fn turn(&mut self, poll: &mut Poll, events: &mut Events, timeout: Option<Duration>) -> bool {
+        let goes_on = wait(poll, events, timeout) && self.take_in(poll, events);
+        if self.wants_sync() {
+            self.shared.want_sync();
+        }
+        self.answer_all();
+        if !goes_on {
+            self.take_leave(poll);
+        }
+        goes_on
     }
 
-    /// One turn, which waits so long for something to do. False after the last one.
-    pub(crate) fn turn(&mut self, events: &mut Events, timeout: Option<Duration>) -> bool {
-        if let Err(error) = self.poll.poll(events, timeout)
-            && error.kind() != io::ErrorKind::Interrupted
-        {
-            tracing::error!(%error, "polling failed");
-            return false;
-        }
+    /// The first half of a turn: what has come is executed, and the kernel has what was logged. False when the server stops:
+    /// then this was the last one.
+    pub(crate) fn take_in(&mut self, poll: &mut Poll, events: &Events) -> bool {
+        self.wants_sync = false;
         let stopping = self.shared.stopping.load(Ordering::Acquire);
-        for event in &*events {
+        for event in events {
             match event.token() {
                 WAKER => {}
                 Token(token) => match Listeners::index(token) {
@@ -153,16 +171,22 @@ impl IoLoop {
         self.unblock_publishers();
         self.heartbeats();
         self.read_all();
-        self.enter();
-        self.answer_all();
-        if stopping {
-            self.take_leave();
-        }
+        self.enter(poll);
         !stopping
     }
 
+    /// True if something of the last turn waits for the disk.
+    pub(crate) fn wants_sync(&self) -> bool {
+        self.wants_sync
+    }
+
+    /// True if answers do.
+    pub(crate) fn holds(&self) -> bool {
+        !self.holding.is_empty()
+    }
+
     /// Tells AMQP clients why they are left, so that they can connect again at once. (RabbitMQ: `rabbitmqctl stop_app`)
-    fn take_leave(&mut self) {
+    pub(crate) fn take_leave(&mut self, poll: &mut Poll) {
         for token in self.connections.tokens() {
             if let Some(Connection { session: Session::Amqp(session), .. }) = self.connections.get_mut(token)
             {
@@ -170,11 +194,12 @@ impl IoLoop {
                 self.list(token);
             }
         }
-        self.enter();
+        self.enter(poll);
         self.answer_all();
     }
 
-    fn timeout(&self) -> Option<Duration> {
+    /// How long the next turn may wait for something to do.
+    pub(crate) fn timeout(&self) -> Option<Duration> {
         if !self.unread.is_empty() || !self.turn.is_empty() || !self.closed_sessions.is_empty() {
             return Some(Duration::ZERO);
         }
@@ -243,7 +268,7 @@ impl IoLoop {
     }
 
     /// The one visit to the engine.
-    fn enter(&mut self) {
+    fn enter(&mut self, poll: &mut Poll) {
         let now = now_ms();
         let due = self.next_deadline.is_some_and(|deadline| deadline <= now);
         let shared = self.shared.clone();
@@ -270,9 +295,10 @@ impl IoLoop {
                     && engine.pending_bytes() + engine.checkpoint_bytes() <= PENDING_MAX
                     && let Some(mut connection) = self.connections.take(token)
                 {
-                    let others = RefCell::new(&mut *self);
+                    let others = RefCell::new((&mut *self, &mut *poll));
                     execute(&mut connection, &mut engine, &shared, &|engine| {
-                        others.borrow_mut().meanwhile(engine);
+                        let (others, poll) = &mut *others.borrow_mut();
+                        others.meanwhile(poll, engine);
                     });
                     self.connections.put_back(token, connection);
                 }

@@ -11,6 +11,7 @@ mod checkpointer;
 mod clock;
 mod command_log;
 mod connection;
+mod crew;
 mod doorkeeper;
 mod fetcher;
 mod io_loop;

@@ -1,7 +1,7 @@
-//! The gate's two hands: the write that every turn waits for, and the flusher thread that syncs what has accumulated.
+//! The gate's two hands: the write that every turn waits for, and the sync of what has accumulated.
 //! A failed write or sync ends the process: nothing that was answered may turn out not to be there. Only when there is no
 //! space does it go on: what was executed and not written stays in the tail, nobody is told of it, writers are refused, and
-//! the flusher tries again until there is space.
+//! it is tried again until there is space.
 
 use crate::settings::Fsync;
 use crate::shared::Shared;
@@ -116,14 +116,16 @@ impl Shared {
 
     /// Somebody waits for a sync.
     pub(crate) fn want_sync(&self) {
-        let mut wanted = self.sync_wanted.lock();
-        if !*wanted {
-            *wanted = true;
-            self.sync_signal.notify_one();
-        }
+        self.duty.want_sync();
     }
 
-    fn sync(&self, syncer: &Syncer) {
+    /// True when the kernel has something that the disk does not have.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.levels.level(Level::Synced) < self.levels.level(Level::Written)
+    }
+
+    /// Syncs and wakes the loops that wait for that, except one.
+    fn sync(&self, syncer: &Syncer, but: Option<usize>) {
         match syncer.sync() {
             Ok(position) => self.levels.set_synced(position),
             Err(error) => stop_node("syncing the log", &error),
@@ -131,8 +133,10 @@ impl Shared {
         self.stats.syncs.fetch_add(1, Ordering::Relaxed);
         self.serve_sync_waiters();
         self.visitors_signal.notify_all();
-        for mailbox in &self.mailboxes {
-            mailbox.synced();
+        for (index, mailbox) in self.mailboxes.iter().enumerate() {
+            if Some(index) != but {
+                mailbox.synced();
+            }
         }
     }
 
@@ -154,29 +158,11 @@ impl Shared {
         if !self.write(position) {
             tracing::error!("the disk is full: what was executed last and never confirmed is lost");
         }
-        self.sync(syncer);
+        self.sync(syncer, None);
     }
 }
 
-/// The flusher thread: syncs when somebody waits, else once a second. (Redis: `appendfsync`)
-pub(crate) fn run_flusher(shared: &Arc<Shared>, syncer: &Syncer) {
-    let mut flusher = Flusher::new(Instant::now());
-    while !shared.stopping.load(Ordering::Acquire) {
-        let wanted = {
-            let mut wanted = shared.sync_wanted.lock();
-            // Those who wait for a full disk want a sync all the time.
-            if shared.settings.alarms.is_full() {
-                shared.sync_signal.wait_for(&mut wanted, FULL_PERIOD);
-            } else if !*wanted {
-                shared.sync_signal.wait_for(&mut wanted, Duration::from_secs(1));
-            }
-            std::mem::take(&mut *wanted)
-        };
-        flusher.step(shared, syncer, wanted, Instant::now());
-    }
-}
-
-/// When the flusher has done what it does from time to time.
+/// When what is done from time to time was done last.
 pub(crate) struct Flusher {
     synced: Instant,
     watched: Instant,
@@ -188,8 +174,15 @@ impl Flusher {
         Self { synced: now, watched: now, tried: now }
     }
 
-    /// What is due after a wait; somebody has `wanted` a sync.
-    pub(crate) fn step(&mut self, shared: &Shared, syncer: &Syncer, wanted: bool, now: Instant) {
+    /// What is due after a wait; somebody has `wanted` a sync. One of the loops need not be woken.
+    pub(crate) fn step(
+        &mut self,
+        shared: &Shared,
+        syncer: &Syncer,
+        wanted: bool,
+        now: Instant,
+        but: Option<usize>,
+    ) {
         if shared.settings.alarms.is_full() && now - self.tried >= FULL_PERIOD {
             shared.try_again();
             self.tried = now;
@@ -198,10 +191,9 @@ impl Flusher {
             shared.watch_resources();
             self.watched = now;
         }
-        let behind = shared.levels.level(Level::Synced) < shared.levels.level(Level::Written);
         let due = shared.settings.fsync() != Fsync::No && now - self.synced >= SYNC_PERIOD;
-        if behind && (wanted || due) {
-            shared.sync(syncer);
+        if shared.is_behind() && (wanted || due) {
+            shared.sync(syncer, but);
             self.synced = now;
         } else if wanted {
             // Somebody may have begun to wait while the last sync ended.
@@ -213,14 +205,14 @@ impl Flusher {
 /// How long whoever writes the log waits for the engine before it lets others write.
 const ENGINE_PATIENCE: Duration = Duration::from_millis(10);
 
-/// Between two syncs when nobody waits for one.
+/// Between two syncs when nobody waits for one. (Redis: `appendfsync everysec`)
 const SYNC_PERIOD: Duration = Duration::from_millis(990);
 
 /// Between two tries to write to a full disk.
-const FULL_PERIOD: Duration = Duration::from_millis(200);
+pub(crate) const FULL_PERIOD: Duration = Duration::from_millis(200);
 
 /// Between two looks at memory and disk.
-const WATCH_PERIOD: Duration = Duration::from_secs(1);
+pub(crate) const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
 /// So much is synced at once though nobody waits: what the kernel does for a sync it does in one go, and who shares that
 /// processor waits for it.

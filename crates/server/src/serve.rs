@@ -2,10 +2,11 @@
 
 use crate::Settings;
 use crate::checkpointer;
+use crate::crew::Crew;
 use crate::fetcher::Hands;
-use crate::io_loop::{IoLoop, Mailbox};
+use crate::io_loop::Mailbox;
 use crate::listeners::{Listener, Listeners, Protocol, bind};
-use crate::log::{run_flusher, run_preparer, stop_node};
+use crate::log::{run_preparer, stop_node};
 use crate::recover::{recover, refuse_half_import};
 use crate::resp::configure;
 use crate::shared::Shared;
@@ -112,15 +113,14 @@ pub fn start(settings: Settings) -> Result<Server, StartError> {
     let shared = Arc::new(shared);
     shared.configure()?;
     let mut threads = Vec::new();
-    for (index, poll) in polls.into_iter().enumerate() {
-        let io_loop = IoLoop::new(shared.clone(), index, poll);
-        threads.push(spawn(format!("io-{index}"), move || io_loop.run()).map_err(failed)?);
+    let crew = Arc::new(Crew::new(&shared, syncer.clone(), polls).map_err(failed)?);
+    for thread in 0..=threads_count {
+        let (crew, event_loop) = (crew.clone(), (thread < threads_count).then_some(thread));
+        threads.push(spawn(format!("io-{thread}"), move || crew.work(event_loop)).map_err(failed)?);
     }
     let (for_checkpointer, for_fetcher, for_spiller) = (shared.clone(), shared.clone(), shared.clone());
-    let (for_flusher, its_syncer) = (shared.clone(), syncer.clone());
     let (for_preparer, for_reaper, for_doorkeeper) = (shared.clone(), shared.clone(), shared.clone());
     let helpers = vec![
-        spawn("flusher".into(), move || run_flusher(&for_flusher, &its_syncer)).map_err(failed)?,
         spawn("reaper".into(), move || for_reaper.reaper.run()).map_err(failed)?,
         spawn("doorkeeper".into(), move || for_doorkeeper.keep_the_door()).map_err(failed)?,
         spawn("preparer".into(), move || run_preparer(&for_preparer, &preparer)).map_err(failed)?,
@@ -159,6 +159,7 @@ impl Server {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.mover.stop();
         self.shared.mailboxes.iter().for_each(Mailbox::wake);
+        self.shared.want_sync();
         if !self.await_scripts() {
             if let Err(error) = self.syncer.sync() {
                 stop_node("syncing the log", &error);
@@ -168,7 +169,6 @@ impl Server {
         join(&mut self.threads);
         self.shared.listeners.close();
         self.shared.flush(&self.syncer);
-        self.shared.want_sync();
         self.shared.reaper.stop();
         self.shared.doorkeeper.stop();
         self.shared.fetcher.stop();

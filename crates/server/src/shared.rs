@@ -2,6 +2,7 @@
 
 use crate::checkpointer::Checkpointer;
 pub use crate::clock::now_ms;
+use crate::crew::Duty;
 use crate::doorkeeper::Doorkeeper;
 use crate::fetcher::Fetcher;
 use crate::io_loop::Mailbox;
@@ -48,9 +49,8 @@ pub struct Shared {
     pub(crate) slept_until: AtomicU64,
     /// Set once: stop.
     pub(crate) stopping: AtomicBool,
-    /// True when somebody waits for a sync.
-    pub(crate) sync_wanted: Mutex<bool>,
-    pub(crate) sync_signal: Condvar,
+    /// What the thread without a loop is to do.
+    pub(crate) duty: Duty,
     /// HTTP requests that wait for the disk.
     pub(crate) visitors: Mutex<()>,
     pub(crate) visitors_signal: Condvar,
@@ -135,8 +135,7 @@ impl Shared {
             listeners,
             slept_until: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
-            sync_wanted: Mutex::new(false),
-            sync_signal: Condvar::new(),
+            duty: Duty::default(),
             visitors: Mutex::default(),
             visitors_signal: Condvar::new(),
             sync_waiters: AtomicUsize::new(0),

@@ -69,7 +69,7 @@ pub struct Setup {
 /// A server in one thread.
 pub struct Machine {
     shared: Arc<Shared>,
-    loops: Vec<RefCell<(IoLoop, Events)>>,
+    loops: Vec<RefCell<(IoLoop, Poll, Events)>>,
     flusher: RefCell<Flusher>,
     syncer: Syncer,
     preparer: Preparer,
@@ -102,9 +102,10 @@ impl Machine {
         shared.checkpointer.slice_bytes = setup.slice_bytes;
         let shared = Arc::new(shared);
         let loops = polls.into_iter().enumerate().map(|(index, poll)| {
-            RefCell::new((IoLoop::new(shared.clone(), index, poll), Events::with_capacity(1024)))
+            let event_loop = IoLoop::new(shared.clone(), index, &poll)?;
+            Ok(RefCell::new((event_loop, poll, Events::with_capacity(1024))))
         });
-        let loops = loops.collect();
+        let loops = loops.collect::<io::Result<_>>().map_err(failed)?;
         let started = (Instant::now(), now_ms());
         let flusher = RefCell::new(Flusher::new(started.0));
         Ok(Self { shared, loops, flusher, syncer, preparer, hands, started })
@@ -128,15 +129,15 @@ impl Machine {
     /// One turn of an event loop, with whatever is ready. False after the last one.
     pub fn turn(&self, thread: usize) -> bool {
         let mut place = self.loops[thread].borrow_mut();
-        let (event_loop, events) = &mut *place;
-        event_loop.turn(events, Some(Duration::ZERO))
+        let (event_loop, poll, events) = &mut *place;
+        event_loop.turn(poll, events, Some(Duration::ZERO))
     }
 
-    /// What the flusher thread does when it wakes up.
+    /// What the thread that stands by does when it wakes up.
     pub fn flush(&self) {
-        let wanted = std::mem::take(&mut *self.shared.sync_wanted.lock());
+        let wanted = self.shared.duty.take_wanted();
         let now = self.started.0 + Duration::from_millis(now_ms().saturating_sub(self.started.1));
-        self.flusher.borrow_mut().step(&self.shared, &self.syncer, wanted, now);
+        self.flusher.borrow_mut().step(&self.shared, &self.syncer, wanted, now, None);
     }
 
     /// What the preparer thread does.

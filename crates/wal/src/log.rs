@@ -417,7 +417,7 @@ impl Log {
         self.shared.unsynced.lock().bytes
     }
 
-    /// The hand of the flusher thread.
+    /// The hand of whoever syncs.
     pub fn syncer(&self) -> Syncer {
         Syncer { shared: Arc::clone(&self.shared) }
     }

@@ -69,10 +69,8 @@ impl IoLoop {
         }
         if !self.holding.is_empty() {
             self.shared.mailboxes[self.index].holds.store(true, Ordering::Release);
-            self.shared.want_sync();
-        } else if self.shared.sync_waiters.load(Ordering::Relaxed) > 0 {
-            self.shared.want_sync();
         }
+        self.wants_sync = !self.holding.is_empty() || self.shared.sync_waiters.load(Ordering::Relaxed) > 0;
     }
 
     /// The gate for what tells of commits up to this one.
@@ -81,8 +79,8 @@ impl IoLoop {
         Gate { position, level, synced, is_full: self.shared.settings.alarms.is_full() }
     }
 
-    /// Writes every socket once.
-    pub(super) fn answer_all(&mut self) {
+    /// The second half of a turn, which is also made when the disk has what was waited for: writes every socket once.
+    pub(crate) fn answer_all(&mut self) {
         if !self.holding.is_empty() {
             self.release();
         }

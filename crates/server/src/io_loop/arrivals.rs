@@ -93,7 +93,7 @@ impl IoLoop {
             let too_many = protocol == Protocol::Resp
                 && before >= shared.settings.clients_max.load(Ordering::Relaxed) as u64;
             let token = self.connections.next_token();
-            if let Err(error) = stream.register(self.poll.registry(), Token(token)) {
+            if let Err(error) = stream.register(&self.registry, Token(token)) {
                 tracing::warn!(%error, "a connection cannot be watched");
                 self.gone(id, placed_by, protocol);
                 continue;

@@ -7,7 +7,7 @@ use crate::listeners::Listeners;
 use crate::session::Session;
 use crate::shared::now_ms;
 use leveret_engine::Engine;
-use mio::{Events, Token};
+use mio::{Events, Poll, Token};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -40,9 +40,9 @@ impl IoLoop {
     /// A script of a client of this thread runs for long: the other clients are served as far as they can be, and new ones are
     /// let in, of whichever thread, since only who holds the engine can do that.
     #[cold]
-    pub(super) fn meanwhile(&mut self, engine: &mut Engine) {
+    pub(super) fn meanwhile(&mut self, poll: &mut Poll, engine: &mut Engine) {
         let mut events = Events::with_capacity(256);
-        if self.poll.poll(&mut events, Some(Duration::ZERO)).is_err() {
+        if poll.poll(&mut events, Some(Duration::ZERO)).is_err() {
             return;
         }
         for event in &events {
