@@ -1,5 +1,6 @@
 //! The format on disk: segment heads, blocks, and the records inside a block. Reading trusts nothing.
 
+use crate::sums::Sums;
 use crate::tail::{Head, RECORD_HEAD, Record};
 
 pub(crate) const SEGMENT_HEAD: usize = 32;
@@ -172,44 +173,67 @@ pub(crate) fn read(bytes: &[u8], ordinal: u64) -> Result<Found<'_>, String> {
     ))
 }
 
+/// Blocks at or behind a place, wherever they begin. Each byte is looked at a few times only, whatever clients have written.
+struct Search<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    ordinal: u64,
+    sums: Option<Sums<'a>>,
+}
+
+impl<'a> Search<'a> {
+    fn new(bytes: &'a [u8], from: usize, ordinal: u64) -> Self {
+        Self { bytes, at: from, ordinal, sums: None }
+    }
+
+    /// The next valid block of which the unchecked head is `likely` what is looked for. It goes on behind that block.
+    fn next(&mut self, likely: impl Fn(&[u8]) -> bool) -> Option<(BlockHead, &'a [u8])> {
+        let magic = BLOCK_MAGIC.to_le_bytes();
+        loop {
+            let rest = self.bytes.get(self.at..)?;
+            self.at += rest.iter().position(|&byte| byte == magic[0])?;
+            let rest = self.bytes.get(self.at..)?;
+            if rest.starts_with(&magic)
+                && likely(rest)
+                && self.has_its_sum()
+                && let Ok(Found::Block(head, payload)) = read(rest, self.ordinal)
+            {
+                self.at += BLOCK_HEAD + payload.len();
+                return Some((head, payload));
+            }
+            self.at += 1;
+        }
+    }
+
+    /// Does what begins here have the checksum of a block?
+    fn has_its_sum(&mut self) -> bool {
+        let (bytes, at) = (self.bytes, self.at);
+        let Some(head) = bytes.get(at..at + BLOCK_HEAD) else { return false };
+        let end = at + BLOCK_HEAD + u32_at(head, 4) as usize;
+        if end > bytes.len() {
+            return false;
+        }
+        let sums = self.sums.get_or_insert_with(|| Sums::new(bytes, at));
+        let begun = crc32c::crc32c_append(self.ordinal as u32, &head[..8]);
+        sums.appended(begun, at + 12..end) == u32_at(head, 8)
+    }
+}
+
 /// True when a valid block at or behind `from` says that `position` had been synced.
 pub(crate) fn proves_synced(bytes: &[u8], from: usize, ordinal: u64, position: u64) -> bool {
-    let first = BLOCK_MAGIC.to_le_bytes()[0];
-    let mut at = from;
-    while let Some(i) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == first)) {
-        at += i;
-        let rest = bytes.get(at..).unwrap_or_default();
-        // The cheap questions first: a checksum over every four bytes that look like a block would take for ever.
-        if u32_at(rest, 0) == BLOCK_MAGIC
-            && u64_at(rest, 40) >= position
-            && u64_at(rest, 40) < u64_at(rest, 24)
-            && matches!(read(rest, ordinal), Ok(Found::Block(..)))
-        {
-            return true;
-        }
-        at += 1;
-    }
-    false
+    let says_so = |head: &[u8]| u64_at(head, 40) >= position && u64_at(head, 40) < u64_at(head, 24);
+    Search::new(bytes, from, ordinal).next(says_so).is_some()
 }
 
 /// The last position of valid blocks at or behind `from`: what somebody loses who cuts there, as far as that can be told.
 pub(crate) fn last_position(bytes: &[u8], from: usize, ordinal: u64) -> Option<u64> {
-    let magic = BLOCK_MAGIC.to_le_bytes();
-    let (mut at, mut last) = (from, None);
-    while let Some(i) = bytes.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == magic[0])) {
-        at += i;
-        let rest = bytes.get(at..).unwrap_or_default();
-        match if rest.starts_with(&magic) { read(rest, ordinal) } else { Ok(Found::End) } {
-            Ok(Found::Block(head, payload)) => {
-                let more = match head.part {
-                    Part::Whole => (Records::new(head.first, payload).count() as u64).saturating_sub(1),
-                    Part::First | Part::Middle | Part::Last => 0,
-                };
-                last = last.max(head.first.position.checked_add(more));
-                at += BLOCK_HEAD + payload.len();
-            }
-            Ok(Found::End | Found::Damaged(_)) | Err(_) => at += 1,
-        }
+    let (mut search, mut last) = (Search::new(bytes, from, ordinal), None);
+    while let Some((head, payload)) = search.next(|_| true) {
+        let more = match head.part {
+            Part::Whole => (Records::new(head.first, payload).count() as u64).saturating_sub(1),
+            Part::First | Part::Middle | Part::Last => 0,
+        };
+        last = last.max(head.first.position.checked_add(more));
     }
     last
 }
@@ -267,4 +291,69 @@ pub(crate) fn fitting(payload: &[u8], room: usize) -> (u64, usize) {
 /// The length of the first record of a payload, with its head.
 pub(crate) fn first_record_len(payload: &[u8]) -> usize {
     RECORD_HEAD + u32_at(payload, 0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(position: u64, synced: u64, payload: &[u8], ordinal: u64) -> Vec<u8> {
+        let mut block = [&[0; BLOCK_HEAD], payload].concat();
+        let first = Head { kind: 0, partition: 0, term: 1, position, time_ms: 9 };
+        seal(&mut block, &BlockHead { part: Part::Whole, first, synced }, ordinal);
+        block
+    }
+
+    /// A record of a client's bytes.
+    fn record(changes: &[u8]) -> Vec<u8> {
+        let mut record = vec![0; RECORD_HEAD];
+        record[..4].copy_from_slice(&(changes.len() as u32).to_le_bytes());
+        record.extend_from_slice(changes);
+        record
+    }
+
+    #[test]
+    fn blocks_are_found_wherever_they_begin() {
+        let mut random = fastrand::Rng::with_seed(5);
+        for _ in 0..60 {
+            let mut bytes = vec![b'L'; random.usize(..90)];
+            let mut last = None;
+            for _ in 0..random.usize(..4) {
+                let position = random.u64(1..1000);
+                let mut one = block(position, 7, &record(&vec![b'L'; random.usize(..3000)]), 3);
+                if random.bool() {
+                    let damaged = random.usize(..one.len());
+                    one[damaged] ^= 1;
+                } else {
+                    last = last.max(Some(position));
+                }
+                bytes.extend_from_slice(&one);
+                bytes.extend((0..random.usize(..40)).map(|_| b'V'));
+            }
+            assert_eq!(last_position(&bytes, 0, 3), last);
+            assert_eq!(last_position(&bytes, 0, 4), None);
+            assert_eq!(proves_synced(&bytes, 0, 3, 7), last > Some(7));
+            assert!(!proves_synced(&bytes, 0, 3, 8));
+        }
+    }
+
+    /// Each head claims everything behind it: with a sum over that for each of them this would take for ever.
+    #[test]
+    fn heads_that_a_client_has_made_up_cost_little() {
+        const LEN: usize = 3 * 1024 * 1024;
+        let mut bytes = Vec::with_capacity(LEN);
+        while bytes.len() + BLOCK_HEAD <= LEN {
+            let mut head = [0; BLOCK_HEAD];
+            head[..4].copy_from_slice(&BLOCK_MAGIC.to_le_bytes());
+            head[4..8].copy_from_slice(&((LEN - bytes.len() - BLOCK_HEAD) as u32).to_le_bytes());
+            head[24..32].copy_from_slice(&(1u64 << 41).to_le_bytes());
+            head[40..48].copy_from_slice(&(1u64 << 40).to_le_bytes());
+            bytes.extend_from_slice(&head);
+        }
+        bytes.resize(LEN, 0);
+        bytes.extend_from_slice(&block(30, 20, &record(b"real"), 1));
+        assert!(proves_synced(&bytes, 0, 1, 19));
+        assert!(!proves_synced(&bytes, 0, 1, 21));
+        assert_eq!(last_position(&bytes, 0, 1), Some(30));
+    }
 }

@@ -22,6 +22,7 @@ mod recovery;
 mod rewrite;
 mod spill;
 mod storage;
+mod sums;
 mod tail;
 mod units;
 
