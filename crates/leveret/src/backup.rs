@@ -5,7 +5,7 @@ use crate::config;
 use crate::times::{parse_duration, parse_time, utc};
 use anyhow::{Result, anyhow, bail};
 use leveret_server::{BackupHow, KeepLog, bytes};
-use leveret_wal::{Backup, Onlooker, Until};
+use leveret_wal::{Backup, DamagedList, Onlooker, Until};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -126,6 +126,7 @@ pub(crate) fn backup(args: &[String]) -> Result<()> {
     });
     let how = BackupHow { keep_log, keep_ms: keep.transpose()? };
     let (made, pruned) = leveret_server::backup(&data_dir, Path::new(to), how)?;
+    warn_of_damaged(&leveret_wal::backups(&Onlooker::open(Path::new(to))?)?.damaged);
     tell(&format!("{}; {} files, {} bytes were copied", shown(&made.backup), made.files, made.bytes))?;
     if let Some(position) = made.gap_after {
         eprintln!(
@@ -178,6 +179,7 @@ pub(crate) fn restore(args: &[String]) -> Result<()> {
     };
     let data_dir = given.data_dir()?;
     let restored = leveret_server::restore(&from, &data_dir, until)?;
+    warn_of_damaged(&leveret_wal::backups(&Onlooker::open(&from)?)?.damaged);
     let what = match restored.checkpoint {
         Some(checkpoint) => format!("the state at position {checkpoint}"),
         None => "no checkpoint".to_owned(),
@@ -210,12 +212,12 @@ fn list(from: &Path) -> Result<()> {
     if !from.is_dir() {
         bail!("there is no directory {}", from.display());
     }
-    let backups = leveret_wal::backups(&Onlooker::open(from)?)?;
-    if backups.is_empty() {
+    let listed = leveret_wal::backups(&Onlooker::open(from)?)?;
+    if listed.whole.is_empty() && listed.damaged.is_empty() {
         bail!("there is no backup in {}", from.display());
     }
     let mut before: Option<&Backup> = None;
-    for backup in &backups {
+    for backup in &listed.whole {
         if let Some(before) = before.filter(|_| !backup.continues) {
             let (from, to) = (before.position, backup.checkpoint().unwrap_or(backup.position));
             tell(&format!("  points between {from} and {to} cannot be restored"))?;
@@ -223,5 +225,13 @@ fn list(from: &Path) -> Result<()> {
         tell(&shown(backup))?;
         before = Some(backup);
     }
+    warn_of_damaged(&listed.damaged);
     Ok(())
+}
+
+/// What cannot be read is left out, and said.
+fn warn_of_damaged(damaged: &[DamagedList]) {
+    for DamagedList { error, .. } in damaged {
+        eprintln!("{error}: this backup is left out, and nothing old is removed while it is there");
+    }
 }

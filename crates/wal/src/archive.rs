@@ -10,7 +10,7 @@ mod prune;
 mod restore;
 mod walk;
 
-pub use listing::{Backup, backups};
+pub use listing::{Backup, DamagedList, Listed, backups};
 pub use prune::{Pruned, prune};
 pub use restore::{Restored, Until, restore};
 
@@ -51,9 +51,14 @@ pub struct BackupMade {
 
 /// Copies to `to` what `from` has and it has not. A server may go on writing to `from`; nothing may be removed from it.
 pub fn backup(from: &dyn Storage, to: &dyn Storage, taken_ms: u64) -> Result<BackupMade, Error> {
-    let before = backups(to)?.pop();
+    let Listed { mut whole, damaged } = backups(to)?;
+    // What goes on is what can be read; its number is above all.
+    let before = whole.pop();
     let had = before.as_ref().map_or(&[][..], |before| &before.bodies);
-    let mut job = Job { from, to, had, files: 0, bytes: 0, buffer: Vec::new() };
+    let last_number =
+        damaged.iter().map(|damaged| damaged.number).chain(before.as_ref().map(|it| it.number)).max();
+    let last_number = last_number.unwrap_or(0);
+    let mut job = Job { from, to, had, last_number, files: 0, bytes: 0, buffer: Vec::new() };
     let result = job.run(before.as_ref(), taken_ms);
     if result.is_err() {
         // What is not finished is of no use to anybody.
@@ -68,6 +73,7 @@ struct Job<'a> {
     to: &'a dyn Storage,
     /// What the last backup has of messages.
     had: &'a [BodiesCopy],
+    last_number: u64,
     files: usize,
     bytes: u64,
     buffer: Vec<u8>,
@@ -119,7 +125,7 @@ impl Job<'_> {
         self.from.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
         let continues = before.is_some() && !copied.has_gap;
         let mut backup = Backup {
-            number: before.map_or(1, |before| before.number.saturating_add(1)),
+            number: self.last_number.saturating_add(1),
             taken_ms,
             position,
             time_ms,
@@ -130,6 +136,7 @@ impl Job<'_> {
         };
         if let Some(before) = before
             && (before.position, before.checkpoint) == (position, checkpoint)
+            && before.number == self.last_number
             && before.segments == backup.segments
         {
             // Only time has passed.
@@ -278,8 +285,15 @@ impl Job<'_> {
             read_file(file.as_ref(), &mut self.buffer).map_err(|e| Error::io("read", &name, e))?;
             let mut trial = walk.clone();
             let Some(walked) = trial.segment(&name, ordinal, &self.buffer, &mut |_, _| ())? else {
-                // One that was made a moment ago.
-                return if is_last { Ok(None) } else { Err(Error::corrupt(&name, 0, "its head is torn")) };
+                // One that was made a moment ago, or that the disk never had.
+                let due = trial.due().unwrap_or(0);
+                if is_last && !block::proves_synced(&self.buffer, 0, ordinal, due) {
+                    return Ok(None);
+                }
+                if look == LOOKS {
+                    return Err(Error::corrupt(&name, 0, "its head is damaged"));
+                }
+                continue;
             };
             if let Some(why) = &walked.trouble {
                 let due = trial.due().unwrap_or(0);

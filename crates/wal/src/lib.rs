@@ -26,7 +26,9 @@ mod sums;
 mod tail;
 mod units;
 
-pub use archive::{Backup, BackupMade, Pruned, Restored, Until, backup, backups, prune, restore};
+pub use archive::{
+    Backup, BackupMade, DamagedList, Listed, Pruned, Restored, Until, backup, backups, prune, restore,
+};
 pub use checkpoint::{CheckpointHead, CheckpointWriter, Checkpoints, Reclaimed};
 pub use error::Error;
 pub use held::{Held, verify_held};

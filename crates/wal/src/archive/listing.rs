@@ -113,9 +113,6 @@ impl Backup {
         let mut lines = body.lines();
         match lines.next() {
             Some(TITLE) => {}
-            Some(title) if title.starts_with("leveret backup ") => {
-                return Err(format!("this format ('{title}') is not known to this version"));
-            }
             Some(_) | None => return Err("it is no list of a backup".into()),
         }
         if end != format!("end {crc:08x}") {
@@ -166,24 +163,63 @@ impl Backup {
     }
 }
 
-/// All backups of a directory, oldest first.
-pub fn backups(archive: &dyn Storage) -> Result<Vec<Backup>, Error> {
+/// The backups of a directory.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Oldest first.
+    pub whole: Vec<Backup>,
+    /// Lists that cannot be read: nothing is known of what belongs to them.
+    pub damaged: Vec<DamagedList>,
+}
+
+/// A list that cannot be read.
+#[derive(Debug)]
+pub struct DamagedList {
+    /// Its number.
+    pub number: u64,
+    /// What is wrong with it.
+    pub error: Error,
+}
+
+impl Listed {
+    /// True when one between these two cannot be read.
+    pub(super) fn is_damaged_between(&self, before: &Backup, next: &Backup) -> bool {
+        self.damaged.iter().any(|damaged| before.number < damaged.number && damaged.number < next.number)
+    }
+}
+
+/// All backups of a directory.
+pub fn backups(archive: &dyn Storage) -> Result<Listed, Error> {
     let names = archive.list().map_err(|e| Error::io("list", "the backups", e))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| number(name)).collect();
     numbers.sort_unstable();
-    let mut backups = Vec::with_capacity(numbers.len());
-    let mut bytes = Vec::new();
+    let (mut listed, mut bytes) = (Listed::default(), Vec::new());
     for number in numbers {
         let name = backup_name(number);
         let file = archive.open(&name).map_err(|e| Error::io("open", &name, e))?;
         read_file(file.as_ref(), &mut bytes).map_err(|e| Error::io("read", &name, e))?;
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|e| Error::corrupt(&name, e.valid_up_to(), "it is no text"))?;
-        let backup = Backup::from_text(text).map_err(|why| Error::corrupt(&name, 0, why))?;
-        if backup.number != number {
-            return Err(Error::corrupt(&name, 0, format!("this is the list of backup {}", backup.number)));
+        let text = std::str::from_utf8(&bytes).map_err(|_| "it is no text".to_owned());
+        if let Some(why) = text.as_ref().ok().and_then(|text| unknown_format(text)) {
+            return Err(Error::corrupt(&name, 0, why));
         }
-        backups.push(backup);
+        let read = text.and_then(Backup::from_text).and_then(|backup| match backup.number == number {
+            true => Ok(backup),
+            false => Err(format!("this is the list of backup {}", backup.number)),
+        });
+        match read {
+            Ok(backup) => listed.whole.push(backup),
+            Err(why) => {
+                listed.damaged.push(DamagedList { number, error: Error::corrupt(&name, 0, why) });
+            }
+        }
     }
-    Ok(backups)
+    Ok(listed)
+}
+
+/// A list that a later version has made.
+fn unknown_format(text: &str) -> Option<String> {
+    let title =
+        text.lines().next().filter(|title| title.starts_with("leveret backup ") && *title != TITLE)?;
+    title.split(' ').nth(2)?.parse::<u32>().ok()?;
+    Some(format!("this format ('{title}') is not known to this version"))
 }

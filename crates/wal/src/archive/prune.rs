@@ -1,6 +1,6 @@
 //! Old backups go when no point that is still wanted needs them, and with them the files that no other one names.
 
-use super::listing::{Backup, backup_name, backups};
+use super::listing::{Backup, Listed, backup_name, backups};
 use crate::bodies::{bodies_name, bodies_of};
 use crate::checkpoint::{checkpoint_name, checkpoint_position};
 use crate::error::Error;
@@ -18,7 +18,11 @@ pub struct Pruned {
 
 /// Removes what is not needed to restore any point from this time on: the newest checkpoint before it stays, and what comes after.
 pub fn prune(archive: &dyn Storage, from_ms: u64) -> Result<Pruned, Error> {
-    let backups = backups(archive)?;
+    let Listed { whole: backups, damaged } = backups(archive)?;
+    // Nobody knows what those name that cannot be read.
+    if !damaged.is_empty() {
+        return Ok(Pruned::default());
+    }
     let checkpoints = backups.iter().filter_map(|backup| backup.checkpoint);
     let newest = checkpoints.filter(|copy| copy.time_ms <= from_ms).map(|copy| copy.position).max();
     let is_base = |backup: &Backup| newest.is_some() && backup.checkpoint() == newest;

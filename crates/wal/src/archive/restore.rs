@@ -2,7 +2,7 @@
 //! that is not behind that point, takes what the first backup with this checkpoint has, then the segments of later ones as
 //! long as nothing is missing between them, and cuts behind the last record that is wanted.
 
-use super::listing::{Backup, BodiesCopy, SegmentCopy, backups};
+use super::listing::{Backup, BodiesCopy, DamagedList, Listed, SegmentCopy, backups};
 use super::walk::Walk;
 use crate::block::{self, BLOCK_HEAD, Found, Part, SEGMENT_HEAD};
 use crate::bodies::bodies_name;
@@ -51,11 +51,21 @@ struct Plan<'a> {
 
 /// Makes in `into`, which is empty, the log up to a point. What it copies it compares with the checksums.
 pub fn restore(archive: &dyn Storage, into: &dyn Storage, until: Until) -> Result<Restored, Error> {
-    let backups = backups(archive)?;
-    let Some(last) = backups.last() else {
-        return Err(Error::Refused("there is no backup in this directory".into()));
+    let listed = backups(archive)?;
+    let Some(last) = listed.whole.last() else {
+        return match listed.damaged.into_iter().next() {
+            Some(damaged) => Err(damaged.error),
+            None => Err(Error::Refused("there is no backup in this directory".into())),
+        };
     };
-    let plan = plan(&backups, last, until)?;
+    let newest = listed.damaged.last().filter(|damaged| until == Until::End && damaged.number > last.number);
+    if let Some(DamagedList { error, .. }) = newest {
+        return Err(Error::Refused(format!(
+            "the last backup cannot be read ({error}). The one before has everything up to --to-position {}",
+            last.position
+        )));
+    }
+    let plan = plan(&listed, last, until)?;
     let mut bytes = 0;
     let mut checkpoint = None;
     if let Some(copy) = plan.base.checkpoint.filter(|_| plan.has_checkpoint) {
@@ -120,7 +130,8 @@ fn fetch(archive: &dyn Storage, into: &dyn Storage, name: &str, len: u64, crc: u
     Ok(bytes)
 }
 
-fn plan<'a>(backups: &'a [Backup], last: &'a Backup, until: Until) -> Result<Plan<'a>, Error> {
+fn plan<'a>(listed: &'a Listed, last: &'a Backup, until: Until) -> Result<Plan<'a>, Error> {
+    let backups = &listed.whole;
     let is_reached = |backup: &Backup| match until {
         Until::End => backup.number == last.number,
         Until::Position(position) => backup.position >= position,
@@ -161,7 +172,7 @@ fn plan<'a>(backups: &'a [Backup], last: &'a Backup, until: Until) -> Result<Pla
         if is_reached(reached) {
             break;
         }
-        if !next.continues {
+        if !next.continues || listed.is_damaged_between(reached, next) && !joins(reached, next) {
             return Err(Error::Refused(format!(
                 "nothing of what came between position {} and {} was saved: the log had lost it before the next backup was made. \
                  The last point before is --to-position {}",
@@ -181,6 +192,12 @@ fn plan<'a>(backups: &'a [Backup], last: &'a Backup, until: Until) -> Result<Pla
     }
     plan.segments.sort_unstable_by_key(|copy| copy.ordinal);
     Ok(plan)
+}
+
+/// A backup has every segment from the last one of an earlier backup on.
+fn joins(before: &Backup, next: &Backup) -> bool {
+    let Some((first, last)) = before.segments.last().zip(next.segments.last()) else { return false };
+    (first.ordinal..=last.ordinal).all(|ordinal| next.segments.iter().any(|copy| copy.ordinal == ordinal))
 }
 
 /// Nothing of the log had gone yet. Some old segments may be there for messages that only they have, and others not.

@@ -227,6 +227,14 @@ fn damage_of_a_copy_is_found() {
             // The checkpoint's own segment may hold more than the last list names.
             match restore(&life.archive, &into, Until::End) {
                 Err(Error::Corrupt { .. }) => flips += 1,
+                // Of lists the last one is needed, and the others are left out.
+                Err(Error::Refused(why)) if why.contains(&name) => flips += 1,
+                Ok(it)
+                    if it.position == life.position()
+                        && backups(&life.archive).unwrap().damaged.len() == 1 =>
+                {
+                    flips += 1;
+                }
                 Err(other) => panic!("{name} at {at}: {other}"),
                 Ok(_) => panic!("a flip in {name} at {at} was not found"),
             }
@@ -305,7 +313,7 @@ fn damage_of_the_source_is_no_backup() {
     life.disk.put(&name, &bytes);
     let error = life.backup().unwrap_err();
     assert!(error.to_string().contains(&name), "{error}");
-    assert_eq!(backups(&life.archive).unwrap(), Vec::new());
+    assert!(backups(&life.archive).unwrap().whole.is_empty());
 }
 
 #[test]
@@ -336,4 +344,72 @@ fn old_backups_go_and_what_is_wanted_stays() {
     life.write(5);
     assert_eq!(life.backup().unwrap().gap_after, None);
     life.holds(Until::End, life.position());
+}
+
+#[test]
+fn a_last_segment_without_a_head_is_no_backup_if_it_had_been_synced() {
+    let mut life = Life::new(14, 1 << 20);
+    let mut tail = Tail::default();
+    for _ in 0..3 {
+        let position = life.position() + 1;
+        life.written.push(add(&mut tail, position, b"something"));
+        life.log.write(&mut tail).unwrap();
+        life.log.syncer().sync().unwrap();
+    }
+    let name = crate::log::segment_name(1);
+    let mut bytes = life.disk.content(&name).unwrap();
+    bytes[20] ^= 1;
+    life.disk.put(&name, &bytes);
+    let error = life.backup().unwrap_err();
+    assert!(error.to_string().contains(&name), "{error}");
+    assert!(backups(&life.archive).unwrap().whole.is_empty());
+    // One that was made a moment ago has nothing in it.
+    bytes.fill(0);
+    life.disk.put(&name, &bytes);
+    assert_eq!(life.backup().unwrap().backup.position, 0);
+}
+
+#[test]
+fn a_list_that_is_damaged_costs_no_more_than_what_only_it_has() {
+    for damaged in 1..=4u64 {
+        let mut life = Life::new(15 + damaged, 256);
+        let mut ends = Vec::new();
+        for _ in 0..4 {
+            life.write(5);
+            life.checkpoint();
+            let state = life.position();
+            life.write(3);
+            life.backup().unwrap();
+            ends.push((state, life.position()));
+        }
+        let name = crate::archive::listing::backup_name(damaged);
+        let mut bytes = life.archive.content(&name).unwrap();
+        bytes[30] ^= 1;
+        life.archive.put(&name, &bytes);
+        let listed = backups(&life.archive).unwrap();
+        assert_eq!((listed.whole.len(), listed.damaged.len()), (3, 1));
+        assert_eq!(listed.damaged[0].number, damaged);
+        // The others are what they were.
+        for (i, (state, end)) in ends.iter().enumerate().filter(|(i, _)| *i as u64 + 1 != damaged) {
+            for position in *state..=*end {
+                life.holds(Until::Position(position), position);
+            }
+            if i == 3 {
+                life.holds(Until::End, *end);
+            }
+        }
+        if damaged == 4 {
+            let error = restore(&life.archive, &FaultyDisk::new(1), Until::End).unwrap_err().to_string();
+            let last = ends[2].1;
+            assert!(error.contains(&name) && error.contains(&format!("--to-position {last}")), "{error}");
+        }
+        assert_eq!(
+            prune(&life.archive, life.time() + 1).unwrap().backups,
+            0,
+            "nothing is known of its files"
+        );
+        life.write(5);
+        assert_eq!(life.backup().unwrap().backup.number, 5);
+        life.holds(Until::End, life.position());
+    }
 }

@@ -162,7 +162,7 @@ fn a_backup_goes_on_only_from_what_is_whole() {
     backup(&life.disk, &archive, 3).unwrap();
     restore(&archive, &FaultyDisk::new(2), Until::End).unwrap();
     // One that was made before this was looked at.
-    let list = backup_name(backups(&archive).unwrap().pop().unwrap().number);
+    let list = backup_name(backups(&archive).unwrap().whole.pop().unwrap().number);
     let text = String::from_utf8(archive.content(&list).unwrap()).unwrap();
     let held = files_held(&life.disk).unwrap();
     let left_out = held.iter().find(|name| name.ends_with(".segment")).unwrap();

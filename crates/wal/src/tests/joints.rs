@@ -81,7 +81,7 @@ fn backups_hold_the_messages_that_their_checkpoints_name() {
             }
         }
         copies += names(&archive, ".bodies").len();
-        let all = backups(&archive).unwrap();
+        let all = backups(&archive).unwrap().whole;
         let last = all.last().unwrap().position;
         for position in (seed % 5..=last).step_by(5) {
             let is_there = holds(&life, &archive, &states, Until::Position(position), position);
