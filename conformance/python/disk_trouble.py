@@ -375,6 +375,8 @@ def may_not_write():
         holds(f"cannot use the data directory {server.data}: " in refusal.stderr and "Read-only file system" in refusal.stderr, refusal.stderr)
         ended = subprocess.run([os.environ["LEVERET_BINARY"], "log", "verify", "--data-dir", server.data], capture_output=True, text=True)
         holds(ended.returncode == 0 and "the log is whole" in ended.stdout, f"looking is possible: {ended}")
+        ended = subprocess.run([os.environ["LEVERET_BINARY"], "check", "--data-dir", server.data], capture_output=True, text=True)
+        holds(ended.returncode == 1 and f"cannot write to {server.data}: Read-only file system" in ended.stderr, f"a check says so: {ended}")
         subprocess.run(["mount", "-o", "remount,rw", server.data], check=True)
 
 

@@ -11,6 +11,7 @@ use leveret_engine::Engine;
 use leveret_engine::keyspace::DATABASES;
 use leveret_wal::faulty::FaultyDisk;
 use leveret_wal::{Ending, Held, Inspection, Log, Onlooker, Options, inspect_after, verify_held};
+use rustix::fs::Access;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -66,6 +67,11 @@ pub fn check(data_dir: &Path) -> Result<Checked, Failed> {
         opened => opened,
     };
     let onlooker = Arc::new(onlooker.map_err(|error| Failed::Io(what, error))?);
+    let kept = leveret_wal::archived(data_dir);
+    kept.map_err(|error| Failed::Io("cannot tell what is kept for backups".into(), error))?;
+    if !onlooker.is_used() {
+        refuse_unwritable(data_dir)?;
+    }
     let mut checked = look(&onlooker)?;
     for _ in 1..LOOKS {
         if !onlooker.is_used() || !matches!(checked.inspection.ending, Ending::Damaged(_)) {
@@ -74,6 +80,25 @@ pub fn check(data_dir: &Path) -> Result<Checked, Failed> {
         checked = look(&onlooker)?;
     }
     Ok(checked)
+}
+
+/// Nobody but who may write to all of it starts on a directory.
+fn refuse_unwritable(data_dir: &Path) -> Result<(), Failed> {
+    let refuse = |path: &Path, how: Access| {
+        let failed = |error: rustix::io::Errno| {
+            Failed::Io(format!("cannot write to {}", path.display()), error.into())
+        };
+        rustix::fs::access(path, how).map_err(failed)
+    };
+    refuse(data_dir, Access::WRITE_OK | Access::EXEC_OK)?;
+    let unread = |error| Failed::Io(format!("cannot read the data directory {}", data_dir.display()), error);
+    for entry in std::fs::read_dir(data_dir).map_err(unread)? {
+        let entry = entry.map_err(unread)?;
+        if entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            refuse(&entry.path(), Access::READ_OK | Access::WRITE_OK)?;
+        }
+    }
+    Ok(())
 }
 
 fn look(onlooker: &Arc<Onlooker>) -> Result<Checked, Failed> {

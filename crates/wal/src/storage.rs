@@ -3,7 +3,7 @@
 use crate::kept::{self, Kept};
 use crate::piece::ReadPiece;
 use memmap2::MmapMut;
-use rustix::fs::{Advice, FallocateFlags};
+use rustix::fs::{Advice, FallocateFlags, FlockOperation};
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::num::NonZeroU64;
@@ -78,10 +78,20 @@ fn list(path: &Path) -> io::Result<Vec<String>> {
     std::fs::read_dir(path)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
 }
 
+/// Locks the directory itself: the file in it may be removed by somebody who takes it for a leftover. Where directories cannot be
+/// locked the file is all there is. `None` when another process has it.
+fn lock_directory(path: &Path, how: FlockOperation) -> io::Result<Option<std::fs::File>> {
+    let directory = std::fs::File::open(path)?;
+    match rustix::fs::flock(&directory, how) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Ok(()) | Err(_) => Ok(Some(directory)),
+    }
+}
+
 /// A directory that this process has for itself.
 pub struct Disk {
     path: PathBuf,
-    _lock: std::fs::File,
+    _locks: [std::fs::File; 2],
 }
 
 impl Disk {
@@ -101,12 +111,14 @@ impl Disk {
         std::fs::create_dir_all(path)?;
         let mut lock =
             OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path.join(LOCK))?;
-        if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        let how = FlockOperation::NonBlockingLockExclusive;
+        if rustix::fs::flock(&lock, how).is_err() {
             return Err(in_use(path, &lock));
         }
+        let Some(directory) = lock_directory(path, how)? else { return Err(in_use(path, &lock)) };
         lock.set_len(0)?;
         writeln!(lock, "{}", std::process::id())?;
-        Ok(Self { path: path.to_owned(), _lock: lock })
+        Ok(Self { path: path.to_owned(), _locks: [lock, directory] })
     }
 }
 
@@ -114,7 +126,7 @@ impl Disk {
 pub struct Onlooker {
     path: PathBuf,
     is_used: bool,
-    _lock: Option<std::fs::File>,
+    _locks: [Option<std::fs::File>; 2],
 }
 
 impl Onlooker {
@@ -126,18 +138,24 @@ impl Onlooker {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
+        let how = FlockOperation::NonBlockingLockShared;
         if let Some(lock) = &lock
-            && rustix::fs::flock(lock, rustix::fs::FlockOperation::NonBlockingLockShared).is_err()
+            && rustix::fs::flock(lock, how).is_err()
         {
             return Err(in_use(path, lock));
         }
-        Ok(Self { path: path.to_owned(), is_used: false, _lock: lock })
+        let directory = lock_directory(path, how)?;
+        match (&directory, &lock) {
+            (Some(_), _) => Ok(Self { path: path.to_owned(), is_used: false, _locks: [lock, directory] }),
+            (None, Some(lock)) => Err(in_use(path, lock)),
+            (None, None) => Err(in_use(path, &std::fs::File::open(path)?)),
+        }
     }
 
     /// Likewise, but a server may use it, or start to: it goes on writing, and removes nothing until this is dropped.
     pub fn beside(path: &Path) -> io::Result<Self> {
         match kept::hold(path)? {
-            Some(lock) => Ok(Self { path: path.to_owned(), is_used: true, _lock: Some(lock) }),
+            Some(lock) => Ok(Self { path: path.to_owned(), is_used: true, _locks: [Some(lock), None] }),
             // No server that looks at that file has ever had it.
             None => Self::open(path),
         }

@@ -122,3 +122,20 @@ fn a_directory_knows_who_reads_it_and_how_far_an_archive_is() {
     assert!(disk.kept().unwrap_err().to_string().contains("cannot be understood"));
     std::fs::remove_dir_all(&path).unwrap();
 }
+
+#[test]
+fn a_lock_that_somebody_removes_still_holds() {
+    let path = folder("lock");
+    let disk = Disk::open(&path).unwrap();
+    let refused = |what: std::io::Error| assert!(what.to_string().contains("in use by another"), "{what}");
+    refused(Disk::open(&path).err().unwrap());
+    std::fs::remove_file(path.join("LOCK")).unwrap();
+    refused(Onlooker::open(&path).err().unwrap());
+    refused(Disk::open(&path).err().unwrap());
+    drop(disk);
+    let onlooker = Onlooker::open(&path).unwrap();
+    refused(Disk::open(&path).err().unwrap());
+    drop(onlooker);
+    drop(Disk::open(&path).unwrap());
+    std::fs::remove_dir_all(&path).unwrap();
+}
