@@ -435,6 +435,12 @@ impl Engine {
         }
     }
 
+    /// True when sessions of the thread may have got something since then.
+    #[inline]
+    pub fn is_dirty(&self, thread: usize) -> bool {
+        self.dirty.get(thread).is_none_or(|dirty| !dirty.is_empty())
+    }
+
     /// Threads, other than `me`, that have sessions to serve.
     pub fn threads_to_wake(&self, me: usize) -> impl Iterator<Item = usize> {
         self.dirty

@@ -53,6 +53,8 @@ pub(crate) enum Answering {
 /// One connection.
 pub(crate) struct RespSession {
     pub(crate) id: SessionId,
+    /// The I/O thread that serves it, once that was looked up.
+    thread: usize,
     pub(crate) db: u8,
     pub(crate) version: Version,
     pub(crate) authenticated: bool,
@@ -141,6 +143,7 @@ impl RespSession {
         decoder.limits.bulk_bytes_max = bulk_bytes_max;
         Self {
             id,
+            thread: usize::MAX,
             db: 0,
             version: Version::Resp2,
             authenticated: !needs_password,
@@ -244,6 +247,7 @@ impl RespSession {
         }
         engine.actor = None;
         engine.keyspace.eviction.unnoticed = false;
+        self.take_pushed(engine, out);
         self.blocked = turn == Turn::Blocked;
         self.show(engine);
         if turn == Turn::Drained
@@ -254,20 +258,6 @@ impl RespSession {
             turn = Turn::Closing;
         }
         turn
-    }
-
-    /// Lets others see how it stands.
-    pub(crate) fn show(&mut self, engine: &mut Engine) {
-        let now_ms = engine.now_ms();
-        let Some(session) = engine.session(self.id) else { return };
-        (self.subscribed, self.monitors) = (session.is_subscribed(), session.monitors);
-        if let Some(card) = &mut session.card {
-            card.seen_ms = now_ms;
-            card.last_command = self.last_command;
-            card.db = self.db;
-            card.queued = self.multi.as_ref().map(|multi| multi.queue.len());
-            card.input_bytes = self.input.len().saturating_sub(self.start + self.consumed);
-        }
     }
 
     fn execute_batch(&mut self, engine: &mut Engine, shared: &Around<'_>, out: &mut Output) -> Turn {
@@ -313,11 +303,14 @@ impl RespSession {
         args: Args<'_>,
         out: &mut Output,
     ) -> Turn {
+        let room = shared.room(engine);
+        // What was put out by now, also by what has gone for this command, is told before its answer.
+        self.take_pushed(engine, out);
         if self.answering == Answering::On {
-            return self.answered(engine, shared, args, out);
+            return self.answered(engine, shared, room, args, out);
         }
         let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
-        let turn = self.answered(engine, shared, args, out);
+        let turn = self.answered(engine, shared, room, args, out);
         let name = args.get(0).unwrap_or_default();
         if self.asks || name.to_ascii_lowercase().ends_with(b"subscribe") {
             // What it is told is a message of its subscriptions, not an answer.
@@ -330,20 +323,31 @@ impl RespSession {
         turn
     }
 
+    /// Appends what others, or its own commands, have put out for it: messages keep their place between answers. What a command
+    /// puts out for its own session comes behind its answer.
+    #[inline]
+    fn take_pushed(&mut self, engine: &mut Engine, out: &mut Output) {
+        if engine.is_dirty(self.thread) {
+            self.take_pushed_now(engine, out);
+        }
+    }
+
+    #[cold]
+    fn take_pushed_now(&mut self, engine: &mut Engine, out: &mut Output) {
+        if let Some(session) = engine.session(self.id) {
+            self.thread = session.thread();
+            session.take_pushed(&mut out.bytes);
+        }
+    }
+
     fn answered(
         &mut self,
         engine: &mut Engine,
         shared: &Around<'_>,
+        room: Room,
         args: Args<'_>,
         out: &mut Output,
     ) -> Turn {
-        let room = shared.room(engine);
-        if room != Room::Enough
-            && let Some(session) = engine.session(self.id)
-        {
-            // What has gone for this command is told before its answer.
-            session.collect(&mut out.bytes, &mut Vec::new());
-        }
         let mut reply = Reply::sharing(&mut out.bytes, &mut out.shared, self.version);
         let command = match self.admit(engine, shared, room, args) {
             Ok(command) => command,

@@ -1,5 +1,6 @@
 //! A whole server with sockets: somebody or a script holds its engine for too long, or it moves to another port.
 
+mod messages;
 mod migrate;
 
 use leveret_server::{Fsync, Settings};
