@@ -182,11 +182,15 @@ impl Keyspace {
         for db in 0..DATABASES {
             let entries = self.dbs[db as usize].table.iter();
             let payloads: Vec<_> = entries
-                .map(|entry| (Box::<[u8]>::from(entry.key()), entry.deadline(), crate::rdb::dump(entry, 0)))
+                .map(|entry| {
+                    let dumped = crate::rdb::dump(entry, 0);
+                    (Box::<[u8]>::from(entry.key()), entry.deadline(), entry.clock(), dumped)
+                })
                 .collect();
             let mut txn = crate::Txn::new(self, db, 0, leveret_base::codec::Changes::off());
-            for (key, deadline, payload) in payloads {
+            for (key, deadline, clock, payload) in payloads {
                 crate::commands::rebuild(&mut txn, &key, deadline, &payload);
+                txn.set_clock(&key, |_| Some(clock));
             }
         }
     }
