@@ -21,7 +21,7 @@ use crate::resp::table::{Command, Run, TABLE};
 use crate::shared::{Shared, now_ms};
 use crate::ticks;
 pub(crate) use admission::exec_abort;
-use admission::{is_exec, runs_inside_multi};
+use admission::{is_exec, is_http, runs_inside_multi};
 use leveret_engine::accounts::DEFAULT_USER;
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
 use leveret_engine::{Card, Engine, SessionId, settles};
@@ -264,7 +264,7 @@ impl RespSession {
         // The input and the batch are lent out while commands may change the rest of the session.
         let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));
         let arrived = input.get(self.start..).unwrap_or_default();
-        let mut turn = Turn::Drained;
+        let mut turn = if self.quitting { Turn::Closing } else { Turn::Drained };
         let (bytes, shared_count) = (out.bytes.len(), out.shared.len());
         while self.done < batch.len() && turn == Turn::Drained {
             // The rest waits until the client has read, or the log has what was changed.
@@ -351,6 +351,7 @@ impl RespSession {
         let mut reply = Reply::sharing(&mut out.bytes, &mut out.shared, self.version);
         let command = match self.admit(engine, shared, room, args) {
             Ok(command) => command,
+            Err(_) if is_http(args) => return Turn::Closing,
             Err(error) => {
                 let mark = reply.mark();
                 if is_exec(args) {
