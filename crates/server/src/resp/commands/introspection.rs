@@ -58,20 +58,6 @@ fn top_level() -> Vec<&'static Command> {
 }
 
 fn all(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    if call.args.len() > 1 {
-        let sub = call.args.get(1).unwrap_or_default();
-        let command = TABLE.get(b"command").and_then(|c| TABLE.get_sub(c, sub)).ok_or_else(|| {
-            let sub = String::from_utf8_lossy(sub).into_owned();
-            Error::Other(format!("ERR unknown subcommand '{sub}'. Try COMMAND HELP.").into())
-        })?;
-        if !command.spec.takes(call.args.len()) {
-            return Err(Error::WrongArity(command.spec.name.into()));
-        }
-        return match command.run {
-            Run::Session(run) => run(call),
-            Run::Keyspace(_) | Run::Bridge(_) | Run::Container => Err(Error::Syntax),
-        };
-    }
     let commands = top_level();
     call.reply.array(commands.len());
     commands.iter().for_each(|command| describe(call.reply, command));
