@@ -41,9 +41,9 @@ impl RespSession {
             return Err(Error::new("ERR Command not allowed inside a transaction"));
         }
         if self.version == Version::Resp2
-            && command.spec.flags & flag::PUBSUB == 0
-            && engine.session(self.id).is_some_and(|s| s.is_subscribed())
             && !matches!(command.spec.name, "ping" | "quit" | "reset")
+            && !command.spec.name.ends_with("subscribe")
+            && engine.session(self.id).is_some_and(|s| s.is_subscribed())
         {
             let name = command.spec.name;
             let line = format!(
