@@ -2,7 +2,7 @@
 
 use super::{Function, LOADING_STALE, help, session};
 use crate::resp::session::Call;
-use crate::resp::table::{self, Command, Run, TABLE, find};
+use crate::resp::table::{self, Command, TABLE, find};
 use leveret_engine::keyspace::command::{FindKeys, Group, KeySpec, Row};
 use leveret_engine::keyspace::{ArgsBuf, Error, Reply, category, flag};
 
