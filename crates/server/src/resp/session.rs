@@ -5,6 +5,7 @@ mod admission;
 mod busy;
 mod input;
 mod login;
+mod pushed;
 mod shown;
 
 pub(crate) use login::Entered;
@@ -323,23 +324,6 @@ impl RespSession {
         turn
     }
 
-    /// Appends what others, or its own commands, have put out for it: messages keep their place between answers. What a command
-    /// puts out for its own session comes behind its answer.
-    #[inline]
-    fn take_pushed(&mut self, engine: &mut Engine, out: &mut Output) {
-        if engine.is_dirty(self.thread) {
-            self.take_pushed_now(engine, out);
-        }
-    }
-
-    #[cold]
-    fn take_pushed_now(&mut self, engine: &mut Engine, out: &mut Output) {
-        if let Some(session) = engine.session(self.id) {
-            self.thread = session.thread();
-            session.take_pushed(&mut out.bytes);
-        }
-    }
-
     fn answered(
         &mut self,
         engine: &mut Engine,
@@ -351,7 +335,10 @@ impl RespSession {
         let mut reply = Reply::sharing(&mut out.bytes, &mut out.shared, self.version);
         let command = match self.admit(engine, shared, room, args) {
             Ok(command) => command,
-            Err(_) if is_http(args) => return Turn::Closing,
+            Err(_) if is_http(args) => {
+                self.quitting = true;
+                return Turn::Closing;
+            }
             Err(error) => {
                 let mark = reply.mark();
                 if is_exec(args) {
