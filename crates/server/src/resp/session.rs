@@ -344,7 +344,8 @@ impl RespSession {
                 if is_exec(args) {
                     self.multi = None;
                     engine.unwatch(self.id);
-                    reply.error(&exec_abort(&error));
+                    let why = error.to_string();
+                    reply.error(&exec_abort(&why.strip_prefix("ERR ").unwrap_or(&why)));
                 } else {
                     if let Some(multi) = &mut self.multi {
                         multi.refused = true;

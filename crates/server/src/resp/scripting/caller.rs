@@ -155,7 +155,7 @@ impl<'a> Caller<'a> {
         let refusal = self.session.refused(self.engine, self.shared, args, denied, Where::Script);
         let text = refusal.to_string();
         let why = text.strip_prefix("NOPERM ").unwrap_or(&text);
-        Err(Error::Other(format!("NOPERM ACL failure in script: {why}").into()))
+        Err(Error::Other(format!("ERR ACL failure in script: {why}").into()))
     }
 
     fn check(&mut self, command: &Command, args: Args<'_>) -> Result<(), Error> {
