@@ -109,7 +109,8 @@ impl<'a> Caller<'a> {
             match arg {
                 Value::String(text) => self.args.push(&text.as_bytes()),
                 Value::Integer(number) => self.args.push(number.to_string().as_bytes()),
-                Value::Number(number) => self.args.push(DoubleText::new(*number).as_bytes()),
+                // There is one zero only.
+                Value::Number(number) => self.args.push(DoubleText::new(*number + 0.0).as_bytes()),
                 _ => {
                     return Err(Error::new(
                         "ERR Lua redis lib command arguments must be strings or integers",
