@@ -61,6 +61,8 @@ pub struct Keyspace {
     pub garbage: Garbage,
     /// Keys removed because their time was up, since the start.
     pub expired_count: u64,
+    /// Fields of hashes that went by their deadlines since.
+    pub expired_fields_count: u64,
     /// For random picks, of which the record says what was picked.
     pub(crate) rng: fastrand::Rng,
     /// Which keys go when memory is short.
@@ -86,6 +88,7 @@ impl Keyspace {
             watches: Watches::default(),
             garbage: Garbage::default(),
             expired_count: 0,
+            expired_fields_count: 0,
             rng: fastrand::Rng::with_seed(seed),
             eviction: Eviction::new(seed),
             pool: Pool::default(),
@@ -208,7 +211,7 @@ impl Keyspace {
 
     /// Counters begin at zero again. (Redis: CONFIG RESETSTAT)
     pub fn reset_counts(&mut self) {
-        self.expired_count = 0;
+        (self.expired_count, self.expired_fields_count) = (0, 0);
         self.eviction.evicted_count = 0;
         self.hits.set(0);
         self.misses.set(0);
