@@ -435,6 +435,12 @@ impl Engine {
         }
     }
 
+    /// True when sessions of the thread may have got something since then.
+    #[inline]
+    pub fn is_dirty(&self, thread: usize) -> bool {
+        self.dirty.get(thread).is_none_or(|dirty| !dirty.is_empty())
+    }
+
     /// Threads, other than `me`, that have sessions to serve.
     pub fn threads_to_wake(&self, me: usize) -> impl Iterator<Item = usize> {
         self.dirty
@@ -472,7 +478,9 @@ impl Engine {
 
 /// Keys visited by one slice of the active expiry.
 const EXPIRE_VISITS: usize = 400;
-const EXPIRE_PERIOD_MS: u64 = 100;
+const EXPIRE_PERIOD_MS: u64 = 1000 / EXPIRY_HZ;
+/// How often in a second overdue keys are looked for. (Redis: `hz`)
+pub const EXPIRY_HZ: u64 = 10;
 
 /// So that the number of a start says nothing about the seeds of tables.
 const BOOT: u64 = 0x6c65_7665_7265_7421;

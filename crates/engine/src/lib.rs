@@ -29,7 +29,7 @@ pub use bridge::{
 pub use checkpoint::Slice;
 pub use clients::Pause;
 pub use describe::describe_record;
-pub use engine::{Engine, Position};
+pub use engine::{EXPIRY_HZ, Engine, Position};
 pub use forward::PROPERTIES_MAX;
 pub use leveret_base::describe::{Described, Value as DescribedValue};
 pub use leveret_broker as broker;

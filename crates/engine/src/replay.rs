@@ -56,10 +56,12 @@ impl Engine {
         Ok(())
     }
 
-    /// After the last record: what was handed out before the stop is marked redelivered.
+    /// After the last record: what was handed out before the stop is marked redelivered, and keys count as used
+    /// last by now.
     pub fn after_replay(&mut self, now_ms: u64) {
         self.enter(now_ms);
         let now_ms = self.now_ms();
+        self.keyspace.eviction.started_ms = now_ms;
         self.broker.after_replay(now_ms);
         self.follow_bindings();
     }

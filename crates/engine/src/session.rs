@@ -134,6 +134,16 @@ impl Session {
         }
     }
 
+    /// Appends what has come for a Redis client and takes nothing else from it: the rest is for the loop.
+    pub fn take_pushed(&mut self, bytes: &mut Vec<u8>) {
+        bytes.append(&mut self.pushed);
+    }
+
+    /// Whose I/O thread serves it.
+    pub fn thread(&self) -> usize {
+        self.thread
+    }
+
     /// Hands over what has come: appends the bytes and events, which leaves the session clean.
     pub fn collect(&mut self, bytes: &mut Vec<u8>, events: &mut Vec<Event>) {
         self.dirty = false;

@@ -43,6 +43,8 @@ pub struct Spec {
     pub flags: u32,
     /// `category::*` beyond what flags and group imply, or-ed.
     pub also: u32,
+    /// Its group implies no category: containers, which do nothing by themselves, and a few others.
+    pub apart: bool,
     /// What the command belongs to.
     pub group: Group,
     /// The first Redis version that had it.
@@ -254,6 +256,7 @@ impl Spec {
             arity,
             flags,
             also: 0,
+            apart: false,
             group,
             since: "1.0.0",
             complexity: "O(1)",
@@ -265,9 +268,12 @@ impl Spec {
 
     /// All ACL categories.
     pub fn categories(&self) -> u32 {
+        // Whatever a script reads it may answer with something else. (Redis: `setImplicitACLCategories`)
+        let reads = if self.group == Group::Scripting { 0 } else { category::READ };
+        let group = if self.apart { 0 } else { self.group.category() };
         let implied = [
             (flag::WRITE, category::WRITE),
-            (flag::READONLY, category::READ),
+            (flag::READONLY, reads),
             (flag::ADMIN, category::ADMIN | category::DANGEROUS),
             (flag::PUBSUB, category::PUBSUB),
             (flag::FAST, category::FAST),
@@ -277,7 +283,7 @@ impl Spec {
         implied
             .iter()
             .filter(|(flag, _)| self.flags & flag != 0)
-            .fold(self.group.category() | self.also | slow, |all, (_, c)| all | c)
+            .fold(group | self.also | slow, |all, (_, c)| all | c)
     }
 
     /// True when so many arguments, the name included, are allowed.
@@ -403,6 +409,12 @@ impl<R: Copy> Row<R> {
     /// Adds flags.
     pub const fn flags(mut self, flags: u32) -> Self {
         self.spec.flags |= flags;
+        self
+    }
+
+    /// Its group implies no ACL category.
+    pub const fn apart(mut self) -> Self {
+        self.spec.apart = true;
         self
     }
 

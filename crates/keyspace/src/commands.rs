@@ -78,6 +78,10 @@ pub(crate) fn check_stored<'a>(members: impl Iterator<Item = &'a [u8]>) -> Resul
 /// Random elements answered with repetitions: more would not fit anywhere.
 pub(crate) const REPEATED_MAX: i64 = 1 << 26;
 
+/// For a count of which the negative one must exist as well.
+pub(crate) const NO_COUNT: Error =
+    Error::new("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807");
+
 /// The arguments from an index on.
 pub(crate) fn arguments(args: Args<'_>, from: usize) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
     (from..args.len()).map(move |i| args.get(i).unwrap_or_default())

@@ -61,6 +61,8 @@ pub struct Keyspace {
     pub garbage: Garbage,
     /// Keys removed because their time was up, since the start.
     pub expired_count: u64,
+    /// Fields of hashes that went by their deadlines since.
+    pub expired_fields_count: u64,
     /// For random picks, of which the record says what was picked.
     pub(crate) rng: fastrand::Rng,
     /// Which keys go when memory is short.
@@ -86,6 +88,7 @@ impl Keyspace {
             watches: Watches::default(),
             garbage: Garbage::default(),
             expired_count: 0,
+            expired_fields_count: 0,
             rng: fastrand::Rng::with_seed(seed),
             eviction: Eviction::new(seed),
             pool: Pool::default(),
@@ -182,11 +185,15 @@ impl Keyspace {
         for db in 0..DATABASES {
             let entries = self.dbs[db as usize].table.iter();
             let payloads: Vec<_> = entries
-                .map(|entry| (Box::<[u8]>::from(entry.key()), entry.deadline(), crate::rdb::dump(entry, 0)))
+                .map(|entry| {
+                    let dumped = crate::rdb::dump(entry, 0);
+                    (Box::<[u8]>::from(entry.key()), entry.deadline(), entry.clock(), dumped)
+                })
                 .collect();
             let mut txn = crate::Txn::new(self, db, 0, leveret_base::codec::Changes::off());
-            for (key, deadline, payload) in payloads {
+            for (key, deadline, clock, payload) in payloads {
                 crate::commands::rebuild(&mut txn, &key, deadline, &payload);
+                txn.set_clock(&key, |_| Some(clock));
             }
         }
     }
@@ -204,7 +211,7 @@ impl Keyspace {
 
     /// Counters begin at zero again. (Redis: CONFIG RESETSTAT)
     pub fn reset_counts(&mut self) {
-        self.expired_count = 0;
+        (self.expired_count, self.expired_fields_count) = (0, 0);
         self.eviction.evicted_count = 0;
         self.hits.set(0);
         self.misses.set(0);

@@ -86,12 +86,16 @@ pub struct Eviction {
     pub evicted_count: u64,
     /// Uses are not noted now. (Redis: CLIENT NO-TOUCH)
     pub unnoticed: bool,
+    /// When keys were loaded that nobody has used since.
+    pub started_ms: UnixMillis,
     rng: RefCell<fastrand::Rng>,
 }
 
 /// The counter of a new key, so that it does not go at once. (Redis: LFU_INIT_VAL)
 const COUNTER_AT_FIRST: u32 = 5;
 const COUNTER_MAX: u32 = 255;
+/// The clock of a key that was loaded: replay knows no time. It counts as new at the start, whatever the policy is then.
+const LOADED: u32 = 0;
 const SECONDS: u64 = 0xFF_FFFF;
 const MINUTES: u64 = 0xFFFF;
 
@@ -104,6 +108,7 @@ impl Eviction {
             lfu_decay_minutes: 1,
             evicted_count: 0,
             unnoticed: false,
+            started_ms: 0,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
         }
     }
@@ -122,10 +127,11 @@ impl Eviction {
         entry.set_clock(self.after_use(entry.clock(), now_ms));
     }
 
-    /// The clock of a new key.
+    /// The clock of a new key; without a time it is loaded.
     #[inline]
     pub(crate) fn at_first(&self, now_ms: UnixMillis) -> u32 {
         match self.policy.by {
+            By::Lfu if now_ms == 0 => LOADED,
             By::Lfu => self.used_often(now_ms, COUNTER_AT_FIRST),
             By::Lru | By::Random | By::Ttl => seconds(now_ms),
         }
@@ -135,6 +141,7 @@ impl Eviction {
     #[inline]
     fn after_use(&self, clock: u32, now_ms: UnixMillis) -> u32 {
         match self.policy.by {
+            By::Lfu if now_ms == 0 => LOADED,
             By::Lfu => self.counted(clock, now_ms),
             By::Lru | By::Random | By::Ttl => seconds(now_ms),
         }
@@ -152,11 +159,16 @@ impl Eviction {
 
     /// Seconds since the last use. The clock turns over after 194 days.
     pub(crate) fn idle_seconds(&self, clock: u32, now_ms: UnixMillis) -> u64 {
-        u64::from(seconds(now_ms).wrapping_sub(clock)) & SECONDS
+        let last = if clock == LOADED { seconds(self.started_ms) } else { clock };
+        u64::from(seconds(now_ms).wrapping_sub(last)) & SECONDS
     }
 
     /// How often it was used, on the logarithmic scale of the counter, after what was forgotten since.
     pub(crate) fn frequency(&self, clock: u32, now_ms: UnixMillis) -> u32 {
+        let clock = match clock {
+            LOADED => self.used_often(self.started_ms, COUNTER_AT_FIRST),
+            noted => noted,
+        };
         let since = u64::from(minutes(now_ms).wrapping_sub(clock >> 8)) & MINUTES;
         let forgotten = (since as u32).checked_div(self.lfu_decay_minutes).unwrap_or(0);
         (clock & COUNTER_MAX).saturating_sub(forgotten)
@@ -203,6 +215,18 @@ mod tests {
             let clock = eviction.idle(1000, now);
             assert_eq!(eviction.idle_seconds(clock, now), 1000);
             assert_eq!(eviction.idle_seconds(eviction.after_use(clock, now), now + 7_000), 7);
+        }
+    }
+
+    #[test]
+    fn a_loaded_key_is_new_at_the_start() {
+        let mut eviction = Eviction::new(1);
+        for by in [By::Lru, By::Lfu] {
+            eviction.policy.by = by;
+            let clock = eviction.after_use(eviction.at_first(0), 0);
+            eviction.started_ms = NOW;
+            assert_eq!(eviction.idle_seconds(clock, NOW + 7_000), 7);
+            assert_eq!(eviction.frequency(clock, NOW + 2 * 60_000), 3);
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 /// What a client may send.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Arguments of one command.
+    /// Arguments of one command. Those that are announced cost nothing before they come.
     pub args_max: usize,
     /// Bytes of one argument. (Redis: `proto-max-bulk-len`)
     pub bulk_bytes_max: usize,
@@ -24,7 +24,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            args_max: 1024 * 1024,
+            args_max: i32::MAX as usize,
             bulk_bytes_max: 512 * 1024 * 1024,
             inline_bytes_max: 64 * 1024,
             authenticated: true,
@@ -127,6 +127,11 @@ impl Decoder {
             self.forget();
         }
         Ok(consumed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn ranges_kept(&self) -> usize {
+        self.ranges.capacity()
     }
 
     fn forget(&mut self) {

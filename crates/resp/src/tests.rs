@@ -29,7 +29,7 @@ fn inline_quotes() {
 fn refusals_have_redis_texts() {
     for (input, text) in [
         (&b"*a\r\n"[..], "Protocol error: invalid multibulk length"),
-        (b"*1048577\r\n", "Protocol error: invalid multibulk length"),
+        (b"*2147483648\r\n", "Protocol error: invalid multibulk length"),
         (b"*1\r\n:1\r\n", "Protocol error: expected '$', got ':'"),
         (b"*1\r\n$-1\r\n", "Protocol error: invalid bulk length"),
         (b"*1\r\n$536870913\r\n", "Protocol error: invalid bulk length"),
@@ -41,6 +41,19 @@ fn refusals_have_redis_texts() {
     decoder.limits.authenticated = false;
     let refused = decoder.decode(&mut b"*11\r\n".to_vec(), &mut Batch::default());
     assert_eq!(refused, Err(ProtocolError::UnauthenticatedMultibulkLength));
+}
+
+#[test]
+fn an_announced_count_costs_nothing_before_its_arguments_come() {
+    let (mut decoder, mut batch) = (Decoder::default(), Batch::default());
+    let mut input = b"*2147483647\r\n$1\r\na\r\n".to_vec();
+    assert_eq!(decoder.decode(&mut input, &mut batch), Ok(0));
+    assert!(decoder.ranges_kept() <= 16 && batch.is_empty());
+    let count = 1_100_000;
+    let mut input = format!("*{count}\r\n").into_bytes();
+    (0..count).for_each(|_| input.extend_from_slice(b"$1\r\na\r\n"));
+    assert_eq!(Decoder::default().decode(&mut input, &mut batch), Ok(input.len()));
+    assert_eq!(batch.args(0, &input).len(), count);
 }
 
 #[test]

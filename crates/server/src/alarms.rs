@@ -131,8 +131,9 @@ impl Alarms {
 }
 
 impl Shared {
-    /// Looks at memory and disk; publishers go on when nothing is short any more.
+    /// Looks at memory, disk and how much happens; publishers go on when nothing is short any more.
     pub(crate) fn watch_resources(&self) {
+        self.look_at_rates();
         let alarms = &self.settings.alarms;
         let memory = alarms.memory_max() > 0 && resident_bytes() > alarms.memory_max();
         let disk = free_disk_bytes(&self.settings.data_dir).is_some_and(|free| free < alarms.disk_min());

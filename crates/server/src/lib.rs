@@ -24,6 +24,7 @@ mod output;
 mod output_limits;
 mod placement;
 mod prefetch;
+mod rates;
 mod reaper;
 mod recover;
 mod resp;

@@ -12,6 +12,7 @@ use crate::memory::Gauge;
 use crate::mover::Mover;
 use crate::observed::Observed;
 use crate::placement::Placement;
+use crate::rates::Rates;
 use crate::reaper::Reaper;
 use crate::recover::Recovered;
 use crate::resp::{Compiled, History, Scripts, TABLE};
@@ -62,6 +63,7 @@ pub struct Shared {
     pub started: Instant,
     /// Counters.
     pub stats: Stats,
+    pub(crate) rates: Rates,
     pub(crate) observed: Observed,
     pub(crate) scripts: Scripts,
     /// What users may do over RESP.
@@ -143,6 +145,7 @@ impl Shared {
             ports: [0; 3].map(AtomicU16::new),
             started: Instant::now(),
             stats: Stats::default(),
+            rates: Rates::default(),
             observed: Observed::new(TABLE.len()),
             scripts: Scripts::default(),
             acl: Compiled::default(),

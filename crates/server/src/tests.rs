@@ -5,6 +5,7 @@
 //! ```text
 //! # A comment.
 //! a> SET k "v\n"                     a Redis client says something; each letter is a client
+//! a> GET k ;; PING                   several commands in one piece
 //! a< OK                              what any client is told then, in order
 //! 1.1> queue.declare queue=q         a method on channel 1 of AMQP connection 1; both are opened when first used,
 //! 1.1< queue.declare-ok queue=q      unless the connection's first line is on channel 0

@@ -84,9 +84,6 @@ fn getbit(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), 
 /// A range in bits, both ends included, or nothing: `start end [BYTE|BIT]` of a string of so many bytes.
 fn range(start: i64, end: i64, in_bits: bool, len: usize) -> Option<(usize, usize)> {
     let total = if in_bits { len as i64 * 8 } else { len as i64 };
-    if start < 0 && end < 0 && start > end {
-        return None;
-    }
     let inside = |index: i64| if index < 0 { index.saturating_add(total).max(0) } else { index };
     let (start, end) = (inside(start), inside(end).min(total - 1));
     if start > end {
@@ -118,7 +115,9 @@ fn bitcount(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
     };
     let text = view.string(&args[1])?;
     let (start, end, in_bits) = given.unwrap_or((0, -1, false));
-    let bits = range(start, end, in_bits, text.map_or(0, Text::len));
+    // Two negative places the wrong way round are empty here, and clamped into the string by BITPOS. (Redis: BITCOUNT)
+    let is_backwards = start < 0 && end < 0 && start > end;
+    let bits = range(start, end, in_bits, text.map_or(0, Text::len)).filter(|_| !is_backwards);
     let (Some(text), Some((first, last))) = (text, bits) else {
         reply.integer(0);
         return Ok(());

@@ -5,10 +5,10 @@ mod random;
 
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::{arguments, integer, scan_options};
+use crate::decimal::Wide;
 use crate::event;
-use crate::number::parse_float;
 use crate::values::Hash;
-use crate::{Args, Error, Reply, Txn, View, decimal, glob};
+use crate::{Args, Error, Reply, Txn, View, glob};
 
 const RO: &[&str] = &["RO"];
 const GET: &[&str] = &["RO", "ACCESS"];
@@ -251,23 +251,18 @@ fn hincrby(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
 }
 
 fn hincrbyfloat(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let number = |bytes: &[u8]| {
-        parse_float(bytes).filter(|number| number.is_finite())?;
-        std::str::from_utf8(bytes).ok().map(str::to_owned)
-    };
-    let by = parse_float(&args[3]).ok_or(Error::NotFloat)?;
+    let by = Wide::parse(&args[3]).ok_or(Error::NotFloat)?;
     if !by.is_finite() {
         return Err(Error::new("ERR value is NaN or Infinity"));
     }
     txn.collection::<Hash>(&args[1])?;
     txn.reap_fields(&args[1]);
     let before = match txn.collection::<Hash>(&args[1])?.and_then(|hash| hash.find(&args[2])) {
-        Some(field) => number(&field.value).ok_or(Error::new("ERR hash value is not a float"))?,
-        None => "0".to_owned(),
+        Some(field) => Wide::parse(&field.value),
+        None => Wide::parse(b"0"),
     };
-    let by = number(&args[3]).ok_or(Error::NotFloat)?;
-    let after =
-        decimal::add(&before, &by).ok_or(Error::new("ERR increment would produce NaN or Infinity"))?;
+    let before = before.ok_or(Error::new("ERR hash value is not a float"))?;
+    let after = before.plus(by).ok_or(Error::new("ERR increment would produce NaN or Infinity"))?;
     txn.announced_as(event::HASH_ADD_FLOAT);
     txn.hash_set(&args[1], true, [&args[2], after.as_bytes()].into_iter());
     reply.bulk(after.as_bytes());

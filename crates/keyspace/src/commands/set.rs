@@ -3,7 +3,7 @@
 mod combine;
 
 use crate::command::{Group, Row, flag, keys, read, write};
-use crate::commands::{REPEATED_MAX, arguments, integer, scan_options};
+use crate::commands::{NO_COUNT, REPEATED_MAX, arguments, integer, scan_options};
 use crate::event;
 use crate::values::{Element, Set};
 use crate::{Args, Error, Reply, Txn, View, glob};
@@ -164,9 +164,7 @@ fn srandmember(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     let mut rng = fastrand::Rng::with_seed(view.seed);
     let count = args.get(2).map(integer).transpose()?;
     if count == Some(i64::MIN) {
-        return Err(Error::new(
-            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-        ));
+        return Err(NO_COUNT);
     }
     if count.is_some_and(|count| count < -REPEATED_MAX) {
         return Err(Error::new("ERR value is out of range"));

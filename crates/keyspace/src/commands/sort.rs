@@ -18,6 +18,7 @@ const COLLECTIONS: u32 = category::LIST | category::SET | category::SORTEDSET | 
 pub(super) const ROWS: &[Row] = &[
     write("sort", -2, Group::Generic, sort)
         .flags(flag::DENYOOM)
+        .apart()
         .also(COLLECTIONS)
         .keys(&[
             keys(&["RO", "ACCESS"], 1, 0, 1),
@@ -27,6 +28,7 @@ pub(super) const ROWS: &[Row] = &[
         .cost(COST)
         .says("Sorts the elements of a list, set or sorted set, and stores them if asked to."),
     read("sort_ro", -2, Group::Generic, sort_ro)
+        .apart()
         .also(COLLECTIONS)
         .keys(&[keys(&["RO", "ACCESS"], 1, 0, 1), unknown_keys(&["RO", "ACCESS"])])
         .since("7.0.0")

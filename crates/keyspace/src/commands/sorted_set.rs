@@ -7,7 +7,7 @@ mod pop;
 mod range;
 
 use crate::command::{Group, Row, flag, keys, read, write};
-use crate::commands::{REPEATED_MAX, arguments, integer, scan_options};
+use crate::commands::{NO_COUNT, REPEATED_MAX, arguments, integer, scan_options};
 use crate::event;
 use crate::number::parse_float;
 use crate::values::{Element, SortedSet};
@@ -293,11 +293,11 @@ fn zrandmember(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result
     };
     let count = args.get(2).map(integer).transpose()?;
     if count == Some(i64::MIN) {
-        return Err(Error::new(
-            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-        ));
+        return Err(NO_COUNT);
     }
-    if count.is_some_and(|count| count < -REPEATED_MAX) {
+    if count.is_some_and(|count| {
+        with_scores && count.unsigned_abs() > i64::MAX as u64 / 2 || count < -REPEATED_MAX
+    }) {
         return Err(Error::new("ERR value is out of range"));
     }
     let set = view.collection::<SortedSet>(&args[1])?;

@@ -101,6 +101,7 @@ impl Txn<'_> {
         let said = self.event.replace(event::HASH_EXPIRED);
         let removed = self.hash_delete(key, overdue.iter().map(AsRef::as_ref));
         self.event = said;
+        self.keyspace.expired_fields_count += removed as u64;
         removed
     }
 

@@ -36,7 +36,7 @@ impl Limit {
     }
 }
 
-pub(crate) static HASH_ENTRIES: Limit = Limit::new("hash-max-listpack-entries", 128);
+pub(crate) static HASH_ENTRIES: Limit = Limit::new("hash-max-listpack-entries", 512);
 pub(crate) static HASH_VALUE: Limit = Limit::new("hash-max-listpack-value", 64);
 pub(crate) static SET_INTEGERS: Limit = Limit::new("set-max-intset-entries", 512);
 pub(crate) static SET_ENTRIES: Limit = Limit::new("set-max-listpack-entries", 128);

@@ -220,9 +220,10 @@ impl Stream {
         last.map(|last| (count, last))
     }
 
-    /// True when entries behind this one may have been taken out of the middle.
-    pub(crate) fn has_gap_behind(&self, id: EntryId) -> bool {
-        self.len > 0 && self.deleted_max != EntryId::ZERO && id <= self.deleted_max
+    /// True when no entry behind this one is missing: neither taken out of the middle nor trimmed away before it was read.
+    pub(crate) fn counts_on_from(&self, id: EntryId) -> bool {
+        let may_have_gap = self.len > 0 && self.deleted_max != EntryId::ZERO && id <= self.deleted_max;
+        !may_have_gap && id >= self.first_id()
     }
 
     /// How many of all entries that ever were came up to this one, if that can be told.
@@ -254,7 +255,7 @@ impl Stream {
         if group.last < first && self.deleted_max < first {
             return Some(self.len as i64);
         }
-        let read = group.read_count.filter(|_| !self.has_gap_behind(group.last));
+        let read = group.read_count.filter(|_| self.counts_on_from(group.last));
         let read = read.or_else(|| self.count_through(group.last))?;
         Some((self.added_count as i64).wrapping_sub(read as i64))
     }

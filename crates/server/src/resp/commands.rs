@@ -66,7 +66,7 @@ const fn session(
 }
 
 const fn container(name: &'static str, group: Group, flags: u32) -> Row<Option<Function>> {
-    Row::new(name, -2, group, flags, None)
+    Row::new(name, -2, group, flags, None).apart()
 }
 
 const LOADING_STALE: u32 = flag::LOADING | flag::STALE;

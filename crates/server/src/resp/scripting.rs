@@ -9,6 +9,7 @@ mod interpreter;
 mod lent;
 mod libraries;
 mod raised;
+mod random;
 mod running;
 mod values;
 

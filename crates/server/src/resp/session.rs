@@ -5,6 +5,7 @@ mod admission;
 mod busy;
 mod input;
 mod login;
+mod pushed;
 mod shown;
 
 pub(crate) use login::Entered;
@@ -21,7 +22,7 @@ use crate::resp::table::{Command, Run, TABLE};
 use crate::shared::{Shared, now_ms};
 use crate::ticks;
 pub(crate) use admission::exec_abort;
-use admission::{is_exec, runs_inside_multi};
+use admission::{is_exec, is_http, runs_inside_multi};
 use leveret_engine::accounts::DEFAULT_USER;
 use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, flag};
 use leveret_engine::{Card, Engine, SessionId, settles};
@@ -53,6 +54,8 @@ pub(crate) enum Answering {
 /// One connection.
 pub(crate) struct RespSession {
     pub(crate) id: SessionId,
+    /// The I/O thread that serves it, once that was looked up.
+    thread: usize,
     pub(crate) db: u8,
     pub(crate) version: Version,
     pub(crate) authenticated: bool,
@@ -141,6 +144,7 @@ impl RespSession {
         decoder.limits.bulk_bytes_max = bulk_bytes_max;
         Self {
             id,
+            thread: usize::MAX,
             db: 0,
             version: Version::Resp2,
             authenticated: !needs_password,
@@ -244,6 +248,7 @@ impl RespSession {
         }
         engine.actor = None;
         engine.keyspace.eviction.unnoticed = false;
+        self.take_pushed(engine, out);
         self.blocked = turn == Turn::Blocked;
         self.show(engine);
         if turn == Turn::Drained
@@ -256,25 +261,11 @@ impl RespSession {
         turn
     }
 
-    /// Lets others see how it stands.
-    pub(crate) fn show(&mut self, engine: &mut Engine) {
-        let now_ms = engine.now_ms();
-        let Some(session) = engine.session(self.id) else { return };
-        (self.subscribed, self.monitors) = (session.is_subscribed(), session.monitors);
-        if let Some(card) = &mut session.card {
-            card.seen_ms = now_ms;
-            card.last_command = self.last_command;
-            card.db = self.db;
-            card.queued = self.multi.as_ref().map(|multi| multi.queue.len());
-            card.input_bytes = self.input.len().saturating_sub(self.start + self.consumed);
-        }
-    }
-
     fn execute_batch(&mut self, engine: &mut Engine, shared: &Around<'_>, out: &mut Output) -> Turn {
         // The input and the batch are lent out while commands may change the rest of the session.
         let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));
         let arrived = input.get(self.start..).unwrap_or_default();
-        let mut turn = Turn::Drained;
+        let mut turn = if self.quitting { Turn::Closing } else { Turn::Drained };
         let (bytes, lent_count) = (out.bytes.len(), out.lent.pieces().len());
         while self.done < batch.len() && turn == Turn::Drained {
             // The rest waits until the client has read, or the log has what was changed.
@@ -313,11 +304,14 @@ impl RespSession {
         args: Args<'_>,
         out: &mut Output,
     ) -> Turn {
+        let room = shared.room(engine);
+        // What was put out by now, also by what has gone for this command, is told before its answer.
+        self.take_pushed(engine, out);
         if self.answering == Answering::On {
-            return self.answered(engine, shared, args, out);
+            return self.answered(engine, shared, room, args, out);
         }
         let (bytes, lent_count) = (out.bytes.len(), out.lent.pieces().len());
-        let turn = self.answered(engine, shared, args, out);
+        let turn = self.answered(engine, shared, room, args, out);
         let name = args.get(0).unwrap_or_default();
         if self.asks || name.to_ascii_lowercase().ends_with(b"subscribe") {
             // What it is told is a message of its subscriptions, not an answer.
@@ -334,25 +328,24 @@ impl RespSession {
         &mut self,
         engine: &mut Engine,
         shared: &Around<'_>,
+        room: Room,
         args: Args<'_>,
         out: &mut Output,
     ) -> Turn {
-        let room = shared.room(engine);
-        if room != Room::Enough
-            && let Some(session) = engine.session(self.id)
-        {
-            // What has gone for this command is told before its answer.
-            session.collect(&mut out.bytes, &mut Vec::new());
-        }
         let mut reply = Reply::lending(&mut out.bytes, &mut out.lent, self.version);
         let command = match self.admit(engine, shared, room, args) {
             Ok(command) => command,
+            Err(_) if is_http(args) => {
+                self.quitting = true;
+                return Turn::Closing;
+            }
             Err(error) => {
                 let mark = reply.mark();
                 if is_exec(args) {
                     self.multi = None;
                     engine.unwatch(self.id);
-                    reply.error(&exec_abort(&error));
+                    let why = error.to_string();
+                    reply.error(&exec_abort(&why.strip_prefix("ERR ").unwrap_or(&why)));
                 } else {
                     if let Some(multi) = &mut self.multi {
                         multi.refused = true;

@@ -117,6 +117,10 @@ pub(crate) fn named(args: Args<'_>) -> Result<&'static Command, Error> {
     let command = TABLE.get(name).filter(|_| !name.contains(&b'|')).ok_or_else(|| unknown(args))?;
     match (command.run, args.get(1)) {
         (Run::Container, Some(sub)) => TABLE.get_sub(command, sub).ok_or_else(|| unknown_sub(name, sub)),
+        // The one container that does something by itself.
+        (Run::Session(_), Some(sub)) if command.spec.name == "command" => {
+            TABLE.get_sub(command, sub).ok_or_else(|| unknown_sub(name, sub))
+        }
         (Run::Container | Run::Keyspace(_) | Run::Bridge(_) | Run::Session(_), _) => Ok(command),
     }
 }

@@ -327,7 +327,7 @@ impl World {
                 Session::Resp(Box::new(RespSession::new(id, needs_password, 1024 * 1024)))
             });
         }
-        self.feed(who, format!("{what}\r\n").as_bytes());
+        self.feed(who, format!("{}\r\n", what.replace(" ;; ", "\r\n")).as_bytes());
     }
 
     fn connect_amqp(&mut self, who: &str, shake_hands: bool) -> Result<(), String> {

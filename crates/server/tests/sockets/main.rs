@@ -1,6 +1,7 @@
 //! A whole server with sockets: somebody or a script holds its engine for too long, it moves to another port, or its threads change.
 
 mod crew;
+mod messages;
 mod migrate;
 
 use leveret_server::{Fsync, Settings};
@@ -222,7 +223,15 @@ fn a_held_engine_makes_commands_busy_and_nothing_else() {
     let held = server.shared.engine.lock();
     let busy = ask(&mut stream, b"SET k other\r\n");
     assert!(busy.starts_with("-BUSY "), "{busy}");
+    // Who speaks HTTP is not listened to any more, also when the engine is free again.
+    let mut browser = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    browser.write_all(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(ask(&mut stream, b"PING\r\n").starts_with("-BUSY "));
     drop(held);
+    browser.write_all(b"SET k browser\r\n").unwrap();
+    let mut told = Vec::new();
+    let ended = browser.read_to_end(&mut told);
+    assert!(told.is_empty() && ended.is_ok_and(|len| len == 0), "{told:?}");
     // It was refused, not put off.
     assert_eq!(ask(&mut stream, b"GET k\r\n"), "$1\r\nv\r\n");
     server.stop();

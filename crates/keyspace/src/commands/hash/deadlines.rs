@@ -5,10 +5,13 @@ use crate::command::{Group, KeySpec, Row, flag, keys, read, write};
 use crate::commands::{deadline, integer};
 use crate::values::Hash;
 use crate::{Args, Error, Reply, Txn, UnixMillis, View};
+use std::collections::HashSet;
 
 const UPDATE: &[KeySpec] = &[keys(&["RW", "UPDATE"], 1, 0, 1)];
 const ACCESS: &[KeySpec] = &[keys(&["RO", "ACCESS"], 1, 0, 1)];
 const EACH: &str = "O(N) where N is the number of specified fields";
+
+const NEGATIVE: Error = Error::new("ERR invalid expire time, must be >= 0");
 
 macro_rules! expire {
     ($name:literal, $unit_ms:literal, $relative:literal, $says:literal) => {
@@ -92,7 +95,7 @@ fn expire(
 ) -> Result<(), Error> {
     let amount = integer(&args[2])?;
     if amount < 0 {
-        return Err(Error::new("ERR invalid expire time, must be >= 0"));
+        return Err(NEGATIVE);
     }
     let at = deadline(command, amount, unit_ms, if relative { txn.now_ms } else { 0 })? as u64;
     let condition = args[3].to_ascii_uppercase();
@@ -109,25 +112,54 @@ fn expire(
         _ => true,
     };
     let past = at <= txn.now_ms;
-    let answers: Vec<i64> = names
-        .iter()
-        .map(|name| match hash.and_then(|hash| hash.find(name)) {
+    let mut chosen = Chosen::default();
+    reply.array(names.len());
+    for name in names {
+        let field = hash.and_then(|hash| hash.find(name));
+        let is_chosen = chosen.contains(name);
+        reply.integer(match field.map(|field| if is_chosen { at } else { field.deadline }) {
             None => -2,
-            Some(field) if !allowed(field.deadline) => 0,
-            Some(_) if past => 2,
-            Some(_) => 1,
-        })
-        .collect();
-    let chosen: Vec<&[u8]> =
-        names.iter().zip(&answers).filter(|(_, answer)| **answer > 0).map(|(name, _)| *name).collect();
-    if !chosen.is_empty() && past {
-        txn.hash_delete(&args[1], chosen.into_iter());
-    } else if !chosen.is_empty() {
-        txn.hash_deadline(&args[1], at, chosen.into_iter());
+            Some(_) if is_chosen && past => -2,
+            Some(current) if !allowed(current) => 0,
+            Some(_) => {
+                if !is_chosen {
+                    chosen.add(name);
+                }
+                if past { 2 } else { 1 }
+            }
+        });
     }
-    reply.array(answers.len());
-    answers.into_iter().for_each(|answer| reply.integer(answer));
+    match chosen.names {
+        none if none.is_empty() => {}
+        names if past => drop(txn.hash_delete(&args[1], names.into_iter())),
+        names => txn.hash_deadline(&args[1], at, names.into_iter()),
+    }
     Ok(())
+}
+
+/// Fields that a command changes: one that is named again is met as it will be by then.
+#[derive(Default)]
+struct Chosen<'a> {
+    names: Vec<&'a [u8]>,
+    /// The same, when there are many.
+    found: HashSet<&'a [u8]>,
+}
+
+impl<'a> Chosen<'a> {
+    const FEW: usize = 16;
+
+    fn contains(&self, name: &[u8]) -> bool {
+        if self.names.len() > Self::FEW { self.found.contains(name) } else { self.names.contains(&name) }
+    }
+
+    fn add(&mut self, name: &'a [u8]) {
+        self.names.push(name);
+        match self.names.len() {
+            0..=Self::FEW => {}
+            len if len == Self::FEW + 1 => self.found.extend(&self.names),
+            _ => drop(self.found.insert(name)),
+        }
+    }
 }
 
 fn time(
@@ -156,51 +188,55 @@ fn hpersist(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     txn.collection::<Hash>(&args[1])?;
     txn.reap_fields(&args[1]);
     let hash = txn.collection::<Hash>(&args[1])?;
-    let answers: Vec<i64> = names
-        .iter()
-        .map(|name| match hash.and_then(|hash| hash.find(name)) {
+    let mut chosen = Chosen::default();
+    reply.array(names.len());
+    for name in names {
+        reply.integer(match hash.and_then(|hash| hash.find(name)) {
             None => -2,
-            Some(field) if field.deadline == 0 => -1,
-            Some(_) => 1,
-        })
-        .collect();
-    let chosen: Vec<&[u8]> =
-        names.iter().zip(&answers).filter(|(_, answer)| **answer == 1).map(|(name, _)| *name).collect();
-    if !chosen.is_empty() {
-        txn.hash_deadline(&args[1], 0, chosen.into_iter());
+            Some(field) if field.deadline == 0 || chosen.contains(name) => -1,
+            Some(_) => {
+                chosen.add(name);
+                1
+            }
+        });
     }
-    reply.array(answers.len());
-    answers.into_iter().for_each(|answer| reply.integer(answer));
+    if !chosen.names.is_empty() {
+        txn.hash_deadline(&args[1], 0, chosen.names.into_iter());
+    }
     Ok(())
 }
 
-/// Answers with the values and gives the names of the fields that are there.
+/// Answers with the values and gives the names of the fields that are there; those that go with being read are there once.
 fn reply_fields<'a>(
     txn: &Txn<'_>,
     key: &[u8],
     names: Vec<&'a [u8]>,
+    go: bool,
     reply: &mut Reply<'_>,
 ) -> Result<Vec<&'a [u8]>, Error> {
     let hash = txn.collection::<Hash>(key)?;
     reply.array(names.len());
-    let mut there = Vec::new();
+    let mut there = Chosen::default();
     for name in names {
-        match hash.and_then(|hash| hash.find(name)) {
+        let is_again = there.contains(name);
+        match hash.and_then(|hash| hash.find(name)).filter(|_| !(go && is_again)) {
             Some(field) => {
                 reply.bulk(&field.value);
-                there.push(name);
+                if !is_again {
+                    there.add(name);
+                }
             }
             None => reply.null(),
         }
     }
-    Ok(there)
+    Ok(there.names)
 }
 
 fn hgetdel(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     txn.collection::<Hash>(&args[1])?;
     let names = fields(args, 2, 1)?;
     txn.reap_fields(&args[1]);
-    let there = reply_fields(txn, &args[1], names, reply)?;
+    let there = reply_fields(txn, &args[1], names, true, reply)?;
     if !there.is_empty() {
         txn.hash_delete(&args[1], there.into_iter());
     }
@@ -239,8 +275,8 @@ fn change(
     };
     let amount = integer(args.get(*i + 1).ok_or(Error::Syntax)?)?;
     *i += 2;
-    if amount <= 0 {
-        return Err(Error::InvalidExpire(command));
+    if amount < 0 {
+        return Err(NEGATIVE);
     }
     Ok(Some(Change::At(deadline(command, amount, unit_ms, base_ms)? as u64)))
 }
@@ -254,14 +290,15 @@ fn hgetex(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
     };
     let names = fields(args, i, 1)?;
     txn.reap_fields(&args[1]);
-    let there = reply_fields(txn, &args[1], names, reply)?;
+    let go = matches!(wanted, Change::At(at) if at <= txn.now_ms);
+    let there = reply_fields(txn, &args[1], names, go, reply)?;
     if there.is_empty() {
         return Ok(());
     }
     match wanted {
         Change::Nothing | Change::Keep => {}
         Change::Persist => txn.hash_deadline(&args[1], 0, there.into_iter()),
-        Change::At(at) if at <= txn.now_ms => drop(txn.hash_delete(&args[1], there.into_iter())),
+        Change::At(_) if go => drop(txn.hash_delete(&args[1], there.into_iter())),
         Change::At(at) => txn.hash_deadline(&args[1], at, there.into_iter()),
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! HRANDFIELD: fields at random, different ones or not.
 
 use crate::command::{Group, Row, keys, read};
-use crate::commands::{REPEATED_MAX, integer};
+use crate::commands::{NO_COUNT, REPEATED_MAX, integer};
 use crate::values::Hash;
 use crate::{Args, Error, Reply, View};
 
@@ -23,9 +23,7 @@ fn hrandfield(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<
     };
     let count = args.get(2).map(integer).transpose()?;
     if count == Some(i64::MIN) {
-        return Err(Error::new(
-            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-        ));
+        return Err(NO_COUNT);
     }
     if count.is_some_and(|count| with_values && count.unsigned_abs() > i64::MAX as u64 / 2) {
         return Err(Error::new("ERR value is out of range"));

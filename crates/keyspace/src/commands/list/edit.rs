@@ -1,7 +1,7 @@
 //! Single elements of a list: found, replaced, inserted, removed, cut away.
 
 use crate::command::{Group, Row, flag, keys, read, write};
-use crate::commands::integer;
+use crate::commands::{NO_COUNT, integer};
 use crate::values::{Element, End, List};
 use crate::{Args, Error, Reply, Txn, View};
 
@@ -120,6 +120,9 @@ fn linsert(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(
 
 fn lrem(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
     let count = integer(&args[2])?;
+    if count == i64::MIN {
+        return Err(NO_COUNT);
+    }
     let most = if count == 0 { usize::MAX } else { count.unsigned_abs() as usize };
     let Some(list) = txn.collection::<List>(&args[1])? else {
         reply.integer(0);
@@ -163,9 +166,7 @@ fn lpos(view: &View<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Er
             b"RANK" => {
                 rank = integer(value)?;
                 if rank == i64::MIN {
-                    return Err(Error::new(
-                        "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-                    ));
+                    return Err(NO_COUNT);
                 }
                 if rank == 0 {
                     return Err(Error::new(

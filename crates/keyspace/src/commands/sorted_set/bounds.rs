@@ -13,10 +13,13 @@ struct Score {
 
 impl Score {
     fn parse(bytes: &[u8]) -> Option<Self> {
-        match bytes.strip_prefix(b"(") {
-            Some(rest) => Some(Self { value: parse_float(rest)?, excluded: true }),
-            None => Some(Self { value: parse_float(bytes)?, excluded: false }),
-        }
+        let (text, excluded) = match bytes.strip_prefix(b"(") {
+            Some(rest) => (rest, true),
+            None => (bytes, false),
+        };
+        // Nothing is zero here. (C: `strtod`)
+        let value = if text.is_empty() { 0.0 } else { parse_float(text)? };
+        Some(Self { value, excluded })
     }
 }
 

@@ -131,18 +131,22 @@ impl<'a> Wanted<'a> {
                     limit = Some((integer(&args[i + 1])?, integer(&args[i + 2])?));
                     i += 2;
                 }
-                b"REV" if by.is_none() => reverse = true,
-                b"BYSCORE" if by.is_none() => chosen = Some(By::Score),
-                b"BYLEX" if by.is_none() => chosen = Some(By::Lex),
+                b"REV" if by.is_none() && !reverse => reverse = true,
+                b"BYSCORE" if chosen.is_none() => chosen = Some(By::Score),
+                b"BYLEX" if chosen.is_none() => chosen = Some(By::Lex),
                 _ => return Err(Error::Syntax),
             }
             i += 1;
         }
         let by = chosen.unwrap_or(By::Rank);
-        if limit.is_some() && by == By::Rank {
-            return Err(Error::new(
-                "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
-            ));
+        if by == By::Rank {
+            // One that sets no bound counts as none, whatever it leaves out.
+            if limit.is_some_and(|(_, count)| count != -1) {
+                return Err(Error::new(
+                    "ERR syntax error, LIMIT is only supported in combination with either BYSCORE or BYLEX",
+                ));
+            }
+            limit = None;
         }
         if with_scores && by == By::Lex {
             return Err(Error::new("ERR syntax error, WITHSCORES not supported in combination with BYLEX"));

@@ -336,7 +336,7 @@ fn read_new(
     }
     let (mut last, mut read_count) = (group.last, group.read_count);
     for entry in &entries {
-        if let Some(count) = read_count.filter(|_| !stream.has_gap_behind(last)) {
+        if let Some(count) = read_count.filter(|_| stream.counts_on_from(last)) {
             read_count = Some(count.wrapping_add(1));
         } else if stream.added_count > 0 {
             read_count = stream.count_through(entry.id);

@@ -2,10 +2,10 @@
 
 use crate::command::{Group, Row, flag, keys, read, write};
 use crate::commands::integer;
+use crate::decimal::Wide;
 use crate::event;
-use crate::number::parse_float;
 use crate::view::Text;
-use crate::{Args, Error, Reply, STRING_MAX, Txn, View, decimal};
+use crate::{Args, Error, Reply, STRING_MAX, Txn, View};
 use std::borrow::Cow;
 
 const ACCESS: &[&str] = &["RO", "ACCESS"];
@@ -74,19 +74,12 @@ fn msetnx(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<()
 }
 
 fn incrbyfloat(txn: &mut Txn<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Result<(), Error> {
-    let number = |bytes: &[u8]| {
-        parse_float(bytes).filter(|number| number.is_finite()).ok_or(Error::NotFloat)?;
-        std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Error::NotFloat)
-    };
     let before = match txn.string(&args[1])? {
-        Some(text) => number(&text.to_bytes())?,
-        None => "0".to_owned(),
+        Some(text) => Wide::parse(&text.to_bytes()),
+        None => Wide::parse(b"0"),
     };
-    if parse_float(&args[2]).is_some_and(f64::is_infinite) {
-        return Err(Error::new("ERR increment would produce NaN or Infinity"));
-    }
-    let after = decimal::add(&before, &number(&args[2])?)
-        .ok_or(Error::new("ERR increment would produce NaN or Infinity"))?;
+    let (before, by) = before.zip(Wide::parse(&args[2])).ok_or(Error::NotFloat)?;
+    let after = before.plus(by).ok_or(Error::new("ERR increment would produce NaN or Infinity"))?;
     let deadline = txn.view().find(&args[1]).and_then(crate::entry::Entry::deadline);
     txn.announced_as(event::ADD_FLOAT);
     txn.put(&args[1], after.as_bytes(), deadline);

@@ -23,7 +23,28 @@ pub(crate) struct Denied {
 }
 
 impl Denied {
-    /// What the client is told.
+    /// What a Redis client is told.
+    pub(crate) fn told_to(self, user: &str) -> String {
+        match self.why {
+            Why::Command => {
+                format!("NOPERM User {user} has no permissions to run the '{}' command", self.command)
+            }
+            Why::Key => "NOPERM No permissions to access a key".into(),
+            Why::Channel => "NOPERM No permissions to access a channel".into(),
+        }
+    }
+
+    /// Likewise whoever asks what a user may do: names the argument.
+    pub(crate) fn told_about(self, user: &str, args: Args<'_>) -> String {
+        let object = String::from_utf8_lossy(args.get(self.at).unwrap_or_default());
+        match self.why {
+            Why::Command => format!("User {user} has no permissions to run the '{}' command", self.command),
+            Why::Key => format!("User {user} has no permissions to access the '{object}' key"),
+            Why::Channel => format!("User {user} has no permissions to access the '{object}' channel"),
+        }
+    }
+
+    /// What the client is told whose message was to be a command.
     pub(crate) fn text(self) -> String {
         match self.why {
             Why::Command => {

@@ -2,7 +2,7 @@
 
 use super::{Function, LOADING_STALE, container, help, session};
 use crate::doorkeeper::salt;
-use crate::resp::acl::{Draft, History, Rules, Selector, Where, Why, category_bit};
+use crate::resp::acl::{Draft, History, Rules, Selector, Where, category_bit};
 use crate::resp::session::Call;
 use crate::resp::table::{TABLE, find};
 use leveret_engine::accounts::{DEFAULT_USER, Errand, Finding, Keep, Password, User};
@@ -135,17 +135,7 @@ fn dryrun(call: &mut Call<'_, '_>) -> Result<(), Error> {
     };
     match rules.check(command, args) {
         Ok(()) => call.reply.ok(),
-        Err(denied) => {
-            let object = text(args.get(denied.at).unwrap_or_default());
-            let line = match denied.why {
-                Why::Command => {
-                    format!("This user has no permissions to run the '{}' command", denied.command)
-                }
-                Why::Key => format!("This user has no permissions to access the '{object}' key"),
-                Why::Channel => format!("This user has no permissions to access the '{object}' channel"),
-            };
-            call.reply.bulk(line.as_bytes());
-        }
+        Err(denied) => call.reply.bulk(denied.told_about(&name, args).as_bytes()),
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod command_log;
+mod fixed;
 mod messages;
 
 use super::{Function, LOADING_STALE, container, help, session};
@@ -61,7 +62,7 @@ enum Setting {
 fn settings() -> impl Iterator<Item = (&'static str, Setting)> {
     let limits = LIMITS.iter().map(|limit| (limit.name, Setting::Limit(limit)));
     let parameters = PARAMETERS.iter().chain(command_log::PARAMETERS).chain(checkpoints::PARAMETERS);
-    let parameters = parameters.chain(messages::PARAMETERS);
+    let parameters = parameters.chain(messages::PARAMETERS).chain(fixed::PARAMETERS);
     let parameters = parameters.map(|parameter| (parameter.name, Setting::Parameter(parameter)));
     limits.chain(parameters).flat_map(|(name, setting)| {
         let old_names = OLD_NAMES.iter().filter(move |(_, new)| *new == name).map(|(old, _)| *old);

@@ -2,14 +2,15 @@
 
 use super::server::REDIS_VERSION;
 use super::{Function, LOADING_STALE, session};
+use crate::alarms::machine_bytes;
 use crate::checkpointer::Why;
 use crate::resp::session::Call;
 use crate::resp::table::TABLE;
 use crate::shared::{now_ms, resident_bytes};
 use leveret_cluster::{Level, Levels};
-use leveret_engine::SubscriptionKind as Kind;
 use leveret_engine::keyspace::command::{Group, Row};
 use leveret_engine::keyspace::{DATABASES, Error, category, flag};
+use leveret_engine::{EXPIRY_HZ, SubscriptionKind as Kind};
 use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -90,6 +91,8 @@ fn server(call: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("server_time_usec", now_ms() * 1000);
     lines.add("uptime_in_seconds", uptime);
     lines.add("uptime_in_days", uptime / 86_400);
+    lines.add("hz", EXPIRY_HZ);
+    lines.add("configured_hz", EXPIRY_HZ);
     lines.add("executable", std::env::current_exe().unwrap_or_default().display());
     lines.add("config_file", "");
     lines.add("io_threads_active", u8::from(shared.settings.io_threads > 1));
@@ -126,6 +129,10 @@ fn memory(call: &mut Call<'_, '_>, lines: &mut Lines) {
     lines.add("used_memory_peak_perc", format_args!("{:.2}%", 100.0 * used as f64 / peak.max(1) as f64));
     lines.add("used_memory_startup", at_start);
     lines.add("used_memory_dataset", used.saturating_sub(at_start));
+    let machine = machine_bytes();
+    lines.add("allocator_allocated", (shared.settings.allocator.in_use)());
+    lines.add("total_system_memory", machine);
+    lines.add("total_system_memory_human", human(machine));
     let scripts = &shared.scripts;
     let (libraries, functions) = scripts.running.counts();
     lines.add("used_memory_vm_total", scripts.lua_bytes.load(Relaxed));
@@ -192,10 +199,15 @@ fn stats(call: &mut Call<'_, '_>, lines: &mut Lines) {
     let errors: u64 = call.shared.observed.errors.lock().values().sum();
     lines.add("total_connections_received", stats.connections_accepted.load(Relaxed));
     lines.add("total_commands_processed", engine.commands_count);
+    let rates = call.shared.rates.per_second();
+    lines.add("instantaneous_ops_per_sec", rates.commands.round());
     lines.add("total_net_input_bytes", stats.bytes_read.load(Relaxed));
     lines.add("total_net_output_bytes", stats.bytes_written.load(Relaxed));
+    lines.add("instantaneous_input_kbps", format_args!("{:.2}", rates.read / 1024.0));
+    lines.add("instantaneous_output_kbps", format_args!("{:.2}", rates.written / 1024.0));
     lines.add("rejected_connections", stats.connections_rejected.load(Relaxed));
     lines.add("expired_keys", engine.keyspace.expired_count);
+    lines.add("expired_subkeys", engine.keyspace.expired_fields_count);
     lines.add("evicted_keys", engine.keyspace.eviction.evicted_count);
     lines.add("evicted_scripts", call.shared.scripts.evicted_count.load(Relaxed));
     lines.add("evicted_clients", stats.clients_evicted.load(Relaxed));

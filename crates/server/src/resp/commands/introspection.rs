@@ -2,9 +2,9 @@
 
 use super::{Function, LOADING_STALE, help, session};
 use crate::resp::session::Call;
-use crate::resp::table::{self, Command, Run, TABLE, find};
+use crate::resp::table::{self, Command, TABLE, find};
 use leveret_engine::keyspace::command::{FindKeys, Group, KeySpec, Row};
-use leveret_engine::keyspace::{ArgsBuf, Error, Reply, category, flag};
+use leveret_engine::keyspace::{Args, ArgsBuf, Error, Reply, category, flag};
 
 const COMMON: u32 = LOADING_STALE | flag::SENTINEL;
 
@@ -58,20 +58,6 @@ fn top_level() -> Vec<&'static Command> {
 }
 
 fn all(call: &mut Call<'_, '_>) -> Result<(), Error> {
-    if call.args.len() > 1 {
-        let sub = call.args.get(1).unwrap_or_default();
-        let command = TABLE.get(b"command").and_then(|c| TABLE.get_sub(c, sub)).ok_or_else(|| {
-            let sub = String::from_utf8_lossy(sub).into_owned();
-            Error::Other(format!("ERR unknown subcommand '{sub}'. Try COMMAND HELP.").into())
-        })?;
-        if !command.spec.takes(call.args.len()) {
-            return Err(Error::WrongArity(command.spec.name.into()));
-        }
-        return match command.run {
-            Run::Session(run) => run(call),
-            Run::Keyspace(_) | Run::Bridge(_) | Run::Container => Err(Error::Syntax),
-        };
-    }
     let commands = top_level();
     call.reply.array(commands.len());
     commands.iter().for_each(|command| describe(call.reply, command));
@@ -138,19 +124,23 @@ fn describe(reply: &mut Reply<'_>, command: &Command) {
     reply.integer(last.clone().find(|last| *last < 0).or(last.max()).unwrap_or(0));
     reply.integer(ranges.clone().next().map_or(0, |(_, _, step)| step));
     simple_set(reply, &names_of(spec.categories(), category::NAMES));
-    reply.array(spec.tips.len());
+    reply.set(spec.tips.len());
     spec.tips.iter().for_each(|tip| reply.bulk(tip.to_ascii_lowercase().as_bytes()));
-    reply.array(spec.keys.len());
+    reply.set(spec.keys.len());
     spec.keys.iter().for_each(|keys| describe_keys(reply, keys));
     let subs = TABLE.subs(spec.name);
-    reply.array(subs.len());
+    if subs.is_empty() {
+        reply.set(0);
+    } else {
+        reply.array(subs.len());
+    }
     subs.iter().for_each(|sub| describe(reply, sub));
 }
 
 /// What is done with keys: the kind of access in capitals, the rest not. (Redis: key specifications)
-fn key_flags(reply: &mut Reply<'_>, keys: &KeySpec) {
-    reply.set(keys.flags.len());
-    for flag in keys.flags {
+fn key_flags(reply: &mut Reply<'_>, flags: &[&str]) {
+    reply.set(flags.len());
+    for flag in flags {
         let is_access = matches!(*flag, "RO" | "RW" | "OW" | "RM");
         reply.simple(&if is_access { (*flag).to_owned() } else { flag.to_ascii_lowercase() });
     }
@@ -163,7 +153,7 @@ fn describe_keys(reply: &mut Reply<'_>, keys: &KeySpec) {
     };
     reply.map(3);
     reply.bulk(b"flags");
-    key_flags(reply, keys);
+    key_flags(reply, keys.flags);
     reply.bulk(b"begin_search");
     reply.map(2);
     reply.bulk(b"type");
@@ -292,12 +282,30 @@ fn list(call: &mut Call<'_, '_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// A channel of a shard has a slot as a key has, but is none.
+fn is_no_key(keys: &KeySpec) -> bool {
+    keys.flags.contains(&"NOT_KEY")
+}
+
+/// What these arguments do with the keys, where that is up to them.
+fn used_as(command: &Command, keys: &KeySpec, args: Args<'_>) -> &'static [&'static str] {
+    let says = |from, words: &[&[u8]]| {
+        args.iter().skip(from).any(|arg| words.iter().any(|word| arg.eq_ignore_ascii_case(word)))
+    };
+    match command.spec.name {
+        "set" if !says(3, &[b"GET"]) => &["OW", "UPDATE"],
+        "bitfield" if !says(2, &[b"SET", b"INCRBY"]) => &["RO", "ACCESS"],
+        "set" | "bitfield" => &["RW", "ACCESS", "UPDATE"],
+        _ => keys.flags,
+    }
+}
+
 /// The command that the arguments behind the second are for, which must have keys.
 fn inner<'a>(call: &Call<'a, '_>) -> Result<(&'static Command, ArgsBuf), Error> {
     let inner: ArgsBuf = call.args.iter().skip(2).collect();
     let args = inner.as_args();
     let command = table::named(args).map_err(|_| Error::new("ERR Invalid command specified"))?;
-    if command.spec.keys.is_empty() {
+    if command.spec.keys.iter().all(is_no_key) {
         return Err(Error::new("ERR The command has no key arguments"));
     }
     let command =
@@ -307,7 +315,9 @@ fn inner<'a>(call: &Call<'a, '_>) -> Result<(&'static Command, ArgsBuf), Error> 
 
 fn getkeys(call: &mut Call<'_, '_>) -> Result<(), Error> {
     let (command, inner) = inner(call)?;
-    let positions = command.spec.key_positions(inner.as_args());
+    let keys = command.spec.keys.iter().filter(|keys| !is_no_key(keys));
+    let positions: Vec<usize> =
+        keys.flat_map(|keys| command.spec.positions_of(keys, inner.as_args())).collect();
     call.reply.array(positions.len());
     positions.iter().for_each(|&i| call.reply.bulk(&inner.as_args()[i]));
     Ok(())
@@ -320,13 +330,14 @@ fn getkeysandflags(call: &mut Call<'_, '_>) -> Result<(), Error> {
         .spec
         .keys
         .iter()
+        .filter(|keys| !is_no_key(keys))
         .flat_map(|keys| command.spec.positions_of(keys, args).into_iter().map(move |i| (i, keys)))
         .collect();
     call.reply.array(found.len());
     for (i, keys) in found {
         call.reply.array(2);
         call.reply.bulk(&args[i]);
-        key_flags(call.reply, keys);
+        key_flags(call.reply, used_as(command, keys, args));
     }
     Ok(())
 }

@@ -66,6 +66,7 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .cost("O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels")
         .says("Returns how many clients listen to each channel of a shard."),
     session("pubsub|help", 2, Group::Pubsub, LOADING_STALE, |call| help(call, "PUBSUB"))
+        .apart()
         .since("6.2.0")
         .says("Lists the subcommands."),
 ];

@@ -86,11 +86,13 @@ pub(super) const ROWS: &[Row<Option<Function>>] = &[
         .says("Lists the subcommands."),
     session("wait", 3, Group::Generic, flag::BLOCKING, wait)
         .since("3.0.0")
+        .apart()
         .also(category::CONNECTION)
         .tips(&[ALL_SHARDS, "RESPONSE_POLICY:AGG_MIN"])
         .says("Waits until replicas have what was written; there are none."),
     session("waitaof", 4, Group::Generic, flag::BLOCKING, waitaof)
         .since("7.2.0")
+        .apart()
         .also(category::CONNECTION)
         .tips(&[ALL_SHARDS, "RESPONSE_POLICY:AGG_MIN"])
         .says("Waits until this server's disk has what was written, and replicas'; there are none."),

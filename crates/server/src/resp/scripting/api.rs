@@ -3,6 +3,7 @@
 use super::interpreter::State;
 use super::libraries::{Outcome, bad_argument, bytes_of, function, install, number_of};
 use super::raised::Raised;
+use super::random::Random;
 use super::values::failed;
 use crate::resp::commands::REDIS_VERSION;
 use leveret_resp::Version;
@@ -35,7 +36,7 @@ pub(super) fn native(lua: &Lua, state: &Arc<State>) -> mlua::Result<(Table, Tabl
         "randomseed",
         function(lua, move |_, args| {
             let seed = number_of(args.front()).unwrap_or(0.0);
-            rng.rng.lock().seed(seed.to_bits());
+            *rng.random.lock() = Random::new(seed as i64 as u32);
             Ok(Ok(Vec::new()))
         })?,
     )?;
@@ -194,7 +195,7 @@ fn random(state: &State, args: &MultiValue) -> Outcome {
         let value = args.get(at);
         number_of(value).ok_or_else(|| bad_argument(at + 1, "random", "number", value))
     };
-    let part = state.rng.lock().f64();
+    let part = state.random.lock().part();
     let (low, high) = match args.len() {
         0 => return Ok(vec![Value::Number(part)]),
         1 => (1.0, number(0)?.floor()),

@@ -109,7 +109,8 @@ impl<'a> Caller<'a> {
             match arg {
                 Value::String(text) => self.args.push(&text.as_bytes()),
                 Value::Integer(number) => self.args.push(number.to_string().as_bytes()),
-                Value::Number(number) => self.args.push(DoubleText::new(*number).as_bytes()),
+                // There is one zero only.
+                Value::Number(number) => self.args.push(DoubleText::new(*number + 0.0).as_bytes()),
                 _ => {
                     return Err(Error::new(
                         "ERR Lua redis lib command arguments must be strings or integers",
@@ -155,7 +156,7 @@ impl<'a> Caller<'a> {
         let refusal = self.session.refused(self.engine, self.shared, args, denied, Where::Script);
         let text = refusal.to_string();
         let why = text.strip_prefix("NOPERM ").unwrap_or(&text);
-        Err(Error::Other(format!("NOPERM ACL failure in script: {why}").into()))
+        Err(Error::Other(format!("ERR ACL failure in script: {why}").into()))
     }
 
     fn check(&mut self, command: &Command, args: Args<'_>) -> Result<(), Error> {

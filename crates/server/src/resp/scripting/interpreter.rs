@@ -8,6 +8,7 @@ use super::functions::Functions;
 use super::header::{Flags, of_script};
 use super::lent::Lent;
 use super::raised::Raised;
+use super::random::Random;
 use super::running::{Kind, Running};
 use super::values::{is_noted, to_reply};
 use crate::resp::session::Call;
@@ -44,7 +45,7 @@ pub(super) struct State {
     running: Arc<Running>,
     /// Replies are read as RESP3. (Redis: redis.setresp)
     pub(super) is_resp3: AtomicBool,
-    pub(super) rng: Mutex<fastrand::Rng>,
+    pub(super) random: Mutex<Random>,
     /// Functions of the library that is being loaded.
     pub(super) registered: Mutex<Option<Vec<super::Function>>>,
     /// When it must have been loaded.
@@ -121,7 +122,7 @@ impl Interpreter {
             lent: Lent::default(),
             running: running.clone(),
             is_resp3: AtomicBool::new(false),
-            rng: Mutex::new(fastrand::Rng::new()),
+            random: Mutex::new(Random::new(fastrand::u32(..))),
             registered: Mutex::default(),
             deadline: Mutex::default(),
         });

@@ -5,10 +5,11 @@ use crate::alarms::DISK_FULL;
 use crate::memory::Room;
 use crate::resp::acl::{Rules, Where};
 use crate::resp::table::{Command, find};
-use crate::shared::Shared;
+use crate::shared::{Shared, now_ms};
 use leveret_engine::keyspace::{Args, Error, flag};
 use leveret_engine::{Engine, consumes};
 use leveret_resp::Version;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 impl RespSession {
@@ -40,9 +41,9 @@ impl RespSession {
             return Err(Error::new("ERR Command not allowed inside a transaction"));
         }
         if self.version == Version::Resp2
-            && command.spec.flags & flag::PUBSUB == 0
-            && engine.session(self.id).is_some_and(|s| s.is_subscribed())
             && !matches!(command.spec.name, "ping" | "quit" | "reset")
+            && !command.spec.name.ends_with("subscribe")
+            && engine.session(self.id).is_some_and(|s| s.is_subscribed())
         {
             let name = command.spec.name;
             let line = format!(
@@ -146,6 +147,27 @@ pub(super) fn runs_inside_multi(command: &Command) -> bool {
 
 pub(super) fn is_exec(args: Args<'_>) -> bool {
     args.get(0).is_some_and(|name| name.eq_ignore_ascii_case(b"exec"))
+}
+
+/// True for the beginning of an HTTP request, which a browser may have been made to send: nothing that stands in it is to be
+/// executed. (Redis: `securityWarningCommand`)
+#[cold]
+pub(super) fn is_http(args: Args<'_>) -> bool {
+    /// Milliseconds between two lines in the log.
+    const PERIOD: u64 = 60_000;
+    static NOTED_MS: AtomicU64 = AtomicU64::new(0);
+    let name = args.get(0).unwrap_or_default();
+    if !name.eq_ignore_ascii_case(b"post") && !name.eq_ignore_ascii_case(b"host:") {
+        return false;
+    }
+    let now_ms = now_ms();
+    if now_ms.saturating_sub(NOTED_MS.load(Relaxed)) >= PERIOD {
+        NOTED_MS.store(now_ms, Relaxed);
+        tracing::warn!(
+            "a client speaks HTTP to the Redis port, which may be an attempt to send commands by way of a browser; it is left"
+        );
+    }
+    true
 }
 
 /// What a refused EXEC is told: its transaction is gone. (Redis: transactions)

@@ -1,6 +1,6 @@
 //! What a client is told while somebody holds the engine for too long: nothing is executed then but what ends a script.
 
-use super::admission::{exec_abort, is_exec};
+use super::admission::{exec_abort, is_exec, is_http};
 use super::{Multi, RespSession};
 use crate::output::Output;
 use crate::resp::commands::tell_stats;
@@ -18,6 +18,11 @@ impl RespSession {
         let (input, batch) = (std::mem::take(&mut self.input), std::mem::take(&mut self.batch));
         let arrived = input.get(self.start..).unwrap_or_default();
         for i in self.done..batch.len() {
+            // Whoever speaks HTTP is left when the engine can be entered; until then nothing is answered.
+            self.quitting = self.quitting || is_http(batch.args(i, arrived));
+            if self.quitting {
+                break;
+            }
             let len = out.bytes.len();
             let mut reply = Reply::new(&mut out.bytes, self.version);
             if let Err(error) = self.answer_busy(&shared.scripts.running, batch.args(i, arrived), &mut reply)

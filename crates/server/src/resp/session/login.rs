@@ -45,7 +45,7 @@ impl RespSession {
             Why::Channel => ("channel", args.get(denied.at).unwrap_or_default()),
         };
         self.note_refusal(engine, shared, reason, object, &self.user, place);
-        Error::Other(denied.text().into())
+        Error::Other(denied.told_to(&self.user).into())
     }
 
     fn note_refusal(

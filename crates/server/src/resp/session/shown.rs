@@ -8,6 +8,20 @@ use leveret_engine::Engine;
 use leveret_engine::keyspace::{Args, flag};
 
 impl RespSession {
+    /// Lets others see how it stands.
+    pub(crate) fn show(&mut self, engine: &mut Engine) {
+        let now_ms = engine.now_ms();
+        let Some(session) = engine.session(self.id) else { return };
+        (self.subscribed, self.monitors) = (session.is_subscribed(), session.monitors);
+        if let Some(card) = &mut session.card {
+            card.seen_ms = now_ms;
+            card.last_command = self.last_command;
+            card.db = self.db;
+            card.queued = self.multi.as_ref().map(|multi| multi.queue.len());
+            card.input_bytes = self.input.len().saturating_sub(self.start + self.consumed);
+        }
+    }
+
     #[cold]
     pub(super) fn note_slow(
         &mut self,

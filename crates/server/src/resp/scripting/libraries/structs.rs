@@ -109,6 +109,8 @@ impl<'a> Format<'a> {
                 b's' => Item::Terminated,
                 b'x' => Item::Padding,
                 b'c' => Item::Chars(self.number(1)?),
+                // Whatever else is a letter takes no place. (Lua's struct: `optsize`)
+                other if self.of == "size" && other.is_ascii_alphanumeric() => continue,
                 other => {
                     let (of, other) = (self.of, char::from(other));
                     return Err(format!("bad argument #1 to '{of}' (invalid format option '{other}')"));
@@ -307,7 +309,10 @@ fn size(format: &[u8]) -> Result<usize, String> {
         at += format.padding(at, item);
         match item {
             Item::Terminated => return Err("bad argument #1 to 'size' (option 's' has no fixed size)".into()),
-            Item::Chars(0) => return Err("bad argument #1 to 'size' (variable-length format)".into()),
+            Item::Chars(0) => {
+                return Err("bad argument #1 to 'size' (option 'c0' has no fixed size)".into());
+            }
+
             Item::Integer { .. } | Item::Float | Item::Double | Item::Chars(_) | Item::Padding => {
                 at = at.checked_add(item.size()).ok_or_else(|| "integral size overflow".to_owned())?;
             }
