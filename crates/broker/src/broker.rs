@@ -211,7 +211,7 @@ pub struct Broker {
     pub(crate) in_log_after: u64,
     /// Raised whenever a checkpoint begins or was read. Several may begin at one position, and what the first one names, the second may have as
     /// a whole.
-    pub(crate) generation: u64,
+    pub(crate) generation: u32,
     /// Where the change that is being replayed lies, if it is in the log.
     pub place: Option<Place>,
     pub(crate) rng: fastrand::Rng,

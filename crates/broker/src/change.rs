@@ -10,6 +10,7 @@ pub use names::CHANGE_NAMES;
 
 use crate::body::Away;
 use crate::built_in::{is_built_in, is_vhost};
+use crate::entries::Returns;
 use crate::exchange::{Binding, Destination, Kind};
 use crate::pattern::Pattern;
 use crate::policy::{ApplyTo, Policy, PolicyKey};
@@ -90,7 +91,7 @@ pub(crate) enum Change<'a> {
     Returned {
         queue: QueueId,
         seq: u64,
-        returns: u32,
+        returns: Returns,
     },
     /// A message waits in an exchange.
     Delay {
@@ -236,8 +237,12 @@ impl Change<'_> {
             Change::DeliveredThrough { queue, seq } => {
                 numbers(out, DELIVERED_THROUGH, &[queue.0.into(), *seq]);
             }
-            Change::Returned { queue, seq, returns } => {
-                numbers(out, RETURNED, &[queue.0.into(), *seq, (*returns).into()]);
+            Change::Returned { queue, seq, returns: Returns { failed, released: 0 } } => {
+                numbers(out, RETURNED, &[queue.0.into(), *seq, (*failed).into()]);
+            }
+            Change::Returned { queue, seq, returns: Returns { failed, released } } => {
+                let counts = [queue.0.into(), *seq, (*failed).into(), (*released).into()];
+                numbers(out, RETURNED_OR_RELEASED, &counts);
             }
             Change::Delay { exchange, number, due } => {
                 numbers(out, DELAY, &[exchange.0.into(), *number, *due]);
@@ -424,8 +429,13 @@ impl Broker {
                 txn.deliver_through(queue, seq);
             }
             RETURNED => {
-                let (queue, seq, returns) = (QueueId(id(fields)?), seq(fields)?, fields.varint32()?);
-                txn.count_returns(queue, seq, returns);
+                let (queue, seq, failed) = (QueueId(id(fields)?), seq(fields)?, fields.varint32()?);
+                txn.count_returns(queue, seq, Returns { failed, released: 0 });
+            }
+            RETURNED_OR_RELEASED => {
+                let (queue, seq) = (QueueId(id(fields)?), seq(fields)?);
+                let (failed, released) = (fields.varint32()?, fields.varint32()?);
+                txn.count_returns(queue, seq, Returns { failed, released });
             }
             DELAY => {
                 let (exchange, number, due) = (ExchangeId(id(fields)?), seq(fields)?, fields.varint()?);

@@ -2,6 +2,7 @@
 
 use crate::Exception;
 use crate::cursor::X_STREAM_OFFSET;
+use crate::entries::Returns;
 use crate::txn::REPLY_TO;
 use leveret_amqp::{Properties, PropertyValues, ReplyCode, Table, TableBuf, Value};
 use leveret_base::codec::Place;
@@ -177,12 +178,13 @@ impl Message {
         PropertyValues::from(Properties::from_validated(self.properties()))
     }
 
-    /// The message with two headers that tell how often it came back. (RabbitMQ: x-delivery-count, x-acquired-count)
-    pub(crate) fn with_returns(&self, returns: u32) -> Message {
+    /// The message with headers that tell how often it came back.
+    pub(crate) fn with_returns(&self, returns: Returns) -> Message {
         let mut headers = TableBuf::from(self.headers());
-        for name in ["x-delivery-count", "x-acquired-count"] {
-            headers.set(name.as_bytes(), Value::Long(returns.into()));
+        if returns.failed > 0 {
+            headers.set(b"x-delivery-count", Value::Long(returns.failed.into()));
         }
+        headers.set(b"x-acquired-count", Value::Long(returns.all().into()));
         let values = PropertyValues { headers: Some(headers.as_table()), ..self.values() };
         self.rewritten(self.exchange(), self.routing_key(), &values)
     }

@@ -5,7 +5,7 @@ use crate::arguments::{Overflow, QueueArguments, QueueType};
 use crate::body::{Away, Body, BodyRef, PageOut, Refuge};
 use crate::checkpoint::Walk;
 use crate::cursor::Cursor;
-use crate::entries::{Entries, Entry, Memory, Ready, Tally};
+use crate::entries::{Entries, Entry, Memory, Ready, Returns, Tally};
 use crate::seen::Seen;
 use crate::stream::Stream;
 use crate::{ExchangeId, QueueId, SessionId, UnixMillis, VhostId};
@@ -20,8 +20,8 @@ pub(crate) struct Unacked {
     pub(crate) seq: u64,
     pub(crate) body: Body,
     deadline: UnixMillis,
-    read_in: u64,
-    returns: u32,
+    read_in: u32,
+    returns: Returns,
     redelivered: bool,
     pub(crate) channel: u16,
     pub(crate) session: SessionId,

@@ -85,6 +85,7 @@ pub const CHANGE_NAMES: &[Row] = &[
     (RECENT_KEPT, "recent kept", &[EXCHANGE]),
     (RECENT_FORGOTTEN, "recent forgotten", &[EXCHANGE]),
     (REPLY_SECRET, "reply secret", &[("secret", Bytes)]),
+    (RETURNED_OR_RELEASED, "returned or released", &[QUEUE, SEQ, ("returns", Number), ("releases", Number)]),
     (QUEUE_AT, "queue at", &[QUEUE, ("next_seq", Number), ("delivered_through", Number)]),
     (MESSAGE_NAMED, "message named", &[("number", Number)]),
     (MESSAGE_AGAIN, "message again", &[("number", Number)]),

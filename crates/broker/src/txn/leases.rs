@@ -53,7 +53,7 @@ impl Broker {
         ready
             .map(|entry| Peeked {
                 seq: entry.seq,
-                returns: entry.returns,
+                returns: entry.returns.all(),
                 body_bytes: entry.body.len(),
                 message: entry.body.here(),
             })

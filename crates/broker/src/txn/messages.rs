@@ -71,8 +71,10 @@ impl Got {
 pub enum How {
     /// Done.
     Ack,
-    /// Back to its place.
+    /// Back to its place: it has failed, which a quorum queue counts.
     Requeue,
+    /// Back to its place as it was. (RabbitMQ: basic.nack, basic.recover)
+    Release,
     /// Rejected for good.
     Drop,
 }
@@ -430,9 +432,10 @@ impl Txn<'_> {
                 self.record_settle(id, kept, &entry);
             }
             // It got its dead letter exchange since it was let go of: it is rejected when it comes next.
-            How::Drop if queue.is_unread_letter(&entry) => self.put_back(id, entry),
+            How::Drop if queue.is_unread_letter(&entry) => self.put_back(id, entry, false),
             How::Drop => self.depart(id, entry, Reason::Rejected),
-            How::Requeue => self.put_back(id, entry),
+            How::Requeue => self.put_back(id, entry, true),
+            How::Release => self.put_back(id, entry, false),
         }
         let limited = self.free_channel(session, channel, id, seq);
         self.dispatch(id);

@@ -6,7 +6,7 @@ use crate::body::Body;
 use crate::broker::Event;
 use crate::change::Change;
 use crate::death::Reason;
-use crate::entries::{Entries, Entry, Memory, Ready, Tally};
+use crate::entries::{Entries, Entry, Memory, Ready, Returns, Tally};
 use crate::exchange::{Binding, Destination, Exchange, Kind};
 use crate::queue::{Queue, Unacked};
 use crate::seen::Seen;
@@ -339,8 +339,8 @@ impl Txn<'_> {
         }
     }
 
-    /// Primitive: an entry comes back; where that is counted it may have been once too often.
-    pub(crate) fn put_back(&mut self, id: QueueId, mut entry: Entry) {
+    /// Primitive: an entry comes back; where that is counted, and it has failed, it may have been once too often.
+    pub(crate) fn put_back(&mut self, id: QueueId, mut entry: Entry, failed: bool) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
         if queue.stream.is_some() {
             // It was never away.
@@ -352,9 +352,10 @@ impl Txn<'_> {
             {
                 checkpoint.changes(id, walk, Ready::of(&entry));
             }
-            entry.returns = entry.returns.saturating_add(1);
+            let count = if failed { &mut entry.returns.failed } else { &mut entry.returns.released };
+            *count = count.saturating_add(1);
             // What must be read first has another chance: then it is in memory.
-            if queue.meaning.delivery_limit.is_some_and(|limit| entry.returns > limit)
+            if queue.meaning.delivery_limit.is_some_and(|limit| failed && entry.returns.failed > limit)
                 && !queue.is_unread_letter(&entry)
             {
                 return self.depart(id, entry, Reason::DeliveryLimit);
@@ -375,7 +376,7 @@ impl Txn<'_> {
     }
 
     /// Replay of what was counted when an entry came back.
-    pub(crate) fn count_returns(&mut self, id: QueueId, seq: u64, returns: u32) {
+    pub(crate) fn count_returns(&mut self, id: QueueId, seq: u64, returns: Returns) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
         if let Some(mut entry) = queue.ready.take(seq) {
             entry.returns = returns;

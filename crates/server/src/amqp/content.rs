@@ -170,7 +170,7 @@ impl AmqpSession {
         // What the transaction has acknowledged is not there to come back; the rest does at once.
         engine.on_broker(|txn| {
             for Held { queue, seq, .. } in entries {
-                txn.settle(self.id, number, queue, seq, How::Requeue);
+                txn.settle(self.id, number, queue, seq, How::Release);
             }
         });
         Ok(())

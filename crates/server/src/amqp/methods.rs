@@ -201,7 +201,7 @@ impl AmqpSession {
                 number,
                 m.delivery_tag,
                 m.multiple,
-                if m.requeue { How::Requeue } else { How::Drop },
+                if m.requeue { How::Release } else { How::Drop },
             ),
             Method::BasicRecover(m) => {
                 self.recover(engine, number, m.requeue)?;

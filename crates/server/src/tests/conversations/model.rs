@@ -121,7 +121,10 @@ impl Queue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
     Ack,
+    /// It has failed.
     Requeue,
+    /// It has not.
+    Release,
     Drop,
 }
 
@@ -358,6 +361,7 @@ impl Model {
                 How::Ack => drop(queue.entries.remove(i)),
                 How::Drop => self.dead.extend(dead_letter(queue, i)),
                 How::Requeue => self.dead.extend(come_back(queue, i)),
+                How::Release => be_released(queue, i),
             }
             if let Some(queue) = self.queues.get_mut(name) {
                 queue.dispatch();
@@ -465,7 +469,13 @@ fn come_back(queue: &mut Queue, i: usize) -> Option<(&'static str, Message)> {
     if queue.kind.delivery_limit.is_some_and(|limit| entry.returns > limit) {
         return dead_letter(queue, i);
     }
+    be_released(queue, i);
+    None
+}
+
+/// An entry goes back to its place.
+fn be_released(queue: &mut Queue, i: usize) {
+    let entry = &mut queue.entries[i];
     entry.holder = Holder::Nobody;
     entry.redelivered = Redelivered::Yes;
-    None
 }
