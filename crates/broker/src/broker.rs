@@ -50,8 +50,10 @@ pub enum Event {
         stream_offset: Option<u64>,
         message: Arc<Message>,
     },
-    /// The consumer's queue is gone. (RabbitMQ: consumer cancel notification)
+    /// The consumer's queue is gone, or it held a message for too long. (RabbitMQ: consumer cancel notification)
     Cancel { channel: u16, consumer_tag: Arc<[u8]> },
+    /// Messages that it held are not its own any more.
+    Released { channel: u16, queue: QueueId, seqs: Vec<u64> },
     /// It held a message for too long and is closed. (RabbitMQ: consumer timeout)
     TimedOut { channel: u16, timeout_ms: u64 },
     /// What it wanted to get and was not in memory has been read.

@@ -367,8 +367,7 @@ impl Broker {
                 let (vhost, id, flags) =
                     (VhostId(fields.varint32()?), QueueId(id(fields)?), fields.varint()?);
                 let (name, arguments) = (fields.bytes()?, fields.bytes()?);
-                txn.add_queue(vhost, id, name, true, None, flags & 1 != 0, arguments)
-                    .map_err(|_| Malformed)?;
+                txn.add_queue(vhost, id, name, true, None, flags & 1 != 0, arguments);
             }
             QUEUE_DELETE => txn.remove_queue(QueueId(id(fields)?)),
             BIND => {

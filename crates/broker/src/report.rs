@@ -204,7 +204,7 @@ impl Broker {
             active: is_active(consumer.id),
             prefetch: consumer.prefetch,
             priority: consumer.priority,
-            timeout_ms: queue.meaning.consumer_timeout_ms,
+            timeout_ms: consumer.timeout_ms.or(queue.meaning.consumer_timeout_ms),
         };
         queue.consumers.iter().map(report).collect()
     }

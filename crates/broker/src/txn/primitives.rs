@@ -1,7 +1,7 @@
 //! The primitive changes of the broker.
 
 use super::Txn;
-use crate::arguments::{QueueType, queue_arguments};
+use crate::arguments::{QueueArguments, QueueType};
 use crate::body::Body;
 use crate::broker::Event;
 use crate::change::Change;
@@ -11,10 +11,10 @@ use crate::exchange::{Binding, Destination, Exchange, Kind};
 use crate::queue::{Queue, Unacked};
 use crate::seen::Seen;
 use crate::stream::Stream;
-use crate::{Exception, ExchangeId, Message, QueueId, SessionId, VhostId};
+use crate::{ExchangeId, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::Table;
 use leveret_base::Sorted;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How far ahead deliveries are recorded.
@@ -90,7 +90,7 @@ impl Txn<'_> {
         }
     }
 
-    /// Primitive: a new queue. Refuses arguments that mean nothing.
+    /// Primitive: a new queue.
     #[allow(clippy::too_many_arguments, reason = "the fields of queue.declare")]
     pub(crate) fn add_queue(
         &mut self,
@@ -101,9 +101,8 @@ impl Txn<'_> {
         exclusive: Option<SessionId>,
         auto_delete: bool,
         arguments: &[u8],
-    ) -> Result<(), Exception> {
-        let vhost_name = self.vhost_name(vhost);
-        let meaning = queue_arguments(vhost_name.as_bytes(), name, Table::from_validated(arguments))?;
+    ) {
+        let meaning = QueueArguments::of(Table::from_validated(arguments));
         let queue = Queue {
             id,
             vhost,
@@ -120,7 +119,8 @@ impl Txn<'_> {
             unacked_bytes: 0,
             held_memory: Memory::new(&self.broker.in_memory),
             held_away: Tally::default(),
-            held_until: BTreeSet::new(),
+            leased_until: BTreeSet::new(),
+            timeouts: BTreeMap::new(),
             next_seq: 1,
             delivered_through: 0,
             consumers: Vec::new(),
@@ -147,7 +147,6 @@ impl Txn<'_> {
             self.follow_policies_of_queue(id);
         }
         self.broker.note_due(id);
-        Ok(())
     }
 
     /// Primitive: removes a queue with its messages and bindings; its consumers hear of it.

@@ -486,6 +486,7 @@ impl World {
             no_ack: rng.bool(),
             exclusive: false,
             no_local: false,
+            hears_cancel: true,
             prefetch: 4,
             arguments: arguments.as_table(),
         };

@@ -100,8 +100,12 @@ impl AmqpSession {
             (Phase::Start, Method::ConnectionStartOk(start)) => {
                 let capabilities =
                     start.client_properties.find(b"capabilities").and_then(|value| value.as_table());
-                let wants = capabilities.and_then(|table| table.find(b"connection.blocked"));
-                self.wants_blocked = wants.and_then(|value| value.as_bool()) == Some(true);
+                let has = |name: &[u8]| {
+                    capabilities.and_then(|table| table.find(name)).and_then(|value| value.as_bool())
+                        == Some(true)
+                };
+                self.wants_blocked = has(b"connection.blocked");
+                self.hears_cancel = has(b"consumer_cancel_notify");
                 self.link.client_properties = start.client_properties.raw().into();
                 match self.authenticate(engine, start.mechanism, start.response)? {
                     true => self.tune(out),

@@ -373,7 +373,7 @@ impl AmqpSession {
         }
         let last = self.channels.get(&number).map(|channel| channel.last_queue.clone()).unwrap_or_default();
         if last.is_empty() {
-            return Err(Failure::connection(ReplyCode::NotFound, "no previously declared queue"));
+            return Err(broker::Exception::new(ReplyCode::NotFound, "no previously declared queue").into());
         }
         Ok(last)
     }
@@ -429,6 +429,7 @@ impl AmqpSession {
             exclusive: m.exclusive,
             no_local: m.no_local,
             prefetch,
+            hears_cancel: self.hears_cancel,
             arguments: m.arguments,
         };
         let tag = engine.on_broker(|txn| txn.consume(vhost, &consume))?;

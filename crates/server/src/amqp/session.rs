@@ -52,6 +52,8 @@ pub(crate) struct AmqpSession {
     pub(crate) link: Link,
     /// The client understands connection.blocked.
     pub(super) wants_blocked: bool,
+    /// Likewise basic.cancel, when it comes from us. (RabbitMQ: consumer_cancel_notify)
+    pub(super) hears_cancel: bool,
     /// Why publishers are blocked, as far as this session knows.
     pub(crate) alarm: Option<&'static str>,
     /// It has something to publish, which has to wait.
@@ -118,6 +120,7 @@ impl AmqpSession {
             impersonates: false,
             link,
             wants_blocked: false,
+            hears_cancel: false,
             alarm: None,
             blocked: false,
             getting: false,
@@ -435,7 +438,9 @@ impl AmqpSession {
                 false
             }
             Event::Deliver { .. } | Event::Fetched => true,
-            Event::Cancel { channel, .. } | Event::TimedOut { channel, .. } => *channel != number,
+            Event::Cancel { channel, .. }
+            | Event::Released { channel, .. }
+            | Event::TimedOut { channel, .. } => *channel != number,
         };
         self.events.retain(&mut of_another);
         if let Some(session) = engine.session(self.id) {
