@@ -140,11 +140,10 @@ impl QueueArguments {
                 }
                 "x-dead-letter-exchange" => exchange = text,
                 "x-dead-letter-routing-key" => routing_key = text,
-                "x-delivery-limit" => match value.as_integer() {
+                "x-delivery-limit" => {
                     // -1 is none. (RabbitMQ: delivery limits)
-                    Some(limit) => meaning.delivery_limit = u32::try_from(limit).ok(),
-                    None => {}
-                },
+                    meaning.delivery_limit = u32::try_from(value.as_integer().unwrap_or(-1)).ok();
+                }
                 "x-single-active-consumer" => meaning.single_active = value.as_bool() == Some(true),
                 _ => {}
             }

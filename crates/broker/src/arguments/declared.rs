@@ -235,11 +235,12 @@ fn check_queue_argument(
             Ok(())
         }
         // Nothing is skipped here that it would help to skip.
-        "x-stream-filter-size-bytes" => match about.not_negative(name, value)? as i64 {
-            0 => Err(Exception::precondition(format!("Invalid value for {name}"))),
-            bytes if FILTER_BYTES.contains(&bytes) => Ok(()),
-            _ => Err(Exception::precondition(format!("Invalid value for  {name}"))),
-        },
+        "x-stream-filter-size-bytes" => {
+            if !FILTER_BYTES.contains(&(about.not_negative(name, value)? as i64)) {
+                return Err(Exception::precondition(format!("Invalid value for {name}")));
+            }
+            Ok(())
+        }
         "x-queue-leader-locator" => match about.string(name, value)? {
             b"client-local" | b"balanced" | b"random" | b"least-leaders" => Ok(()),
             _ => Err(about.refuse(name, ": invalid_queue_locator_arg")),
