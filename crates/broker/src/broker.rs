@@ -175,6 +175,8 @@ pub struct Broker {
     pub(crate) searched: BTreeSet<QueueId>,
     /// What has left its queue for the dead letter exchange in this commit, and goes there before it ends.
     pub(crate) dead: VecDeque<Dead>,
+    /// Somebody has had the letter that is being delivered.
+    pub(crate) delivers_again: bool,
     /// What waits in exchanges.
     pub(crate) delayed: Sorted<Delayed>,
     pub(crate) next_delayed: u64,
@@ -257,6 +259,7 @@ impl Broker {
             crowded: Vec::new(),
             searched: BTreeSet::new(),
             dead: VecDeque::new(),
+            delivers_again: false,
             delayed: Sorted::default(),
             next_delayed: 1,
             remembers: false,

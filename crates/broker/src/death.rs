@@ -30,6 +30,8 @@ pub(crate) struct Dead {
     pub(crate) queue: QueueId,
     pub(crate) message: Arc<Message>,
     pub(crate) reason: Reason,
+    /// Somebody has had it.
+    pub(crate) redelivered: bool,
 }
 
 /// The argument of queues that says where dead letters go.

@@ -4,6 +4,7 @@
 
 use super::Txn;
 use crate::QueueId;
+use crate::arguments::QueueType;
 use crate::death::{self, Dead, Reason};
 use crate::entries::Entry;
 use crate::exchange::Destination;
@@ -29,10 +30,14 @@ impl Txn<'_> {
         let Some(queue) = self.broker.queues.get(&id) else { return };
         let (kept, has_address) =
             (queue.keeps(entry.body.is_persistent()), queue.meaning.dead_letters.is_some());
+        // Only given back counts for nothing there. (RabbitMQ: quorum queues)
+        let is_quorum = queue.meaning.kind == QueueType::Quorum;
+        let came_back = if is_quorum { entry.returns.failed > 0 } else { entry.redelivered };
         self.record_settle(id, kept, &entry);
         if has_address {
+            let redelivered = came_back || matches!(reason, Reason::Rejected | Reason::DeliveryLimit);
             let message = entry.body.into_message();
-            self.broker.dead.push_back(Dead { queue: id, message, reason });
+            self.broker.dead.push_back(Dead { queue: id, message, reason, redelivered });
         }
     }
 
@@ -121,7 +126,10 @@ impl Txn<'_> {
                 });
             }
             let recorded = self.stop_over(&letter);
+            // DEVIATION: that, but not how often it has failed.
+            self.broker.delivers_again = dead.redelivered;
             self.deliver(&route, &letter, recorded);
+            self.broker.delivers_again = false;
         }
         self.broker.route = route;
     }

@@ -273,7 +273,8 @@ impl Txn<'_> {
         if queue.keeps(body.is_persistent()) {
             Change::Enqueue { queue: id, seq, deadline }.record(&mut self.changes);
         }
-        queue.ready.push(Entry::new(seq, body, deadline));
+        let redelivered = self.broker.delivers_again;
+        queue.ready.push(Entry { redelivered, ..Entry::new(seq, body, deadline) });
         if deadline != 0 {
             self.broker.note_due(id);
         }
