@@ -334,6 +334,9 @@ impl Queue {
     /// The consumer that gets the next entry: of those with credit the highest priority, in turn.
     pub(crate) fn next_consumer(&mut self, has_credit: impl Fn(&Consumer) -> bool) -> Option<usize> {
         let only = if self.meaning.single_active { self.active_consumer() } else { None };
+        if only.is_some_and(|only| self.is_giving_way(only)) {
+            return None;
+        }
         let count = self.consumers.len();
         let mut best: Option<usize> = None;
         for i in 0..count {
@@ -353,10 +356,21 @@ impl Queue {
         best
     }
 
+    /// True for the consumer of a quorum queue that is served and has a lower priority than another: that one's turn comes when all
+    /// that was delivered is settled. (RabbitMQ: rabbit_fifo, quiescing)
+    fn is_giving_way(&self, active: usize) -> bool {
+        self.meaning.kind == QueueType::Quorum
+            && self.consumers.get(active).is_some_and(|active| {
+                self.consumers.iter().any(|consumer| consumer.priority > active.priority)
+            })
+    }
+
     /// The one that is served, chosen when there is none: the first of the highest priority.
     #[cold]
     fn active_consumer(&mut self) -> Option<usize> {
-        if let Some(i) = self.consumers.iter().position(|consumer| Some(consumer.id) == self.active) {
+        if let Some(i) = self.consumers.iter().position(|consumer| Some(consumer.id) == self.active)
+            && (self.consumers[i].unacked_count > 0 || !self.is_giving_way(i))
+        {
             return Some(i);
         }
         let all = self.consumers.iter().enumerate();

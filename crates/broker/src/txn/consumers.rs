@@ -2,7 +2,7 @@
 
 use super::departures::Shed;
 use super::{REPLY_TO, Txn};
-use crate::arguments::check_consumer_arguments;
+use crate::arguments::{QueueType, check_consumer_arguments};
 use crate::broker::{Broker, Channel, Event, WINDOW_BYTES};
 use crate::exception::{Exception, shown};
 use crate::queue::{Consumer, Unacked};
@@ -56,10 +56,11 @@ impl Txn<'_> {
         let integer = |name: &[u8]| arguments.find(name).and_then(|value| value.as_integer());
         let priority = integer(b"x-priority").unwrap_or(0);
         let timeout_ms = integer(b"x-consumer-timeout").map(i64::unsigned_abs);
-        // Who is the only one cannot be one of several. (RabbitMQ: single active consumer)
-        let alone =
-            exclusive && cursor.is_none() && (queue.meaning.single_active || !queue.consumers.is_empty());
-        if alone || cursor.is_none() && queue.consumers.iter().any(|c| c.exclusive) {
+        // Only classic queues know consumers that are alone. Who is the only one there cannot be one of several. (RabbitMQ: single
+        // active consumer)
+        let is_classic = kind == QueueType::Classic;
+        let alone = exclusive && (queue.meaning.single_active || !queue.consumers.is_empty());
+        if is_classic && (alone || queue.consumers.iter().any(|c| c.exclusive)) {
             let text = format!("queue '{}' in vhost '{vhost_name}' in exclusive use", shown(consume.queue));
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
