@@ -4,7 +4,7 @@
 use crate::amqp::channel::{Channel, Leaving};
 use crate::amqp::credit::Credit;
 use crate::amqp::handshake::Phase;
-use crate::amqp::incoming::{Incoming, Limits, Step};
+use crate::amqp::incoming::{Incoming, Limits, NO_HEADER, Step};
 use crate::amqp::permissions::Rights;
 use crate::around::Around;
 use crate::connection::OUT_MAX;
@@ -349,10 +349,9 @@ impl AmqpSession {
             .and_then(|method| {
                 ids = (method.class_id(), method.method_id());
                 match self.phase {
-                    Phase::Running if interrupts && self.is_open(number) => Err(Failure::connection(
-                        ReplyCode::UnexpectedFrame,
-                        "expected content header for class 60, got method frame instead",
-                    )),
+                    Phase::Running if interrupts && self.is_open(number) => {
+                        Err(Failure::connection(ReplyCode::UnexpectedFrame, NO_HEADER))
+                    }
                     Phase::Running => self.method((engine, around), number, method, out),
                     Phase::Closing | Phase::Over => {
                         self.while_closing(&method, out);
