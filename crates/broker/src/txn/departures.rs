@@ -134,6 +134,7 @@ impl Txn<'_> {
         self.broker.route = route;
     }
 
+    // DEVIATION: also those that stand behind others.
     /// Removes messages and queues whose time is up, in a slice.
     pub fn tick(&mut self) {
         self.give_back_slice();

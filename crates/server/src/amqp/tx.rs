@@ -53,6 +53,7 @@ impl AmqpSession {
         Ok(tx)
     }
 
+    // DEVIATION: it is routed with the commit.
     /// A publish waits; what would be refused is refused now.
     pub(crate) fn tx_publish(
         &mut self,
