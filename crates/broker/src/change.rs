@@ -224,7 +224,11 @@ impl Change<'_> {
                     );
                     message.lies_at(place);
                 }
-                out.push(if message.died { LETTER } else { MESSAGE });
+                out.push(match (message.died, message.is_rekeyed) {
+                    (false, _) => MESSAGE,
+                    (true, false) => LETTER,
+                    (true, true) => REKEYED_LETTER,
+                });
                 strings(
                     out,
                     &[message.exchange(), message.routing_key(), message.properties(), message.body()],
@@ -378,7 +382,7 @@ impl Broker {
                 let (source, binding) = read_binding(fields)?;
                 txn.remove_binding(source, &binding);
             }
-            MESSAGE | LETTER => {
+            MESSAGE | LETTER | REKEYED_LETTER => {
                 let message = away::message(tag, fields)?;
                 if let Some(place) = self.place {
                     message.lies_at(place);

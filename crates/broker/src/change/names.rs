@@ -43,6 +43,7 @@ pub const CHANGE_NAMES: &[Row] = &[
     (UNBIND, "unbind", BINDING_FIELDS),
     (MESSAGE, "message", MESSAGE_FIELDS),
     (LETTER, "dead letter", MESSAGE_FIELDS),
+    (REKEYED_LETTER, "dead letter with another key", MESSAGE_FIELDS),
     (ENQUEUE, "enqueue", &[QUEUE, SEQ, ("deadline_ms", Number)]),
     (SETTLE, "settle", &[QUEUE, SEQ]),
     (DELIVERED_THROUGH, "delivered through", &[QUEUE, SEQ]),
