@@ -168,6 +168,42 @@ def things(server, api):
         api.done(204, "DELETE", f"/queues/%2F/many{i:02}")
 
 
+def unsaid(api):
+    """What a body does not say, names in paths, and methods that nothing has."""
+    api.done(201, "PUT", "/queues/%2F/brief", {})
+    api.done(201, "PUT", "/exchanges/%2F/brief", {})
+    equal([api.get(f"/{what}/%2F/brief")["durable"] for what in ("queues", "exchanges")], [False, False])
+    equal(api("POST", "/definitions", {"queues": [{"name": "said", "vhost": "/"}]})[0], 204)
+    equal(api.get("/queues/%2F/said")["durable"], True)
+    equal(api("PUT", "/queues/%2F/far", {"node": "rabbit@far"}), (400, {"error": "bad_request", "reason": "Node rabbit@far is not a cluster member"}))
+    rights = {"configure": "", "write": "", "read": ""}
+    equal(api("PUT", "/permissions/%2F/nobody", rights), (400, {"error": "bad_request", "reason": "vhost_or_user_not_found"}))
+    equal(api("PUT", "/topic-permissions/%2F/nobody", {"exchange": "amq.topic"} | rights)[0], 400)
+    for method, path in [("POST", "/queues/%2F/q"), ("PUT", "/overview"), ("GET", "/queues/%2F/q/get"), ("POST", "/nonsense")]:
+        equal(api(method, path, {} if method != "GET" else None), (405, None))
+    api.done(404, "GET", "/nonsense")
+    for key in ["a+b/#", "two words", "x~y", "%41"]:
+        api.done(201, "POST", "/bindings/%2F/e/amq.topic/q/brief", {"routing_key": key})
+    names = {b["routing_key"]: b["properties_key"] for b in api.get("/bindings/%2F/e/amq.topic/q/brief")}
+    equal(names, {"a+b/#": "a%2Bb%2F%23", "two words": "two+words", "x~y": "x%7Ey", "%41": "%2541"})
+    for key, name in names.items():
+        for written in (name, key, urllib.parse.quote(key, safe="")):
+            found = api.get(f"/bindings/%2F/e/amq.topic/q/brief/{urllib.parse.quote(written, safe='')}")
+            equal(found["routing_key"], key)
+        api.done(204, "DELETE", f"/bindings/%2F/e/amq.topic/q/brief/{urllib.parse.quote(name, safe='')}")
+    policy = {"pattern": "^brief$", "definition": {"max-length": 5}, "apply-to": "queues"}
+    api.done(201, "PUT", "/operator-policies/%2F/small", policy)
+    row = {"value": policy | {"priority": 0}, "vhost": "/", "component": "operator_policy", "name": "small"}
+    equal([api.get("/parameters"), api.get("/parameters/operator_policy/%2F"), api.get("/parameters/operator_policy/%2F/small")], [[row], [row], row])
+    api.done(204, "DELETE", "/operator-policies/%2F/small")
+    api.done(201, "PUT", "/queues/%2F/counts", {"durable": True, "arguments": {"x-queue-type": "quorum", "x-delivery-limit": 7}})
+    api.done(201, "PUT", "/queues/%2F/ever", {"durable": True, "arguments": {"x-queue-type": "quorum", "x-delivery-limit": -1}})
+    equal([api.get(f"/queues/%2F/{name}")["delivery_limit"] for name in ("counts", "ever")], [7, "unlimited"])
+    for name in ("brief", "said", "counts", "ever"):
+        api.done(204, "DELETE", f"/queues/%2F/{name}")
+    api.done(204, "DELETE", "/exchanges/%2F/brief")
+
+
 def policies_count_at_once(server, api):
     with amqp(server) as c:
         ch = c.channel()
@@ -404,6 +440,7 @@ with Server("http") as server:
     who_may_ask(server, api)
     one_user_of_both_worlds(server, api)
     things(server, api)
+    unsaid(api)
     policies_count_at_once(server, api)
     what_leads_to_the_other_side(server, api)
     limits(server, api)

@@ -298,3 +298,24 @@ methods! {
     85 10 "confirm.select" ConfirmSelect [sync] { nowait: bit }
     85 11 "confirm.select-ok" ConfirmSelectOk [] {}
 }
+
+impl<'a> BasicPublish<'a> {
+    /// Reads the payload of its method frame. RabbitMQ does not ask for UTF-8 here: a routing key may be any bytes.
+    #[inline]
+    pub fn decode(payload: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(payload);
+        let (class, method) = (reader.short()?, reader.short()?);
+        if (class, method) != (60, 40) {
+            return Err(DecodeError::UnknownMethod { class, method });
+        }
+        let publish = BasicPublish {
+            ticket: reader.short()?,
+            exchange: reader.shortstr_unchecked()?,
+            routing_key: reader.shortstr_unchecked()?,
+            mandatory: reader.bit()?,
+            immediate: reader.bit()?,
+        };
+        reader.end()?;
+        Ok(publish)
+    }
+}

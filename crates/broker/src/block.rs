@@ -1,8 +1,8 @@
-//! A part of a lane: entries whose numbers are near each other, in places of 24 bytes. Either all of them have their
+//! A part of a lane: entries whose numbers are near each other and that have not come back, in places of 16 or 24 bytes. Either all of them have their
 //! messages in memory, or all only know where they lie on disk.
 
 use crate::body::{Away, Body, BodyRef, Moved, PageOut, Refuge};
-use crate::entries::{Entry, NEVER_READ, Ready};
+use crate::entries::{Entry, NEVER_READ, Ready, Returns};
 use crate::spill::{Runs, Spilling};
 use crate::{Message, UnixMillis};
 use leveret_base::codec::Place;
@@ -20,7 +20,6 @@ struct HerePlace {
     message: Option<Arc<Message>>,
     /// Its number, counted from the block's first.
     distance: u32,
-    returns: u32,
     redelivered: bool,
 }
 
@@ -30,12 +29,12 @@ struct AwayPlace {
     offset: u32,
     distance: u32,
     body_len: u32,
-    returns: u16,
     priority: u8,
     flags: u8,
 }
 
-const _: () = assert!(size_of::<HerePlace>() == 24 && size_of::<AwayPlace>() == 24, "a place is 24 bytes");
+const _: () =
+    assert!(size_of::<HerePlace>() == 16 && size_of::<AwayPlace>() == 24, "there are millions of places");
 
 const PERSISTENT: u8 = 1;
 const REDELIVERED: u8 = 2;
@@ -43,10 +42,10 @@ const REDELIVERED: u8 = 2;
 const GONE: u8 = 4;
 
 impl AwayPlace {
-    fn new(distance: u32, returns: u16, redelivered: bool, away: &Away) -> Self {
+    fn new(distance: u32, redelivered: bool, away: &Away) -> Self {
         let Away { place: Place { position, offset }, body_len, priority, persistent } = *away;
         let flags = if persistent { PERSISTENT } else { 0 } | if redelivered { REDELIVERED } else { 0 };
-        Self { position, offset, distance, body_len, returns, priority, flags }
+        Self { position, offset, distance, body_len, priority, flags }
     }
 
     fn away(&self) -> Away {
@@ -79,7 +78,7 @@ pub(crate) struct Block {
     /// What those lie in that the log does not have.
     runs: Runs,
     /// See [`Entry`]: of all of them.
-    read_in: u64,
+    read_in: u32,
 }
 
 impl Block {
@@ -171,20 +170,19 @@ impl Block {
         }
         let bytes = self.bytes + entry.body.len();
         let Some(distance) = self.distance_of(entry.seq) else { return Some(entry) };
-        if len >= BLOCK_LEN || (len > 0 && bytes > BLOCK_BYTES) {
+        if len >= BLOCK_LEN || (len > 0 && bytes > BLOCK_BYTES) || entry.returns != Returns::NONE {
             return Some(entry);
         }
         debug_assert!(len == 0 || self.distance(len - 1) < Some(distance), "what comes last is last");
         let Entry { seq, body, redelivered, returns, deadline, read_in } = entry;
         match (&mut self.places, body) {
             (Places::Here(places), Body::Here(message)) if read_in == self.read_in => {
-                places.push(HerePlace { message: Some(message), distance, returns, redelivered });
+                places.push(HerePlace { message: Some(message), distance, redelivered });
             }
             (Places::Away(places), body @ (Body::Logged { .. } | Body::Spilled { .. }))
-                if returns <= u16::MAX.into()
-                    && let BodyRef::Away(away) = body.as_ref() =>
+                if let BodyRef::Away(away) = body.as_ref() =>
             {
-                places.push(AwayPlace::new(distance, returns as u16, redelivered, &away));
+                places.push(AwayPlace::new(distance, redelivered, &away));
                 body.into_run().into_iter().for_each(|run| self.runs.adopt(run));
             }
             (Places::Here(_) | Places::Away(_), body) => {
@@ -209,13 +207,13 @@ impl Block {
         let deadline = self.deadline(index);
         match &self.places {
             Places::Here(places) => {
-                let HerePlace { message, distance, returns, .. } = places.get(index)?;
-                let (seq, returns) = (self.first + u64::from(*distance), *returns);
+                let HerePlace { message, distance, .. } = places.get(index)?;
+                let (seq, returns) = (self.first + u64::from(*distance), Returns::NONE);
                 Some(Ready { seq, body: BodyRef::Here(message.as_ref()?), returns, deadline })
             }
             Places::Away(places) => {
                 let place = places.get(index).filter(|place| place.flags & GONE == 0)?;
-                let (seq, returns) = (self.first + u64::from(place.distance), place.returns.into());
+                let (seq, returns) = (self.first + u64::from(place.distance), Returns::NONE);
                 Some(Ready { seq, body: BodyRef::Away(place.away()), returns, deadline })
             }
         }
@@ -247,8 +245,8 @@ impl Block {
             Places::Here(places) => {
                 let place = places.get_mut(index)?;
                 let body = Body::Here(place.message.take()?);
-                let HerePlace { distance, returns, redelivered, .. } = *place;
-                let seq = first + u64::from(distance);
+                let HerePlace { distance, redelivered, .. } = *place;
+                let (seq, returns) = (first + u64::from(distance), Returns::NONE);
                 Some(Entry { seq, body, redelivered, returns, deadline, read_in })
             }
             Places::Away(places) => {
@@ -258,7 +256,7 @@ impl Block {
                 let (seq, body) =
                     (first + u64::from(place.distance), Body::away(away, self.runs.of(away.place)));
                 let redelivered = place.flags & REDELIVERED != 0;
-                let returns = place.returns.into();
+                let returns = Returns::NONE;
                 Some(Entry { seq, body, redelivered, returns, deadline, read_in })
             }
         }
@@ -348,8 +346,7 @@ impl Block {
             };
             let known = Away::of(message, at)?;
             gone.add(message, at);
-            let returns = u16::try_from(place.returns).ok()?;
-            away.push(AwayPlace::new(place.distance, returns, place.redelivered, &known));
+            away.push(AwayPlace::new(place.distance, place.redelivered, &known));
         }
         self.close_gaps();
         (self.places, self.read_in) = (Places::Away(away), NEVER_READ);
@@ -383,7 +380,7 @@ impl Block {
     pub(crate) fn page_in(
         &mut self,
         messages: &[(u64, Arc<Message>)],
-        generation: u64,
+        generation: u32,
         all: &mut Moved,
     ) -> Option<Block> {
         if self.is_here() {
@@ -400,7 +397,6 @@ impl Block {
             here.push(HerePlace {
                 message: Some(message.clone()),
                 distance: place.distance,
-                returns: place.returns.into(),
                 redelivered: place.flags & REDELIVERED != 0,
             });
         }
@@ -421,15 +417,15 @@ impl Block {
         Some(Block { first, places, deadlines, start: 0, gone_count: 0, bytes: rest_bytes, runs, read_in })
     }
 
-    /// Entries up to a number, and those that have come back before, may have been delivered.
+    /// Entries up to a number may have been delivered.
     pub(crate) fn mark_redelivered(&mut self, through: u64) {
         let first = self.first;
         match &mut self.places {
             Places::Here(places) => places.iter_mut().for_each(|place| {
-                place.redelivered |= first + u64::from(place.distance) <= through || place.returns > 0;
+                place.redelivered |= first + u64::from(place.distance) <= through;
             }),
             Places::Away(places) => places.iter_mut().for_each(|place| {
-                if first + u64::from(place.distance) <= through || place.returns > 0 {
+                if first + u64::from(place.distance) <= through {
                     place.flags |= REDELIVERED;
                 }
             }),

@@ -58,7 +58,7 @@ pub(crate) struct PageOut<'a> {
     /// The log has them behind this position.
     pub(crate) after: u64,
     /// The log keeps what was read in this generation of checkpoints (`Broker::generation`), too.
-    pub(crate) generation: u64,
+    pub(crate) generation: u32,
     /// It has something of the queue.
     pub(crate) is_logged: bool,
     /// It has transient ones, too.
@@ -79,7 +79,7 @@ pub(crate) enum Refuge {
 impl PageOut<'_> {
     /// Where a message may go, if it may. One that was read since the last checkpoint began is named in it.
     #[inline]
-    pub(crate) fn refuge(&self, message: &Message, read_in: u64) -> Option<Refuge> {
+    pub(crate) fn refuge(&self, message: &Message, read_in: u32) -> Option<Refuge> {
         if self.is_logged && (message.persistent || self.keeps_all) {
             let is_there = |place: &Place| place.position > self.after || read_in == self.generation;
             return message.place().filter(is_there).map(Refuge::Log);

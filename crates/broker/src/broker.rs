@@ -50,8 +50,10 @@ pub enum Event {
         stream_offset: Option<u64>,
         message: Arc<Message>,
     },
-    /// The consumer's queue is gone. (RabbitMQ: consumer cancel notification)
+    /// The consumer's queue is gone, or it held a message for too long. (RabbitMQ: consumer cancel notification)
     Cancel { channel: u16, consumer_tag: Arc<[u8]> },
+    /// Messages that it held are not its own any more.
+    Released { channel: u16, queue: QueueId, seqs: Vec<u64> },
     /// It held a message for too long and is closed. (RabbitMQ: consumer timeout)
     TimedOut { channel: u16, timeout_ms: u64 },
     /// What it wanted to get and was not in memory has been read.
@@ -173,6 +175,8 @@ pub struct Broker {
     pub(crate) searched: BTreeSet<QueueId>,
     /// What has left its queue for the dead letter exchange in this commit, and goes there before it ends.
     pub(crate) dead: VecDeque<Dead>,
+    /// Somebody has had the letter that is being delivered.
+    pub(crate) delivers_again: bool,
     /// What waits in exchanges.
     pub(crate) delayed: Sorted<Delayed>,
     pub(crate) next_delayed: u64,
@@ -211,7 +215,7 @@ pub struct Broker {
     pub(crate) in_log_after: u64,
     /// Raised whenever a checkpoint begins or was read. Several may begin at one position, and what the first one names, the second may have as
     /// a whole.
-    pub(crate) generation: u64,
+    pub(crate) generation: u32,
     /// Where the change that is being replayed lies, if it is in the log.
     pub place: Option<Place>,
     pub(crate) rng: fastrand::Rng,
@@ -255,6 +259,7 @@ impl Broker {
             crowded: Vec::new(),
             searched: BTreeSet::new(),
             dead: VecDeque::new(),
+            delivers_again: false,
             delayed: Sorted::default(),
             next_delayed: 1,
             remembers: false,

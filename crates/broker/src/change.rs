@@ -10,6 +10,7 @@ pub use names::CHANGE_NAMES;
 
 use crate::body::Away;
 use crate::built_in::{is_built_in, is_vhost};
+use crate::entries::Returns;
 use crate::exchange::{Binding, Destination, Kind};
 use crate::pattern::Pattern;
 use crate::policy::{ApplyTo, Policy, PolicyKey};
@@ -90,7 +91,7 @@ pub(crate) enum Change<'a> {
     Returned {
         queue: QueueId,
         seq: u64,
-        returns: u32,
+        returns: Returns,
     },
     /// A message waits in an exchange.
     Delay {
@@ -223,7 +224,11 @@ impl Change<'_> {
                     );
                     message.lies_at(place);
                 }
-                out.push(if message.died { LETTER } else { MESSAGE });
+                out.push(match (message.died, message.is_rekeyed) {
+                    (false, _) => MESSAGE,
+                    (true, false) => LETTER,
+                    (true, true) => REKEYED_LETTER,
+                });
                 strings(
                     out,
                     &[message.exchange(), message.routing_key(), message.properties(), message.body()],
@@ -236,8 +241,12 @@ impl Change<'_> {
             Change::DeliveredThrough { queue, seq } => {
                 numbers(out, DELIVERED_THROUGH, &[queue.0.into(), *seq]);
             }
-            Change::Returned { queue, seq, returns } => {
-                numbers(out, RETURNED, &[queue.0.into(), *seq, (*returns).into()]);
+            Change::Returned { queue, seq, returns: Returns { failed, released: 0 } } => {
+                numbers(out, RETURNED, &[queue.0.into(), *seq, (*failed).into()]);
+            }
+            Change::Returned { queue, seq, returns: Returns { failed, released } } => {
+                let counts = [queue.0.into(), *seq, (*failed).into(), (*released).into()];
+                numbers(out, RETURNED_OR_RELEASED, &counts);
             }
             Change::Delay { exchange, number, due } => {
                 numbers(out, DELAY, &[exchange.0.into(), *number, *due]);
@@ -362,8 +371,7 @@ impl Broker {
                 let (vhost, id, flags) =
                     (VhostId(fields.varint32()?), QueueId(id(fields)?), fields.varint()?);
                 let (name, arguments) = (fields.bytes()?, fields.bytes()?);
-                txn.add_queue(vhost, id, name, true, None, flags & 1 != 0, arguments)
-                    .map_err(|_| Malformed)?;
+                txn.add_queue(vhost, id, name, true, None, flags & 1 != 0, arguments);
             }
             QUEUE_DELETE => txn.remove_queue(QueueId(id(fields)?)),
             BIND => {
@@ -374,7 +382,7 @@ impl Broker {
                 let (source, binding) = read_binding(fields)?;
                 txn.remove_binding(source, &binding);
             }
-            MESSAGE | LETTER => {
+            MESSAGE | LETTER | REKEYED_LETTER => {
                 let message = away::message(tag, fields)?;
                 if let Some(place) = self.place {
                     message.lies_at(place);
@@ -424,8 +432,13 @@ impl Broker {
                 txn.deliver_through(queue, seq);
             }
             RETURNED => {
-                let (queue, seq, returns) = (QueueId(id(fields)?), seq(fields)?, fields.varint32()?);
-                txn.count_returns(queue, seq, returns);
+                let (queue, seq, failed) = (QueueId(id(fields)?), seq(fields)?, fields.varint32()?);
+                txn.count_returns(queue, seq, Returns { failed, released: 0 });
+            }
+            RETURNED_OR_RELEASED => {
+                let (queue, seq) = (QueueId(id(fields)?), seq(fields)?);
+                let (failed, released) = (fields.varint32()?, fields.varint32()?);
+                txn.count_returns(queue, seq, Returns { failed, released });
             }
             DELAY => {
                 let (exchange, number, due) = (ExchangeId(id(fields)?), seq(fields)?, fields.varint()?);

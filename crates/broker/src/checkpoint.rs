@@ -18,7 +18,7 @@ use crate::body::BodyRef;
 use crate::broker::Broker;
 use crate::built_in::is_built_in;
 use crate::change::Change;
-use crate::entries::{Entries, Entry, Ready};
+use crate::entries::{Entries, Entry, Ready, Returns};
 use crate::exchange::{Binding, Destination};
 use crate::queue::{Queue, Unacked};
 use crate::stream::{Kept, Segment};
@@ -114,7 +114,7 @@ impl Checkpoint {
             }
         }
         let changes = &mut Changes::on(&mut self.out);
-        if returns > 0 {
+        if returns != Returns::NONE {
             Change::Returned { queue, seq, returns }.record(changes);
         }
     }

@@ -30,6 +30,8 @@ pub(crate) struct Dead {
     pub(crate) queue: QueueId,
     pub(crate) message: Arc<Message>,
     pub(crate) reason: Reason,
+    /// Somebody has had it.
+    pub(crate) redelivered: bool,
 }
 
 /// The argument of queues that says where dead letters go.
@@ -96,14 +98,13 @@ pub(crate) fn letter(
         }
         headers.set(format!("x-last-death-{name}").as_bytes(), Value::LongStr(value));
     }
-    if to.routing_key.is_some() {
-        // Its keys are replaced, all of them.
-        headers.remove(b"CC");
-    }
     let values = PropertyValues { headers: Some(headers.as_table()), expiration: None, ..values };
     let routing_key = to.routing_key.as_deref().unwrap_or(message.routing_key());
     let mut letter = message.rewritten(&to.exchange, routing_key, &values);
     letter.died = true;
+    // Its keys are replaced, all of them, although the header stays.
+    letter.is_rekeyed =
+        message.is_rekeyed || to.routing_key.is_some() && message.headers().find(b"CC").is_some();
     letter
 }
 
@@ -117,7 +118,8 @@ fn death(
 ) -> TableBuf {
     let mut keys = ArrayBuf::new();
     keys.push(Value::LongStr(message.routing_key()));
-    let copies = message.headers().find(b"CC").and_then(|value| value.as_array());
+    let copies = message.headers().find(b"CC").filter(|_| !message.is_rekeyed);
+    let copies = copies.and_then(|value| value.as_array());
     for key in copies.iter().flat_map(|array| array.iter()).filter_map(|value| value.as_longstr()) {
         keys.push(Value::LongStr(key));
     }

@@ -95,7 +95,10 @@ impl Broker {
                     }
                 };
                 hasher.write_u64(entry.seq);
-                hasher.write_u32(entry.returns);
+                hasher.write_u32(entry.returns.failed);
+                if entry.returns.released > 0 {
+                    hasher.write_u32(entry.returns.released);
+                }
                 hasher.write_u64(entry.deadline);
                 hasher.write(message.routing_key());
                 hasher.write(message.properties());

@@ -13,7 +13,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The generation in which nothing was read.
-pub(crate) const NEVER_READ: u64 = 0;
+pub(crate) const NEVER_READ: u32 = 0;
+
+/// How often an entry came back, in a queue that counts it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Returns {
+    /// Rejected, or because whoever held it has gone. (RabbitMQ: x-delivery-count)
+    pub(crate) failed: u32,
+    /// Only given back.
+    pub(crate) released: u32,
+}
+
+impl Returns {
+    /// Never.
+    pub(crate) const NONE: Self = Self { failed: 0, released: 0 };
+
+    /// In any way. (RabbitMQ: x-acquired-count)
+    pub(crate) fn all(self) -> u32 {
+        self.failed.saturating_add(self.released)
+    }
+}
 
 /// A message in a queue.
 #[derive(Clone)]
@@ -21,12 +40,11 @@ pub(crate) struct Entry {
     pub(crate) seq: u64,
     pub(crate) body: Body,
     pub(crate) redelivered: bool,
-    /// How often it came back, in a queue that counts it. (RabbitMQ: x-delivery-count)
-    pub(crate) returns: u32,
+    pub(crate) returns: Returns,
     /// When it leaves unread; 0 is never.
     pub(crate) deadline: UnixMillis,
     /// If its message was read from the log: in which generation of checkpoints (`Broker::generation`), else `NEVER_READ`.
-    pub(crate) read_in: u64,
+    pub(crate) read_in: u32,
 }
 
 impl Keyed for Entry {
@@ -42,13 +60,13 @@ impl Entry {
     /// A new entry.
     #[inline]
     pub(crate) fn new(seq: u64, body: Body, deadline: UnixMillis) -> Self {
-        Self { seq, body, redelivered: false, returns: 0, deadline, read_in: NEVER_READ }
+        Self { seq, body, redelivered: false, returns: Returns::NONE, deadline, read_in: NEVER_READ }
     }
 
     /// The message as a client sees it.
     #[inline]
     pub(crate) fn delivered(&self) -> Arc<Message> {
-        if self.returns == 0 {
+        if self.returns == Returns::NONE {
             return self.body.message().clone();
         }
         Arc::new(self.body.message().with_returns(self.returns))
@@ -60,7 +78,7 @@ impl Entry {
 pub(crate) struct Ready<'a> {
     pub(crate) seq: u64,
     pub(crate) body: BodyRef<'a>,
-    pub(crate) returns: u32,
+    pub(crate) returns: Returns,
     pub(crate) deadline: UnixMillis,
 }
 
@@ -362,7 +380,7 @@ impl Entries {
     }
 
     /// Messages have been read, in the order of their numbers; `first` is the first one that was asked for.
-    pub(crate) fn page_in(&mut self, first: Option<u64>, messages: &[(u64, Arc<Message>)], generation: u64) {
+    pub(crate) fn page_in(&mut self, first: Option<u64>, messages: &[(u64, Arc<Message>)], generation: u32) {
         if let Some(first) = first {
             self.asked.remove(&first);
         }

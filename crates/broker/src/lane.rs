@@ -5,7 +5,7 @@
 use crate::Message;
 use crate::block::{BLOCK_BYTES, BLOCK_LEN, Block};
 use crate::body::{Body, BodyRef, Moved, PageOut};
-use crate::entries::{Entry, Ready};
+use crate::entries::{Entry, Ready, Returns};
 use leveret_base::Sorted;
 use leveret_base::codec::Place;
 use std::collections::VecDeque;
@@ -79,7 +79,7 @@ impl Lane {
         let mut block = Block::new(&entry);
         match block.push(entry) {
             None => self.blocks.push_back(block),
-            // Only one that came back too often for a place.
+            // Only one that has come back: no place says how often.
             Some(entry) => self.put_back(entry),
         }
     }
@@ -144,7 +144,7 @@ impl Lane {
     pub(crate) fn mark_redelivered(&mut self, through: u64) {
         self.blocks.iter_mut().for_each(|block| block.mark_redelivered(through));
         for entry in self.returned.iter_mut() {
-            entry.redelivered |= entry.seq <= through || entry.returns > 0;
+            entry.redelivered |= entry.seq <= through || entry.returns != Returns::NONE;
         }
     }
 
@@ -215,7 +215,7 @@ impl Lane {
     }
 
     /// Messages have been read; `all` counts those that are still wanted.
-    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], generation: u64, all: &mut Moved) {
+    pub(crate) fn page_in(&mut self, messages: &[(u64, Arc<Message>)], generation: u32, all: &mut Moved) {
         for (seq, message) in messages {
             if let Some(entry) = self.returned.get_mut(*seq)
                 && let BodyRef::Away(away) = entry.body.as_ref()
@@ -244,7 +244,7 @@ mod tests {
     use crate::Message;
     use crate::block::{BLOCK_LEN, Block};
     use crate::body::{Body, BodyRef, Moved, PageOut};
-    use crate::entries::Entry;
+    use crate::entries::{Entry, Returns};
     use leveret_base::codec::Place;
     use std::collections::BTreeMap;
     use std::sync::Arc;
@@ -380,7 +380,7 @@ mod tests {
     fn what_may_have_been_delivered_says_so() {
         let mut lane = Lane::default();
         (1..=4).for_each(|seq| lane.push(entry(seq, 0)));
-        lane.put_back(Entry { returns: 1, ..entry(9, 0) });
+        lane.put_back(Entry { returns: Returns { failed: 0, released: 1 }, ..entry(9, 0) });
         lane.mark_redelivered(2);
         let all = std::iter::from_fn(|| lane.pop());
         let marked: Vec<u64> = all.filter(|entry| entry.redelivered).map(|entry| entry.seq).collect();

@@ -2,6 +2,7 @@
 
 use crate::Exception;
 use crate::cursor::X_STREAM_OFFSET;
+use crate::entries::Returns;
 use crate::txn::REPLY_TO;
 use leveret_amqp::{Properties, PropertyValues, ReplyCode, Table, TableBuf, Value};
 use leveret_base::codec::Place;
@@ -21,6 +22,8 @@ pub struct Message {
     has_headers: bool,
     /// It has come through a dead letter exchange: its header `x-death` is ours, not its publisher's.
     pub(crate) died: bool,
+    /// Its header `CC` names no keys any more: a queue that it died in has replaced them.
+    pub(crate) is_rekeyed: bool,
     /// Its publisher wants replies on the channel itself.
     wants_reply: bool,
     /// 0 without.
@@ -169,7 +172,7 @@ impl Message {
         values.encode(&mut properties);
         let message = Message::new(exchange, routing_key, &properties, self.body());
         let message = message.expect("properties that were checked are right in other company, too");
-        Message { died: self.died, ..message }
+        Message { died: self.died, is_rekeyed: self.is_rekeyed, ..message }
     }
 
     /// Its properties taken apart.
@@ -177,12 +180,13 @@ impl Message {
         PropertyValues::from(Properties::from_validated(self.properties()))
     }
 
-    /// The message with two headers that tell how often it came back. (RabbitMQ: x-delivery-count, x-acquired-count)
-    pub(crate) fn with_returns(&self, returns: u32) -> Message {
+    /// The message with headers that tell how often it came back.
+    pub(crate) fn with_returns(&self, returns: Returns) -> Message {
         let mut headers = TableBuf::from(self.headers());
-        for name in ["x-delivery-count", "x-acquired-count"] {
-            headers.set(name.as_bytes(), Value::Long(returns.into()));
+        if returns.failed > 0 {
+            headers.set(b"x-delivery-count", Value::Long(returns.failed.into()));
         }
+        headers.set(b"x-acquired-count", Value::Long(returns.all().into()));
         let values = PropertyValues { headers: Some(headers.as_table()), ..self.values() };
         self.rewritten(self.exchange(), self.routing_key(), &values)
     }
@@ -190,7 +194,7 @@ impl Message {
     /// The routing keys of the headers `CC` and `BCC`. (RabbitMQ: sender-selected distribution)
     #[inline]
     pub(crate) fn more_keys(&self) -> Result<Vec<&[u8]>, Exception> {
-        if self.has_headers { self.find_more_keys() } else { Ok(Vec::new()) }
+        if self.has_headers && !self.is_rekeyed { self.find_more_keys() } else { Ok(Vec::new()) }
     }
 
     fn find_more_keys(&self) -> Result<Vec<&[u8]>, Exception> {
@@ -228,8 +232,17 @@ impl Message {
         let parts = [self.exchange(), self.routing_key(), &properties, self.body()];
         let has_headers = !headers.as_table().is_empty();
         let properties_len = properties.len() as u32;
-        let Self { exchange_len, routing_key_len, persistent, died, wants_reply, priority, ttl_ms, .. } =
-            *self;
+        let Self {
+            exchange_len,
+            routing_key_len,
+            persistent,
+            died,
+            is_rekeyed,
+            wants_reply,
+            priority,
+            ttl_ms,
+            ..
+        } = *self;
         Some(Self {
             bytes: parts.concat().into(),
             exchange_len,
@@ -237,6 +250,7 @@ impl Message {
             persistent,
             has_headers,
             died,
+            is_rekeyed,
             wants_reply,
             priority,
             properties_len,
@@ -355,6 +369,7 @@ impl MessageParts {
             persistent,
             has_headers,
             died: false,
+            is_rekeyed: false,
             wants_reply,
             priority,
             properties_len,

@@ -1,7 +1,7 @@
 //! Policies: arguments for queues and exchanges by their names, which can change while they are used. What a declaration says
 //! itself counts more; of two numbers the smaller one counts. (RabbitMQ: policies)
 
-use crate::arguments::{QueueType, queue_arguments};
+use crate::arguments::{QueueType, check_queue_arguments};
 use crate::broker::Broker;
 use crate::built_in::PUBSUB;
 use crate::exchange::Exchange;
@@ -224,7 +224,7 @@ impl Broker {
             alone.push(LETTERS_TO, Value::LongStr(b""));
         }
         alone.push(argument, value);
-        queue_arguments(self.vhost_name(queue.vhost), &queue.name, alone.as_table()).is_ok()
+        check_queue_arguments("", &queue.name, alone.as_table()).is_ok()
     }
 
     /// All policies: of operators or not.

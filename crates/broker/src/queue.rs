@@ -5,13 +5,14 @@ use crate::arguments::{Overflow, QueueArguments, QueueType};
 use crate::body::{Away, Body, BodyRef, PageOut, Refuge};
 use crate::checkpoint::Walk;
 use crate::cursor::Cursor;
-use crate::entries::{Entries, Entry, Memory, Ready, Tally};
+use crate::entries::{Entries, Entry, Memory, Ready, Returns, Tally};
 use crate::seen::Seen;
 use crate::stream::Stream;
+use crate::txn::LEASES;
 use crate::{ExchangeId, QueueId, SessionId, UnixMillis, VhostId};
 use leveret_base::codec::Place;
 use leveret_base::{Keyed, Sorted};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// An entry that somebody holds. There are as many as consumers do not acknowledge, so it leaves no room unused: the fields of an
@@ -20,8 +21,8 @@ pub(crate) struct Unacked {
     pub(crate) seq: u64,
     pub(crate) body: Body,
     deadline: UnixMillis,
-    read_in: u64,
-    returns: u32,
+    read_in: u32,
+    returns: Returns,
     redelivered: bool,
     pub(crate) channel: u16,
     pub(crate) session: SessionId,
@@ -72,6 +73,9 @@ impl Unacked {
 /// So many times what stays at the head of a queue stays in memory of what consumers hold, if it had to be spilled.
 const HELD_HEADS: u64 = 16;
 
+/// So many different times there are at most in the time that a message may be held, or twice as many.
+const TIMEOUT_STEPS: u64 = 128;
+
 /// A subscription.
 pub(crate) struct Consumer {
     /// Never used twice: what comes late finds nobody.
@@ -84,6 +88,10 @@ pub(crate) struct Consumer {
     /// 0 is no limit.
     pub(crate) prefetch: u16,
     pub(crate) priority: i64,
+    /// How long it may hold a message, in place of what its queue says.
+    pub(crate) timeout_ms: Option<u64>,
+    /// Its client can be told that it is over.
+    pub(crate) hears_cancel: bool,
     pub(crate) unacked_count: usize,
     /// Where it stands in a stream.
     pub(crate) cursor: Option<Box<Cursor>>,
@@ -121,8 +129,10 @@ pub(crate) struct Queue {
     pub(crate) held_memory: Memory,
     /// How many are not, and the bytes of their bodies.
     pub(crate) held_away: Tally,
-    /// Until when entries may be held, where that has an end.
-    pub(crate) held_until: BTreeSet<(UnixMillis, u64)>,
+    /// When leases end, and of which entries.
+    pub(crate) leased_until: BTreeSet<(UnixMillis, u64)>,
+    /// Until when channels may hold entries, and how many until then.
+    pub(crate) timeouts: BTreeMap<UnixMillis, usize>,
     pub(crate) next_seq: u64,
     /// Entries up to this number may have been delivered before a restart; recorded ahead.
     pub(crate) delivered_through: u64,
@@ -146,11 +156,24 @@ impl Queue {
         self.durable && self.exclusive.is_none()
     }
 
-    /// An entry is handed out.
+    /// Until when a channel may hold what it is given now, if its consumer may for so long; 0 is for ever. A little later, so that
+    /// few different times are known of a long queue.
     #[inline]
-    pub(crate) fn hold(&mut self, held: Unacked) {
+    pub(crate) fn held_until(&self, timeout_ms: Option<u64>, now_ms: UnixMillis) -> UnixMillis {
+        match timeout_ms {
+            None => 0,
+            Some(ms) => now_ms.saturating_add(ms).next_multiple_of((ms / TIMEOUT_STEPS).next_power_of_two()),
+        }
+    }
+
+    /// An entry is handed out; true if it is to come back when nothing else is.
+    #[inline]
+    pub(crate) fn hold(&mut self, held: Unacked) -> bool {
+        let mut is_due = false;
         if held.until != 0 {
-            self.held_until.insert((held.until, held.seq));
+            let count = self.timeouts.entry(held.until).or_default();
+            *count += 1;
+            is_due = *count == 1;
         }
         self.unacked_bytes += held.body.len();
         if self.stream.is_none()
@@ -159,6 +182,23 @@ impl Queue {
             self.held_memory.add(message.size() as u64);
         }
         self.unacked.insert(held);
+        is_due
+    }
+
+    /// It is not held until then any more.
+    #[inline]
+    pub(crate) fn forget_until(&mut self, session: SessionId, until: UnixMillis, seq: u64) {
+        if until == 0 {
+            return;
+        }
+        if session == LEASES {
+            self.leased_until.remove(&(until, seq));
+        } else if let Some(count) = self.timeouts.get_mut(&until) {
+            *count -= 1;
+            if *count == 0 {
+                self.timeouts.remove(&until);
+            }
+        }
     }
 
     /// An entry is held no more.
@@ -175,9 +215,7 @@ impl Queue {
                 }
             }
         }
-        if held.until != 0 {
-            self.held_until.remove(&(held.until, seq));
-        }
+        self.forget_until(held.session, held.until, seq);
         Some(held)
     }
 
@@ -218,9 +256,10 @@ impl Queue {
     /// When something has to be done about it.
     pub(crate) fn next_due(&self) -> Option<UnixMillis> {
         let message = self.ready.next_deadline().map(|(at, _)| at);
-        let held = self.held_until.first().map(|(at, _)| *at);
+        let leased = self.leased_until.first().map(|(at, _)| *at);
+        let held = self.timeouts.first_key_value().map(|(at, _)| *at);
         let stream = self.stream.as_ref().and_then(|stream| stream.next_due(&self.meaning.retention));
-        message.into_iter().chain(held).chain(self.expires_at).chain(stream).min()
+        message.into_iter().chain(leased).chain(held).chain(self.expires_at).chain(stream).min()
     }
 
     /// Messages that are ready, or all that a stream keeps, and the bytes they have.
@@ -295,6 +334,9 @@ impl Queue {
     /// The consumer that gets the next entry: of those with credit the highest priority, in turn.
     pub(crate) fn next_consumer(&mut self, has_credit: impl Fn(&Consumer) -> bool) -> Option<usize> {
         let only = if self.meaning.single_active { self.active_consumer() } else { None };
+        if only.is_some_and(|only| self.is_giving_way(only)) {
+            return None;
+        }
         let count = self.consumers.len();
         let mut best: Option<usize> = None;
         for i in 0..count {
@@ -314,10 +356,21 @@ impl Queue {
         best
     }
 
+    /// True for the consumer of a quorum queue that is served and has a lower priority than another: that one's turn comes when all
+    /// that was delivered is settled. (RabbitMQ: rabbit_fifo, quiescing)
+    fn is_giving_way(&self, active: usize) -> bool {
+        self.meaning.kind == QueueType::Quorum
+            && self.consumers.get(active).is_some_and(|active| {
+                self.consumers.iter().any(|consumer| consumer.priority > active.priority)
+            })
+    }
+
     /// The one that is served, chosen when there is none: the first of the highest priority.
     #[cold]
     fn active_consumer(&mut self) -> Option<usize> {
-        if let Some(i) = self.consumers.iter().position(|consumer| Some(consumer.id) == self.active) {
+        if let Some(i) = self.consumers.iter().position(|consumer| Some(consumer.id) == self.active)
+            && (self.consumers[i].unacked_count > 0 || !self.is_giving_way(i))
+        {
             return Some(i);
         }
         let all = self.consumers.iter().enumerate();

@@ -32,6 +32,7 @@ pub struct QueueReport<'a> {
     pub single_active: Option<&'a [u8]>,
     pub exclusive_consumer: Option<&'a [u8]>,
     pub policies: Effective<'a>,
+    pub delivery_limit: Option<u32>,
 }
 
 /// An exchange as it is now.
@@ -76,6 +77,8 @@ pub struct ConsumerReport {
     pub prefetch: u16,
     pub priority: i64,
     pub timeout_ms: Option<u64>,
+    /// What it says of that itself.
+    pub own_timeout_ms: Option<u64>,
 }
 
 impl Broker {
@@ -135,6 +138,7 @@ impl Broker {
             single_active: tag(queue.active.filter(|_| queue.meaning.single_active)),
             exclusive_consumer: queue.consumers.iter().find(|c| c.exclusive).map(|c| &*c.tag),
             policies: self.policies_of_queue(queue),
+            delivery_limit: queue.meaning.delivery_limit,
         })
     }
 
@@ -204,7 +208,8 @@ impl Broker {
             active: is_active(consumer.id),
             prefetch: consumer.prefetch,
             priority: consumer.priority,
-            timeout_ms: queue.meaning.consumer_timeout_ms,
+            own_timeout_ms: consumer.timeout_ms,
+            timeout_ms: consumer.timeout_ms.or(queue.meaning.consumer_timeout_ms),
         };
         queue.consumers.iter().map(report).collect()
     }

@@ -16,12 +16,14 @@ mod primitives;
 mod replies;
 mod returns;
 mod streams;
+mod timeouts;
 mod vhosts;
 
 pub use consumers::Consume;
 pub use definitions::{Declared, ExchangeDeclare, QueueDeclare};
 pub(crate) use delays::Delayed;
 pub use delays::Scheduled;
+pub(crate) use leases::LEASES;
 pub use leases::{Lease, Peeked};
 pub use messages::{Delivery, Got, How, Published};
 pub use replies::REPLY_TO;

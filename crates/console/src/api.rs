@@ -249,7 +249,9 @@ impl Asked {
             ("POST", ["definitions"]) => self.import(None),
             ("GET", ["definitions", vhost]) => self.definitions_of(vhost),
             ("POST", ["definitions", vhost]) => self.import(Some(vhost)),
-            _ => Err(Refusal::not_found()),
+            ("GET", ["queues", _, _, "get" | "actions" | "contents"] | ["exchanges", _, _, "publish"]) => Err(Refusal::not_allowed()),
+            ("GET", _) => Err(Refusal::not_found()),
+            _ => Err(Refusal::not_allowed()),
         }
     }
 

@@ -256,6 +256,7 @@ fn a_closed_session_gives_everything_back() {
         no_ack: false,
         exclusive: false,
         no_local: false,
+        hears_cancel: true,
         prefetch: 0,
         arguments: Table::from_validated(b""),
     };
@@ -273,7 +274,7 @@ fn a_closed_session_gives_everything_back() {
         .iter()
         .filter_map(|event| match event {
             Event::Deliver { seq, redelivered, .. } => Some((*seq, *redelivered)),
-            Event::Cancel { .. } | Event::TimedOut { .. } | Event::Fetched => None,
+            Event::Cancel { .. } | Event::Released { .. } | Event::TimedOut { .. } | Event::Fetched => None,
         })
         .collect();
     assert_eq!(seqs, [(1, true), (2, true), (3, true)]);

@@ -1,6 +1,6 @@
 //! A message as a change, read by whoever has the log's bytes; and what stands in a checkpoint in its place.
 
-use super::{LETTER, MESSAGE, short};
+use super::{LETTER, MESSAGE, REKEYED_LETTER, short};
 use crate::Message;
 use crate::body::Away;
 use leveret_base::codec::{Malformed, Place, Reader, put_varint};
@@ -9,7 +9,8 @@ pub(super) fn message(tag: u8, fields: &mut Reader<'_>) -> Result<Message, Malfo
     let (exchange, routing_key) = (short(fields)?, short(fields)?);
     let (properties, body) = (fields.bytes()?, fields.bytes()?);
     let mut message = Message::new(exchange, routing_key, properties, body).map_err(|_| Malformed)?;
-    message.died = tag == LETTER;
+    message.died = tag != MESSAGE;
+    message.is_rekeyed = tag == REKEYED_LETTER;
     Ok(message)
 }
 
@@ -18,7 +19,7 @@ impl Message {
     pub fn read(changes: &[u8], place: Place) -> Result<Message, Malformed> {
         let mut fields = Reader::new(changes);
         match fields.byte()? {
-            tag @ (MESSAGE | LETTER) => {
+            tag @ (MESSAGE | LETTER | REKEYED_LETTER) => {
                 let message = message(tag, &mut fields)?;
                 message.lies_at(place);
                 Ok(message)
@@ -31,7 +32,7 @@ impl Message {
 /// How many bytes the change takes that stands first, if it is a message.
 pub fn message_len(changes: &[u8]) -> Option<usize> {
     let mut fields = Reader::new(changes);
-    fields.byte().ok().filter(|tag| matches!(*tag, MESSAGE | LETTER))?;
+    fields.byte().ok().filter(|tag| matches!(*tag, MESSAGE | LETTER | REKEYED_LETTER))?;
     for _ in 0..4 {
         fields.bytes().ok()?;
     }

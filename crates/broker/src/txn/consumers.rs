@@ -2,6 +2,7 @@
 
 use super::departures::Shed;
 use super::{REPLY_TO, Txn};
+use crate::arguments::{QueueType, check_consumer_arguments};
 use crate::broker::{Broker, Channel, Event, WINDOW_BYTES};
 use crate::exception::{Exception, shown};
 use crate::queue::{Consumer, Unacked};
@@ -24,13 +25,15 @@ pub struct Consume<'a> {
     pub no_local: bool,
     /// Unacknowledged messages at a time; 0 is no limit.
     pub prefetch: u16,
+    /// Its client can be told that it is over. (RabbitMQ: consumer_cancel_notify)
+    pub hears_cancel: bool,
     pub arguments: Table<'a>,
 }
 
 impl Txn<'_> {
     /// Subscribes; gives the tag. (AMQP 0-9-1 1.8.3.3)
     pub fn consume(&mut self, vhost: VhostId, consume: &Consume<'_>) -> Result<Arc<[u8]>, Exception> {
-        let Consume { session, channel, no_ack, exclusive, prefetch, .. } = *consume;
+        let Consume { session, channel, no_ack, exclusive, prefetch, hears_cancel, .. } = *consume;
         let state = self.broker.channels.get(&(session, channel));
         let is_taken = |state: &Channel| {
             let of_replies = state.replies.as_ref().is_some_and(|replies| *replies.tag == *consume.tag);
@@ -47,22 +50,17 @@ impl Txn<'_> {
             if consume.tag.is_empty() { self.generated(b"amq.ctag-").into() } else { consume.tag.into() };
         let vhost_name = self.vhost_name(vhost);
         let cursor = self.check_stream_consumer(vhost, consume)?;
-        let priority = match consume.arguments.find(b"x-priority").map(|value| (value, value.as_integer())) {
-            None => 0,
-            Some((_, Some(priority))) => priority,
-            Some((value, None)) => {
-                return Err(Exception::precondition(format!(
-                    "invalid arg 'x-priority' for queue '{}' in vhost '{vhost_name}': \"expected integer, got {}\"",
-                    shown(consume.queue),
-                    value.type_name()
-                )));
-            }
-        };
         let queue = self.queue_for(vhost, session, consume.queue)?;
-        // Who is the only one cannot be one of several. (RabbitMQ: single active consumer)
-        let alone =
-            exclusive && cursor.is_none() && (queue.meaning.single_active || !queue.consumers.is_empty());
-        if alone || cursor.is_none() && queue.consumers.iter().any(|c| c.exclusive) {
+        let (kind, arguments) = (queue.meaning.kind, consume.arguments);
+        check_consumer_arguments(&vhost_name, consume.queue, kind, arguments)?;
+        let integer = |name: &[u8]| arguments.find(name).and_then(|value| value.as_integer());
+        let priority = integer(b"x-priority").unwrap_or(0);
+        let timeout_ms = integer(b"x-consumer-timeout").map(i64::unsigned_abs);
+        // Only classic queues know consumers that are alone. Who is the only one there cannot be one of several. (RabbitMQ: single
+        // active consumer)
+        let is_classic = kind == QueueType::Classic;
+        let alone = exclusive && (queue.meaning.single_active || !queue.consumers.is_empty());
+        if is_classic && (alone || queue.consumers.iter().any(|c| c.exclusive)) {
             let text = format!("queue '{}' in vhost '{vhost_name}' in exclusive use", shown(consume.queue));
             return Err(Exception::new(ReplyCode::AccessRefused, text));
         }
@@ -79,6 +77,8 @@ impl Txn<'_> {
             exclusive,
             prefetch,
             priority,
+            timeout_ms,
+            hears_cancel,
             unacked_count: 0,
             cursor,
         };
@@ -104,7 +104,7 @@ impl Txn<'_> {
     }
 
     /// Takes consumers off a queue, which may have been its last use.
-    fn remove_consumer(&mut self, id: QueueId, gone: impl Fn(&Consumer) -> bool) {
+    pub(super) fn remove_consumer(&mut self, id: QueueId, gone: impl Fn(&Consumer) -> bool) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
         let before = queue.consumers.len();
         queue.consumers.retain(|consumer| !gone(consumer));
@@ -220,9 +220,9 @@ impl Txn<'_> {
                 self.record_settle(id, kept, &entry);
             } else {
                 consumer.unacked_count += 1;
-                let until = queue.meaning.consumer_timeout_ms.map_or(0, |ms| self.now_ms + ms);
-                queue.hold(Unacked::new(entry, (session, channel), consumer_id, until));
-                if until != 0 {
+                let timeout_ms = consumer.timeout_ms.or(queue.meaning.consumer_timeout_ms);
+                let until = queue.held_until(timeout_ms, self.now_ms);
+                if queue.hold(Unacked::new(entry, (session, channel), consumer_id, until)) {
                     self.broker.note_due(id);
                 }
                 self.let_go_of_held(id, seq);
@@ -250,6 +250,7 @@ impl Txn<'_> {
             let of = match event {
                 Event::Deliver { channel, .. }
                 | Event::Cancel { channel, .. }
+                | Event::Released { channel, .. }
                 | Event::TimedOut { channel, .. } => Some(*channel),
                 Event::Fetched => None,
             };

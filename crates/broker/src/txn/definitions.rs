@@ -2,7 +2,7 @@
 
 use super::{Txn, locked};
 use crate::arguments::{
-    EXCHANGE_EQUIVALENT, QUEUE_EQUIVALENT, check_equivalence, exchange_arguments, queue_arguments,
+    EXCHANGE_EQUIVALENT, check_equivalence, check_queue_arguments, exchange_arguments, queue_equivalent,
     queue_properties,
 };
 use crate::built_in::{RESERVED, is_own_source};
@@ -52,7 +52,7 @@ impl QueueDeclare<'_> {
     /// Refuses what cannot be declared in any vhost.
     pub fn check(&self, vhost: &str) -> Result<(), Exception> {
         queue_properties(vhost, self)?;
-        queue_arguments(vhost.as_bytes(), self.name, self.arguments).map(|_| ())
+        check_queue_arguments(vhost, self.name, self.arguments)
     }
 }
 
@@ -134,7 +134,7 @@ impl Txn<'_> {
             &what,
             Table::from_validated(&exchange.arguments),
             declare.arguments,
-            EXCHANGE_EQUIVALENT,
+            EXCHANGE_EQUIVALENT.iter().copied(),
         )
     }
 
@@ -179,7 +179,9 @@ impl Txn<'_> {
             return self.check_queue(id, vhost, session, declare);
         }
         self.reserved("queue", declare.name)?;
-        queue_properties(&self.vhost_name(vhost), declare)?;
+        let vhost_name = self.vhost_name(vhost);
+        queue_properties(&vhost_name, declare)?;
+        check_queue_arguments(&vhost_name, declare.name, declare.arguments)?;
         let name = if declare.name.is_empty() { self.generated(b"amq.gen-") } else { declare.name.to_vec() };
         let id = QueueId(self.broker.next_queue);
         let owner = declare.exclusive.then_some(session);
@@ -191,7 +193,7 @@ impl Txn<'_> {
             owner,
             declare.auto_delete,
             declare.arguments.raw(),
-        )?;
+        );
         Ok(Declared { name: name.into(), message_count: 0, consumer_count: 0 })
     }
 
@@ -219,7 +221,6 @@ impl Txn<'_> {
         declare: &QueueDeclare<'_>,
     ) -> Result<Declared, Exception> {
         let vhost_name = self.vhost_name(vhost);
-        queue_arguments(vhost_name.as_bytes(), declare.name, declare.arguments)?;
         if self.broker.queues.get(&id).is_some_and(|queue| declare.exclusive != queue.exclusive.is_some()) {
             return Err(locked(declare.name, &vhost_name));
         }
@@ -235,7 +236,7 @@ impl Txn<'_> {
             &what,
             Table::from_validated(&queue.arguments),
             declare.arguments,
-            QUEUE_EQUIVALENT,
+            queue_equivalent(queue.meaning.kind),
         )?;
         Ok(declared(queue))
     }

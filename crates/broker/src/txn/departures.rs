@@ -2,10 +2,9 @@
 //! then. A letter and the leaving it comes from are in one commit. The trap: letters may make others, up to any depth;
 //! so nothing here calls itself, and what is more than a slice waits in its queue for the next tick.
 
-use super::leases::LEASES;
-use super::{How, Txn};
+use super::Txn;
 use crate::QueueId;
-use crate::broker::Event;
+use crate::arguments::QueueType;
 use crate::death::{self, Dead, Reason};
 use crate::entries::Entry;
 use crate::exchange::Destination;
@@ -31,10 +30,14 @@ impl Txn<'_> {
         let Some(queue) = self.broker.queues.get(&id) else { return };
         let (kept, has_address) =
             (queue.keeps(entry.body.is_persistent()), queue.meaning.dead_letters.is_some());
+        // Only given back counts for nothing there. (RabbitMQ: quorum queues)
+        let is_quorum = queue.meaning.kind == QueueType::Quorum;
+        let came_back = if is_quorum { entry.returns.failed > 0 } else { entry.redelivered };
         self.record_settle(id, kept, &entry);
         if has_address {
+            let redelivered = came_back || matches!(reason, Reason::Rejected | Reason::DeliveryLimit);
             let message = entry.body.into_message();
-            self.broker.dead.push_back(Dead { queue: id, message, reason });
+            self.broker.dead.push_back(Dead { queue: id, message, reason, redelivered });
         }
     }
 
@@ -123,35 +126,15 @@ impl Txn<'_> {
                 });
             }
             let recorded = self.stop_over(&letter);
+            // DEVIATION: that, but not how often it has failed.
+            self.broker.delivers_again = dead.redelivered;
             self.deliver(&route, &letter, recorded);
+            self.broker.delivers_again = false;
         }
         self.broker.route = route;
     }
 
-    /// Leases that are over end. Closes the channels that have held a message for too long; all they held goes back.
-    fn time_out_held(&mut self, id: QueueId) {
-        while let Some(queue) = self.broker.queues.get_mut(&id)
-            && let Some(&(at, seq)) = queue.held_until.first()
-            && at <= self.now_ms
-        {
-            queue.held_until.pop_first();
-            let Some(held) = queue.unacked.get_mut(seq) else { continue };
-            if held.session == LEASES {
-                held.until = 0;
-                self.settle(LEASES, 0, id, seq, How::Requeue);
-                continue;
-            }
-            held.until = 0;
-            let (session, channel) = (held.session, held.channel);
-            let timeout_ms = queue.meaning.consumer_timeout_ms.unwrap_or(0);
-            // What is on its way back has no channel any more.
-            if self.broker.channels.contains_key(&(session, channel)) {
-                self.channel_closed(session, channel);
-                self.broker.events.push((session, Event::TimedOut { channel, timeout_ms }));
-            }
-        }
-    }
-
+    // DEVIATION: also those that stand behind others.
     /// Removes messages and queues whose time is up, in a slice.
     pub fn tick(&mut self) {
         self.give_back_slice();

@@ -53,7 +53,7 @@ impl Broker {
         ready
             .map(|entry| Peeked {
                 seq: entry.seq,
-                returns: entry.returns,
+                returns: entry.returns.all(),
                 body_bytes: entry.body.len(),
                 message: entry.body.here(),
             })
@@ -121,10 +121,10 @@ impl Txn<'_> {
         let Some(queue) = self.broker.queues.get_mut(&lease.queue) else { return };
         let Some(held) = queue.unacked.get_mut(lease.seq) else { return };
         if held.until != 0 {
-            queue.held_until.remove(&(held.until, lease.seq));
+            queue.leased_until.remove(&(held.until, lease.seq));
         }
         held.until = until;
-        queue.held_until.insert((until, lease.seq));
+        queue.leased_until.insert((until, lease.seq));
         self.broker.note_due(lease.queue);
     }
 }

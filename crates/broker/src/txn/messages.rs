@@ -1,9 +1,9 @@
 //! Messages on their way: publish, get, settle, expire.
 
-use super::Txn;
 use super::delays::delay;
 use super::departures::Shed;
 use super::duplicates::{Known, taken};
+use super::{LEASES, Txn};
 use crate::arguments::QueueType;
 use crate::broker::Vhost;
 use crate::built_in::{is_heard, is_own_source};
@@ -71,8 +71,10 @@ impl Got {
 pub enum How {
     /// Done.
     Ack,
-    /// Back to its place.
+    /// Back to its place: it has failed, which a quorum queue counts.
     Requeue,
+    /// Back to its place as it was. (RabbitMQ: basic.nack, basic.recover)
+    Release,
     /// Rejected for good.
     Drop,
 }
@@ -397,10 +399,13 @@ impl Txn<'_> {
         if no_ack {
             self.record_settle(id, kept, &entry);
         } else {
-            let until = queue.meaning.consumer_timeout_ms.map_or(0, |ms| self.now_ms + ms);
-            queue.hold(Unacked::new(entry, (session, channel), 0, until));
+            // A lease says itself when it ends.
+            let timeout_ms = queue.meaning.consumer_timeout_ms.filter(|_| session != LEASES);
+            let until = queue.held_until(timeout_ms, self.now_ms);
+            if queue.hold(Unacked::new(entry, (session, channel), 0, until)) {
+                self.broker.note_due(id);
+            }
             self.let_go_of_held(id, seq);
-            self.broker.note_due(id);
             self.hold_in_channel(session, channel, id, seq);
             self.note_delivery(id, seq, through);
         }
@@ -430,9 +435,10 @@ impl Txn<'_> {
                 self.record_settle(id, kept, &entry);
             }
             // It got its dead letter exchange since it was let go of: it is rejected when it comes next.
-            How::Drop if queue.is_unread_letter(&entry) => self.put_back(id, entry),
+            How::Drop if queue.is_unread_letter(&entry) => self.put_back(id, entry, false),
             How::Drop => self.depart(id, entry, Reason::Rejected),
-            How::Requeue => self.put_back(id, entry),
+            How::Requeue => self.put_back(id, entry, true),
+            How::Release => self.put_back(id, entry, false),
         }
         let limited = self.free_channel(session, channel, id, seq);
         self.dispatch(id);

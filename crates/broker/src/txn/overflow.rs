@@ -55,7 +55,8 @@ impl Txn<'_> {
                 return false;
             }
             self.slice -= 1;
-            self.broker.dead.push_back(Dead { queue: id, message: message.clone(), reason: Reason::MaxLen });
+            let (message, reason) = (message.clone(), Reason::MaxLen);
+            self.broker.dead.push_back(Dead { queue: id, message, reason, redelivered: false });
         }
         true
     }

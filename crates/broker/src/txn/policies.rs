@@ -1,7 +1,7 @@
 //! Policies come, change and go, and what they are for follows at once.
 
 use super::Txn;
-use crate::arguments::queue_arguments;
+use crate::arguments::QueueArguments;
 use crate::built_in::is_built_in;
 use crate::change::Change;
 use crate::policy::{Policy, PolicyKey};
@@ -52,13 +52,7 @@ impl Txn<'_> {
         let with_policies = self.broker.arguments_with_policies(queue);
         let own = Table::from_validated(&queue.arguments);
         let arguments = with_policies.as_ref().map_or(own, TableBuf::as_table);
-        let vhost = self.broker.vhost_name(queue.vhost);
-        // What a policy says in vain leaves the queue's own arguments.
-        let Ok(meaning) = queue_arguments(vhost, &queue.name, arguments)
-            .or_else(|_| queue_arguments(vhost, &queue.name, own))
-        else {
-            return;
-        };
+        let meaning = QueueArguments::of(arguments);
         let Some(queue) = self.broker.queues.get_mut(&id).filter(|queue| queue.meaning != meaning) else {
             return;
         };

@@ -1,20 +1,20 @@
 //! The primitive changes of the broker.
 
 use super::Txn;
-use crate::arguments::{QueueType, queue_arguments};
+use crate::arguments::{QueueArguments, QueueType};
 use crate::body::Body;
 use crate::broker::Event;
 use crate::change::Change;
 use crate::death::Reason;
-use crate::entries::{Entries, Entry, Memory, Ready, Tally};
+use crate::entries::{Entries, Entry, Memory, Ready, Returns, Tally};
 use crate::exchange::{Binding, Destination, Exchange, Kind};
 use crate::queue::{Queue, Unacked};
 use crate::seen::Seen;
 use crate::stream::Stream;
-use crate::{Exception, ExchangeId, Message, QueueId, SessionId, VhostId};
+use crate::{ExchangeId, Message, QueueId, SessionId, VhostId};
 use leveret_amqp::Table;
 use leveret_base::Sorted;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How far ahead deliveries are recorded.
@@ -90,7 +90,7 @@ impl Txn<'_> {
         }
     }
 
-    /// Primitive: a new queue. Refuses arguments that mean nothing.
+    /// Primitive: a new queue.
     #[allow(clippy::too_many_arguments, reason = "the fields of queue.declare")]
     pub(crate) fn add_queue(
         &mut self,
@@ -101,9 +101,8 @@ impl Txn<'_> {
         exclusive: Option<SessionId>,
         auto_delete: bool,
         arguments: &[u8],
-    ) -> Result<(), Exception> {
-        let vhost_name = self.vhost_name(vhost);
-        let meaning = queue_arguments(vhost_name.as_bytes(), name, Table::from_validated(arguments))?;
+    ) {
+        let meaning = QueueArguments::of(Table::from_validated(arguments));
         let queue = Queue {
             id,
             vhost,
@@ -120,7 +119,8 @@ impl Txn<'_> {
             unacked_bytes: 0,
             held_memory: Memory::new(&self.broker.in_memory),
             held_away: Tally::default(),
-            held_until: BTreeSet::new(),
+            leased_until: BTreeSet::new(),
+            timeouts: BTreeMap::new(),
             next_seq: 1,
             delivered_through: 0,
             consumers: Vec::new(),
@@ -147,7 +147,6 @@ impl Txn<'_> {
             self.follow_policies_of_queue(id);
         }
         self.broker.note_due(id);
-        Ok(())
     }
 
     /// Primitive: removes a queue with its messages and bindings; its consumers hear of it.
@@ -274,7 +273,8 @@ impl Txn<'_> {
         if queue.keeps(body.is_persistent()) {
             Change::Enqueue { queue: id, seq, deadline }.record(&mut self.changes);
         }
-        queue.ready.push(Entry::new(seq, body, deadline));
+        let redelivered = self.broker.delivers_again;
+        queue.ready.push(Entry { redelivered, ..Entry::new(seq, body, deadline) });
         if deadline != 0 {
             self.broker.note_due(id);
         }
@@ -339,8 +339,8 @@ impl Txn<'_> {
         }
     }
 
-    /// Primitive: an entry comes back; where that is counted it may have been once too often.
-    pub(crate) fn put_back(&mut self, id: QueueId, mut entry: Entry) {
+    /// Primitive: an entry comes back; where that is counted, and it has failed, it may have been once too often.
+    pub(crate) fn put_back(&mut self, id: QueueId, mut entry: Entry, failed: bool) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
         if queue.stream.is_some() {
             // It was never away.
@@ -352,9 +352,10 @@ impl Txn<'_> {
             {
                 checkpoint.changes(id, walk, Ready::of(&entry));
             }
-            entry.returns = entry.returns.saturating_add(1);
+            let count = if failed { &mut entry.returns.failed } else { &mut entry.returns.released };
+            *count = count.saturating_add(1);
             // What must be read first has another chance: then it is in memory.
-            if queue.meaning.delivery_limit.is_some_and(|limit| entry.returns > limit)
+            if queue.meaning.delivery_limit.is_some_and(|limit| failed && entry.returns.failed > limit)
                 && !queue.is_unread_letter(&entry)
             {
                 return self.depart(id, entry, Reason::DeliveryLimit);
@@ -375,7 +376,7 @@ impl Txn<'_> {
     }
 
     /// Replay of what was counted when an entry came back.
-    pub(crate) fn count_returns(&mut self, id: QueueId, seq: u64, returns: u32) {
+    pub(crate) fn count_returns(&mut self, id: QueueId, seq: u64, returns: Returns) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
         if let Some(mut entry) = queue.ready.take(seq) {
             entry.returns = returns;

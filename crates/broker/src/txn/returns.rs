@@ -37,7 +37,7 @@ impl Txn<'_> {
                 return;
             };
             if let Some(held) = queue.release(seq) {
-                self.put_back(returning.queue, held.into_entry());
+                self.put_back(returning.queue, held.into_entry(), true);
             }
             *left -= 1;
         }

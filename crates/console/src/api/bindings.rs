@@ -2,23 +2,42 @@
 
 use super::exchanges::named;
 use super::tables::{from_json, object_of, to_json};
-use super::{Asked, NOBODY, Refusal, Told, text};
+use super::{Asked, NOBODY, Refusal, Told, decoded, text};
 use leveret_amqp::Table;
 use leveret_engine::Engine;
 use leveret_engine::accounts::Access;
 use leveret_engine::broker::{BindingReport, ExchangeId, VhostId};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// What names a binding in a path: its routing key, and a hash of its arguments if it has any.
+/// What stays as it is in a `properties_key`; a space becomes a plus.
+const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b' ');
+
+/// What names a binding: its routing key, written as in a form, and a hash of its arguments if it has any.
 fn properties_key(binding: &BindingReport) -> String {
-    let key = text(&binding.routing_key);
+    let key = percent_encode(&binding.routing_key, KEPT).to_string().replace(' ', "+");
+    with_arguments(binding, key)
+}
+
+fn with_arguments(binding: &BindingReport, key: String) -> String {
     if binding.arguments.is_empty() {
         return if key.is_empty() { "~".into() } else { key };
     }
     let hash: String =
         Sha256::digest(&binding.arguments).iter().take(12).map(|byte| format!("{byte:02x}")).collect();
     format!("{key}~{hash}")
+}
+
+/// The binding that is named so: by its own name before one by its routing key, as it is or percent-encoded once more.
+fn named_by(mut bindings: Vec<BindingReport>, props: &str) -> Option<BindingReport> {
+    let names: [&dyn Fn(&BindingReport) -> bool; 3] = [
+        &|binding| properties_key(binding) == props,
+        &|binding| with_arguments(binding, text(&binding.routing_key)) == props,
+        &|binding| with_arguments(binding, text(&binding.routing_key)) == decoded(props),
+    ];
+    let place = names.iter().find_map(|is_named| bindings.iter().position(is_named))?;
+    Some(bindings.swap_remove(place))
 }
 
 pub(super) fn binding_to_json(engine: &Engine, binding: &BindingReport) -> Value {
@@ -172,8 +191,8 @@ impl Asked {
     ) -> Result<Told, Refusal> {
         let engine = self.shared.engine.lock();
         let bindings = self.between(&engine, vhost, source, (to_queue, destination))?;
-        let binding = bindings.iter().find(|binding| properties_key(binding) == props);
-        Ok(self.one(binding_to_json(&engine, binding.ok_or_else(Refusal::not_found)?)))
+        let binding = named_by(bindings, props);
+        Ok(self.one(binding_to_json(&engine, &binding.ok_or_else(Refusal::not_found)?)))
     }
 
     pub(super) fn post_binding(
@@ -216,7 +235,7 @@ impl Asked {
         self.change(|engine| {
             let id = self.used_vhost(engine, vhost)?;
             let bindings = self.between(engine, vhost, source, (to_queue, destination))?;
-            let binding = bindings.into_iter().find(|binding| properties_key(binding) == props);
+            let binding = named_by(bindings, props);
             let binding = binding.ok_or_else(Refusal::not_found)?;
             self.permit(vhost, Access::Write, destination)?;
             self.permit(vhost, Access::Read, source)?;

@@ -107,7 +107,13 @@ pub(super) fn consumer_to_json(engine: &Engine, consumer: &ConsumerReport) -> Va
             "user": link.user,
         })
     });
-    let arguments = if consumer.priority == 0 { json!({}) } else { json!({"x-priority": consumer.priority}) };
+    let mut arguments = json!({});
+    if consumer.priority != 0 {
+        arguments["x-priority"] = consumer.priority.into();
+    }
+    if let Some(timeout_ms) = consumer.own_timeout_ms {
+        arguments["x-consumer-timeout"] = timeout_ms.into();
+    }
     json!({
         "ack_required": consumer.ack_required,
         "active": consumer.active,

@@ -61,7 +61,7 @@ impl Asked {
             name: name.as_bytes(),
             kind: kind.as_bytes(),
             passive: false,
-            durable: if body.contains_key("durable") { truth(&body, "durable")? } else { true },
+            durable: truth(&body, "durable")?,
             auto_delete: truth(&body, "auto_delete")?,
             internal: truth(&body, "internal")?,
             arguments: arguments.as_table(),

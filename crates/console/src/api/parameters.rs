@@ -1,6 +1,7 @@
 //! Parameters of components, parameters for all, and limits. (RabbitMQ: management API, parameters, limits)
 
-use super::{Asked, Refusal, Told, refusal};
+use super::{Asked, Refusal, Told, policies, refusal};
+use leveret_engine::broker::{Policy, PolicyKey};
 use leveret_engine::{Engine, ParameterKey, USER_LIMITS, VHOST_LIMITS};
 use serde_json::{Map, Value, json};
 
@@ -9,6 +10,9 @@ const CLUSTER_NAME: &str = "cluster_name";
 const DEFAULT_CLUSTER_NAME: &str = "rabbit@localhost";
 /// There since the first start. (RabbitMQ: internal_cluster_id)
 const FOR_ALL: &str = "";
+/// The components that policies are.
+const POLICY: &str = "policy";
+const OPERATOR_POLICY: &str = "operator_policy";
 
 fn value_of(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or(Value::Null)
@@ -36,6 +40,21 @@ pub(super) fn all_parameters(engine: &Engine) -> Vec<Value> {
         rows.push(json!({"value": limits, "vhost": of, "component": VHOST_LIMITS, "name": "limits"}));
     }
     rows
+}
+
+/// Policies are parameters as well.
+fn policies_of(engine: &Engine, operators: bool) -> Vec<Value> {
+    let wanted = engine.broker.policies().filter(|((_, is_operator, _), _)| *is_operator == operators);
+    let row = |(key, policy): (&PolicyKey, &Policy)| {
+        let mut value = policies::policy_to_json(engine, key, policy);
+        let (vhost, name) = (value["vhost"].take(), value["name"].take());
+        if let Value::Object(value) = &mut value {
+            value.retain(|name, _| name != "vhost" && name != "name");
+        }
+        let component = if operators { OPERATOR_POLICY } else { POLICY };
+        json!({"value": value, "vhost": vhost, "component": component, "name": name})
+    };
+    wanted.map(row).collect()
 }
 
 pub(super) fn cluster_name(engine: &Engine) -> String {
@@ -114,6 +133,11 @@ impl Asked {
         let engine = self.shared.engine.lock();
         let vhosts = self.seen_vhosts(&engine, vhost)?;
         let mut rows = all_parameters(&engine);
+        // Those of users are listed only for who asks for them.
+        rows.extend(policies_of(&engine, true));
+        if component == Some(POLICY) {
+            rows.extend(policies_of(&engine, false));
+        }
         drop(engine);
         let says = |row: &Value, name: &str, wanted: &str| row[name].as_str() == Some(wanted);
         rows.retain(|row| component.is_none_or(|component| says(row, "component", component)));
@@ -141,6 +165,12 @@ impl Asked {
                 .ok_or_else(Refusal::not_found)?;
             let row = json!({"value": limits, "vhost": vhost, "component": VHOST_LIMITS, "name": "limits"});
             return Ok(self.one(row));
+        }
+        if component == POLICY || component == OPERATOR_POLICY {
+            let mut rows = policies_of(&engine, component == OPERATOR_POLICY).into_iter();
+            let row =
+                rows.find(|row| row["vhost"].as_str() == Some(vhost) && row["name"].as_str() == Some(name));
+            return Ok(self.one(row.ok_or_else(Refusal::not_found)?));
         }
         let wanted = key(component, vhost, name);
         let value = engine.parameters.get(&wanted).ok_or_else(Refusal::not_found)?;

@@ -60,6 +60,11 @@ pub(super) fn user_in(engine: &Engine, vhost: &str, user: &str) -> Result<User, 
     engine.accounts.user(user).map(|user| (**user).clone()).ok_or_else(Refusal::not_found)
 }
 
+/// Likewise where it is given permissions.
+fn user_given(engine: &Engine, vhost: &str, user: &str) -> Result<User, Refusal> {
+    user_in(engine, vhost, user).map_err(|_| Refusal::bad("vhost_or_user_not_found"))
+}
+
 impl Asked {
     pub(super) fn permissions_where(&self, vhost: Option<&str>, user: Option<&str>) -> Result<Told, Refusal> {
         self.administer()?;
@@ -92,7 +97,7 @@ impl Asked {
         self.administer()?;
         let permissions = permissions_in(&self.object()?)?;
         self.change(|engine| {
-            let mut of = user_in(engine, vhost, user)?;
+            let mut of = user_given(engine, vhost, user)?;
             let is_new = of.permissions.insert(vhost.to_owned(), permissions).is_none();
             engine.put_user(of);
             Ok(Told::created(is_new))
@@ -144,7 +149,7 @@ impl Asked {
         self.administer()?;
         let (exchange, topics) = topics_in(&self.object()?)?;
         self.change(|engine| {
-            let mut of = user_in(engine, vhost, user)?;
+            let mut of = user_given(engine, vhost, user)?;
             let is_new = of.topic_permissions.insert((vhost.to_owned(), exchange), topics).is_none();
             engine.put_user(of);
             Ok(Told::created(is_new))

@@ -66,6 +66,10 @@ fn queue_to_json(engine: &Engine, id: QueueId) -> Option<Value> {
             row.shift_remove(name);
         }
     }
+    if report.kind == "quorum" {
+        row["delivery_limit"] = report.delivery_limit.map_or("unlimited".into(), Value::from);
+        row["delayed_retry"] = "disabled".into();
+    }
     Some(row)
 }
 
@@ -110,11 +114,14 @@ impl Asked {
 
     pub(super) fn put_queue(&self, vhost: &str, name: &str) -> Result<Told, Refusal> {
         let body = self.object()?;
+        if let Some(node) = body.get("node").and_then(Value::as_str).filter(|node| *node != NODE) {
+            return Err(Refusal::bad(format!("Node {node} is not a cluster member")));
+        }
         let arguments = from_json(&object_of(&body, "arguments")?);
         let declare = QueueDeclare {
             name: name.as_bytes(),
             passive: false,
-            durable: if body.contains_key("durable") { truth(&body, "durable")? } else { true },
+            durable: truth(&body, "durable")?,
             exclusive: false,
             auto_delete: truth(&body, "auto_delete")?,
             arguments: arguments.as_table(),

@@ -46,6 +46,9 @@ impl IntoResponse for Told {
     }
 }
 
+/// What a refusal that only has a number is called.
+const NO_WORDS: &str = "";
+
 /// Why something is refused.
 #[derive(Debug)]
 pub(crate) struct Refusal {
@@ -71,6 +74,11 @@ impl Refusal {
     /// There is no such thing.
     pub(super) fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Object Not Found", "Not Found")
+    }
+
+    /// There is such a thing, or may be, but not this to be done with it.
+    pub(super) fn not_allowed() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, NO_WORDS, "")
     }
 
     /// Who asks is not known.
@@ -109,6 +117,9 @@ impl From<Exception> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        if self.error == NO_WORDS {
+            return self.status.into_response();
+        }
         let body = body_of(&json!({"error": self.error, "reason": self.reason}));
         let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response();
         if self.error == "not_authorized" {

@@ -65,6 +65,7 @@ impl Backlog {
             no_ack: false,
             exclusive: false,
             no_local: false,
+            hears_cancel: true,
             prefetch,
             arguments: Table::default(),
         };

@@ -115,6 +115,7 @@ impl Queue {
             no_ack: false,
             exclusive: false,
             no_local: false,
+            hears_cancel: true,
             prefetch,
             arguments: Table::default(),
         };

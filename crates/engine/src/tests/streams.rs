@@ -21,6 +21,7 @@ fn consume(engine: &mut Engine, session: SessionId, arguments: &[(&str, Value<'_
         no_ack: false,
         exclusive: false,
         no_local: false,
+        hears_cancel: true,
         prefetch: 1,
         arguments: table.as_table(),
     };
@@ -34,7 +35,7 @@ fn delivered(engine: &mut Engine, session: SessionId) -> Vec<(u64, String)> {
         Event::Deliver { stream_offset, message, .. } => {
             Some((stream_offset?, String::from_utf8_lossy(message.body()).into_owned()))
         }
-        Event::Cancel { .. } | Event::TimedOut { .. } | Event::Fetched => None,
+        Event::Cancel { .. } | Event::Released { .. } | Event::TimedOut { .. } | Event::Fetched => None,
     });
     of_stream.collect()
 }

@@ -21,6 +21,7 @@ fn consume(queue: &mut Queue, channel: u16, tag: &[u8], offset: Value<'_>) {
         no_ack: false,
         exclusive: false,
         no_local: false,
+        hears_cancel: true,
         prefetch: 50,
         arguments: arguments.as_table(),
     };

@@ -456,7 +456,7 @@ impl World {
     fn settle(&mut self, rng: &mut fastrand::Rng) {
         if !self.held.is_empty() {
             let (queue, seq) = self.held.swap_remove(rng.usize(..self.held.len()));
-            let how = [How::Ack, How::Ack, How::Drop, How::Requeue][rng.usize(..4)];
+            let how = [How::Ack, How::Ack, How::Drop, How::Requeue, How::Release][rng.usize(..5)];
             self.engine.on_broker(|txn| txn.settle(self.session, 1, queue, seq, how));
         }
     }
@@ -486,6 +486,7 @@ impl World {
             no_ack: rng.bool(),
             exclusive: false,
             no_local: false,
+            hears_cancel: true,
             prefetch: 4,
             arguments: arguments.as_table(),
         };

@@ -67,6 +67,9 @@ impl Keyed for Held {
     }
 }
 
+/// The number of no entry.
+const NOBODYS: u64 = u64::MAX;
+
 /// An open channel.
 #[derive(Default)]
 pub(crate) struct Channel {
@@ -143,6 +146,17 @@ impl Channel {
     /// Acknowledgements that were taken back: their tags are there again.
     pub(crate) fn unsettle(&mut self, held: impl IntoIterator<Item = Held>) {
         self.unacked.extend(held);
+    }
+
+    /// These entries of a queue are not held any more. Their tags stay: a client may name them and means nothing by it.
+    pub(crate) fn release_held(&mut self, queue: QueueId, seqs: &[u64]) {
+        let is_gone = |held: &Held| held.queue == queue && seqs.binary_search(&held.seq).is_ok();
+        for held in self.unacked.iter_mut().filter(|held| is_gone(held)) {
+            held.seq = NOBODYS;
+        }
+        if let Some(tx) = &mut self.tx {
+            tx.settled_mut().filter(|held| is_gone(held)).for_each(|held| held.seq = NOBODYS);
+        }
     }
 
     /// Everything unacknowledged, oldest first.

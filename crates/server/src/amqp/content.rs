@@ -165,7 +165,7 @@ impl AmqpSession {
         // What the transaction has acknowledged is not there to come back; the rest does at once.
         engine.on_broker(|txn| {
             for Held { queue, seq, .. } in entries {
-                txn.settle(self.id, number, queue, seq, How::Requeue);
+                txn.settle(self.id, number, queue, seq, How::Release);
             }
         });
         Ok(())
@@ -225,7 +225,14 @@ impl AmqpSession {
             }
             // It was for a wait that is over.
             Event::Fetched => {}
+            Event::Released { channel, queue, seqs } => {
+                if let Some(channel) = self.channels.get_mut(&channel) {
+                    channel.release_held(queue, &seqs);
+                }
+            }
             Event::TimedOut { channel, timeout_ms } => self.timed_out(channel, timeout_ms, out),
+            // It would not know what to do with it.
+            Event::Cancel { .. } if !self.hears_cancel => {}
             Event::Cancel { channel, consumer_tag } => {
                 let cancel = amqp::BasicCancel { consumer_tag: &consumer_tag, nowait: true };
                 self.reply(channel, 0, &Method::BasicCancel(cancel), out);

@@ -9,6 +9,16 @@ use leveret_amqp::{Method, ReplyCode};
 use leveret_engine::accounts::Access;
 use leveret_engine::broker::{self, VhostId};
 use leveret_engine::{Engine, VHOST_LIMITS};
+use std::borrow::Cow;
+
+/// A name without ends of lines, which RabbitMQ leaves out where something is declared, bound or deleted.
+pub(super) fn in_one_line(name: &[u8]) -> Cow<'_, [u8]> {
+    let is_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+    match name.iter().any(is_end) {
+        false => Cow::Borrowed(name),
+        true => Cow::Owned(name.iter().copied().filter(|byte| !is_end(byte)).collect()),
+    }
+}
 
 impl AmqpSession {
     pub(super) fn exchange_declare(
@@ -19,6 +29,7 @@ impl AmqpSession {
         m: &amqp::ExchangeDeclare<'_>,
         out: &mut Output,
     ) -> Outcome {
+        let m = &amqp::ExchangeDeclare { exchange: &in_one_line(m.exchange), ..*m };
         if m.passive {
             self.permit_any(engine, vhost, Resource::Exchange(m.exchange))?;
         }
@@ -64,7 +75,7 @@ impl AmqpSession {
         m: &amqp::QueueDeclare<'_>,
         out: &mut Output,
     ) -> Outcome {
-        let name = if m.passive { self.queue_name(number, m.queue)? } else { m.queue.into() };
+        let name = in_one_line(m.queue);
         if m.passive && !name.starts_with(broker::REPLY_TO) {
             self.permit_any(engine, vhost, Resource::Queue(&name))?;
         }

@@ -101,8 +101,12 @@ impl AmqpSession {
             (Phase::Start, Method::ConnectionStartOk(start)) => {
                 let capabilities =
                     start.client_properties.find(b"capabilities").and_then(|value| value.as_table());
-                let wants = capabilities.and_then(|table| table.find(b"connection.blocked"));
-                self.wants_blocked = wants.and_then(|value| value.as_bool()) == Some(true);
+                let has = |name: &[u8]| {
+                    capabilities.and_then(|table| table.find(name)).and_then(|value| value.as_bool())
+                        == Some(true)
+                };
+                self.wants_blocked = has(b"connection.blocked");
+                self.hears_cancel = has(b"consumer_cancel_notify");
                 self.link.client_properties = start.client_properties.raw().into();
                 match self.authenticate(engine, start.mechanism, start.response)? {
                     true => self.tune(out),
@@ -113,9 +117,21 @@ impl AmqpSession {
             (Phase::Tune, Method::ConnectionTuneOk(tune)) => {
                 let (ours, theirs) = (self.frame_max, tune.frame_max);
                 if theirs != 0 && (theirs < leveret_amqp::FRAME_MIN_SIZE || theirs > ours) {
+                    let text = match theirs > ours {
+                        true => {
+                            format!("frame_max = {theirs} is higher than the maximum allowed value ({ours})")
+                        }
+                        false => format!(
+                            "frame_max = {theirs} is lower than the minimum allowed value ({})",
+                            leveret_amqp::FRAME_MIN_SIZE
+                        ),
+                    };
+                    return Err(Failure::connection(ReplyCode::NotAllowed, format!("negotiated {text}")));
+                }
+                if tune.channel_max > self.channel_max {
                     let text = format!(
-                        "negotiated frame_max = {theirs} is not between {} and {ours}",
-                        leveret_amqp::FRAME_MIN_SIZE
+                        "negotiated channel_max = {} is higher than the maximum allowed value ({})",
+                        tune.channel_max, self.channel_max
                     );
                     return Err(Failure::connection(ReplyCode::NotAllowed, text));
                 }
@@ -123,7 +139,7 @@ impl AmqpSession {
                     self.frame_max = theirs;
                 }
                 if tune.channel_max != 0 {
-                    self.channel_max = self.channel_max.min(tune.channel_max);
+                    self.channel_max = tune.channel_max;
                 }
                 self.heartbeat = tune.heartbeat;
                 self.phase = Phase::Open;

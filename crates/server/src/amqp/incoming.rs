@@ -2,7 +2,7 @@
 //! nothing of open or closed channels: what a step means is decided when it is executed.
 
 use crate::amqp::session::Failure;
-use leveret_amqp::{ContentHeader, Frame, FrameKind, Method, Properties, ReplyCode};
+use leveret_amqp::{BasicPublish, ContentHeader, Frame, FrameKind, Properties, ReplyCode};
 use leveret_engine::broker::{Exception, Message, MessageParts};
 use std::ops::Range;
 use std::sync::Arc;
@@ -77,6 +77,10 @@ impl Incoming {
 
     fn frame(&mut self, frame: Frame<'_>, payload: Range<usize>, limits: &Limits<'_>) {
         match frame.kind {
+            FrameKind::Heartbeat if frame.channel != 0 => {
+                let text = "type 8, all octets = <<>>";
+                self.refuse(0, Failure::connection(ReplyCode::UnexpectedFrame, text));
+            }
             FrameKind::Heartbeat => {}
             FrameKind::Method => self.method(frame, payload),
             FrameKind::Header => self.header(frame, limits),
@@ -92,8 +96,9 @@ impl Incoming {
         }
         let interrupts = self.arriving.len() < before;
         if !interrupts
+            && channel != 0
             && frame.payload.starts_with(&BASIC_PUBLISH)
-            && let Ok(Method::BasicPublish(publish)) = Method::decode(frame.payload)
+            && let Ok(publish) = BasicPublish::decode(frame.payload)
         {
             if publish.immediate {
                 let failure = Failure::connection(ReplyCode::NotImplemented, "immediate=true");
@@ -110,11 +115,17 @@ impl Incoming {
         let channel = frame.channel;
         let place = self.arriving.iter().position(|arriving| arriving.channel == channel);
         let Some(mut arriving) = place.map(|place| self.arriving.swap_remove(place)) else {
-            return self.unexpected(channel, "header");
+            return self.unexpected(channel);
         };
         let Content::Names(mut parts) = arriving.content else {
-            return self.unexpected(channel, "header");
+            return self.unexpected(channel);
         };
+        if let Some(class) = frame.payload.first_chunk::<2>().map(|class| u16::from_be_bytes(*class))
+            && class != BASIC
+        {
+            let text = format!("expected content header for class 60, got one for class {class} instead");
+            return self.refuse(channel, Failure::connection(ReplyCode::UnexpectedFrame, text));
+        }
         let header = match ContentHeader::parse(frame.payload) {
             Ok(header) => header,
             Err(error) => {
@@ -141,12 +152,12 @@ impl Incoming {
     fn body(&mut self, frame: Frame<'_>, limits: &Limits<'_>) {
         let channel = frame.channel;
         let Some(place) = self.arriving.iter().position(|arriving| arriving.channel == channel) else {
-            return self.unexpected(channel, "body");
+            return self.unexpected(channel);
         };
         let missing = match &mut self.arriving[place].content {
             Content::Names(_) => {
                 self.arriving.swap_remove(place);
-                return self.unexpected(channel, "body");
+                return self.refuse(channel, Failure::connection(ReplyCode::UnexpectedFrame, NO_HEADER));
             }
             Content::Body(parts) => parts.body(frame.payload).map(|left| left as u64),
             Content::Skipped(left) => {
@@ -162,16 +173,16 @@ impl Incoming {
                 }
             }
             Ok(_) => {}
-            Err(more) => {
+            Err(_) => {
                 self.arriving.swap_remove(place);
-                let text = format!("the body is {more} bytes longer than its header said");
+                let text = "content body frame exceeds remaining content size";
                 self.refuse(channel, Failure::connection(ReplyCode::FrameError, text));
             }
         }
     }
 
-    fn unexpected(&mut self, channel: u16, kind: &str) {
-        let text = format!("expected method frame, got content {kind} frame instead");
+    fn unexpected(&mut self, channel: u16) {
+        let text = "expected method frame, got non method frame instead";
         self.refuse(channel, Failure::connection(ReplyCode::UnexpectedFrame, text));
     }
 
@@ -196,5 +207,63 @@ impl Incoming {
     }
 }
 
+/// What is wrong when something else comes behind `basic.publish`.
+pub(super) const NO_HEADER: &str =
+    "expected content header for class 60, got non content header frame instead";
+
+/// The class of all content.
+const BASIC: u16 = 60;
+
 /// Class 60, method 40.
 const BASIC_PUBLISH: [u8; 4] = [0, 60, 0, 40];
+
+#[cfg(test)]
+mod tests {
+    use super::{Incoming, Limits, Step};
+    use crate::amqp::session::Failure;
+
+    fn frame(kind: u8, channel: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![kind, 0, channel, 0, 0, 0, payload.len() as u8];
+        frame.extend_from_slice(payload);
+        frame.push(0xce);
+        frame
+    }
+
+    const PUBLISH: &[u8] = &[0, 60, 0, 40, 0, 0, 0, 2, 0xff, 0xfe, 0];
+
+    fn steps(frames: &[Vec<u8>]) -> Vec<Step> {
+        let mut incoming = Incoming::default();
+        let limits = Limits { frame_max: 8192, message_bytes_max: 100, user: b"guest", impersonates: false };
+        incoming.decode(&frames.concat(), &mut 0, &limits, usize::MAX);
+        incoming.steps
+    }
+
+    fn refusal(steps: &[Step]) -> String {
+        match steps {
+            [Step::Refused { failure: Failure::Connection(code, text), .. }] => {
+                format!("{} {text}", code.code())
+            }
+            _ => "it is not refused".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_header_must_be_one_of_content() {
+        let header = |class| frame(2, 1, &[0, class, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            refusal(&steps(&[frame(1, 1, PUBLISH), header(50)])),
+            "505 expected content header for class 60, got one for class 50 instead"
+        );
+        // Any bytes are a routing key.
+        match &steps(&[frame(1, 1, PUBLISH), header(60)])[..] {
+            [Step::Publish { message, .. }] => assert_eq!(message.routing_key(), [0xff, 0xfe]),
+            _ => panic!("it is no publish"),
+        }
+    }
+
+    #[test]
+    fn a_heartbeat_belongs_to_no_channel() {
+        assert!(steps(&[frame(8, 0, &[])]).is_empty());
+        assert_eq!(refusal(&steps(&[frame(8, 1, &[])])), "505 type 8, all octets = <<>>");
+    }
+}

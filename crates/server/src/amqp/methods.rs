@@ -1,7 +1,9 @@
 //! What each method does on an open connection. A new method of the table does not compile until it is answered here.
 
 use crate::amqp::channel::{Channel, Confirms};
+use crate::amqp::declare::in_one_line;
 use crate::amqp::handshake::Phase;
+use crate::amqp::incoming::NO_HEADER;
 use crate::amqp::permissions::Resource;
 use crate::amqp::session::{AmqpSession, Failure, Outcome};
 use crate::around::Around;
@@ -60,6 +62,7 @@ impl AmqpSession {
             }
             Method::ExchangeDeclare(m) => self.exchange_declare(engine, vhost, number, &m, out),
             Method::ExchangeDelete(m) => {
+                let m = amqp::ExchangeDelete { exchange: &in_one_line(m.exchange), ..m };
                 if !m.exchange.is_empty() {
                     self.permit(engine, vhost, Access::Configure, Resource::Exchange(m.exchange))?;
                 }
@@ -75,6 +78,8 @@ impl AmqpSession {
                 Ok(())
             }
             Method::ExchangeBind(m) => {
+                let (destination, source) = (in_one_line(m.destination), in_one_line(m.source));
+                let m = amqp::ExchangeBind { destination: &destination, source: &source, ..m };
                 let ends = (Resource::Exchange(m.destination), m.source);
                 self.permit_binding(engine, vhost, ends, m.routing_key)?;
                 self.promise(is_durable_bind(engine, vhost, m.source, m.destination));
@@ -91,6 +96,8 @@ impl AmqpSession {
                 Ok(())
             }
             Method::ExchangeUnbind(m) => {
+                let (destination, source) = (in_one_line(m.destination), in_one_line(m.source));
+                let m = amqp::ExchangeUnbind { destination: &destination, source: &source, ..m };
                 let ends = (Resource::Exchange(m.destination), m.source);
                 self.permit_binding(engine, vhost, ends, m.routing_key)?;
                 self.promise(is_durable_bind(engine, vhost, m.source, m.destination));
@@ -108,7 +115,8 @@ impl AmqpSession {
             }
             Method::QueueDeclare(m) => self.queue_declare(engine, vhost, number, &m, out),
             Method::QueueBind(m) => {
-                let queue = self.queue_name(number, m.queue)?;
+                let queue = self.queue_name(number, &in_one_line(m.queue))?;
+                let m = amqp::QueueBind { exchange: &in_one_line(m.exchange), ..m };
                 let key =
                     if m.queue.is_empty() && m.routing_key.is_empty() { &*queue } else { m.routing_key };
                 self.permit_binding(engine, vhost, (Resource::Queue(&queue), m.exchange), key)?;
@@ -119,7 +127,8 @@ impl AmqpSession {
                 Ok(())
             }
             Method::QueueUnbind(m) => {
-                let queue = self.queue_name(number, m.queue)?;
+                let queue = self.queue_name(number, &in_one_line(m.queue))?;
+                let m = amqp::QueueUnbind { exchange: &in_one_line(m.exchange), ..m };
                 self.permit_binding(engine, vhost, (Resource::Queue(&queue), m.exchange), m.routing_key)?;
                 self.promise(is_durable_queue_bind(engine, vhost, &queue, m.exchange));
                 engine.on_broker(|txn| {
@@ -149,7 +158,7 @@ impl AmqpSession {
                 Ok(())
             }
             Method::QueueDelete(m) => {
-                let queue = self.queue_name(number, m.queue)?;
+                let queue = self.queue_name(number, &in_one_line(m.queue))?;
                 self.permit(engine, vhost, Access::Configure, Resource::Queue(&queue))?;
                 // What is not there may be gone by somebody's deletion that the disk does not have yet.
                 self.promise(engine.broker.is_queue_logged(vhost, &queue).is_none());
@@ -184,10 +193,7 @@ impl AmqpSession {
                 Ok(())
             }
             // The decoder takes publishes with their content; what is left is one that interrupts another's.
-            Method::BasicPublish(_) => Err(Failure::connection(
-                ReplyCode::UnexpectedFrame,
-                "expected content header for class 60, got method frame instead",
-            )),
+            Method::BasicPublish(_) => Err(Failure::connection(ReplyCode::UnexpectedFrame, NO_HEADER)),
             Method::BasicGet(m) => self.get(engine, vhost, number, &m, out),
             Method::BasicAck(m) => self.settle(engine, number, m.delivery_tag, m.multiple, How::Ack),
             Method::BasicReject(m) => self.settle(
@@ -202,7 +208,7 @@ impl AmqpSession {
                 number,
                 m.delivery_tag,
                 m.multiple,
-                if m.requeue { How::Requeue } else { How::Drop },
+                if m.requeue { How::Release } else { How::Drop },
             ),
             Method::BasicRecover(m) => {
                 self.recover(engine, number, m.requeue)?;
@@ -232,7 +238,7 @@ impl AmqpSession {
             Method::TxCommit(_) => self.tx_commit((engine, around), vhost, number, out),
             Method::TxRollback(_) => self.tx_rollback(number, out),
             // Methods of a connection, and those that only a server sends.
-            other @ (Method::ConnectionStart(_)
+            Method::ConnectionStart(_)
             | Method::ConnectionStartOk(_)
             | Method::ConnectionSecure(_)
             | Method::ConnectionSecureOk(_)
@@ -270,10 +276,9 @@ impl AmqpSession {
             | Method::TxSelectOk(_)
             | Method::TxCommitOk(_)
             | Method::TxRollbackOk(_)
-            | Method::ConfirmSelectOk(_)) => Err(Failure::connection(
-                ReplyCode::CommandInvalid,
-                format!("unexpected method '{}'", other.name()),
-            )),
+            | Method::ConfirmSelectOk(_) => {
+                Err(Failure::connection(ReplyCode::CommandInvalid, "unimplemented method"))
+            }
         }
     }
 
@@ -290,10 +295,9 @@ impl AmqpSession {
                 Method::ConnectionUpdateSecretOk(amqp::ConnectionUpdateSecretOk {}).encode(0, &mut out.bytes);
                 Ok(())
             }
-            Method::ConnectionBlocked(_) | Method::ConnectionUnblocked(_) => Ok(()),
-            other => Err(Failure::connection(
-                ReplyCode::CommandInvalid,
-                format!("unexpected method '{}' on channel 0", other.name()),
+            _ => Err(Failure::connection(
+                ReplyCode::ChannelError,
+                "unexpected method in connection state running",
             )),
         }
     }
@@ -374,7 +378,7 @@ impl AmqpSession {
         }
         let last = self.channels.get(&number).map(|channel| channel.last_queue.clone()).unwrap_or_default();
         if last.is_empty() {
-            return Err(Failure::connection(ReplyCode::NotFound, "no previously declared queue"));
+            return Err(broker::Exception::new(ReplyCode::NotFound, "no previously declared queue").into());
         }
         Ok(last)
     }
@@ -430,6 +434,7 @@ impl AmqpSession {
             exclusive: m.exclusive,
             no_local: m.no_local,
             prefetch,
+            hears_cancel: self.hears_cancel,
             arguments: m.arguments,
         };
         let tag = engine.on_broker(|txn| txn.consume(vhost, &consume))?;

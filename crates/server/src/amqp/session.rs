@@ -4,7 +4,7 @@
 use crate::amqp::channel::{Channel, Leaving};
 use crate::amqp::credit::Credit;
 use crate::amqp::handshake::Phase;
-use crate::amqp::incoming::{Incoming, Limits, Step};
+use crate::amqp::incoming::{Incoming, Limits, NO_HEADER, Step};
 use crate::amqp::permissions::Rights;
 use crate::around::Around;
 use crate::connection::OUT_MAX;
@@ -53,6 +53,8 @@ pub(crate) struct AmqpSession {
     pub(crate) link: Link,
     /// The client understands connection.blocked.
     pub(super) wants_blocked: bool,
+    /// Likewise basic.cancel, when it comes from us. (RabbitMQ: consumer_cancel_notify)
+    pub(super) hears_cancel: bool,
     /// Why publishers are blocked, as far as this session knows.
     pub(crate) alarm: Option<&'static str>,
     /// It has something to publish, which has to wait.
@@ -119,6 +121,7 @@ impl AmqpSession {
             impersonates: false,
             link,
             wants_blocked: false,
+            hears_cancel: false,
             alarm: None,
             blocked: false,
             getting: false,
@@ -347,10 +350,9 @@ impl AmqpSession {
             .and_then(|method| {
                 ids = (method.class_id(), method.method_id());
                 match self.phase {
-                    Phase::Running if interrupts && self.is_open(number) => Err(Failure::connection(
-                        ReplyCode::UnexpectedFrame,
-                        "expected content header for class 60, got method frame instead",
-                    )),
+                    Phase::Running if interrupts && self.is_open(number) => {
+                        Err(Failure::connection(ReplyCode::UnexpectedFrame, NO_HEADER))
+                    }
                     Phase::Running => self.method((engine, around), number, method, out),
                     Phase::Closing | Phase::Over => {
                         self.while_closing(&method, out);
@@ -436,7 +438,9 @@ impl AmqpSession {
                 false
             }
             Event::Deliver { .. } | Event::Fetched => true,
-            Event::Cancel { channel, .. } | Event::TimedOut { channel, .. } => *channel != number,
+            Event::Cancel { channel, .. }
+            | Event::Released { channel, .. }
+            | Event::TimedOut { channel, .. } => *channel != number,
         };
         self.events.retain(&mut of_another);
         if let Some(session) = engine.session(self.id) {

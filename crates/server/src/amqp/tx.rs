@@ -24,6 +24,13 @@ pub(crate) struct Tx {
 /// Bytes that the open transactions of a connection may gather, if one message may not have more.
 const GATHERED_MAX: u64 = 64 * 1024 * 1024;
 
+impl Tx {
+    /// What is settled with it.
+    pub(crate) fn settled_mut(&mut self) -> impl Iterator<Item = &mut Held> {
+        self.settled.iter_mut().map(|(held, _)| held)
+    }
+}
+
 fn refused(text: &str) -> Failure {
     Exception::new(ReplyCode::PreconditionFailed, text).into()
 }
@@ -47,6 +54,7 @@ impl AmqpSession {
         Ok(tx)
     }
 
+    // DEVIATION: it is routed with the commit.
     /// A publish waits; what would be refused is refused now.
     pub(crate) fn tx_publish(
         &mut self,

@@ -352,20 +352,22 @@ impl Conversation {
     }
 
     fn settle(&mut self, id: ChannelId) {
-        let how = self.one_of(&[How::Ack, How::Ack, How::Ack, How::Requeue, How::Drop]);
-        let multiple = self.random.u8(..4) == 0;
+        let how = self.one_of(&[How::Ack, How::Ack, How::Ack, How::Requeue, How::Release, How::Drop]);
+        // Only a reject says that it has failed, and it names one.
+        let multiple = how != How::Requeue && self.random.u8(..4) == 0;
         let tags = self.channels[&id].tags();
         let Some(&tag) = tags.get(self.random.usize(..tags.len().max(1))) else { return };
         let line = match how {
             How::Ack => "basic.ack".to_owned(),
-            How::Requeue | How::Drop if !multiple && self.random.bool() => "basic.reject".to_owned(),
-            How::Requeue | How::Drop => "basic.nack".to_owned(),
+            How::Requeue => "basic.reject".to_owned(),
+            How::Drop if !multiple && self.random.bool() => "basic.reject".to_owned(),
+            How::Release | How::Drop => "basic.nack".to_owned(),
         };
         let multiple = multiple && line != "basic.reject";
         let line = format!(
             "{line} delivery_tag={tag}{}{}",
             if multiple { " multiple" } else { "" },
-            if how == How::Requeue { " requeue" } else { "" }
+            if matches!(how, How::Requeue | How::Release) { " requeue" } else { "" }
         );
         self.say(id, &line);
         let channel = self.channels.get_mut(&id).expect("it is open");
@@ -407,7 +409,7 @@ impl Conversation {
     fn recover(&mut self, id: ChannelId) {
         let channel = self.channels.get_mut(&id).expect("it is open");
         let places: Vec<_> = channel.take_all().into_iter().map(|(_, place)| place).collect();
-        let change = |model: &mut Model| model.settle(&places, How::Requeue);
+        let change = |model: &mut Model| model.settle(&places, How::Release);
         self.ask(id, "basic.recover requeue", change, "basic.recover-ok");
     }
 

@@ -344,7 +344,7 @@ impl World {
         self.run();
         if shake_hands {
             for line in [
-                r#"connection.start-ok mechanism=PLAIN response="\x00guest\x00guest""#,
+                r#"connection.start-ok mechanism=PLAIN response="\x00guest\x00guest" client_properties={capabilities: {consumer_cancel_notify: true}}"#,
                 "connection.tune-ok frame_max=8192",
                 "connection.open virtual_host=/",
             ] {

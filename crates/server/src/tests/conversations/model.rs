@@ -38,6 +38,7 @@ struct Entry {
     place: u64,
     message: Message,
     redelivered: Redelivered,
+    is_letter: bool,
     returns: u32,
     holder: Holder,
 }
@@ -121,7 +122,10 @@ impl Queue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum How {
     Ack,
+    /// It has failed.
     Requeue,
+    /// It has not.
+    Release,
     Drop,
 }
 
@@ -214,6 +218,11 @@ impl Model {
 
     /// True when a durable queue has it from now on. Gives the number of queues, too.
     pub(super) fn publish(&mut self, exchange: &str, key: &str, message: &Message) -> (usize, bool) {
+        self.deliver(exchange, key, message, false)
+    }
+
+    /// Likewise; a letter was had by somebody before it died.
+    fn deliver(&mut self, exchange: &str, key: &str, message: &Message, is_letter: bool) -> (usize, bool) {
         let route = self.route(exchange, key);
         let mut is_kept = false;
         for name in &route {
@@ -223,7 +232,8 @@ impl Model {
             queue.entries.push(Entry {
                 place: self.last_place,
                 message: message.clone(),
-                redelivered: Redelivered::No,
+                redelivered: if is_letter { Redelivered::Yes } else { Redelivered::No },
+                is_letter,
                 returns: 0,
                 holder: Holder::Nobody,
             });
@@ -358,6 +368,7 @@ impl Model {
                 How::Ack => drop(queue.entries.remove(i)),
                 How::Drop => self.dead.extend(dead_letter(queue, i)),
                 How::Requeue => self.dead.extend(come_back(queue, i)),
+                How::Release => be_released(queue, i),
             }
             if let Some(queue) = self.queues.get_mut(name) {
                 queue.dispatch();
@@ -392,7 +403,7 @@ impl Model {
         let mut next = 0;
         while let Some((to, message)) = self.dead.get(next).cloned() {
             next += 1;
-            self.publish("", to, &message);
+            self.deliver("", to, &message, true);
         }
         self.dead.clear();
         for queue in self.queues.values_mut() {
@@ -429,7 +440,8 @@ impl Model {
             for entry in &mut entries {
                 if entry.holder != Holder::Nobody {
                     entry.redelivered = Redelivered::Yes;
-                } else if has_delivered && entry.redelivered == Redelivered::No {
+                } else if has_delivered && entry.redelivered == Redelivered::No || entry.is_letter {
+                    // The log does not say of a letter that somebody had it before.
                     entry.redelivered = Redelivered::Perhaps;
                 }
                 entry.holder = Holder::Nobody;
@@ -465,7 +477,13 @@ fn come_back(queue: &mut Queue, i: usize) -> Option<(&'static str, Message)> {
     if queue.kind.delivery_limit.is_some_and(|limit| entry.returns > limit) {
         return dead_letter(queue, i);
     }
+    be_released(queue, i);
+    None
+}
+
+/// An entry goes back to its place.
+fn be_released(queue: &mut Queue, i: usize) {
+    let entry = &mut queue.entries[i];
     entry.holder = Holder::Nobody;
     entry.redelivered = Redelivered::Yes;
-    None
 }
