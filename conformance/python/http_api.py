@@ -199,6 +199,18 @@ def unsaid(api):
     api.done(201, "PUT", "/queues/%2F/counts", {"durable": True, "arguments": {"x-queue-type": "quorum", "x-delivery-limit": 7}})
     api.done(201, "PUT", "/queues/%2F/ever", {"durable": True, "arguments": {"x-queue-type": "quorum", "x-delivery-limit": -1}})
     equal([api.get(f"/queues/%2F/{name}")["delivery_limit"] for name in ("counts", "ever")], [7, "unlimited"])
+    retry = {"delayed-retry-type": "failed", "delayed-retry-min": 60000, "delayed-retry-max": 90000}
+    for wrong in [{"delayed-retry-type": "failed"}, retry | {"delayed-retry-max": 1}, retry | {"delayed-retry-type": "some"}, {"delayed-retry-min": 0}]:
+        api.done(400, "PUT", "/policies/%2F/retry", {"pattern": "^counts$", "definition": wrong})
+    api.done(201, "PUT", "/policies/%2F/retry", {"pattern": "^counts$", "definition": retry})
+    c = amqp(server).channel()
+    c.basic_publish("", "counts", "comes later")
+    c.basic_reject(c.basic_get("counts")[0].delivery_tag, requeue=True)
+    c.connection.close()
+    row = api.get("/queues/%2F/counts")
+    equal([row[f"messages{part}"] for part in ("", "_ready", "_unacknowledged", "_delayed")], [1, 0, 0, 1])
+    equal(row["delayed_retry"], "failed (min: 60000ms, max: 90000ms)")
+    api.done(204, "DELETE", "/policies/%2F/retry")
     for name in ("brief", "said", "counts", "ever"):
         api.done(204, "DELETE", f"/queues/%2F/{name}")
     api.done(204, "DELETE", "/exchanges/%2F/brief")

@@ -100,8 +100,42 @@ pub(crate) struct QueueArguments {
     pub(crate) consumer_timeout_ms: Option<u64>,
     /// How often a message may come back; `None` is ever again.
     pub(crate) delivery_limit: Option<u32>,
+    /// What waits before it comes again. (RabbitMQ: delayed retry of quorum queues)
+    pub(crate) delayed_retry: Option<DelayedRetry>,
     /// For streams alone.
     pub(crate) retention: Retention,
+}
+
+/// Which messages that come back wait, and for how long: longer each time they have failed, up to a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DelayedRetry {
+    failed: bool,
+    released: bool,
+    min_ms: u64,
+    max_ms: u64,
+}
+
+impl DelayedRetry {
+    /// RabbitMQ's name of which.
+    fn name(self) -> &'static str {
+        match (self.failed, self.released) {
+            (true, true) => "all",
+            (true, false) => "failed",
+            (false, _) => "returned",
+        }
+    }
+
+    /// How long one waits that comes back, and has failed so often.
+    pub(crate) fn delay_ms(self, failed: bool, failures: u32) -> Option<u64> {
+        let waits = if failed { self.failed } else { self.released };
+        waits.then(|| self.min_ms.saturating_mul(failures.max(1).into()).min(self.max_ms))
+    }
+}
+
+impl std::fmt::Display for DelayedRetry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (min: {}ms, max: {}ms)", self.name(), self.min_ms, self.max_ms)
+    }
 }
 
 impl QueueArguments {
@@ -112,6 +146,9 @@ impl QueueArguments {
         if kind == QueueType::Quorum {
             meaning.delivery_limit = Some(DELIVERY_LIMIT);
             meaning.consumer_timeout_ms = Some(CONSUMER_TIMEOUT_MS);
+        }
+        if kind == QueueType::Quorum {
+            meaning.delayed_retry = delayed_retry(arguments);
         }
         let (mut exchange, mut routing_key) = (None, None);
         for (name, value) in arguments.iter() {
@@ -191,6 +228,23 @@ const DELIVERY_LIMIT: u32 = 20;
 
 /// How long a consumer of a quorum queue may hold a message if nothing is said. (RabbitMQ: consumer_timeout)
 const CONSUMER_TIMEOUT_MS: u64 = 1_800_000;
+
+/// What RabbitMQ makes of these arguments: nothing of what makes no sense.
+fn delayed_retry(arguments: Table<'_>) -> Option<DelayedRetry> {
+    let (failed, released) = match arguments.find(b"x-delayed-retry-type")?.as_longstr()? {
+        b"all" => (true, true),
+        b"failed" => (true, false),
+        b"returned" => (false, true),
+        _ => return None,
+    };
+    let positive = |name: &[u8]| {
+        let number = arguments.find(name).and_then(|value| value.as_integer());
+        number.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0)
+    };
+    let min_ms = positive(b"x-delayed-retry-min")?;
+    let max_ms = positive(b"x-delayed-retry-max").unwrap_or(min_ms);
+    Some(DelayedRetry { failed, released, min_ms, max_ms })
+}
 
 /// Refuses what an exchange cannot mean by its arguments.
 pub(crate) fn exchange_arguments(

@@ -209,12 +209,12 @@ impl Block {
             Places::Here(places) => {
                 let HerePlace { message, distance, .. } = places.get(index)?;
                 let (seq, returns) = (self.first + u64::from(*distance), Returns::NONE);
-                Some(Ready { seq, body: BodyRef::Here(message.as_ref()?), returns, deadline })
+                Some(Ready { seq, body: BodyRef::Here(message.as_ref()?), returns, deadline, retry_at: 0 })
             }
             Places::Away(places) => {
                 let place = places.get(index).filter(|place| place.flags & GONE == 0)?;
                 let (seq, returns) = (self.first + u64::from(place.distance), Returns::NONE);
-                Some(Ready { seq, body: BodyRef::Away(place.away()), returns, deadline })
+                Some(Ready { seq, body: BodyRef::Away(place.away()), returns, deadline, retry_at: 0 })
             }
         }
     }

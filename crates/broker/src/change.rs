@@ -3,10 +3,13 @@
 
 mod away;
 mod names;
+mod parts;
 pub(crate) mod tags;
 
 pub use away::message_len;
 pub use names::CHANGE_NAMES;
+use parts::*;
+pub(crate) use parts::{id, seq};
 
 use crate::body::Away;
 use crate::built_in::{is_built_in, is_vhost};
@@ -92,6 +95,12 @@ pub(crate) enum Change<'a> {
         queue: QueueId,
         seq: u64,
         returns: Returns,
+    },
+    /// An entry that has come back waits so long.
+    RetryAt {
+        queue: QueueId,
+        seq: u64,
+        until: UnixMillis,
     },
     /// A message waits in an exchange.
     Delay {
@@ -248,6 +257,9 @@ impl Change<'_> {
                 let counts = [queue.0.into(), *seq, (*failed).into(), (*released).into()];
                 numbers(out, RETURNED_OR_RELEASED, &counts);
             }
+            Change::RetryAt { queue, seq, until } => {
+                numbers(out, RETRY_AT, &[queue.0.into(), *seq, *until]);
+            }
             Change::Delay { exchange, number, due } => {
                 numbers(out, DELAY, &[exchange.0.into(), *number, *due]);
             }
@@ -298,56 +310,6 @@ impl Change<'_> {
             }
         }
     }
-}
-
-fn numbers(out: &mut Vec<u8>, tag: u8, numbers: &[u64]) {
-    out.push(tag);
-    numbers.iter().for_each(|number| put_varint(out, *number));
-}
-
-fn strings(out: &mut Vec<u8>, strings: &[&[u8]]) {
-    strings.iter().for_each(|string| put_bytes(out, string));
-}
-
-fn record_binding(out: &mut Vec<u8>, tag: u8, source: ExchangeId, binding: &Binding) {
-    let (kind, id) = match binding.destination {
-        Destination::Queue(id) => (0, id.0),
-        Destination::Exchange(id) => (1, id.0),
-    };
-    numbers(out, tag, &[source.0.into(), kind, id.into()]);
-    strings(out, &[&binding.key, &binding.arguments]);
-}
-
-/// An id that leaves room for the next one.
-pub(crate) fn id(fields: &mut Reader<'_>) -> Result<u32, Malformed> {
-    fields.varint32().ok().filter(|id| *id < u32::MAX).ok_or(Malformed)
-}
-
-/// A number of a message that leaves room for the next one.
-pub(crate) fn seq(fields: &mut Reader<'_>) -> Result<u64, Malformed> {
-    fields.varint().ok().filter(|seq| *seq < u64::MAX).ok_or(Malformed)
-}
-
-fn read_binding(fields: &mut Reader<'_>) -> Result<(ExchangeId, Binding), Malformed> {
-    let source = ExchangeId(id(fields)?);
-    let destination = match (fields.varint()?, fields.varint32()?) {
-        (0, id) => Destination::Queue(QueueId(id)),
-        (1, id) => Destination::Exchange(ExchangeId(id)),
-        _ => return Err(Malformed),
-    };
-    Ok((source, Binding { destination, key: fields.bytes()?.into(), arguments: fields.bytes()?.into() }))
-}
-
-fn short<'a>(fields: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
-    fields.bytes().and_then(|bytes| if bytes.len() <= 255 { Ok(bytes) } else { Err(Malformed) })
-}
-
-fn text(fields: &mut Reader<'_>) -> Result<String, Malformed> {
-    String::from_utf8(fields.bytes()?.to_vec()).map_err(|_| Malformed)
-}
-
-fn policy_key(fields: &mut Reader<'_>) -> Result<PolicyKey, Malformed> {
-    Ok((VhostId(id(fields)?), fields.varint()? != 0, text(fields)?.into()))
 }
 
 impl Broker {
@@ -439,6 +401,10 @@ impl Broker {
                 let (queue, seq) = (QueueId(id(fields)?), seq(fields)?);
                 let (failed, released) = (fields.varint32()?, fields.varint32()?);
                 txn.count_returns(queue, seq, Returns { failed, released });
+            }
+            RETRY_AT => {
+                let (queue, seq, until) = (QueueId(id(fields)?), seq(fields)?, fields.varint()?);
+                txn.retry_at_again(queue, seq, until);
             }
             DELAY => {
                 let (exchange, number, due) = (ExchangeId(id(fields)?), seq(fields)?, fields.varint()?);

@@ -102,7 +102,7 @@ impl Checkpoint {
     }
 
     fn entry(&mut self, queue: QueueId, entry: Ready<'_>) {
-        let Ready { seq, body, returns, deadline } = entry;
+        let Ready { seq, body, returns, deadline, retry_at } = entry;
         match body {
             BodyRef::Here(message) => {
                 self.message(message);
@@ -116,6 +116,9 @@ impl Checkpoint {
         let changes = &mut Changes::on(&mut self.out);
         if returns != Returns::NONE {
             Change::Returned { queue, seq, returns }.record(changes);
+        }
+        if retry_at > 0 {
+            Change::RetryAt { queue, seq, until: retry_at }.record(changes);
         }
     }
 

@@ -80,13 +80,15 @@ pub(crate) struct Ready<'a> {
     pub(crate) body: BodyRef<'a>,
     pub(crate) returns: Returns,
     pub(crate) deadline: UnixMillis,
+    /// Until when it waits, having come back; 0 is not at all.
+    pub(crate) retry_at: UnixMillis,
 }
 
 impl<'a> Ready<'a> {
     /// An entry that has no place.
     pub(crate) fn of(entry: &'a Entry) -> Self {
         let Entry { seq, ref body, redelivered: _, returns, deadline, read_in: _ } = *entry;
-        Self { seq, body: body.as_ref(), returns, deadline }
+        Self { seq, body: body.as_ref(), returns, deadline, retry_at: 0 }
     }
 }
 

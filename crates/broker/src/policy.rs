@@ -83,6 +83,9 @@ pub const POLICY_SETTINGS: &[(&str, bool)] = &[
     ("dead-letter-exchange", false),
     ("dead-letter-routing-key", false),
     ("dead-letter-strategy", false),
+    ("delayed-retry-max", true),
+    ("delayed-retry-min", true),
+    ("delayed-retry-type", true),
     ("delivery-limit", true),
     ("expires", true),
     ("max-age", false),
@@ -201,6 +204,10 @@ impl Broker {
         if own.as_table().find(LETTERS_TO).and_then(|to| to.as_longstr()) == Some(PUBSUB) {
             // Who declared the queue may tell any channel; nobody knows that of the policy's maker.
             means.remove(LETTER_KEY);
+        }
+        if means.as_table().find(b"delayed-retry-type").is_some() {
+            // Of this one the policy counts more, too. (RabbitMQ: rabbit_quorum_queue, get_delayed_retry_config)
+            own.remove(b"x-delayed-retry-type");
         }
         if queue.meaning.kind == QueueType::Stream {
             // Of a stream the policy counts more. (RabbitMQ: rabbit_stream_queue, policy_precedence)

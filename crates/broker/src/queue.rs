@@ -8,7 +8,7 @@ use crate::cursor::Cursor;
 use crate::entries::{Entries, Entry, Memory, Ready, Returns, Tally};
 use crate::seen::Seen;
 use crate::stream::Stream;
-use crate::txn::LEASES;
+use crate::txn::{LEASES, RETRIES};
 use crate::{ExchangeId, QueueId, SessionId, UnixMillis, VhostId};
 use leveret_base::codec::Place;
 use leveret_base::{Keyed, Sorted};
@@ -66,7 +66,8 @@ impl Unacked {
     /// The entry, looked at.
     pub(crate) fn entry(&self) -> Ready<'_> {
         let Self { seq, ref body, deadline, returns, .. } = *self;
-        Ready { seq, body: body.as_ref(), returns, deadline }
+        let retry_at = if self.session == RETRIES { self.until } else { 0 };
+        Ready { seq, body: body.as_ref(), returns, deadline, retry_at }
     }
 }
 
@@ -129,10 +130,12 @@ pub(crate) struct Queue {
     pub(crate) held_memory: Memory,
     /// How many are not, and the bytes of their bodies.
     pub(crate) held_away: Tally,
-    /// When leases end, and of which entries.
+    /// When leases and waits end, and of which entries.
     pub(crate) leased_until: BTreeSet<(UnixMillis, u64)>,
     /// Until when channels may hold entries, and how many until then.
     pub(crate) timeouts: BTreeMap<UnixMillis, usize>,
+    /// What of all that is held waits to come again.
+    pub(crate) retrying: Tally,
     pub(crate) next_seq: u64,
     /// Entries up to this number may have been delivered before a restart; recorded ahead.
     pub(crate) delivered_through: u64,
@@ -170,7 +173,11 @@ impl Queue {
     #[inline]
     pub(crate) fn hold(&mut self, held: Unacked) -> bool {
         let mut is_due = false;
-        if held.until != 0 {
+        if held.session == RETRIES {
+            self.retrying.len += 1;
+            self.retrying.bytes += held.body.len();
+            self.leased_until.insert((held.until, held.seq));
+        } else if held.until != 0 {
             let count = self.timeouts.entry(held.until).or_default();
             *count += 1;
             is_due = *count == 1;
@@ -191,7 +198,7 @@ impl Queue {
         if until == 0 {
             return;
         }
-        if session == LEASES {
+        if session == LEASES || session == RETRIES {
             self.leased_until.remove(&(until, seq));
         } else if let Some(count) = self.timeouts.get_mut(&until) {
             *count -= 1;
@@ -206,6 +213,10 @@ impl Queue {
     pub(crate) fn release(&mut self, seq: u64) -> Option<Unacked> {
         let held = self.unacked.remove(seq)?;
         self.unacked_bytes -= held.body.len();
+        if held.session == RETRIES {
+            self.retrying.len -= 1;
+            self.retrying.bytes -= held.body.len();
+        }
         if self.stream.is_none() {
             match held.body.as_ref() {
                 BodyRef::Here(message) => self.held_memory.subtract(message.size() as u64),
@@ -217,6 +228,23 @@ impl Queue {
         }
         self.forget_until(held.session, held.until, seq);
         Some(held)
+    }
+
+    /// Takes out an entry that nobody holds, whether or not it waits.
+    pub(crate) fn take_unheld(&mut self, seq: u64) -> Option<Entry> {
+        if let Some(entry) = self.ready.take(seq) {
+            return Some(entry);
+        }
+        self.unacked.get(seq).filter(|held| held.session == RETRIES)?;
+        self.release(seq).map(Unacked::into_entry)
+    }
+
+    /// The numbers of the entries that wait.
+    pub(crate) fn retrying_seqs(&self) -> Vec<u64> {
+        if self.retrying.len == 0 {
+            return Vec::new();
+        }
+        self.unacked.iter().filter(|held| held.session == RETRIES).map(|held| held.seq).collect()
     }
 
     /// Lets go of the message of an entry that is held, if that may go.
@@ -272,7 +300,7 @@ impl Queue {
 
     /// Messages that wait for an acknowledgement; a stream waits for none. (RabbitMQ: streams)
     pub(crate) fn unacked_count(&self) -> usize {
-        if self.stream.is_some() { 0 } else { self.unacked.len() }
+        if self.stream.is_some() { 0 } else { self.unacked.len() - self.retrying.len }
     }
 
     /// Whether the log has such a message of this queue. (RabbitMQ: quorum queues and streams keep transient ones, too)
@@ -285,6 +313,11 @@ impl Queue {
         self.meaning.kind != QueueType::Classic
     }
 
+    /// What counts towards its limits: what is ready, and what waits to come again.
+    fn tally(&self) -> Tally {
+        Tally { len: self.ready.len() + self.retrying.len, bytes: self.ready.bytes() + self.retrying.bytes }
+    }
+
     /// True when one more body of that size does not fit.
     pub(crate) fn would_overflow(&self, bytes: usize) -> bool {
         self.would_overflow_after(0, 0, bytes)
@@ -293,8 +326,9 @@ impl Queue {
     /// Likewise, after so many messages and bytes more.
     pub(crate) fn would_overflow_after(&self, count_before: u64, bytes_before: u64, bytes: usize) -> bool {
         let meaning = &self.meaning;
-        meaning.length_max.is_some_and(|max| self.ready.len() as u64 + count_before >= max)
-            || meaning.bytes_max.is_some_and(|max| self.ready.bytes() + bytes_before + bytes as u64 > max)
+        let Tally { len, bytes: bytes_there } = self.tally();
+        meaning.length_max.is_some_and(|max| len as u64 + count_before >= max)
+            || meaning.bytes_max.is_some_and(|max| bytes_there + bytes_before + bytes as u64 > max)
     }
 
     /// True when its head must go.
@@ -303,10 +337,11 @@ impl Queue {
         if let Some(stream) = &self.stream {
             return stream.is_overfull(&meaning.retention);
         }
+        let Tally { len, bytes } = self.tally();
         meaning.overflow == Overflow::DropHead
             && !self.ready.is_empty()
-            && (meaning.length_max.is_some_and(|max| self.ready.len() as u64 > max)
-                || meaning.bytes_max.is_some_and(|max| self.ready.bytes() > max))
+            && (meaning.length_max.is_some_and(|max| len as u64 > max)
+                || meaning.bytes_max.is_some_and(|max| bytes > max))
     }
 
     /// True when its first entry's time is over. One whose time is up this very moment may still be had.

@@ -33,6 +33,10 @@ pub struct QueueReport<'a> {
     pub exclusive_consumer: Option<&'a [u8]>,
     pub policies: Effective<'a>,
     pub delivery_limit: Option<u32>,
+    /// What has come back and waits.
+    pub delayed: usize,
+    pub delayed_bytes: u64,
+    pub delayed_retry: Option<String>,
 }
 
 /// An exchange as it is now.
@@ -133,12 +137,19 @@ impl Broker {
             unacknowledged_paged_out: queue.held_away.len,
             unacknowledged_paged_out_bytes: queue.held_away.bytes,
             unacknowledged: queue.unacked_count(),
-            unacknowledged_bytes: if queue.stream.is_some() { 0 } else { queue.unacked_bytes },
+            unacknowledged_bytes: if queue.stream.is_some() {
+                0
+            } else {
+                queue.unacked_bytes - queue.retrying.bytes
+            },
             consumers: queue.consumers.len(),
             single_active: tag(queue.active.filter(|_| queue.meaning.single_active)),
             exclusive_consumer: queue.consumers.iter().find(|c| c.exclusive).map(|c| &*c.tag),
             policies: self.policies_of_queue(queue),
             delivery_limit: queue.meaning.delivery_limit,
+            delayed: queue.retrying.len,
+            delayed_bytes: queue.retrying.bytes,
+            delayed_retry: queue.meaning.delayed_retry.map(|retry| retry.to_string()),
         })
     }
 

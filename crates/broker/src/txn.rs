@@ -29,6 +29,7 @@ pub use messages::{Delivery, Got, How, Published};
 pub use replies::REPLY_TO;
 pub(crate) use replies::Replies;
 pub(crate) use returns::Returning;
+pub(crate) use timeouts::RETRIES;
 
 use crate::exception::{Exception, shown};
 use crate::queue::Queue;

@@ -199,10 +199,6 @@ pub(crate) fn check_queue_arguments(
         }
     }
     about.known(kind, arguments, QueueType::arguments)?;
-    // DEVIATION: not built; whoever asks for it must not believe to have it.
-    if let Some((name, _)) = arguments.iter().find(|(name, _)| name.starts_with(b"x-delayed-retry-")) {
-        return Err(about.refuse(&shown(name), ": delayed retries are not supported"));
-    }
     Seen::from_arguments(arguments).map_err(|(name, why)| about.refuse(name, &format!(": {why}")))?;
     Ok(())
 }

@@ -49,6 +49,7 @@ pub const CHANGE_NAMES: &[Row] = &[
     (DELIVERED_THROUGH, "delivered through", &[QUEUE, SEQ]),
     (PURGE, "purge", &[QUEUE, ("through", Number), ("kept", Many(&[SEQ]))]),
     (RETURNED, "returned", &[QUEUE, SEQ, ("returns", Number)]),
+    (RETRY_AT, "retry at", &[QUEUE, SEQ, ("until_ms", Number)]),
     (DELAY, "delay", &[EXCHANGE, ("number", Number), ("due_ms", Number)]),
     (DELAY_OVER, "delay over", &[("number", Number), ("due_ms", Number)]),
     (SEEN_BY_EXCHANGE, "seen by exchange", &[EXCHANGE, ("until_ms", Number), ("key", Bytes)]),

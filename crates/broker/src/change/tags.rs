@@ -28,6 +28,7 @@ pub(super) const RECENT_FORGOTTEN: u8 = 0x58;
 pub(super) const REPLY_SECRET: u8 = 0x59;
 pub(super) const RETURNED_OR_RELEASED: u8 = 0x5a;
 pub(super) const REKEYED_LETTER: u8 = 0x5b;
+pub(super) const RETRY_AT: u8 = 0x5c;
 /// These are in checkpoints alone.
 pub(crate) const QUEUE_AT: u8 = 0x70;
 pub(crate) const MESSAGE_NAMED: u8 = 0x71;

@@ -121,6 +121,7 @@ impl Txn<'_> {
             held_away: Tally::default(),
             leased_until: BTreeSet::new(),
             timeouts: BTreeMap::new(),
+            retrying: Tally::default(),
             next_seq: 1,
             delivered_through: 0,
             consumers: Vec::new(),
@@ -284,10 +285,14 @@ impl Txn<'_> {
     /// after a restart it would be ready.
     pub(crate) fn purge(&mut self, id: QueueId) -> usize {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return 0 };
-        let count = queue.ready.len();
-        if count == 0 {
-            return 0;
+        let (count, retrying) = (queue.ready.len(), queue.retrying_seqs());
+        for seq in &retrying {
+            self.settle_ready(id, *seq);
         }
+        if count == 0 {
+            return retrying.len();
+        }
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return 0 };
         if queue.is_logged() {
             let is_logged = |held: &&Unacked| queue.keeps(held.body.is_persistent());
             let kept: Vec<u64> = queue.unacked.iter().filter(is_logged).map(|held| held.seq).collect();
@@ -301,12 +306,18 @@ impl Txn<'_> {
         if let Some(gone) = gone {
             self.broker.garbage.put(gone, count);
         }
-        count
+        count + retrying.len()
     }
 
     /// Replay of a purge.
     pub(crate) fn purge_but(&mut self, id: QueueId, through: u64, kept: &BTreeSet<u64>) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        // What waited may have waited long enough before.
+        for seq in queue.retrying_seqs() {
+            if seq <= through && !kept.contains(&seq) {
+                queue.release(seq);
+            }
+        }
         let mut before = queue.ready.take_all();
         while let Some(entry) = before.pop() {
             if entry.seq > through || kept.contains(&entry.seq) {
@@ -333,7 +344,7 @@ impl Txn<'_> {
     /// Primitive: an entry that nobody holds leaves the queue.
     pub(crate) fn settle_ready(&mut self, id: QueueId, seq: u64) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
-        if let Some(entry) = queue.ready.take(seq) {
+        if let Some(entry) = queue.take_unheld(seq) {
             let kept = queue.keeps(entry.body.is_persistent());
             self.record_settle(id, kept, &entry);
         }
@@ -364,6 +375,10 @@ impl Txn<'_> {
                 let (seq, returns) = (entry.seq, entry.returns);
                 Change::Returned { queue: id, seq, returns }.record(&mut self.changes);
             }
+            let retry = queue.meaning.delayed_retry;
+            if let Some(ms) = retry.and_then(|retry| retry.delay_ms(failed, entry.returns.failed)) {
+                return self.retry_at(id, entry, self.now_ms.saturating_add(ms));
+            }
         }
         let (has_deadline, is_limited) = (entry.deadline != 0, queue.meaning.is_limited());
         queue.ready.put_back(entry);
@@ -378,7 +393,7 @@ impl Txn<'_> {
     /// Replay of what was counted when an entry came back.
     pub(crate) fn count_returns(&mut self, id: QueueId, seq: u64, returns: Returns) {
         let Some(queue) = self.broker.queues.get_mut(&id) else { return };
-        if let Some(mut entry) = queue.ready.take(seq) {
+        if let Some(mut entry) = queue.take_unheld(seq) {
             entry.returns = returns;
             queue.ready.put_back(entry);
         }

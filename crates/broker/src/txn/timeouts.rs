@@ -2,12 +2,37 @@
 
 use super::{How, LEASES, Txn};
 use crate::broker::Event;
+use crate::change::Change;
+use crate::entries::Entry;
 use crate::queue::Unacked;
-use crate::{QueueId, SessionId};
+use crate::{QueueId, SessionId, UnixMillis};
 use std::collections::BTreeMap;
 
+/// Who holds what waits to come again: no session has this number.
+pub(crate) const RETRIES: SessionId = SessionId::MAX;
+
 impl Txn<'_> {
-    /// Leases that are over end, and consumers whose time is up.
+    /// Primitive: an entry that has come back waits until it may be had again. (RabbitMQ: delayed retry)
+    pub(crate) fn retry_at(&mut self, id: QueueId, entry: Entry, until: UnixMillis) {
+        let Some(queue) = self.broker.queues.get_mut(&id) else { return };
+        let seq = entry.seq;
+        if queue.keeps(entry.body.is_persistent()) {
+            Change::RetryAt { queue: id, seq, until }.record(&mut self.changes);
+        }
+        queue.hold(Unacked::new(entry, (RETRIES, 0), 0, until));
+        self.let_go_of_held(id, seq);
+        self.broker.note_due(id);
+    }
+
+    /// Replay of that.
+    pub(crate) fn retry_at_again(&mut self, id: QueueId, seq: u64, until: UnixMillis) {
+        let entry = self.broker.queues.get_mut(&id).and_then(|queue| queue.take_unheld(seq));
+        if let Some(entry) = entry {
+            self.retry_at(id, entry, until);
+        }
+    }
+
+    /// Leases and waits that are over end, and consumers whose time is up.
     pub(super) fn time_out_held(&mut self, id: QueueId) {
         while let Some(queue) = self.broker.queues.get_mut(&id)
             && let Some(&(at, seq)) = queue.leased_until.first()
@@ -15,6 +40,13 @@ impl Txn<'_> {
         {
             queue.leased_until.pop_first();
             let Some(held) = queue.unacked.get_mut(seq) else { continue };
+            if held.session == RETRIES {
+                if let Some(entry) = queue.take_unheld(seq) {
+                    queue.ready.put_back(entry);
+                }
+                self.broker.crowd(id);
+                continue;
+            }
             held.until = 0;
             self.settle(LEASES, 0, id, seq, How::Requeue);
         }
@@ -27,7 +59,9 @@ impl Txn<'_> {
         if queue.timeouts.first_key_value().is_none_or(|(at, _)| *at > now_ms) {
             return;
         }
-        let is_late = |held: &&Unacked| held.session != LEASES && held.until != 0 && held.until <= now_ms;
+        let is_late = |held: &&Unacked| {
+            held.session != LEASES && held.session != RETRIES && held.until != 0 && held.until <= now_ms
+        };
         let mut late: BTreeMap<(SessionId, u16, u64), Vec<u64>> = BTreeMap::new();
         for held in queue.unacked.iter().filter(is_late) {
             late.entry((held.session, held.channel, held.consumer)).or_default().push(held.seq);

@@ -57,6 +57,19 @@ fn check(definition: &Map<String, Value>, is_operator: bool) -> Result<(), Refus
             "consumer-timeout" if value.as_i64().is_none_or(|n| n < 1) => {
                 return wrong("is not a valid consumer timeout");
             }
+            "delayed-retry-type"
+                if !matches!(value.as_str(), Some("all" | "failed" | "returned" | "disabled")) =>
+            {
+                return wrong(
+                    "is not a valid delayed retry type. Must be one of: all, failed, returned, disabled",
+                );
+            }
+            "delayed-retry-min" if value.as_i64().is_none_or(|n| n < 1) => {
+                return wrong("is not a valid delayed retry minimum delay. Must be a positive integer");
+            }
+            "delayed-retry-max" if value.as_i64().is_none_or(|n| n < 1) => {
+                return wrong("is not a valid delayed retry maximum delay. Must be a positive integer");
+            }
             "delivery-limit" if value.as_i64().is_none() => return wrong("is not a valid delivery limit"),
             "overflow"
                 if !matches!(value.as_str(), Some("drop-head" | "reject-publish" | "reject-publish-dlx")) =>
@@ -91,7 +104,21 @@ fn check(definition: &Map<String, Value>, is_operator: bool) -> Result<(), Refus
             _ => {}
         }
     }
-    Ok(())
+    let number = |name: &str| definition.get(name).and_then(Value::as_i64);
+    let (min, max) = (number("delayed-retry-min"), number("delayed-retry-max"));
+    match definition.get("delayed-retry-type").and_then(Value::as_str) {
+        Some(which) if which != "disabled" && min.is_none() => {
+            let why = format!("delayed-retry-min is required when delayed-retry-type is {which}");
+            return Err(invalid(&why));
+        }
+        Some(_) | None => {}
+    }
+    match (min, max) {
+        (Some(min), Some(max)) if max < min => Err(invalid(&format!(
+            "delayed-retry-max ({max}) must not be smaller than delayed-retry-min ({min})"
+        ))),
+        (_, _) => Ok(()),
+    }
 }
 
 /// A value as RabbitMQ prints it.

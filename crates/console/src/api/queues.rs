@@ -16,7 +16,8 @@ fn queue_to_json(engine: &Engine, id: QueueId) -> Option<Value> {
     }
     arguments.entry("x-queue-type").or_insert_with(|| report.kind.into());
     let definition = report.policies.definition();
-    let messages = report.ready + report.unacknowledged;
+    let messages = report.ready + report.unacknowledged + report.delayed;
+    let bytes = report.ready_bytes + report.unacknowledged_bytes + report.delayed_bytes;
     let paged_out = report.paged_out + report.unacknowledged_paged_out;
     let paged_out_bytes = report.paged_out_bytes + report.unacknowledged_paged_out_bytes;
     let rate = json!({"rate": 0.0});
@@ -32,9 +33,9 @@ fn queue_to_json(engine: &Engine, id: QueueId) -> Option<Value> {
         "exclusive_consumer_tag": report.exclusive_consumer.map(text),
         "leader": NODE,
         "members": [NODE],
-        "message_bytes": report.ready_bytes + report.unacknowledged_bytes,
+        "message_bytes": bytes,
         "message_bytes_paged_out": paged_out_bytes,
-        "message_bytes_ram": report.ready_bytes + report.unacknowledged_bytes - paged_out_bytes,
+        "message_bytes_ram": bytes - paged_out_bytes,
         "message_bytes_ready": report.ready_bytes,
         "message_bytes_unacknowledged": report.unacknowledged_bytes,
         "messages": messages,
@@ -46,7 +47,7 @@ fn queue_to_json(engine: &Engine, id: QueueId) -> Option<Value> {
         "messages_ready_ram": report.ready - report.paged_out,
         "messages_unacknowledged": report.unacknowledged,
         "messages_unacknowledged_details": rate,
-        "messages_unacknowledged_ram": report.unacknowledged - report.unacknowledged_paged_out,
+        "messages_unacknowledged_ram": (report.unacknowledged + report.delayed) - report.unacknowledged_paged_out,
         "name": text(report.name),
         "node": NODE,
         "online": [NODE],
@@ -68,7 +69,8 @@ fn queue_to_json(engine: &Engine, id: QueueId) -> Option<Value> {
     }
     if report.kind == "quorum" {
         row["delivery_limit"] = report.delivery_limit.map_or("unlimited".into(), Value::from);
-        row["delayed_retry"] = "disabled".into();
+        row["delayed_retry"] = report.delayed_retry.unwrap_or_else(|| "disabled".into()).into();
+        row["messages_delayed"] = report.delayed.into();
     }
     Some(row)
 }
