@@ -183,10 +183,15 @@ impl Queue {
             is_due = *count == 1;
         }
         self.unacked_bytes += held.body.len();
-        if self.stream.is_none()
-            && let Body::Here(message) = &held.body
-        {
-            self.held_memory.add(message.size() as u64);
+        if self.stream.is_none() {
+            match held.body.as_ref() {
+                BodyRef::Here(message) => self.held_memory.add(message.size() as u64),
+                // What comes back and waits may have been let go of before.
+                BodyRef::Away(away) => {
+                    self.held_away.len += 1;
+                    self.held_away.bytes += u64::from(away.body_len);
+                }
+            }
         }
         self.unacked.insert(held);
         is_due

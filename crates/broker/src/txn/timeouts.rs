@@ -1,4 +1,5 @@
-//! Messages that were held for too long: they go back, and whoever held them hears of it. (RabbitMQ: consumer timeout)
+//! Messages that were held for too long go back, and whoever held them hears of it (RabbitMQ: consumer timeout); and those that have
+//! come back and wait before they come again (RabbitMQ: delayed retry).
 
 use super::{How, LEASES, Txn};
 use crate::broker::Event;

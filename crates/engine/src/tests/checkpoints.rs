@@ -41,10 +41,7 @@ impl OnItsWay {
         restored.restored(self.head);
         let restored_digest = digest(&restored, &mut world.reader);
         assert_eq!(restored_digest, self.digest, "seed {seed}: it is not what it was");
-        restored.broker.want_everything();
-        let wanted = restored.broker.take_wanted();
-        let mut wanted: Vec<Place> =
-            wanted.iter().flat_map(|wanted| &wanted.messages).map(|(_, place)| *place).collect();
+        let mut wanted: Vec<Place> = restored.broker.places_away().collect();
         let mut named: Vec<Place> = self.names.iter().map(|name| name.place).collect();
         wanted.sort_unstable();
         named.sort_unstable();

@@ -283,6 +283,10 @@ impl World {
         if is_quorum {
             arguments.push(b"x-queue-type", Value::LongStr(b"quorum"));
             arguments.push(b"x-delivery-limit", Value::Long(rng.i64(0..3)));
+            arguments.push(b"x-consumer-timeout", Value::Long(rng.i64(0..500)));
+            let which = [&b"all"[..], b"failed", b"returned", b"disabled"][rng.usize(..4)];
+            arguments.push(b"x-delayed-retry-type", Value::LongStr(which));
+            arguments.push(b"x-delayed-retry-min", Value::Long(rng.i64(1..300)));
         } else if rng.bool() {
             arguments.push(b"x-max-priority", Value::Long(rng.i64(0..4)));
         }
