@@ -177,9 +177,9 @@ def backlog(server):
     return left
 
 
-def drained(server):
+def drained(server, queue="jobs"):
     numbers = []
-    while got := server.redis().execute_command("AMQP.GET", "jobs", "NOACK", "BLOCK", "1000", "COUNT", "500"):
+    while got := server.redis().execute_command("AMQP.GET", queue, "NOACK", "BLOCK", "1000", "COUNT", "500"):
         numbers += [int(message[1][:8]) for message in got]
     return numbers
 
@@ -253,10 +253,58 @@ def of_messages(server):
     equal(drained(server), left, "all of them")
 
 
+def where_it_goes_on(server):
+    """The segment that has the checkpoint's position is missing or unreadable: nothing goes for that, and after a repair only what it had is
+    lost, whatever is written, restarted and checkpointed afterwards.
+    """
+    left = backlog(server)
+    whole = server.data + "-whole"
+    shutil.copytree(server.data, whole)
+    newest = max(name for name in os.listdir(whole) if name.endswith(".segment"))
+    copies = [name for name in os.listdir(whole) if name.endswith(".bodies")]
+    holds(copies, os.listdir(whole))
+    for damage in (os.unlink, lambda path: os.truncate(path, 0), lambda path: open(path, "r+b").write(b"\xff" * 200_000)):
+        shutil.rmtree(server.data)
+        shutil.copytree(whole, server.data)
+        damage(os.path.join(server.data, newest))
+        before = files(server.data)
+        said = log("verify", "--data-dir", server.data, code=4)
+        holds(newest in said and "a server refuses to start" in said, said)
+        refused = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
+        holds(refused.returncode == 1 and newest in refused.stderr, refused.stderr)
+        said = log("repair", "--data-dir", server.data, code=4)
+        messages = int(re.search(r"and (\d+) messages of before", said)[1])
+        holds(0 < messages < len(left), said)
+        equal({n: h for n, h in files(server.data).items() if n != "LOCK"}, {n: h for n, h in before.items() if n != "LOCK"}, "nothing has changed")
+        log("repair", "--data-dir", server.data, "--yes")
+        for _ in range(2):
+            server.start()
+            holds(all(os.path.exists(os.path.join(server.data, name)) for name in copies), "no start removes a copy")
+            stopped(server)
+        server.start()
+        channel = server.amqp().channel()
+        channel.queue_declare("later", durable=True)
+        for i in range(3000):
+            channel.basic_publish("", "later", b"%08d" % i + b"y" * 800, pika.BasicProperties(delivery_mode=2))
+        channel.queue_declare("later", passive=True)
+        server.redis().save()
+        stopped(server)
+        server.start()
+        numbers = drained(server)
+        waiting = server.redis().execute_command("AMQP.LEN", "jobs")
+        equal(numbers, left[:len(left) - waiting], "what other files have")
+        # The newest, which the checkpoint has as a whole, stand behind what is lost.
+        holds(messages <= waiting < messages + 100, f"{waiting} wait, {messages} are lost")
+        equal(drained(server, "later"), list(range(3000)), "what was written since")
+        stopped(server)
+
+
 with Server("log-tools", "--appendfsync", "always") as server:
     broken(server, dumped(server))
 with Server("log-tools-messages", "--message-memory", "20kb", "--log-segment-bytes", str(1 << 20)) as server:
     of_messages(server)
+with Server("log-tools-beginning", "--message-memory", "20kb", "--log-segment-bytes", str(1 << 20)) as server:
+    where_it_goes_on(server)
 with tempfile.TemporaryDirectory() as folder:
     holds("there is no data directory" in log("verify", "--data-dir", folder + "/none", code=1), "a wrong name")
     equal(os.path.exists(folder + "/none"), False, "nothing is made")

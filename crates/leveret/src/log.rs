@@ -284,6 +284,7 @@ fn tell_place(place: &Place, what: &str) -> Result<()> {
     tell(&format!("the log is {what} in {} at byte {}: {}", place.file, place.offset, place.reason))?;
     match &place.end {
         Some((file, offset)) => tell(&format!("its last whole record ends in {file} at byte {offset}"))?,
+        None if place.begins_anew.is_some() => tell("nothing can be read that comes after the checkpoint")?,
         None => tell("no record can be read")?,
     }
     let mut behind = format!("{} bytes stand behind that", place.bytes_behind);
@@ -320,16 +321,27 @@ fn mend(dir: &Path, yes: bool) -> Result<ExitCode> {
     };
     tell_place(place, "damaged")?;
     let last = inspection.summary.last_position;
+    let lost = lost(place, last);
     if !yes {
-        tell(&format!(
-            "cutting it there loses every commit after position {last}; --yes does it. Nothing was changed"
-        ))?;
+        tell(&format!("cutting it there loses {lost}; --yes does it. Nothing was changed"))?;
         return Ok(ExitCode::from(DAMAGED));
     }
     let kept = repair(&disk, place)?;
-    tell(&format!(
-        "cut: the log ends with position {last} now. What was cut is kept in {}",
-        kept.join(", ")
-    ))?;
+    let kept = match kept.as_slice() {
+        [] => "Nothing had to be cut".to_owned(),
+        kept => format!("What was cut is kept in {}", kept.join(", ")),
+    };
+    tell(&format!("cut: the log ends with position {last} now. It has lost {lost}. {kept}"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a repair loses.
+fn lost(place: &Place, last: u64) -> String {
+    let commits = format!("every commit after position {last}");
+    match place.messages {
+        0 => commits,
+        count => format!(
+            "{commits}, and {count} messages of before, counted once for each queue that they wait in, which stops there"
+        ),
+    }
 }

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The name of a segment that is being prepared.
-const NEXT: &str = "next.tmp";
+pub(crate) const NEXT: &str = "next.tmp";
 /// A segment that grows is left for a prepared one when it has so many bytes: a small log stays a small file.
 const GROWN: u64 = 1024 * 1024;
 /// What the kernel's cache of files consists of.
@@ -234,15 +234,16 @@ impl Log {
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
         let restored = self.restored.map_or(0, |head| head.position);
         let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
+        let segment_bytes = self.shared.segment_bytes;
+        let Recovered { mut summary, open, segments } =
+            recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, &self.held, replay)?;
+        // Only now: of a log that is refused nothing goes.
         let is_old = |name: &String| checkpoint_position(name).is_some_and(|at| at < restored);
         let is_unfinished = |name: &String| [NEXT, UNFINISHED, bodies::UNFINISHED].contains(&name.as_str());
         let is_left_over = |name: &&String| is_unfinished(name) || is_old(name) && !kept.all;
         for name in names.iter().filter(is_left_over) {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
-        let segment_bytes = self.shared.segment_bytes;
-        let Recovered { mut summary, open, segments } =
-            recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, &self.held, replay)?;
         let needed: BTreeSet<String> = self.held.iter().map(Unit::name).collect();
         for name in names.iter().filter(|name| !needed.contains(*name)) {
             if bodies_of(name).is_some() && !kept.all {
@@ -254,7 +255,9 @@ impl Log {
         // Perhaps there is nothing: the first look will tell.
         self.shared.left_over.store(true, Ordering::Relaxed);
         self.shared.checkpointed.store(restored, Ordering::Relaxed);
-        self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
+        let last = open.as_ref().map(|open| Ok(open.ordinal));
+        self.next_ordinal =
+            last.unwrap_or_else(|| recovery::last_ordinal(storage.as_ref()))?.saturating_add(1);
         self.open = open;
         self.written = summary.last_position;
         let units = segments.into_iter().map(|(ordinal, first)| Unit::segment(ordinal, first));

@@ -5,15 +5,17 @@
 use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
 use crate::error::Error;
 use crate::kept::Kept;
-use crate::log::{Open, segment_name, segment_ordinal};
+use crate::log::{Open, segment_name};
 use crate::opened::Opened;
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record};
 use crate::units::Unit;
 use std::sync::Arc;
 
+mod begin;
 mod source;
 
+pub(crate) use begin::{begins_anew, first_needed, first_position, last_ordinal, ordinals};
 use source::Source;
 
 /// What a replay found.
@@ -132,14 +134,6 @@ pub(crate) fn all_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |sum, &byte| sum | byte) == 0)
 }
 
-/// The segments there are, in order.
-pub(crate) fn ordinals(storage: &dyn Storage) -> Result<Vec<u64>, Error> {
-    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-    let mut ordinals: Vec<u64> = names.iter().filter_map(|name| segment_ordinal(name)).collect();
-    ordinals.sort_unstable();
-    Ok(ordinals)
-}
-
 /// What recovery leaves.
 pub(crate) struct Recovered {
     pub(crate) summary: Summary,
@@ -147,26 +141,6 @@ pub(crate) struct Recovered {
     pub(crate) open: Option<Open>,
     /// Ordinals and first positions of the segments that were read.
     pub(crate) segments: Vec<(u64, u64)>,
-}
-
-/// The first position of a segment, as far as its head can be read.
-pub(crate) fn first_position(storage: &dyn Storage, ordinal: u64) -> Result<Option<u64>, Error> {
-    let name = segment_name(ordinal);
-    let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-    let mut head = [0; SEGMENT_HEAD];
-    let len = fill(file.as_ref(), &mut head, 0).map_err(|e| Error::io("read", &name, e))?;
-    Ok(block::read_segment_head(head.get(..len).unwrap_or_default(), ordinal).unwrap_or(None))
-}
-
-/// The first segment that is needed after a checkpoint of this position. The last record in it may go on in the next one, so
-/// that one must begin with a position that is in the checkpoint, too.
-pub(crate) fn first_needed(storage: &dyn Storage, ordinals: &[u64], restored: u64) -> Result<usize, Error> {
-    for (i, &ordinal) in ordinals.iter().enumerate().rev() {
-        if first_position(storage, ordinal)?.is_some_and(|first| first <= restored) {
-            return Ok(i);
-        }
-    }
-    Ok(0)
 }
 
 /// Reads the log from a checkpoint's position on, cuts what is torn, and gives the segment to go on with.
@@ -181,25 +155,23 @@ pub(crate) fn recover(
     let mut ordinals = ordinals(storage)?;
     let needed = first_needed(storage, &ordinals, restored)?;
     let mut unnecessary: Vec<u64> = ordinals.drain(..needed).collect();
+    let mut reader = Reader::new(replay, restored);
+    let mut bytes = Vec::new();
+    // A killed process leaves bytes that the kernel has and the disk does not: what is replayed is made durable.
+    let sync = |file: &dyn File, name: &str| file.sync_data().map_err(|e| Error::io("sync", name, e));
+    if let Some(trouble) = reader.all(storage, &ordinals, sync)? {
+        refuse(storage, &ordinals, &trouble, reader.expected, &mut bytes)?;
+        cut(storage, &ordinals, reader.end)?;
+        let at = reader.end.unwrap_or(Place { segment: 0, offset: 0 });
+        let file = ordinals.get(at.segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
+        reader.summary.cut = Some(Cut { file, offset: at.offset as u64, reason: trouble.reason });
+    }
     // A crash has come between a checkpoint and the removal of what it makes unnecessary.
     unnecessary.retain(|ordinal| !held.iter().any(|unit| unit.is_segment() && unit.ordinal == *ordinal));
     let (removable, _) = kept.removable(&unnecessary, segment_bytes);
     for ordinal in unnecessary.into_iter().take(removable) {
         let name = segment_name(ordinal);
         storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
-    }
-    let mut reader = Reader::new(replay, restored);
-    let mut bytes = Vec::new();
-    // A killed process leaves bytes that the kernel has and the disk does not: what is replayed is made durable.
-    let sync = |file: &dyn File, name: &str| file.sync_data().map_err(|e| Error::io("sync", name, e));
-    let damage = reader.all(storage, &ordinals, sync)?;
-    if let Some((segment, offset, reason)) = damage {
-        reader.refuse_if_restored(&ordinals, &reason)?;
-        refuse_if_synced(storage, &ordinals, segment, offset, &reason, reader.expected, &mut bytes)?;
-        cut(storage, &ordinals, reader.end)?;
-        let at = reader.end.unwrap_or(Place { segment: 0, offset: 0 });
-        let file = ordinals.get(at.segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
-        reader.summary.cut = Some(Cut { file, offset: at.offset as u64, reason });
     }
     storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
     let Reader { summary, firsts, end, .. } = reader;
@@ -213,25 +185,37 @@ pub(crate) fn recover(
     Ok(Recovered { summary, open, segments })
 }
 
-/// Damage at `position`, of which a later block says that it had been synced, is not the trace of a power cut.
-pub(crate) fn refuse_if_synced(
+/// What cannot be read on.
+pub(crate) struct Trouble {
+    /// The segment, if there is one; else it is the one that should come behind all.
+    pub(crate) segment: usize,
+    pub(crate) file: String,
+    pub(crate) offset: usize,
+    pub(crate) reason: String,
+    /// It comes before the checkpoint's position, so it was on disk.
+    pub(crate) is_before_checkpoint: bool,
+}
+
+/// Damage at `position`, of which a checkpoint or a later block says that it had been synced, is not the trace of a power cut.
+pub(crate) fn refuse(
     storage: &dyn Storage,
     ordinals: &[u64],
-    segment: usize,
-    offset: usize,
-    reason: &str,
+    trouble: &Trouble,
     position: u64,
     bytes: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let mut from = offset;
-    for &ordinal in ordinals.get(segment..).unwrap_or_default() {
+    let Trouble { segment, file: damaged, offset, reason, is_before_checkpoint } = trouble;
+    if *is_before_checkpoint {
+        return Err(Error::corrupt(damaged, *offset, reason.clone()));
+    }
+    let mut from = *offset;
+    for &ordinal in ordinals.get(*segment..).unwrap_or_default() {
         let name = segment_name(ordinal);
         let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
         read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", &name, e))?;
         if block::proves_synced(bytes, from, ordinal, position) {
-            let damaged = ordinals.get(segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
             let reason = format!("{reason}, although position {position} had been synced, as {name} says");
-            return Err(Error::corrupt(&damaged, offset, reason));
+            return Err(Error::corrupt(damaged, *offset, reason));
         }
         from = 0;
     }
@@ -273,14 +257,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads these segments up to the first place that is not valid, if there is one: segment, offset and reason. `after` is
-    /// called with each file that was read.
+    /// Reads these segments up to the first place that is not valid, if there is one. `after` is called with each file that was
+    /// read.
     pub(crate) fn all(
         &mut self,
         storage: &dyn Storage,
         ordinals: &[u64],
         after: impl Fn(&dyn File, &str) -> Result<(), Error>,
-    ) -> Result<Option<(usize, usize, String)>, Error> {
+    ) -> Result<Option<Trouble>, Error> {
         let (mut damage, mut source, mut last_size) = (None, Source::new(storage, ordinals), 0);
         for (i, &ordinal) in ordinals.iter().enumerate() {
             let mut segment = Opened::new(storage, &segment_name(ordinal))?;
@@ -299,31 +283,40 @@ impl<'a> Reader<'a> {
         if damage.is_none() && self.partial.is_some() {
             damage = Some((ordinals.len().saturating_sub(1), last_size, "the last record has no end".into()));
         }
-        self.check_end(ordinals, damage.as_ref().map_or(0, |(_, offset, _)| *offset))?;
-        Ok(damage)
-    }
-
-    /// A log that ends before what its checkpoint has, is not this checkpoint's.
-    fn check_end(&self, ordinals: &[u64], offset: usize) -> Result<(), Error> {
+        // A checkpoint is only of what had been synced, and the log goes on from it.
         let restored = self.restored;
-        if restored == 0 || self.expected > restored {
-            return Ok(());
+        let is_before_checkpoint = restored > 0 && (self.end.is_none() || self.expected <= restored);
+        if damage.is_none() && !is_before_checkpoint {
+            return Ok(None);
         }
-        let name = ordinals.last().map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
-        let last = self.expected.saturating_sub(1);
-        let reason = format!("the log ends at position {last}, but the checkpoint is of position {restored}");
-        Err(Error::corrupt(&name, offset, reason))
+        let (segment, offset, reason) = match damage {
+            Some((segment, offset, reason)) if is_before_checkpoint => {
+                let reason = format!(
+                    "{reason}, although the checkpoint says that position {restored} had been synced"
+                );
+                (segment, offset, reason)
+            }
+            Some(damage) => damage,
+            None => (ordinals.len(), 0, self.ends_before(ordinals)),
+        };
+        let file = match ordinals.get(segment) {
+            Some(&ordinal) => segment_name(ordinal),
+            None => segment_name(last_ordinal(storage)?.saturating_add(1)),
+        };
+        Ok(Some(Trouble { segment, file, offset, reason, is_before_checkpoint }))
     }
 
-    /// When not even the first segment begins, though a checkpoint was made of what is in it: that was on disk before.
-    pub(crate) fn refuse_if_restored(&self, ordinals: &[u64], reason: &str) -> Result<(), Error> {
-        if self.end.is_some() || self.restored == 0 {
-            return Ok(());
+    /// That the log ends, and nothing is damaged, before what its checkpoint has.
+    fn ends_before(&self, ordinals: &[u64]) -> String {
+        let Self { restored, expected, .. } = self;
+        match ordinals.last() {
+            Some(&last) => format!(
+                "it is missing, or {} was cut, for the log ends at position {}, but the checkpoint is of position {restored}",
+                segment_name(last),
+                expected.saturating_sub(1)
+            ),
+            None => format!("it is missing: no segment goes on from the checkpoint of position {restored}"),
         }
-        let name = ordinals.first().map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
-        let reason =
-            format!("{reason}, although the checkpoint says that position {} had been synced", self.restored);
-        Err(Error::corrupt(&name, 0, reason))
     }
 
     fn segment(
@@ -337,16 +330,16 @@ impl<'a> Reader<'a> {
         let first = block::read_segment_head(source.head(read, ordinal)?, ordinal)
             .map_err(|reason| Error::corrupt(name, 0, reason))?;
         let Some(first) = first else { return Ok(Ended::Damaged(0, "the segment's head is torn".into())) };
-        if segment == 0 && first > self.expected {
-            let reason = format!("it begins at position {first}, and {} is missing", self.expected);
-            return Err(Error::corrupt(name, 0, reason));
+        let is_missing = || format!("it begins at position {first}, and {} is missing", self.expected);
+        // Without a checkpoint all of it may go on from nothing.
+        if segment == 0 && first > self.expected && self.restored == 0 {
+            return Err(Error::corrupt(name, 0, is_missing()));
         }
-        if segment == 0 {
+        if segment == 0 && first <= self.expected {
             self.expected = first;
             self.is_inside = first <= self.restored;
         } else if first != self.expected {
-            let reason = format!("it begins at position {first}, and {} is missing", self.expected);
-            return Ok(Ended::Damaged(0, reason));
+            return Ok(Ended::Damaged(0, is_missing()));
         }
         self.firsts.push(first);
         let mut at = SEGMENT_HEAD;

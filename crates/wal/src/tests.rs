@@ -1,5 +1,6 @@
 //! What the log promises, tried on disks that fail: cuts and flips at every byte, crashes by seed, errors, a full disk.
 
+mod anew;
 mod archive;
 mod checkpoints;
 mod full;

@@ -185,10 +185,19 @@ impl Census {
     }
 }
 
-/// How many of these a checkpoint has made unnecessary but for what it names: the next one begins in it, even if with the
-/// rest of a record.
+/// How many of these a checkpoint has made unnecessary but for what it names: those before the segment that the log goes on in. That is the
+/// last one that begins in the checkpoint, even if with the rest of a record, or one that begins anew behind it. Nothing is left of that one or
+/// of a later one: behind copies it is missing, and all of them count.
 pub(crate) fn before(units: &[Unit], checkpoint: u64) -> usize {
-    units.windows(2).take_while(|pair| pair.get(1).is_some_and(|next| next.first <= checkpoint)).count()
+    let behind_copies = units.iter().rposition(|unit| !unit.is_segment()).map_or(0, |last| last + 1);
+    let is_it = |(i, unit): (usize, &Unit)| {
+        let before = i.checked_sub(1).and_then(|before| units.get(before));
+        let follows = before.and_then(|before| before.ordinal.checked_add(1)) == Some(unit.ordinal);
+        unit.first <= checkpoint || recovery::begins_anew(unit.first, checkpoint, follows)
+    };
+    let behind = units.get(behind_copies..).unwrap_or_default().iter().enumerate();
+    let begin = behind.map(|(i, unit)| (i + behind_copies, unit)).rfind(|place| is_it(*place));
+    begin.map_or(behind_copies, |(i, _)| i)
 }
 
 /// That a message is missing, and the file that had it, which is one of these.
@@ -206,7 +215,8 @@ fn sentence(position: u64, gap: Range<u64>) -> String {
 }
 
 /// The files that a checkpoint and the log behind it may need. A segment of the log itself whose head cannot be read is left over
-/// from a crash, or is found when the log is read; before that, or when all are so, it may have what is named, and it counts.
+/// from a crash, or is found when the log is read; before that, or when all are so, it may have what is named, and it counts. Of the segment that
+/// the log goes on in, and of later ones, nothing was ever left.
 pub(crate) fn list(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<Unit>, Error> {
     let mut units = Vec::new();
     let ordinals = recovery::ordinals(storage)?;
@@ -220,10 +230,10 @@ pub(crate) fn list(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<Unit>, 
         units.push(Unit { is_blind: first.is_none(), ..Unit::segment(ordinal, first.unwrap_or(0)) });
     }
     for name in storage.list().map_err(|e| Error::io("list", "the log directory", e))? {
-        let Some((ordinal, made_for)) = bodies_of(&name).filter(|(_, made_for)| *made_for <= checkpoint)
-        else {
-            continue;
+        let is_possible = |(ordinal, made_for): &(u64, u64)| {
+            *made_for <= checkpoint && ordinals.get(needed).is_none_or(|begin| ordinal < begin)
         };
+        let Some((ordinal, made_for)) = bodies_of(&name).filter(is_possible) else { continue };
         let (first, count) = match bodies::read_head(storage, &name)? {
             Some(head) => (Some(head.first), head.count),
             // It is never little enough to be copied.

@@ -1,0 +1,174 @@
+//! The segment in which the log goes on from its checkpoint is damaged or gone: nothing is removed for that, everybody says so, and after
+//! a repair the log begins anew, with a number above all. What only other files have is never lost.
+
+use super::reader::{Life, read};
+use super::{add, open, replay};
+use crate::faulty::FaultyDisk;
+use crate::held::files_held;
+use crate::log::{segment_name, segment_ordinal};
+use crate::{Ending, Error, Inspection, Log, Storage, inspect, repair, verify_held};
+
+fn contents(disk: &FaultyDisk) -> Vec<(String, Option<Vec<u8>>)> {
+    disk.list().unwrap().into_iter().map(|name| (name.clone(), disk.content(&name))).collect()
+}
+
+pub(super) fn look(disk: &FaultyDisk) -> Inspection {
+    let before = contents(disk);
+    let looked = inspect(disk, &mut |_| Ok(())).unwrap();
+    assert!(contents(disk) == before, "looking changes nothing");
+    looked
+}
+
+/// A start on the disk, which may be refused; then nothing has changed.
+fn start(disk: &FaultyDisk) -> Result<(Log, usize), Error> {
+    let (before, mut log) = (contents(disk), open(disk, 1024));
+    let started = log.restore(&mut |_| Ok(())).and_then(|_| replay(&mut log));
+    if started.is_err() {
+        assert!(contents(disk) == before, "a refusal changes nothing");
+    }
+    started.map(|(_, records)| (log, records.len()))
+}
+
+/// Some messages of before the checkpoint live; the segments in order, of which the last one has the checkpoint's position.
+fn life(seed: u64, keeps: u64) -> (Life, Vec<String>) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut life = Life::new(seed, 1024);
+    for _ in 0..2 {
+        life.write(&mut rng, 50);
+        life.alive.retain(|at| at % keeps == 0);
+        life.checkpoint().unwrap();
+    }
+    life.log.syncer().sync().unwrap();
+    let segments: Vec<String> =
+        life.disk.list().unwrap().into_iter().filter(|name| name.ends_with(".segment")).collect();
+    (life, segments)
+}
+
+/// Which of those that live can be read.
+fn readable(life: &Life, log: &Log) -> Vec<u64> {
+    let mut reader = log.reader();
+    let mut is_there = |at: &u64| match read(&mut reader, *at) {
+        Ok(Some(found)) => {
+            assert_eq!(found, life.written[*at as usize - 1].1, "position {at}");
+            true
+        }
+        Ok(None) | Err(Error::Corrupt { .. }) => false,
+        Err(other) => panic!("position {at}: {other}"),
+    };
+    life.alive.iter().copied().filter(|at| is_there(at)).collect()
+}
+
+#[test]
+fn a_repair_begins_anew_above_all_that_is_there() {
+    let (mut held_files, mut lost_some) = (0, 0);
+    for seed in 0..24 {
+        let (mut life, segments) = life(seed, 1 + seed % 4);
+        let newest = segments.last().unwrap().clone();
+        let whole = life.disk.content(&newest).unwrap();
+        let others: Vec<String> =
+            files_held(&life.disk).unwrap().into_iter().filter(|name| *name != newest).collect();
+        held_files += others.len();
+        let disk = life.disk.clone();
+        // What can be read without it: a message may span it and the one before.
+        let could = {
+            let without = life.disk.crash();
+            without.put(&newest, &[]);
+            without.put(&segment_name(segment_ordinal(&newest).unwrap() + 2), &{
+                crate::block::segment_head(segment_ordinal(&newest).unwrap() + 2, life.checkpoint + 1)
+            });
+            readable(&life, &start(&without).unwrap().0)
+        };
+        match seed % 3 {
+            0 => disk.remove(&newest).unwrap(),
+            1 => disk.put(&newest, &[]),
+            _ => disk.put(
+                &newest,
+                &whole.iter().map(|byte| byte.wrapping_mul(31).wrapping_add(7)).collect::<Vec<_>>(),
+            ),
+        }
+        let what = format!("seed {seed}: {newest}");
+        let Ending::Damaged(place) = look(&disk).ending else { panic!("{what}: it is not whole") };
+        assert_eq!(place.begins_anew, Some(life.checkpoint + 1), "{what}");
+        let error = start(&disk).err().expect("it is refused").to_string();
+        assert!(
+            error.contains("segment") && error.contains(&format!("position {}", life.checkpoint)),
+            "{error}"
+        );
+        let lost = life.alive.len() - could.len();
+        lost_some += usize::from(lost > 0);
+        assert!((place.messages > 0) >= (lost > 0), "{what}: {} of {lost} in two queues", place.messages);
+        repair(&disk, &place).unwrap();
+        let disk = disk.crash();
+        assert_eq!(look(&disk).ending, Ending::Whole, "{what}");
+        assert_eq!(verify_held(&disk).unwrap().missing, [""; 0], "{what} {place:?} {:?}", disk.list());
+        life.written.truncate(life.checkpoint as usize);
+        life.restart(disk.clone());
+        assert_eq!(readable(&life, &life.log), could, "{what}: after the repair");
+        // It goes on for a long time, and nothing that could be read is lost on the way.
+        let mut rng = fastrand::Rng::with_seed(seed);
+        for round in 0..3 {
+            life.write(&mut rng, 30);
+            assert!(others.iter().all(|name| disk.content(name).is_some()) || round > 0, "{what}");
+            life.checkpoint().unwrap();
+            life.log.syncer().sync().unwrap();
+            let crashed = life.disk.crash();
+            life.restart(crashed);
+            let now = readable(&life, &life.log);
+            assert!(could.iter().all(|at| now.contains(at)), "{what}: round {round}");
+            assert_eq!(now.len(), life.alive.len() - lost, "{what}: round {round}");
+        }
+        assert!(!matches!(look(&life.disk).ending, Ending::Damaged(_)), "{what}");
+    }
+    assert!(held_files > 100 && lost_some > 3, "{held_files} held files, {lost_some} had lost something");
+}
+
+/// One that is there for messages only is not taken for the one that is missing, and copies behind it are not thrown away.
+#[test]
+fn what_is_behind_a_held_segment_is_not_thrown_away_for_a_missing_one() {
+    let mut tried = 0;
+    for seed in 0..30 {
+        let (life, segments) = life(seed, 2 + seed % 3);
+        if segments.len() < 2 {
+            continue;
+        }
+        tried += 1;
+        let disk = life.disk.crash();
+        disk.remove(segments.last().unwrap()).unwrap();
+        let before = contents(&disk);
+        assert!(matches!(look(&disk).ending, Ending::Damaged(_)));
+        assert!(start(&disk).is_err());
+        let Ending::Damaged(place) = look(&disk).ending else { unreachable!() };
+        repair(&disk, &place).unwrap();
+        start(&disk).unwrap();
+        for (name, content) in before.into_iter().filter(|(name, _)| name.ends_with(".bodies")) {
+            assert_eq!(disk.content(&name), content, "seed {seed}: {name}");
+        }
+    }
+    assert!(tried > 10, "only {tried} were tried");
+}
+
+/// A crash at any step of a repair leaves what can be repaired.
+#[test]
+fn a_repair_may_be_broken_off() {
+    for seed in 0..12 {
+        let (mut life, segments) = life(seed, 2);
+        let newest = segments.last().unwrap();
+        let bytes = life.disk.content(newest).unwrap();
+        let disk = life.disk.crash();
+        disk.put(newest, &bytes.iter().map(|byte| byte ^ 0x55).collect::<Vec<_>>());
+        let mut disk = disk;
+        for syncs in 0..12 {
+            let Ending::Damaged(place) = look(&disk).ending else { break };
+            disk.fail_syncs_after(syncs % 5);
+            let _ = repair(&disk, &place);
+            disk = disk.crash();
+        }
+        if let Ending::Damaged(place) = look(&disk).ending {
+            repair(&disk, &place).unwrap();
+        }
+        life.written.truncate(life.checkpoint as usize);
+        life.restart(disk.crash());
+        life.written.push(add(&mut life.tail, life.checkpoint + 1, b"afterwards"));
+        life.log.write(&mut life.tail).unwrap();
+    }
+}
