@@ -67,6 +67,9 @@ fn greet(server: &Server, console: &Console) {
     if let Some(cut) = &recovered.cut {
         tracing::warn!(?cut, "the log had an unfinished end, which was never confirmed; it was cut there");
     }
+    for notice in &recovered.noticed {
+        tracing::warn!("{notice}");
+    }
     if !recovered.damaged.is_empty() {
         let files = &recovered.damaged;
         tracing::error!(

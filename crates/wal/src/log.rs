@@ -245,8 +245,15 @@ impl Log {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
         let needed: BTreeSet<String> = self.held.iter().map(Unit::name).collect();
+        // Nothing was ever left of a segment that is read here, and its number is needed.
+        let begin = segments.first().map_or(u64::MAX, |(ordinal, _)| *ordinal);
         for name in names.iter().filter(|name| !needed.contains(*name)) {
-            if bodies_of(name).is_some() && !kept.all {
+            let Some((ordinal, made_for)) = bodies_of(name) else { continue };
+            let is_strange = ordinal >= begin && made_for <= restored;
+            if is_strange {
+                summary.noticed.push(format!("{name} belongs to no checkpoint, and was removed"));
+            }
+            if is_strange || !kept.all {
                 storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
             }
         }
@@ -261,7 +268,8 @@ impl Log {
         self.open = open;
         self.written = summary.last_position;
         let units = segments.into_iter().map(|(ordinal, first)| Unit::segment(ordinal, first));
-        *self.shared.segments.lock() = Arc::new(self.held.drain(..).chain(units).collect());
+        let held = self.held.drain(..).filter(|unit| unit.ordinal < begin);
+        *self.shared.segments.lock() = Arc::new(held.chain(units).collect());
         self.shared.logged.store(summary.bytes, Ordering::Relaxed);
         self.shared.unsynced.lock().written = summary.last_position;
         self.shared.synced.store(summary.last_position, Ordering::Release);

@@ -35,6 +35,8 @@ pub struct Summary {
     pub cut: Option<Cut>,
     /// Files with messages that the checkpoint has by name only, and whose heads are damaged; the messages may be, too.
     pub damaged: Vec<String>,
+    /// What is not as it should be and has cost nothing, a sentence each.
+    pub noticed: Vec<String>,
 }
 
 /// Where a torn tail was cut, and why.

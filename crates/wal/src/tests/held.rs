@@ -4,10 +4,12 @@
 use super::reader::{Life, read};
 use super::{add, open, replay};
 use crate::archive::listing::backup_name;
+use crate::bodies::{BodiesWriter, bodies_name};
 use crate::faulty::FaultyDisk;
 use crate::held::files_held;
 use crate::log::segment_name;
 use crate::{Ending, Error, Storage, Until, Why, backup, backups, explain, inspect, restore, verify_held};
+use leveret_base::codec::Place;
 
 /// Old messages of which some files have many and others few, and a few that span two or more.
 fn life(seed: u64) -> Life {
@@ -299,4 +301,60 @@ fn the_segment_that_a_checkpoint_ends_in_is_never_cut() {
         }
     }
     assert!((4..8).contains(&alone), "{alone} were alone");
+}
+
+/// A file that looks like what is left of a segment, whose number is that of one which is needed or comes later, is believed by nobody.
+#[test]
+fn what_is_left_of_no_segment_is_not_believed() {
+    let mut tried = 0;
+    for seed in 0..12 {
+        for (behind, content) in [(0, 0), (1, 0), (1, 1), (7, 1), (0, 2), (3, 2)] {
+            let mut life = life(seed);
+            let disk = life.disk.crash();
+            let names = disk.list().unwrap();
+            let newest: u64 =
+                names.iter().filter(|name| name.ends_with(".segment")).max().unwrap()[..20].parse().unwrap();
+            let strange = bodies_name(newest + behind, life.checkpoint);
+            let copy =
+                names.iter().find(|name| name.ends_with(".bodies")).map(|name| disk.content(name).unwrap());
+            match content {
+                0 => disk.put(&strange, &[]),
+                1 => disk.put(&strange, &[0x55; 100]),
+                // With a head that is right.
+                _ => {
+                    let mut writer = BodiesWriter::begin(&disk, newest + behind, life.checkpoint).unwrap();
+                    writer
+                        .put(Place { position: life.checkpoint, offset: 0 }, &copy.unwrap_or_default())
+                        .unwrap();
+                    writer.finish(&disk, life.checkpoint).unwrap();
+                }
+            }
+            tried += 1;
+            let what = format!("seed {seed}: {strange}");
+            let held = verify_held(&disk).unwrap();
+            assert_eq!((&held.damage[..], &held.missing[..]), (&[][..], &[][..]), "{what}");
+            disk.keep(seed % 2 == 0, None);
+            life.restart(disk);
+            assert!(
+                life.noticed.len() == 1 && life.noticed[0].contains(&strange),
+                "{what}: {:?}",
+                life.noticed
+            );
+            assert!(life.disk.content(&strange).is_none());
+            life.check(&what);
+            let mut rng = fastrand::Rng::with_seed(seed);
+            for _ in 0..3 {
+                life.write(&mut rng, 30);
+                let chance = rng.u8(5..60);
+                life.alive.retain(|_| rng.u8(..100) < chance);
+                life.checkpoint().unwrap();
+                life.check(&what);
+                life.log.syncer().sync().unwrap();
+                let disk = life.disk.crash();
+                life.restart(disk);
+                life.check(&what);
+            }
+        }
+    }
+    assert_eq!(tried, 72);
 }
