@@ -220,7 +220,7 @@ fn tell_summary(inspection: &Inspection) -> Result<()> {
         let (first, last) = (summary.first_position, summary.last_position);
         tell(&format!("positions {first} to {last}, the last of {}", utc(summary.last_time_ms)))?;
     }
-    Ok(())
+    summary.noticed.iter().try_for_each(|notice| tell(notice))
 }
 
 fn verify(dir: &Path) -> Result<ExitCode> {

@@ -210,13 +210,7 @@ fn named_behind(storage: &dyn Storage, head: CheckpointHead, reader: &Reader<'_>
         }
         (None, None) => 0,
     };
-    let name = checkpoint::checkpoint_name(head.position);
-    let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-    let mut count = 0;
-    checkpoint::each_name(file.as_ref(), &name, head, &mut |name| {
-        count += u64::from(name.place.position >= from);
-    })?;
-    Ok(count)
+    checkpoint::count_names(storage, head.position, |position| position >= from)
 }
 
 pub(crate) fn read(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Error> {

@@ -235,7 +235,7 @@ impl Log {
         let restored = self.restored.map_or(0, |head| head.position);
         let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
         let segment_bytes = self.shared.segment_bytes;
-        let Recovered { mut summary, open, segments } =
+        let Recovered { mut summary, open, segments, skipped } =
             recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, &self.held, replay)?;
         // Only now: of a log that is refused nothing goes.
         let is_old = |name: &String| checkpoint_position(name).is_some_and(|at| at < restored);
@@ -259,6 +259,11 @@ impl Log {
         }
         drop(kept);
         summary.damaged = std::mem::take(&mut self.damaged);
+        for skip in skipped {
+            if skip.names(storage.as_ref(), restored)? > 0 {
+                summary.damaged.push(segment_name(skip.ordinal));
+            }
+        }
         // Perhaps there is nothing: the first look will tell.
         self.shared.left_over.store(true, Ordering::Relaxed);
         self.shared.checkpointed.store(restored, Ordering::Relaxed);

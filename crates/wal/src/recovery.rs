@@ -13,9 +13,12 @@ use crate::units::Unit;
 use std::sync::Arc;
 
 mod begin;
+mod skip;
 mod source;
 
 pub(crate) use begin::{begins_anew, first_needed, first_position, last_ordinal, ordinals};
+pub(crate) use skip::Skip;
+use skip::{Begun, On};
 use source::Source;
 
 /// What a replay found.
@@ -94,6 +97,10 @@ pub(crate) struct Reader<'a> {
     parts: Vec<u8>,
     /// Where the log ends if nothing more is valid.
     pub(crate) end: Option<Place>,
+    /// What was passed over because the checkpoint has it.
+    pub(crate) skipped: Vec<Skip>,
+    /// Segments whose heads cannot be read, as their first blocks tell: which one, its number and first position.
+    headless: Vec<(usize, u64, u64)>,
 }
 
 enum Ended {
@@ -143,6 +150,8 @@ pub(crate) struct Recovered {
     pub(crate) open: Option<Open>,
     /// Ordinals and first positions of the segments that were read.
     pub(crate) segments: Vec<(u64, u64)>,
+    /// What was passed over because the checkpoint has it.
+    pub(crate) skipped: Vec<Skip>,
 }
 
 /// Reads the log from a checkpoint's position on, cuts what is torn, and gives the segment to go on with.
@@ -168,6 +177,7 @@ pub(crate) fn recover(
         let file = ordinals.get(at.segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
         reader.summary.cut = Some(Cut { file, offset: at.offset as u64, reason: trouble.reason });
     }
+    reader.mend_heads(storage)?;
     // A crash has come between a checkpoint and the removal of what it makes unnecessary.
     unnecessary.retain(|ordinal| !held.iter().any(|unit| unit.is_segment() && unit.ordinal == *ordinal));
     let (removable, _) = kept.removable(&unnecessary, segment_bytes);
@@ -176,15 +186,17 @@ pub(crate) fn recover(
         storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
     }
     storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
-    let Reader { summary, firsts, end, .. } = reader;
-    let Some(end) = end else { return Ok(Recovered { summary, open: None, segments: Vec::new() }) };
+    let Reader { summary, firsts, end, skipped, .. } = reader;
+    let Some(end) = end else {
+        return Ok(Recovered { summary, open: None, segments: Vec::new(), skipped });
+    };
     let segments = ordinals.iter().copied().zip(firsts).take(end.segment + 1).collect();
     let ordinal = ordinals.get(end.segment).copied().unwrap_or_default();
     let name = segment_name(ordinal);
     let file: Arc<dyn File> = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
     let size = file.size().map_err(|e| Error::io("read", &name, e))?;
     let open = Some(Open { ordinal, name, file, offset: end.offset as u64, grows: size < segment_bytes });
-    Ok(Recovered { summary, open, segments })
+    Ok(Recovered { summary, open, segments, skipped })
 }
 
 /// What cannot be read on.
@@ -256,6 +268,8 @@ impl<'a> Reader<'a> {
             partial: None,
             parts: Vec::new(),
             end: None,
+            skipped: Vec::new(),
+            headless: Vec::new(),
         }
     }
 
@@ -329,22 +343,36 @@ impl<'a> Reader<'a> {
         segment: usize,
     ) -> Result<Ended, Error> {
         let name = &segment_name(ordinal);
+        let mut at = SEGMENT_HEAD;
         let first = block::read_segment_head(source.head(read, ordinal)?, ordinal)
             .map_err(|reason| Error::corrupt(name, 0, reason))?;
-        let Some(first) = first else { return Ok(Ended::Damaged(0, "the segment's head is torn".into())) };
-        let is_missing = || format!("it begins at position {first}, and {} is missing", self.expected);
-        // Without a checkpoint all of it may go on from nothing.
-        if segment == 0 && first > self.expected && self.restored == 0 {
-            return Err(Error::corrupt(name, 0, is_missing()));
+        let begun = match first {
+            Some(first) => Some(Begun::At(first)),
+            None => self.headless(source, read, (ordinal, segment))?,
+        };
+        let is_missing =
+            |first, expected| format!("it begins at position {first}, and {expected} is missing");
+        match begun {
+            None => return Ok(Ended::Damaged(0, "the segment's head is torn".into())),
+            Some(Begun::Behind(first, on)) => {
+                self.firsts.push(first);
+                match on {
+                    On::At(behind) => at = behind,
+                    On::NextSegment => return Ok(Ended::Clean),
+                }
+            }
+            // Without a checkpoint all of it may go on from nothing.
+            Some(Begun::At(first)) if segment == 0 && first > self.expected && self.restored == 0 => {
+                return Err(Error::corrupt(name, 0, is_missing(first, self.expected)));
+            }
+            Some(Begun::At(first)) if segment == 0 && first <= self.expected => {
+                self.expected = first;
+                self.is_inside = first <= self.restored;
+                self.firsts.push(first);
+            }
+            Some(Begun::At(first)) if first == self.expected => self.firsts.push(first),
+            Some(Begun::At(first)) => return Ok(Ended::Damaged(0, is_missing(first, self.expected))),
         }
-        if segment == 0 && first <= self.expected {
-            self.expected = first;
-            self.is_inside = first <= self.restored;
-        } else if first != self.expected {
-            return Ok(Ended::Damaged(0, is_missing()));
-        }
-        self.firsts.push(first);
-        let mut at = SEGMENT_HEAD;
         if self.partial.is_none() {
             self.end = Some(Place { segment, offset: at });
         }
@@ -352,25 +380,28 @@ impl<'a> Reader<'a> {
             let found = source
                 .block(read, (ordinal, at as u64))?
                 .map_err(|reason| Error::corrupt(name, at, reason))?;
-            match found {
-                Found::End => {
-                    if read.is_zero_from(at as u64)? {
-                        break;
+            let reason = match found {
+                Found::End => match read.is_zero_from(at as u64)? {
+                    true => break,
+                    false => "zeros where a block should begin",
+                },
+                Found::Damaged(reason) => reason,
+                Found::Block(head, payload) => match self.block(head.part, head.first, payload) {
+                    Ok(()) => {
+                        at += BLOCK_HEAD + payload.len();
+                        if self.partial.is_none() {
+                            self.end = Some(Place { segment, offset: at });
+                        }
+                        continue;
                     }
-                    return Ok(Ended::Damaged(at, "zeros where a block should begin".into()));
-                }
-                Found::Damaged(reason) => return Ok(Ended::Damaged(at, reason.into())),
-                Found::Block(head, payload) => {
-                    match self.block(head.part, head.first, payload) {
-                        Ok(()) => {}
-                        Err(Stop::Damaged(reason)) => return Ok(Ended::Damaged(at, reason.into())),
-                        Err(Stop::Refused(reason)) => return Err(Error::corrupt(name, at, reason)),
-                    }
-                    at += BLOCK_HEAD + payload.len();
-                    if self.partial.is_none() {
-                        self.end = Some(Place { segment, offset: at });
-                    }
-                }
+                    Err(Stop::Damaged(reason)) => reason,
+                    Err(Stop::Refused(reason)) => return Err(Error::corrupt(name, at, reason)),
+                },
+            };
+            match self.pass(source.behind(segment), read, (ordinal, at), reason)? {
+                Some(On::At(behind)) => at = behind,
+                Some(On::NextSegment) => break,
+                None => return Ok(Ended::Damaged(at, reason.into())),
             }
         }
         self.summary.bytes += at as u64;

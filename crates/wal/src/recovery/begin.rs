@@ -8,7 +8,7 @@ use crate::log::{segment_name, segment_ordinal};
 use crate::reach;
 use crate::recovery::fill;
 use crate::storage::Storage;
-use crate::units::Unit;
+use crate::units::{Kind, Unit};
 
 /// The segments there are, in order.
 pub(crate) fn ordinals(storage: &dyn Storage) -> Result<Vec<u64>, Error> {
@@ -100,4 +100,26 @@ fn unless_held(
     };
     let last = copies.iter().map(|(ordinal, _)| *ordinal).max().unwrap_or(segment.ordinal);
     Ok(if is_held { ordinals.partition_point(|ordinal| *ordinal <= last) } else { i })
+}
+
+/// The last position, as far as can be told, of what lies before this segment.
+pub(crate) fn end_before(storage: &dyn Storage, ordinal: u64) -> Result<u64, Error> {
+    let mut last: Option<(u64, String)> = None;
+    for name in storage.list().map_err(|e| Error::io("list", "the log directory", e))? {
+        let of = segment_ordinal(&name).or(bodies_of(&name).map(|(ordinal, _)| ordinal));
+        let of = of.filter(|of| *of < ordinal && last.as_ref().is_none_or(|(last, _)| of > last));
+        if let Some(of) = of {
+            last = Some((of, name));
+        }
+    }
+    let Some((ordinal, name)) = last else { return Ok(0) };
+    let unit = match bodies_of(&name) {
+        None => Unit::segment(ordinal, told(storage, ordinal)?.unwrap_or(0)),
+        Some((_, checkpoint)) => {
+            let (first, count) =
+                bodies::read_head(storage, &name)?.map_or((0, 0), |head| (head.first, head.count));
+            Unit { kind: Kind::Bodies { checkpoint, count }, ..Unit::segment(ordinal, first) }
+        }
+    };
+    Ok(reach::ends_with(storage, &unit)?.map_or(unit.first, |end| end.last))
 }

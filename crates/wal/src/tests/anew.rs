@@ -6,7 +6,7 @@ use super::{add, open, replay};
 use crate::faulty::FaultyDisk;
 use crate::held::files_held;
 use crate::log::{segment_name, segment_ordinal};
-use crate::{Ending, Error, Inspection, Log, Storage, inspect, repair, verify_held};
+use crate::{Ending, Error, Inspection, Log, Storage, Tail, inspect, repair, verify_held};
 
 fn contents(disk: &FaultyDisk) -> Vec<(String, Option<Vec<u8>>)> {
     disk.list().unwrap().into_iter().map(|name| (name.clone(), disk.content(&name))).collect()
@@ -45,7 +45,7 @@ fn life(seed: u64, keeps: u64) -> (Life, Vec<String>) {
 }
 
 /// Which of those that live can be read.
-fn readable(life: &Life, log: &Log) -> Vec<u64> {
+pub(super) fn readable(life: &Life, log: &Log) -> Vec<u64> {
     let mut reader = log.reader();
     let mut is_there = |at: &u64| match read(&mut reader, *at) {
         Ok(Some(found)) => {
@@ -171,4 +171,74 @@ fn a_repair_may_be_broken_off() {
         life.written.push(add(&mut life.tail, life.checkpoint + 1, b"afterwards"));
         life.log.write(&mut life.tail).unwrap();
     }
+}
+
+/// Looking at a log says what a start would do with it, and changes nothing; what is damaged can be cut, and is kept.
+#[test]
+fn an_inspection_foretells_the_start_and_a_repair_makes_it_possible() {
+    let disk = FaultyDisk::new(1);
+    let mut log = open(&disk, 512);
+    replay(&mut log).unwrap();
+    let mut tail = Tail::default();
+    for position in 1..=40 {
+        add(&mut tail, position, &[position as u8; 60]);
+        log.write(&mut tail).unwrap();
+        log.syncer().sync().unwrap();
+    }
+    let names: Vec<String> = disk.list().unwrap();
+    let contents: Vec<Vec<u8>> = names.iter().map(|name| disk.content(name).unwrap()).collect();
+    let (mut torn, mut damaged) = (0, 0);
+    for (i, content) in contents.iter().enumerate() {
+        for at in (0..content.len()).step_by(7) {
+            let disk = FaultyDisk::new(2);
+            names.iter().zip(&contents).for_each(|(name, content)| disk.put(name, content));
+            let mut changed = content.clone();
+            changed[at] ^= 0x55;
+            disk.put(&names[i], &changed);
+            let all = |disk: &FaultyDisk| -> Vec<_> {
+                disk.list().unwrap().into_iter().map(|name| (disk.content(&name), name)).collect()
+            };
+            let before = all(&disk);
+            let looked = inspect(&disk, &mut |_| Ok(()));
+            assert_eq!(all(&disk), before, "looking changes nothing");
+            let Ok(looked) = looked else {
+                assert!(replay(&mut open(&disk, 512)).is_err(), "a format that is not known is no damage");
+                continue;
+            };
+            match looked.ending {
+                Ending::Whole => {
+                    let noticed = &looked.summary.noticed;
+                    assert!(
+                        noticed.len() == 1 && noticed[0].contains(&names[i]),
+                        "nobody sees {at} of {}",
+                        names[i]
+                    );
+                    assert_eq!(replay(&mut open(&disk, 512)).unwrap().1.len(), 40);
+                }
+                Ending::Torn(place) => {
+                    torn += 1;
+                    let (summary, _) = replay(&mut open(&disk, 512)).unwrap();
+                    let cut = summary.cut.unwrap();
+                    assert_eq!((cut.file, cut.offset), place.end.unwrap_or((names[0].clone(), 0)));
+                    assert_eq!(summary.last_position, looked.summary.last_position);
+                }
+                Ending::Damaged(place) => {
+                    damaged += 1;
+                    let refusal = replay(&mut open(&disk, 512)).unwrap_err();
+                    assert!(
+                        matches!(&refusal, Error::Corrupt { file, offset, .. } if *file == place.file && *offset == place.offset),
+                        "{refusal} is not {place:?}"
+                    );
+                    assert_eq!(place.last_behind, Some(40), "what would be lost can be made out");
+                    let kept = repair(&disk, &place).unwrap();
+                    let disk = disk.crash();
+                    let (summary, _) = replay(&mut open(&disk, 512)).unwrap();
+                    assert_eq!((summary.cut, summary.last_position), (None, looked.summary.last_position));
+                    let bytes: usize = kept.iter().map(|name| disk.content(name).unwrap().len()).sum();
+                    assert!(bytes as u64 >= place.bytes_behind, "what was cut is kept");
+                }
+            }
+        }
+    }
+    assert!(torn > 5 && damaged > 100, "{torn} torn, {damaged} damaged");
 }

@@ -285,8 +285,7 @@ fn the_segment_that_a_checkpoint_ends_in_is_never_cut() {
         let newest = segments.iter().max().unwrap();
         alone += usize::from(segments.len() == 1);
         let bytes = life.disk.content(newest).unwrap();
-        let mut flipped = bytes.clone();
-        flipped[20] ^= 0xff;
+        let flipped: Vec<u8> = bytes.iter().map(|byte| byte ^ 0x55).collect();
         for damaged in [&flipped[..], &bytes[..20], &[]] {
             let disk = life.disk.clone();
             disk.put(newest, damaged);
