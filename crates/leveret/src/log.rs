@@ -31,7 +31,7 @@ On a data directory that no server uses, but for explain. Dump, verify and expla
             end is torn (what a crash leaves, which was never confirmed; a server that starts cuts it), 4 when it is damaged.
   explain   tells of every file why it is still there; also beside a running server.
   repair    tells what would be lost by cutting a damaged log where it cannot be read on; with --yes it cuts it there, and keeps
-            what it has cut in files beside, which end in .cut-at-OFFSET and .cut.
+            what it has cut in files beside, which end in .cut-at-OFFSET and .cut, and a number if there are such already.
 ";
 
 /// Of `verify`.

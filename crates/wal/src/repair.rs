@@ -21,7 +21,7 @@ pub fn repair(storage: &dyn Storage, place: &Place) -> Result<Vec<String>, Error
     if let Some((name, offset)) = &place.end {
         read(storage, name, &mut bytes)?;
         let rest = bytes.get(*offset as usize..).unwrap_or_default();
-        let beside = format!("{name}.cut-at-{offset}");
+        let beside = unused(storage, format!("{name}.cut-at-{offset}"))?;
         let file = storage.create(&beside).map_err(|e| Error::io("create", &beside, e))?;
         file.write_at(rest, 0).map_err(|e| Error::io("write", &beside, e))?;
         file.sync_data().map_err(|e| Error::io("sync", &beside, e))?;
@@ -29,7 +29,7 @@ pub fn repair(storage: &dyn Storage, place: &Place) -> Result<Vec<String>, Error
     }
     sync_dir(storage)?;
     for name in place.segments_behind.iter().rev() {
-        let beside = format!("{name}.cut");
+        let beside = unused(storage, format!("{name}.cut"))?;
         storage.rename(name, &beside).map_err(|e| Error::io("rename", name, e))?;
         sync_dir(storage)?;
         kept.push(beside);
@@ -46,6 +46,13 @@ pub fn repair(storage: &dyn Storage, place: &Place) -> Result<Vec<String>, Error
         begin_anew(storage, place, last, first)?;
     }
     Ok(kept)
+}
+
+/// A name that nothing has yet, which an earlier repair may have kept.
+fn unused(storage: &dyn Storage, name: String) -> Result<String, Error> {
+    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+    let numbered = (2..).map(|number| format!("{name}.{number}"));
+    Ok(std::iter::once(name.clone()).chain(numbered).find(|name| !names.contains(name)).unwrap_or(name))
 }
 
 /// Makes the segment that goes on from a checkpoint: its number is above all, and does not follow any.

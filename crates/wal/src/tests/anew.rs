@@ -242,3 +242,32 @@ fn an_inspection_foretells_the_start_and_a_repair_makes_it_possible() {
     }
     assert!(torn > 5 && damaged > 100, "{torn} torn, {damaged} damaged");
 }
+
+#[test]
+fn a_second_repair_leaves_what_the_first_has_kept() {
+    let disk = FaultyDisk::new(1);
+    let mut kept: Vec<(String, Vec<u8>)> = Vec::new();
+    for round in 0..4 {
+        let mut log = open(&disk, 512);
+        let (summary, _) = replay(&mut log).unwrap();
+        let mut tail = Tail::default();
+        for position in 1..=20 {
+            add(&mut tail, summary.last_position + position, &[round; 60]);
+            log.write(&mut tail).unwrap();
+            log.syncer().sync().unwrap();
+        }
+        let second = segment_name(2);
+        let mut bytes = disk.content(&second).unwrap();
+        bytes[100] ^= 1;
+        disk.put(&second, &bytes);
+        let Ending::Damaged(place) = look(&disk).ending else { panic!("it is damaged") };
+        for name in repair(&disk, &place).unwrap() {
+            assert!(kept.iter().all(|(known, _)| *known != name), "{name} was there");
+            kept.push((name.clone(), disk.content(&name).unwrap()));
+        }
+        for (name, bytes) in &kept {
+            assert!(disk.content(name).as_ref() == Some(bytes), "round {round}: {name}");
+        }
+    }
+    assert!(kept.len() > 12, "{} were kept", kept.len());
+}

@@ -84,7 +84,14 @@ fn what_the_checkpoint_has_is_not_needed() {
                     match looked.ending {
                         Ending::Whole => panic!("{what}: it is passed over"),
                         Ending::Torn(_) => {}
-                        Ending::Damaged(place) => drop(repair(&disk, &place).unwrap()),
+                        Ending::Damaged(damage) => {
+                            assert_eq!(
+                                (&damage.file, damage.offset),
+                                (&newest, place.start as u64),
+                                "{what}"
+                            );
+                            drop(repair(&disk, &damage).unwrap());
+                        }
                     }
                     let mut log = open(&disk, SEGMENT);
                     log.restore(&mut |_| Ok(())).unwrap();
