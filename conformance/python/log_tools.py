@@ -263,7 +263,7 @@ def where_it_goes_on(server):
     newest = max(name for name in os.listdir(whole) if name.endswith(".segment"))
     copies = [name for name in os.listdir(whole) if name.endswith(".bodies")]
     holds(copies, os.listdir(whole))
-    for damage in (os.unlink, lambda path: os.truncate(path, 0), lambda path: open(path, "r+b").write(b"\xff" * 200_000)):
+    for damage in (os.unlink, lambda path: os.truncate(path, 0), lambda path: open(path, "r+b").write(b"\xff" * os.path.getsize(path))):
         shutil.rmtree(server.data)
         shutil.copytree(whole, server.data)
         damage(os.path.join(server.data, newest))
@@ -297,6 +297,73 @@ def where_it_goes_on(server):
         holds(messages <= waiting < messages + 100, f"{waiting} wait, {messages} are lost")
         equal(drained(server, "later"), list(range(3000)), "what was written since")
         stopped(server)
+    # What the checkpoint has anyway is not needed: only messages of there wait.
+    shutil.rmtree(server.data)
+    shutil.copytree(whole, server.data)
+    with open(os.path.join(server.data, newest), "r+b") as file:
+        file.write(b"\xff" * 50_000)
+    said = log("verify", "--data-dir", server.data, code=4)
+    messages = int(re.search(newest + r" is damaged at byte 0: .*, and only there were (\d+) messages; a server starts", said)[1])
+    server.start()
+    holds(newest in open(server.log).read(), "a start says which file is damaged")
+    numbers = drained(server)
+    holds(0 < messages < len(left) - len(numbers), f"{messages} are damaged, {len(left) - len(numbers)} wait")
+    equal(numbers, left[:len(numbers)], "what other files have")
+    # One byte of its head is not missed by anybody.
+    server.kill()
+    shutil.rmtree(server.data)
+    shutil.copytree(whole, server.data)
+    with open(os.path.join(server.data, newest), "r+b") as file:
+        file.seek(20)
+        file.write(b"\xff")
+    said = log("verify", "--data-dir", server.data)
+    holds(f"the head of {newest} is damaged" in said and "the log is whole" in said, said)
+    server.start()
+    equal(drained(server), left, "all of them")
+    stopped(server)
+    equal(open(os.path.join(server.data, newest), "rb").read(32), open(os.path.join(whole, newest), "rb").read(32), "it is mended")
+
+
+def never_synced(server):
+    """Nothing was synced while it was written: damage after a clean stop is damage, and what a start cuts otherwise is kept."""
+    r = server.redis()
+    for i in range(3000):
+        r.set(f"key:{i}", b"x" * 1000)
+    whole = server.data + "-whole"
+    segment = os.path.join(server.data, "00000000000000000001.segment")
+
+    def damage():
+        with open(segment, "r+b") as file:
+            file.seek(500_000)
+            file.write(b"\xfe\xfe")
+
+    server.kill()
+    shutil.copytree(server.data, whole)
+    damage()
+    said = log("verify", "--data-dir", server.data, code=3)
+    holds("it is not known to have been synced" in said, said)
+    damaged = open(segment, "rb").read()
+    server.start()
+    there = server.redis().dbsize()
+    holds(0 < there < 3000, f"{there} keys")
+    holds("not known to have been synced, and was cut and kept" in open(server.log).read(), "a start says so")
+    server.kill()
+    kept = [name for name in os.listdir(server.data) if ".segment.cut" in name]
+    later = sorted(name for name in os.listdir(whole) if name.endswith(".segment"))[1:]
+    for name in later:
+        equal(open(os.path.join(server.data, name + ".cut"), "rb").read(), open(os.path.join(whole, name), "rb").read(), name)
+    [rest] = [name for name in kept if ".cut-at-" in name]
+    equal(open(os.path.join(server.data, rest), "rb").read(), damaged[int(rest.rsplit("-", 1)[1]):], "the rest of the first")
+    # The same after a clean stop.
+    shutil.rmtree(server.data)
+    shutil.copytree(whole, server.data)
+    server.start()
+    stopped(server)
+    damage()
+    said = log("verify", "--data-dir", server.data, code=4)
+    holds(f"positions up to 3000 can be made out there" in said, said)
+    refused = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
+    holds(refused.returncode == 1 and "had been synced, as" in refused.stderr, refused.stderr)
 
 
 with Server("log-tools", "--appendfsync", "always") as server:
@@ -305,6 +372,8 @@ with Server("log-tools-messages", "--message-memory", "20kb", "--log-segment-byt
     of_messages(server)
 with Server("log-tools-beginning", "--message-memory", "20kb", "--log-segment-bytes", str(1 << 20)) as server:
     where_it_goes_on(server)
+with Server("log-tools-never-synced", "--appendfsync", "no", "--log-segment-bytes", str(1 << 20)) as server:
+    never_synced(server)
 with tempfile.TemporaryDirectory() as folder:
     holds("there is no data directory" in log("verify", "--data-dir", folder + "/none", code=1), "a wrong name")
     equal(os.path.exists(folder + "/none"), False, "nothing is made")

@@ -28,7 +28,7 @@ On a data directory that no server uses, but for explain. Dump, verify and expla
   dump      a line for each change: position, time, what it is, its fields; long strings are shortened without --full,
             and --json prints one object a line with everything. Passwords are not shown.
   verify    reads every byte; tells segments, records and how the log ends. It ends with 0 when the log is whole, 3 when its
-            end is torn (what a crash leaves, which was never confirmed; a server that starts cuts it), 4 when it is damaged.
+            end is torn (what a crash leaves, not known to have been synced; a server that starts cuts it), 4 when it is damaged.
   explain   tells of every file why it is still there; also beside a running server.
   repair    tells what would be lost by cutting a damaged log where it cannot be read on; with --yes it cuts it there, and keeps
             what it has cut in files beside, which end in .cut-at-OFFSET and .cut, and a number if there are such already.
@@ -239,7 +239,7 @@ fn verify(dir: &Path) -> Result<ExitCode> {
         Ending::Whole => tell("what comes after the checkpoint is whole")?,
         Ending::Torn(place) => {
             tell_place(place, "torn")?;
-            tell("a server that starts cuts this: it was never confirmed")?;
+            tell(&format!("a server that starts cuts this{}", never_confirmed(place)))?;
         }
         Ending::Damaged(place) => {
             tell_place(place, "damaged")?;
@@ -310,7 +310,10 @@ fn mend(dir: &Path, yes: bool) -> Result<ExitCode> {
         }
         Ending::Torn(place) if damage.is_empty() => {
             tell_place(place, "torn")?;
-            tell("there is nothing to repair: a server that starts cuts this, which was never confirmed")?;
+            tell(&format!(
+                "there is nothing to repair: a server that starts cuts this{}",
+                never_confirmed(place)
+            ))?;
             return Ok(ExitCode::SUCCESS);
         }
         Ending::Whole | Ending::Torn(_) => {
@@ -333,6 +336,14 @@ fn mend(dir: &Path, yes: bool) -> Result<ExitCode> {
     };
     tell(&format!("cut: the log ends with position {last} now. It has lost {lost}. {kept}"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is known of a torn end.
+fn never_confirmed(place: &Place) -> &'static str {
+    match place.last_behind {
+        None => ": it was never confirmed",
+        Some(_) => ", and keeps it beside: it is not known to have been synced",
+    }
 }
 
 /// What a repair loses.

@@ -155,6 +155,13 @@ impl Shared {
             tracing::error!("the disk is full: what was executed last and never confirmed is lost");
         }
         self.sync(syncer);
+        let proved = self.log.lock().log.prove_synced();
+        match proved {
+            Ok(()) => self.sync(syncer),
+            // The next start cuts what there is of it.
+            Err(error) if error.is_full() => {}
+            Err(error) => stop_node("writing to the log", &error),
+        }
     }
 }
 

@@ -201,11 +201,12 @@ pub(crate) fn last_position(bytes: &[u8], from: usize, ordinal: u64) -> Option<u
         let rest = bytes.get(at..).unwrap_or_default();
         match if rest.starts_with(&magic) { read(rest, ordinal) } else { Ok(Found::End) } {
             Ok(Found::Block(head, payload)) => {
-                let more = match head.part {
-                    Part::Whole => (Records::new(head.first, payload).count() as u64).saturating_sub(1),
-                    Part::First | Part::Middle | Part::Last => 0,
+                // One without records says only what had been synced.
+                let count = match head.part {
+                    Part::Whole => Records::new(head.first, payload).count() as u64,
+                    Part::First | Part::Middle | Part::Last => 1,
                 };
-                last = last.max(head.first.position.checked_add(more));
+                last = last.max(head.first.position.checked_add(count).and_then(|end| end.checked_sub(1)));
                 at += BLOCK_HEAD + payload.len();
             }
             Ok(Found::End | Found::Damaged(_)) | Err(_) => at += 1,

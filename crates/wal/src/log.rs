@@ -2,6 +2,7 @@
 //! has no threads itself. The trap: a write and a sync overlap, so a sync answers with what was written before it began.
 
 mod preparer;
+mod proof;
 
 pub use preparer::Preparer;
 
@@ -137,6 +138,8 @@ pub struct Log {
     open: Option<Open>,
     next_ordinal: u64,
     written: u64,
+    /// The last block says that everything up to this is on disk.
+    proved: u64,
     /// What the checkpoint has, once it is read.
     restored: Option<CheckpointHead>,
     /// What it needs of the files before it.
@@ -182,6 +185,7 @@ impl Log {
             open: None,
             next_ordinal: 1,
             written: 0,
+            proved: 0,
             restored: None,
             held: Vec::new(),
             damaged: Vec::new(),
@@ -235,7 +239,7 @@ impl Log {
         let restored = self.restored.map_or(0, |head| head.position);
         let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
         let segment_bytes = self.shared.segment_bytes;
-        let Recovered { mut summary, open, segments, skipped } =
+        let Recovered { mut summary, open, segments, skipped, proved } =
             recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, &self.held, replay)?;
         // Only now: of a log that is refused nothing goes.
         let is_old = |name: &String| checkpoint_position(name).is_some_and(|at| at < restored);
@@ -271,7 +275,7 @@ impl Log {
         self.next_ordinal =
             last.unwrap_or_else(|| recovery::last_ordinal(storage.as_ref()))?.saturating_add(1);
         self.open = open;
-        self.written = summary.last_position;
+        (self.written, self.proved) = (summary.last_position, proved);
         let units = segments.into_iter().map(|(ordinal, first)| Unit::segment(ordinal, first));
         let held = self.held.drain(..).filter(|unit| unit.ordinal < begin);
         *self.shared.segments.lock() = Arc::new(held.chain(units).collect());
@@ -379,6 +383,7 @@ impl Log {
     fn put(&mut self, tail: &mut Tail, range: Range<usize>, part: Part, first: Head) -> Result<(), Error> {
         let open = self.open.as_mut().expect("without a segment there is no room");
         let synced = self.shared.synced.load(Ordering::Acquire);
+        self.proved = synced;
         block::seal(&mut tail.bytes[range.clone()], &BlockHead { part, first, synced }, open.ordinal);
         let len = range.len() as u64;
         let end = tail.bytes.len();

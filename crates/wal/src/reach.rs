@@ -38,7 +38,10 @@ pub(crate) fn begins_with(storage: &dyn Storage, unit: &Unit) -> Result<Option<u
         return first_of_bodies(storage, &name, unit.ordinal);
     }
     let block = Opened::new(storage, &name)?.block(SEGMENT_HEAD as u64, unit.ordinal)?;
-    Ok(block.map(|(head, count)| head.first.position.saturating_add(u64::from(count == 0))))
+    Ok(block.map(|(head, _)| {
+        let begins = matches!(head.part, Part::Whole | Part::First);
+        head.first.position.saturating_add(u64::from(!begins))
+    }))
 }
 
 /// Where a file ends.
@@ -91,7 +94,7 @@ impl Opened {
         Ok(self.block(last, unit.ordinal)?.map(|(head, count)| {
             let position = head.first.position;
             match head.part {
-                Part::Whole => End { last: position.saturating_add(count.saturating_sub(1)), goes_on: false },
+                Part::Whole => End { last: position.saturating_add(count).saturating_sub(1), goes_on: false },
                 Part::Last => End { last: position, goes_on: false },
                 Part::First | Part::Middle => End { last: position.saturating_sub(1), goes_on: true },
             }

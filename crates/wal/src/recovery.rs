@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::kept::Kept;
 use crate::log::{Open, segment_name};
 use crate::opened::Opened;
+use crate::repair;
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record};
 use crate::units::Unit;
@@ -51,6 +52,8 @@ pub struct Cut {
     pub offset: u64,
     /// What stood there.
     pub reason: String,
+    /// Files in which whole blocks behind it are kept: they are not known to have been synced, but may have been.
+    pub kept: Vec<String>,
 }
 
 /// Who takes the records of a log that is read.
@@ -101,6 +104,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) skipped: Vec<Skip>,
     /// Segments whose heads cannot be read, as their first blocks tell: which one, its number and first position.
     headless: Vec<(usize, u64, u64)>,
+    /// The last block says that everything up to this had been synced.
+    proved: u64,
 }
 
 enum Ended {
@@ -152,6 +157,8 @@ pub(crate) struct Recovered {
     pub(crate) segments: Vec<(u64, u64)>,
     /// What was passed over because the checkpoint has it.
     pub(crate) skipped: Vec<Skip>,
+    /// The last block says that everything up to this is on disk.
+    pub(crate) proved: u64,
 }
 
 /// Reads the log from a checkpoint's position on, cuts what is torn, and gives the segment to go on with.
@@ -172,10 +179,10 @@ pub(crate) fn recover(
     let sync = |file: &dyn File, name: &str| file.sync_data().map_err(|e| Error::io("sync", name, e));
     if let Some(trouble) = reader.all(storage, &ordinals, sync)? {
         refuse(storage, &ordinals, &trouble, reader.expected, &mut bytes)?;
-        cut(storage, &ordinals, reader.end)?;
+        let kept = repair::cut(storage, &ordinals, reader.end)?;
         let at = reader.end.unwrap_or(Place { segment: 0, offset: 0 });
         let file = ordinals.get(at.segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
-        reader.summary.cut = Some(Cut { file, offset: at.offset as u64, reason: trouble.reason });
+        reader.summary.cut = Some(Cut { file, offset: at.offset as u64, reason: trouble.reason, kept });
     }
     reader.mend_heads(storage)?;
     // A crash has come between a checkpoint and the removal of what it makes unnecessary.
@@ -186,9 +193,9 @@ pub(crate) fn recover(
         storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
     }
     storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
-    let Reader { summary, firsts, end, skipped, .. } = reader;
+    let Reader { summary, firsts, end, skipped, proved, .. } = reader;
     let Some(end) = end else {
-        return Ok(Recovered { summary, open: None, segments: Vec::new(), skipped });
+        return Ok(Recovered { summary, open: None, segments: Vec::new(), skipped, proved });
     };
     let segments = ordinals.iter().copied().zip(firsts).take(end.segment + 1).collect();
     let ordinal = ordinals.get(end.segment).copied().unwrap_or_default();
@@ -196,7 +203,7 @@ pub(crate) fn recover(
     let file: Arc<dyn File> = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
     let size = file.size().map_err(|e| Error::io("read", &name, e))?;
     let open = Some(Open { ordinal, name, file, offset: end.offset as u64, grows: size < segment_bytes });
-    Ok(Recovered { summary, open, segments, skipped })
+    Ok(Recovered { summary, open, segments, skipped, proved })
 }
 
 /// What cannot be read on.
@@ -236,26 +243,6 @@ pub(crate) fn refuse(
     Ok(())
 }
 
-/// Removes later segments, the last one first, and then what is behind the end; durably at each step, so that a crash
-/// between them leaves a tail that is torn earlier or later and never one with a hole.
-fn cut(storage: &dyn Storage, ordinals: &[u64], end: Option<Place>) -> Result<(), Error> {
-    let keep = end.map_or(0, |end| end.segment + 1);
-    for &ordinal in ordinals.get(keep..).unwrap_or_default().iter().rev() {
-        let name = segment_name(ordinal);
-        storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
-        storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
-    }
-    if let Some(end) = end
-        && let Some(&ordinal) = ordinals.get(end.segment)
-    {
-        let name = segment_name(ordinal);
-        let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-        file.set_len(end.offset as u64).map_err(|e| Error::io("cut", &name, e))?;
-        file.sync_data().map_err(|e| Error::io("sync", &name, e))?;
-    }
-    Ok(())
-}
-
 impl<'a> Reader<'a> {
     pub(crate) fn new(replay: &'a mut dyn Replay, restored: u64) -> Self {
         Self {
@@ -270,6 +257,7 @@ impl<'a> Reader<'a> {
             end: None,
             skipped: Vec::new(),
             headless: Vec::new(),
+            proved: 0,
         }
     }
 
@@ -388,6 +376,7 @@ impl<'a> Reader<'a> {
                 Found::Damaged(reason) => reason,
                 Found::Block(head, payload) => match self.block(head.part, head.first, payload) {
                     Ok(()) => {
+                        self.proved = head.synced;
                         at += BLOCK_HEAD + payload.len();
                         if self.partial.is_none() {
                             self.end = Some(Place { segment, offset: at });

@@ -5,7 +5,7 @@ use crate::block;
 use crate::error::Error;
 use crate::inspect::{Place, read};
 use crate::log::{NEXT, segment_name, segment_ordinal};
-use crate::recovery::last_ordinal;
+use crate::recovery::{self, last_ordinal};
 use crate::storage::Storage;
 
 /// Stands where something was cut of a file that stays for messages only: it ends there by damage, and what is named behind is awaited.
@@ -20,32 +20,97 @@ pub fn repair(storage: &dyn Storage, place: &Place) -> Result<Vec<String>, Error
     let mut bytes = Vec::new();
     if let Some((name, offset)) = &place.end {
         read(storage, name, &mut bytes)?;
-        let rest = bytes.get(*offset as usize..).unwrap_or_default();
-        let beside = unused(storage, format!("{name}.cut-at-{offset}"))?;
-        let file = storage.create(&beside).map_err(|e| Error::io("create", &beside, e))?;
-        file.write_at(rest, 0).map_err(|e| Error::io("write", &beside, e))?;
-        file.sync_data().map_err(|e| Error::io("sync", &beside, e))?;
-        kept.push(beside);
+        kept.push(keep_rest(storage, name, *offset, &bytes)?);
     }
     sync_dir(storage)?;
     for name in place.segments_behind.iter().rev() {
-        let beside = unused(storage, format!("{name}.cut"))?;
-        storage.rename(name, &beside).map_err(|e| Error::io("rename", name, e))?;
-        sync_dir(storage)?;
-        kept.push(beside);
+        kept.push(keep_beside(storage, name)?);
     }
     if let Some((name, offset)) = &place.end {
-        let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
-        file.set_len(*offset).map_err(|e| Error::io("cut", name, e))?;
-        if place.begins_anew.is_some() {
-            file.write_at(WAS_CUT, *offset).map_err(|e| Error::io("write", name, e))?;
-        }
-        file.sync_data().map_err(|e| Error::io("sync", name, e))?;
+        let was_cut = if place.begins_anew.is_some() { WAS_CUT } else { &[] };
+        cut_at(storage, name, *offset, was_cut)?;
     }
     if let Some(first) = place.begins_anew {
         begin_anew(storage, place, last, first)?;
     }
     Ok(kept)
+}
+
+/// What a start cuts of a log, as nothing says that it had been synced. Later segments go last first, so that a crash between leaves a
+/// tail that is torn earlier or later and never one with a hole. What has whole blocks is kept like a repair does it, if there is space; gives
+/// the names of these files.
+pub(crate) fn cut(
+    storage: &dyn Storage,
+    ordinals: &[u64],
+    end: Option<recovery::Place>,
+) -> Result<Vec<String>, Error> {
+    let (mut kept, mut bytes) = (Vec::new(), Vec::new());
+    let mut read = |ordinal, from| -> Result<(String, Vec<u8>, bool), Error> {
+        let name = segment_name(ordinal);
+        read(storage, &name, &mut bytes)?;
+        let has_blocks = block::last_position(&bytes, from, ordinal).is_some();
+        Ok((name, std::mem::take(&mut bytes), has_blocks))
+    };
+    if let Some(recovery::Place { segment, offset }) = end
+        && let Some(&ordinal) = ordinals.get(segment)
+        && let (name, bytes, true) = read(ordinal, offset)?
+    {
+        match keep_rest(storage, &name, offset as u64, &bytes) {
+            // A start must not need space.
+            Err(error) if error.is_full() => {}
+            rest => kept.push(rest?),
+        }
+        sync_dir(storage)?;
+    }
+    let behind = end.map_or(0, |end| end.segment + 1);
+    for &ordinal in ordinals.get(behind..).unwrap_or_default().iter().rev() {
+        let (name, _, has_blocks) = read(ordinal, 0)?;
+        if has_blocks {
+            kept.push(keep_beside(storage, &name)?);
+        } else {
+            storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
+            sync_dir(storage)?;
+        }
+    }
+    if let Some(recovery::Place { segment, offset }) = end
+        && let Some(&ordinal) = ordinals.get(segment)
+    {
+        cut_at(storage, &segment_name(ordinal), offset as u64, &[])?;
+    }
+    Ok(kept)
+}
+
+/// Copies what stands behind a place, and gives the copy's name.
+fn keep_rest(storage: &dyn Storage, name: &str, offset: u64, bytes: &[u8]) -> Result<String, Error> {
+    let beside = unused(storage, format!("{name}.cut-at-{offset}"))?;
+    let write = || {
+        let file = storage.create(&beside).map_err(|e| Error::io("create", &beside, e))?;
+        let rest = bytes.get(offset as usize..).unwrap_or_default();
+        file.write_at(rest, 0).map_err(|e| Error::io("write", &beside, e))?;
+        file.sync_data().map_err(|e| Error::io("sync", &beside, e))
+    };
+    if let Err(error) = write() {
+        // Half a copy is of no use to anybody.
+        let _ = storage.remove(&beside);
+        return Err(error);
+    }
+    Ok(beside)
+}
+
+fn keep_beside(storage: &dyn Storage, name: &str) -> Result<String, Error> {
+    let beside = unused(storage, format!("{name}.cut"))?;
+    storage.rename(name, &beside).map_err(|e| Error::io("rename", name, e))?;
+    sync_dir(storage)?;
+    Ok(beside)
+}
+
+fn cut_at(storage: &dyn Storage, name: &str, offset: u64, behind: &[u8]) -> Result<(), Error> {
+    let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
+    file.set_len(offset).map_err(|e| Error::io("cut", name, e))?;
+    if !behind.is_empty() {
+        file.write_at(behind, offset).map_err(|e| Error::io("write", name, e))?;
+    }
+    file.sync_data().map_err(|e| Error::io("sync", name, e))
 }
 
 /// A name that nothing has yet, which an earlier repair may have kept.

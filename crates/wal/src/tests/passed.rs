@@ -2,11 +2,12 @@
 
 use super::anew::{look, readable};
 use super::reader::Life;
-use super::{open, replay};
+use super::{add, open, replay};
 use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
 use crate::faulty::FaultyDisk;
 use crate::log::segment_ordinal;
-use crate::{Ending, Storage, repair, verify_held};
+use crate::{Ending, Storage, Tail, repair, verify_held};
+use leveret_base::codec::Place;
 use std::ops::Range;
 
 const SEGMENT: u64 = 4096;
@@ -258,4 +259,70 @@ fn nothing_is_missing_where_the_next_segment_goes_on() {
         }
     }
     assert!(tried > 5, "only {tried} were tried");
+}
+
+/// A log that nobody synced while it was written to, and then was left in order: damage to it is damage. If it was not left in order, what
+/// can be read behind the damage is kept.
+#[test]
+fn what_is_not_known_to_have_been_synced_is_kept() {
+    let (mut refused, mut kept) = (0, 0);
+    for (seed, proves) in (0..10).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let disk = FaultyDisk::new(seed);
+        let mut log = open(&disk, 1024);
+        replay(&mut log).unwrap();
+        let (mut tail, mut written) = (Tail::default(), Vec::new());
+        for position in 1..=40 {
+            written.push(add(&mut tail, position, &vec![position as u8; 60 + seed as usize]));
+            log.write(&mut tail).unwrap();
+        }
+        log.syncer().sync().unwrap();
+        let names = disk.list().unwrap();
+        if proves {
+            let size = |name: &String| disk.content(name).unwrap().len();
+            let before: usize = names.iter().map(size).sum();
+            for _ in 0..3 {
+                log.prove_synced().unwrap();
+                log.syncer().sync().unwrap();
+                log = open(&disk, 1024);
+                assert_eq!(replay(&mut log).unwrap().1, written);
+            }
+            let now: usize = names.iter().map(size).sum();
+            assert!(now <= before + BLOCK_HEAD, "it is said once");
+        }
+        for name in &names[..names.len() - 1] {
+            let damaged = flipped(&disk, name, 200, 1);
+            let behind: usize = names.iter().filter(|other| *other > name).count();
+            match (proves, look(&damaged).ending) {
+                (true, Ending::Damaged(place)) => {
+                    refused += 1;
+                    assert_eq!((place.file.as_str(), place.last_behind), (name.as_str(), Some(40)));
+                }
+                (false, Ending::Torn(_)) => {
+                    let (summary, _) = replay(&mut open(&damaged, 1024)).unwrap();
+                    let cut = summary.cut.unwrap();
+                    assert!(cut.kept.len() >= behind, "{:?}", cut.kept);
+                    for file in cut.kept.iter().filter(|file| file.ends_with(".cut")) {
+                        assert_eq!(damaged.content(file), disk.content(file.strip_suffix(".cut").unwrap()));
+                    }
+                    kept += 1;
+                }
+                (_, ending) => panic!("seed {seed}: {ending:?}"),
+            }
+        }
+        // It goes on, also where the proof was.
+        log = open(&disk, 1024);
+        replay(&mut log).unwrap();
+        for position in 41..=60 {
+            written.push(add(&mut tail, position, &[position as u8; 60]));
+            log.write(&mut tail).unwrap();
+        }
+        log.syncer().sync().unwrap();
+        let mut reader = log.reader();
+        for (head, changes) in &written {
+            let found = reader.read(Place { position: head.position, offset: 0 }).unwrap();
+            assert_eq!(found, Some(changes.as_slice()));
+        }
+        assert_eq!(replay(&mut open(&disk.crash(), 1024)).unwrap().1, written);
+    }
+    assert!(refused > 20 && kept > 20, "{refused} refused, {kept} kept");
 }
