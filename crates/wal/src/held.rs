@@ -30,7 +30,7 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
     let Some(newest) = checkpoint::newest_position(storage)? else { return Ok(found) };
     let mut bytes = Vec::new();
     let census = held(storage, newest)?;
-    found.missing = census.missing(storage)?;
+    let gaps = census.gaps(storage)?;
     for (unit, tally) in census.needed(newest) {
         let name = unit.name();
         found.files += 1;
@@ -44,7 +44,7 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
             checked => {
                 checked?;
                 // What is behind it is missing, and that has been said.
-                if census.has_gap_behind(&unit) {
+                if census.has_gap_behind(&unit) && !gaps.cut.contains(&unit) {
                     continue;
                 }
                 found.damage.extend(census.is_cut(storage, &unit)?.map(|[end, wanted]| {
@@ -54,6 +54,7 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
             }
         }
     }
+    found.missing = gaps.missing;
     for skip in skipped(storage, newest)? {
         let messages = skip.names(storage, newest)?;
         if messages > 0 {

@@ -27,7 +27,7 @@ pub(crate) const NEXT: &str = "next.tmp";
 /// A segment that grows is left for a prepared one when it has so many bytes: a small log stays a small file.
 const GROWN: u64 = 1024 * 1024;
 /// What the kernel's cache of files consists of.
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 /// A block gets no larger, unless it is one record: whoever reads a record reads its block.
 const BLOCK_MAX: usize = 128 * 1024;
 
@@ -209,9 +209,11 @@ impl Log {
         let newest = checkpoint::newest(storage, each, &mut |name| census.count(name))?;
         let Some((head, size)) = newest else { return Ok(None) };
         *self.shared.segments.lock() = Arc::clone(&census.units);
-        census.check(position, storage)?;
+        let gaps = census.gaps(storage)?;
+        gaps.refuse(position)?;
         self.held = census.needed(position).map(|(unit, _)| unit).collect();
         self.damaged = units::damaged(storage, &self.held)?;
+        self.damaged.extend(gaps.cut.iter().map(Unit::name));
         let kept_bytes = self.held.iter().map(|unit| units::size(storage, unit)).sum::<Result<_, _>>()?;
         self.shared.kept_bytes.store(kept_bytes, Ordering::Relaxed);
         self.shared.names.store(census.names, Ordering::Relaxed);

@@ -4,8 +4,9 @@
 use crate::block::{self, BLOCK_HEAD, BlockHead, Found, Part, Records, SEGMENT_HEAD};
 use crate::bodies;
 use crate::error::Error;
-use crate::log::segment_name;
+use crate::log::{PAGE, segment_name};
 use crate::opened::Opened;
+use crate::recovery;
 use crate::storage::Storage;
 use crate::units::Unit;
 
@@ -62,6 +63,28 @@ pub(crate) fn ends_with(storage: &dyn Storage, unit: &Unit) -> Result<Option<End
         true => source.segment(unit),
         false => source.bodies(unit),
     }
+}
+
+/// True when a file has been longer: there is nothing in it, or it ends where no file of its kind does. A segment ends with a page, unless it is
+/// as long as segments get.
+pub(crate) fn is_short(storage: &dyn Storage, unit: &Unit) -> Result<bool, Error> {
+    let name = unit.name();
+    if !unit.is_segment() {
+        return match bodies::read(storage, &name, &mut |_| ()) {
+            Err(Error::Corrupt { .. }) => Ok(true),
+            read => read.map(|()| false),
+        };
+    }
+    let mut source = Opened::new(storage, &name)?;
+    if source.block(SEGMENT_HEAD as u64, unit.ordinal)?.is_none() {
+        return Ok(true);
+    }
+    let mut longest = 0;
+    for other in recovery::ordinals(storage)? {
+        longest = longest.max(Opened::new(storage, &segment_name(other))?.size);
+    }
+    // In the first page a small one ends anywhere.
+    Ok(!source.size.is_multiple_of(PAGE) && source.size < longest && longest > 2 * PAGE)
 }
 
 impl Opened {

@@ -72,6 +72,25 @@ pub(crate) struct Tally {
     is_joint: bool,
 }
 
+/// What is known of gaps between files.
+#[derive(Default)]
+pub(crate) struct Gaps {
+    /// A sentence for each in which something is missing.
+    pub(crate) missing: Vec<String>,
+    /// Files before a gap that do not have what is named and were longer: nothing says that another one is missing.
+    pub(crate) cut: Vec<Unit>,
+}
+
+impl Gaps {
+    /// Refuses a checkpoint of which a file is missing.
+    pub(crate) fn refuse(&self, checkpoint: u64) -> Result<(), Error> {
+        match self.missing.first() {
+            Some(reason) => Err(Error::corrupt(&checkpoint_name(checkpoint), 0, reason.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What a message has beside its content, about: names, properties, lengths.
 const AROUND: u64 = 64;
 
@@ -122,9 +141,9 @@ impl Census {
     }
 
     /// What is named and lies in a file that is not there, as far as the heads of blocks tell: of each gap between files, which
-    /// may have been unnecessary, a sentence. What may be in damage is not missing.
-    pub(crate) fn missing(&self, storage: &dyn Storage) -> Result<Vec<String>, Error> {
-        let mut missing = Vec::new();
+    /// may have been unnecessary. What may be in damage is not missing.
+    pub(crate) fn gaps(&self, storage: &dyn Storage) -> Result<Gaps, Error> {
+        let mut gaps = Gaps::default();
         let mut before: Option<&(Unit, Tally)> = None;
         let all: Vec<(Unit, Tally)> = self.units.iter().copied().zip(self.tallies.iter().copied()).collect();
         for behind in all.iter().map(Some).chain([None]) {
@@ -142,10 +161,17 @@ impl Census {
             {
                 lost = Some(unit.first);
             }
-            missing.extend(lost.map(|position| sentence(position, gap)));
+            if lost.is_some()
+                && let Some((unit, _)) = before
+                && reach::is_short(storage, unit)?
+            {
+                lost = None;
+                gaps.cut.push(*unit);
+            }
+            gaps.missing.extend(lost.map(|position| sentence(position, gap)));
             before = behind;
         }
-        Ok(missing)
+        Ok(gaps)
     }
 
     /// Files are missing behind this one, which may have been unnecessary.
@@ -172,10 +198,11 @@ impl Census {
 
     /// Refuses a checkpoint that needs what is not there.
     pub(crate) fn check(&self, checkpoint: u64, storage: &dyn Storage) -> Result<(), Error> {
-        match self.missing(storage)?.into_iter().next() {
-            Some(reason) => Err(Error::corrupt(&checkpoint_name(checkpoint), 0, reason)),
-            None => Ok(()),
+        let gaps = self.gaps(storage)?;
+        if let Some(cut) = gaps.cut.first() {
+            return Err(Error::corrupt(&cut.name(), 0, "it ends before messages that it should have"));
         }
+        gaps.refuse(checkpoint)
     }
 
     /// The files before the checkpoint that have something which it names.

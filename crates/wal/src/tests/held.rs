@@ -302,6 +302,64 @@ fn the_segment_that_a_checkpoint_ends_in_is_never_cut() {
     assert!((4..8).contains(&alone), "{alone} were alone");
 }
 
+/// A held segment of which only the head is left, or that was cut between two blocks, is damaged; no file behind it is missing.
+#[test]
+fn a_held_segment_that_was_cut_is_not_taken_for_a_missing_one() {
+    let (mut heads, mut blocks) = (0, 0);
+    for seed in 0..12 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut whole = Life::new(seed, 16 * 1024);
+        for _ in 0..60 {
+            let count = rng.usize(1..5);
+            whole.write(&mut rng, count);
+            whole.log.preparer().run(&mut || ()).unwrap();
+        }
+        // Most of some segments lives, and nothing of what is between.
+        whole.alive.retain(|at| at % 50 < 30);
+        whole.checkpoint().unwrap();
+        whole.log.syncer().sync().unwrap();
+        whole.disk.sync_dir().unwrap();
+        let names = whole.disk.list().unwrap();
+        let segments: Vec<u64> = names
+            .iter()
+            .filter(|name| name.ends_with(".segment"))
+            .map(|name| name[..20].parse().unwrap())
+            .collect();
+        for pair in segments.windows(2).filter(|pair| pair[1] > pair[0] + 1) {
+            let name = segment_name(pair[0]);
+            if names
+                .iter()
+                .any(|other| *other > name && other.ends_with(".bodies") && *other < segment_name(pair[1]))
+            {
+                continue;
+            }
+            let bytes = whole.disk.content(&name).unwrap();
+            let ends = (33..bytes.len()).filter(|at| bytes[*at..].starts_with(b"LVBK") && at % 4096 != 0);
+            for len in std::iter::once(32).chain(ends.step_by(3)) {
+                let disk = whole.disk.crash();
+                disk.put(&name, &bytes[..len]);
+                let what = format!("seed {seed}: {name} of {len} bytes");
+                let held = verify_held(&disk).unwrap();
+                assert_eq!(held.missing, [""; 0], "{what}");
+                let mut log = open(&disk, 16 * 1024);
+                log.restore(&mut |_| Ok(())).unwrap_or_else(|error| panic!("{what}: {error}"));
+                let (summary, _) = replay(&mut log).unwrap();
+                let mut reader = log.reader();
+                let lost =
+                    whole.alive.iter().filter(|at| !matches!(read(&mut reader, **at), Ok(Some(_)))).count();
+                if lost == 0 {
+                    continue;
+                }
+                assert_eq!(summary.damaged, [name.as_str()], "{what}");
+                assert!(held.damage.len() == 1 && held.damage[0].0 == name, "{what}: {held:?}");
+                assert!(backup(&disk, &FaultyDisk::new(1), 1).is_err(), "{what}");
+                *(if len == 32 { &mut heads } else { &mut blocks }) += 1;
+            }
+        }
+    }
+    assert!(heads > 3 && blocks > 3, "{heads} heads, {blocks} blocks");
+}
+
 /// A file that looks like what is left of a segment, whose number is that of one which is needed or comes later, is believed by nobody.
 #[test]
 fn what_is_left_of_no_segment_is_not_believed() {
