@@ -158,7 +158,14 @@ def broken(server, last):
     holds("the log is whole" in log("verify", "--data-dir", server.data), "and goes on")
 
 
-BACKLOG = 6000
+BACKLOG = 8000
+# So much is in the segment that is written to when the checkpoint is made.
+IN_NEWEST = 400_000
+
+
+def used_of_newest(server):
+    newest = max(name for name in os.listdir(server.data) if name.endswith(".segment"))
+    return len(open(os.path.join(server.data, newest), "rb").read().rstrip(b"\x00"))
 
 
 def backlog(server):
@@ -172,6 +179,11 @@ def backlog(server):
         channel.basic_publish("", "jobs" if i in wanted else "passing", b"%08d" % i + b"x" * 800, pika.BasicProperties(delivery_mode=2))
     channel.queue_declare("jobs", passive=True)
     channel.queue_purge("passing")
+    while used_of_newest(server) < IN_NEWEST:
+        for i in range(left[-1] + 1, left[-1] + 101):
+            channel.basic_publish("", "jobs", b"%08d" % i + b"x" * 800, pika.BasicProperties(delivery_mode=2))
+            left.append(i)
+        channel.queue_declare("jobs", passive=True)
     server.redis().save()
     server.kill()
     return left
@@ -203,12 +215,12 @@ def of_messages(server):
         shutil.copytree(whole, server.data)
         return os.path.join(server.data, name)
 
-    def all_say(what):
+    def all_say(what, is_missing=False):
         before = files(server.data)
         for code, verb in ((4, "verify"), (4, "repair")):
             said = log(verb, "--data-dir", server.data, code=code)
             holds(what in said, said)
-        said = log("repair", "--data-dir", server.data, "--yes", code=4)
+        said = log("repair", "--data-dir", server.data, *([] if is_missing else ["--yes"]), code=4)
         holds("Nothing was changed" in said, said)
         for arguments in (["check"], ["backup", "--to", server.data + "-backup"]):
             said = leveret(*arguments, "--data-dir", server.data)
@@ -244,9 +256,26 @@ def of_messages(server):
         server.kill()
         # The file is not there.
         os.unlink(begin(name))
-        all_say(f"{name[:20]}.segment, or what was left of it, is missing")
+        all_say(f"{name[:20]}.segment, or what was left of it, is missing", is_missing=True)
         refused = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
         holds(refused.returncode == 1 and f"{name[:20]}.segment, or what was left of it, is missing" in refused.stderr, refused.stderr)
+        # If there is no copy of it, its messages are given up: the queue is purged, everything else goes on.
+        said = log("repair", "--data-dir", server.data, code=4)
+        missing = int(re.search(r"(\d+) messages of positions \d+ to \d+ are missing", said)[1])
+        log("repair", "--data-dir", server.data, "--yes")
+        holds("is damaged at byte 0" in log("verify", "--data-dir", server.data, code=4), "it is awaited")
+        server.start()
+        equal(drained(server), numbers, f"{name}: what stands before it")
+        r = server.redis()
+        waiting = r.execute_command("AMQP.LEN", "jobs")
+        holds(0 < missing <= waiting == len(left) - len(numbers), f"{missing} are missing, {waiting} wait")
+        channel = server.amqp().channel()
+        channel.basic_publish("", "passing", b"another")
+        equal(channel.basic_get("passing", auto_ack=True)[2], b"another", "other queues go on")
+        channel.queue_purge("jobs")
+        channel.basic_publish("", "jobs", b"00000007")
+        equal(drained(server), [7], "and so does this one")
+        server.kill()
     begin(segments[0])
     holds("the log is whole" in log("verify", "--data-dir", server.data), "what was put back")
     server.start()
@@ -301,9 +330,11 @@ def where_it_goes_on(server):
     shutil.rmtree(server.data)
     shutil.copytree(whole, server.data)
     with open(os.path.join(server.data, newest), "r+b") as file:
-        file.write(b"\xff" * 50_000)
+        file.write(b"\xff" * 200)
     said = log("verify", "--data-dir", server.data, code=4)
-    messages = int(re.search(newest + r" is damaged at byte 0: .*, and only there were (\d+) messages; a server starts", said)[1])
+    found = re.search(newest + r" is damaged at byte 0: .*, and only there were (\d+) messages; a server starts", said)
+    holds(found, said)
+    messages = int(found[1])
     server.start()
     holds(newest in open(server.log).read(), "a start says which file is damaged")
     numbers = drained(server)
@@ -334,7 +365,7 @@ def never_synced(server):
 
     def damage():
         with open(segment, "r+b") as file:
-            file.seek(500_000)
+            file.seek(100_000)
             file.write(b"\xfe\xfe")
 
     server.kill()

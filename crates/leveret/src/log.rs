@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use leveret_engine::{Described, DescribedValue, describe_record};
 use leveret_wal::{
-    Disk, Ending, Explained, Held, Inspection, Onlooker, Place, Record, Why, explain, inspect, repair,
-    verify_held,
+    Disk, Ending, Explained, Gap, Held, Inspection, Onlooker, Place, Record, Why, explain, gaps, inspect,
+    repair, stand_in, verify_held,
 };
 use serde_json::json;
 use std::io::{BufWriter, Write};
@@ -32,6 +32,7 @@ On a data directory that no server uses, but for explain. Dump, verify and expla
   explain   tells of every file why it is still there; also beside a running server.
   repair    tells what would be lost by cutting a damaged log where it cannot be read on; with --yes it cuts it there, and keeps
             what it has cut in files beside, which end in .cut-at-OFFSET and .cut, and a number if there are such already.
+            Where a file with messages is missing, --yes puts an empty one in its place.
 ";
 
 /// Of `verify`.
@@ -303,7 +304,11 @@ fn mend(dir: &Path, yes: bool) -> Result<ExitCode> {
     tell_summary(&inspection)?;
     let damage = held_damage(&verify_held(&disk)?);
     damage.iter().try_for_each(|damage| tell(damage))?;
+    let missing = gaps(&disk)?;
     let place = match &inspection.ending {
+        Ending::Whole | Ending::Torn(_) if !missing.is_empty() => {
+            return replace_missing(&disk, &missing, yes);
+        }
         Ending::Whole if damage.is_empty() => {
             tell("the log is whole; there is nothing to repair")?;
             return Ok(ExitCode::SUCCESS);
@@ -335,6 +340,24 @@ fn mend(dir: &Path, yes: bool) -> Result<ExitCode> {
         kept => format!("What was cut is kept in {}", kept.join(", ")),
     };
     tell(&format!("cut: the log ends with position {last} now. It has lost {lost}. {kept}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Files with messages that are not there may not come back.
+fn replace_missing(disk: &Disk, missing: &[Gap], yes: bool) -> Result<ExitCode> {
+    for Gap { messages, positions: (first, last), .. } in missing {
+        tell(&format!(
+            "{messages} messages of positions {first} to {last} are missing, counted once for each queue that they wait in"
+        ))?;
+    }
+    if !yes {
+        tell(
+            "put the files back from a copy. If there is none, --yes puts empty files in their place: a server starts then, and these queues wait there until they are purged. Nothing was changed",
+        )?;
+        return Ok(ExitCode::from(DAMAGED));
+    }
+    let names = stand_in(disk, missing)?;
+    tell(&format!("a server starts now; in the place of what is missing stands {}", names.join(", ")))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -323,7 +323,7 @@ pub(crate) fn each_name(
 pub(crate) fn count_names(
     storage: &dyn Storage,
     position: u64,
-    is_wanted: impl Fn(u64) -> bool,
+    mut is_wanted: impl FnMut(u64) -> bool,
 ) -> Result<u64, Error> {
     let (name, mut count) = (checkpoint_name(position), 0);
     let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;

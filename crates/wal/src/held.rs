@@ -9,7 +9,7 @@ use crate::log::segment_name;
 use crate::recovery::{self, Each, Reader, Skip, all_zero, read_file};
 use crate::storage::Storage;
 use crate::tail::Record;
-use crate::units::{self, Unit};
+use crate::units::{self, Missing, Unit};
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
             }
         }
     }
-    found.missing = gaps.missing;
+    found.missing = gaps.missing.iter().map(Missing::sentence).collect();
     for skip in skipped(storage, newest)? {
         let messages = skip.names(storage, newest)?;
         if messages > 0 {

@@ -36,7 +36,7 @@ pub use log::{Log, Options, Preparer, Syncer};
 pub use piece::ReadPiece;
 pub use reader::Reader;
 pub use recovery::{Cut, Replay, Summary};
-pub use repair::repair;
+pub use repair::{Gap, gaps, repair, stand_in};
 pub use spill::{Extent, SpillFiles, Unneeded};
 pub use storage::{Disk, File, Onlooker, Storage};
 pub use tail::{Head, Record, Tail};

@@ -213,7 +213,8 @@ impl Log {
         gaps.refuse(position)?;
         self.held = census.needed(position).map(|(unit, _)| unit).collect();
         self.damaged = units::damaged(storage, &self.held)?;
-        self.damaged.extend(gaps.cut.iter().map(Unit::name));
+        let cut = gaps.cut.iter().map(Unit::name).filter(|name| !self.damaged.contains(name));
+        self.damaged.extend(cut.collect::<Vec<_>>());
         let kept_bytes = self.held.iter().map(|unit| units::size(storage, unit)).sum::<Result<_, _>>()?;
         self.shared.kept_bytes.store(kept_bytes, Ordering::Relaxed);
         self.shared.names.store(census.names, Ordering::Relaxed);

@@ -2,8 +2,9 @@
 //! beside.
 
 use crate::block;
+use crate::checkpoint::{count_names, newest_position};
 use crate::error::Error;
-use crate::inspect::{Place, read};
+use crate::inspect::{Place, held, read};
 use crate::log::{NEXT, segment_name, segment_ordinal};
 use crate::recovery::{self, last_ordinal};
 use crate::storage::Storage;
@@ -111,6 +112,49 @@ fn cut_at(storage: &dyn Storage, name: &str, offset: u64, behind: &[u8]) -> Resu
         file.write_at(behind, offset).map_err(|e| Error::io("write", name, e))?;
     }
     file.sync_data().map_err(|e| Error::io("sync", name, e))
+}
+
+/// What is missing of files that are there for messages only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// What of it may have had the messages.
+    stand_in: u64,
+    /// How many messages it had, counted once for each queue.
+    pub messages: u64,
+    /// The first and the last of their positions.
+    pub positions: (u64, u64),
+}
+
+/// What the newest checkpoint has by name only and no file has.
+pub fn gaps(storage: &dyn Storage) -> Result<Vec<Gap>, Error> {
+    let Some(checkpoint) = newest_position(storage)? else { return Ok(Vec::new()) };
+    let mut gaps = Vec::new();
+    for missing in held(storage, checkpoint)?.gaps(storage)?.missing {
+        let (mut first, mut last) = (u64::MAX, 0);
+        let messages = count_names(storage, checkpoint, |position| {
+            let is_missing = missing.positions.contains(&position);
+            if is_missing {
+                (first, last) = (first.min(position), last.max(position));
+            }
+            is_missing
+        })?;
+        let stand_in = missing.ordinals.end.saturating_sub(1);
+        gaps.push(Gap { stand_in, messages, positions: (first, last) });
+    }
+    Ok(gaps)
+}
+
+/// Puts files in the place of those that are missing: there is nothing in them, but it is known whose messages are awaited, and a server starts.
+/// Gives their names. Whoever finds a missing file puts it in its place again.
+pub fn stand_in(storage: &dyn Storage, gaps: &[Gap]) -> Result<Vec<String>, Error> {
+    let names = gaps.iter().map(|gap| segment_name(gap.stand_in));
+    let names: Vec<String> = names.collect();
+    let there = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
+    if let Some(name) = names.iter().find(|name| there.contains(name)) {
+        return Err(Error::Refused(format!("nothing can stand in where {name} is")));
+    }
+    names.iter().try_for_each(|name| make(storage, name, WAS_CUT))?;
+    Ok(names)
 }
 
 /// A name that nothing has yet, which an earlier repair may have kept.

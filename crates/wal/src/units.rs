@@ -72,11 +72,39 @@ pub(crate) struct Tally {
     is_joint: bool,
 }
 
+/// What is missing.
+pub(crate) struct Missing {
+    /// The numbers of files of which one or more had it.
+    pub(crate) ordinals: Range<u64>,
+    /// What is named of these positions is not there, and this one at least.
+    pub(crate) positions: Range<u64>,
+    position: u64,
+}
+
+impl Missing {
+    /// That a message is missing, and the file that had it.
+    pub(crate) fn sentence(&self) -> String {
+        let Range { start, end } = self.ordinals;
+        let what = match end.saturating_sub(start) {
+            0 => "the segment with that".to_owned(),
+            1 => format!("{}, or what was left of it,", segment_name(start)),
+            _ => {
+                format!(
+                    "one of {} to {}, or what was left of it,",
+                    segment_name(start),
+                    segment_name(end - 1)
+                )
+            }
+        };
+        format!("it needs a message of position {}, and {what} is missing", self.position)
+    }
+}
+
 /// What is known of gaps between files.
 #[derive(Default)]
 pub(crate) struct Gaps {
-    /// A sentence for each in which something is missing.
-    pub(crate) missing: Vec<String>,
+    /// Those in which something is missing.
+    pub(crate) missing: Vec<Missing>,
     /// Files before a gap that do not have what is named and were longer: nothing says that another one is missing.
     pub(crate) cut: Vec<Unit>,
 }
@@ -85,7 +113,7 @@ impl Gaps {
     /// Refuses a checkpoint of which a file is missing.
     pub(crate) fn refuse(&self, checkpoint: u64) -> Result<(), Error> {
         match self.missing.first() {
-            Some(reason) => Err(Error::corrupt(&checkpoint_name(checkpoint), 0, reason.clone())),
+            Some(missing) => Err(Error::corrupt(&checkpoint_name(checkpoint), 0, missing.sentence())),
             None => Ok(()),
         }
     }
@@ -168,7 +196,20 @@ impl Census {
                 lost = None;
                 gaps.cut.push(*unit);
             }
-            gaps.missing.extend(lost.map(|position| sentence(position, gap)));
+            if let Some(position) = lost {
+                let start = match before {
+                    Some((unit, _)) => {
+                        reach::ends_with(storage, unit)?.map_or(unit.first, |end| end.last + 1)
+                    }
+                    None => 0,
+                };
+                let end = match behind {
+                    Some((unit, _)) => reach::begins_with(storage, unit)?.unwrap_or(unit.first),
+                    None => u64::MAX,
+                };
+                let end = end.max(position.saturating_add(1));
+                gaps.missing.push(Missing { ordinals: gap, positions: start..end, position });
+            }
             before = behind;
         }
         Ok(gaps)
@@ -225,20 +266,6 @@ pub(crate) fn before(units: &[Unit], checkpoint: u64) -> usize {
     let behind = units.get(behind_copies..).unwrap_or_default().iter().enumerate();
     let begin = behind.map(|(i, unit)| (i + behind_copies, unit)).rfind(|place| is_it(*place));
     begin.map_or(behind_copies, |(i, _)| i)
-}
-
-/// That a message is missing, and the file that had it, which is one of these.
-fn sentence(position: u64, gap: Range<u64>) -> String {
-    let what = match gap.end.saturating_sub(gap.start) {
-        0 => "the segment with that".to_owned(),
-        1 => format!("{}, or what was left of it,", segment_name(gap.start)),
-        _ => format!(
-            "one of {} to {}, or what was left of it,",
-            segment_name(gap.start),
-            segment_name(gap.end - 1)
-        ),
-    };
-    format!("it needs a message of position {position}, and {what} is missing")
 }
 
 /// The files that a checkpoint and the log behind it may need. A segment of the log itself whose head cannot be read is left over

@@ -8,7 +8,10 @@ use crate::bodies::{BodiesWriter, bodies_name};
 use crate::faulty::FaultyDisk;
 use crate::held::files_held;
 use crate::log::segment_name;
-use crate::{Ending, Error, Storage, Until, Why, backup, backups, explain, inspect, restore, verify_held};
+use crate::{
+    Ending, Error, Storage, Until, Why, backup, backups, explain, gaps, inspect, restore, stand_in,
+    verify_held,
+};
 use leveret_base::codec::Place;
 
 /// Old messages of which some files have many and others few, and a few that span two or more.
@@ -119,6 +122,7 @@ fn what_is_missing_is_missed_by_everybody_and_what_is_not_needed_is_not() {
         let mut life = life(seed);
         for name in files_held(&life.disk).unwrap() {
             let disk = life.disk.crash();
+            let Some(whole) = disk.content(&name) else { continue };
             disk.remove(&name).unwrap();
             life.log = open(&disk, 1024);
             let started = life.log.restore(&mut |_| Ok(()));
@@ -135,6 +139,26 @@ fn what_is_missing_is_missed_by_everybody_and_what_is_not_needed_is_not() {
             assert_eq!((held.missing.len(), held.damage.len()), (1, 0), "{what}: {held:?}");
             for error in [started.unwrap_err(), made.unwrap_err()] {
                 assert!(error.to_string().contains(&held.missing[0]), "{what}: {error}");
+            }
+            // Nothing can be done but to wait for what it had; everything else goes on.
+            let found = gaps(&disk).unwrap();
+            assert!(found.len() == 1 && found[0].messages >= 2 * lost.len() as u64, "{what}: {found:?}");
+            let (first, last) = found[0].positions;
+            assert!(lost.iter().all(|at| (first..=last).contains(at)), "{what}: {found:?} for {lost:?}");
+            if missed % 8 == 0 {
+                let repaired = disk.clone();
+                stand_in(&repaired, &found).unwrap();
+                assert_eq!(verify_held(&repaired).unwrap().missing, [""; 0], "{what}");
+                let mut again = self::life(seed);
+                again.restart(repaired);
+                assert_eq!(unreadable(&again), lost, "{what}");
+                again.checkpoint().unwrap();
+                assert_eq!(unreadable(&again), lost, "{what}");
+                again.disk.put(&name, &whole);
+                again.log.syncer().sync().unwrap();
+                let disk = again.disk.clone();
+                again.restart(disk);
+                assert_eq!(unreadable(&again), [0; 0], "{what}: it was put back");
             }
             // Which one that is can be told if its neighbours are there.
             let ordinal = name.get(..20).unwrap();
