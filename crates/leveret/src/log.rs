@@ -357,7 +357,10 @@ fn replace_missing(disk: &Disk, missing: &[Gap], yes: bool) -> Result<ExitCode> 
         return Ok(ExitCode::from(DAMAGED));
     }
     let names = stand_in(disk, missing)?;
-    tell(&format!("a server starts now; in the place of what is missing stands {}", names.join(", ")))?;
+    tell(&format!(
+        "a server starts now; for what is missing stands {}, to be removed by whoever puts it back",
+        names.join(", ")
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -284,12 +284,12 @@ impl<'a> Reader<'a> {
             }
             last_size = segment.size as usize;
         }
-        if damage.is_none() && self.partial.is_some() {
-            damage = Some((ordinals.len().saturating_sub(1), last_size, "the last record has no end".into()));
-        }
         // A checkpoint is only of what had been synced, and the log goes on from it.
         let restored = self.restored;
         let is_before_checkpoint = restored > 0 && (self.end.is_none() || self.expected <= restored);
+        if damage.is_none() && self.partial.is_some() && !is_before_checkpoint {
+            damage = Some((ordinals.len().saturating_sub(1), last_size, "the last record has no end".into()));
+        }
         if damage.is_none() && !is_before_checkpoint {
             return Ok(None);
         }

@@ -117,8 +117,8 @@ fn cut_at(storage: &dyn Storage, name: &str, offset: u64, behind: &[u8]) -> Resu
 /// What is missing of files that are there for messages only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// What of it may have had the messages.
-    stand_in: u64,
+    /// The first number of a file that may have had the messages; that of the segment behind must not follow on it.
+    stand_in: Option<u64>,
     /// How many messages it had, counted once for each queue.
     pub messages: u64,
     /// The first and the last of their positions.
@@ -138,17 +138,19 @@ pub fn gaps(storage: &dyn Storage) -> Result<Vec<Gap>, Error> {
             }
             is_missing
         })?;
-        let stand_in = missing.ordinals.end.saturating_sub(1);
+        let mut ordinals = missing.ordinals.clone();
+        let stand_in = ordinals.next();
         gaps.push(Gap { stand_in, messages, positions: (first, last) });
     }
     Ok(gaps)
 }
 
 /// Puts files in the place of those that are missing: there is nothing in them, but it is known whose messages are awaited, and a server starts.
-/// Gives their names. Whoever finds a missing file puts it in its place again.
+/// Gives their names. Whoever finds a missing file puts it back, and removes what stands for it.
 pub fn stand_in(storage: &dyn Storage, gaps: &[Gap]) -> Result<Vec<String>, Error> {
-    let names = gaps.iter().map(|gap| segment_name(gap.stand_in));
-    let names: Vec<String> = names.collect();
+    let names: Option<Vec<String>> = gaps.iter().map(|gap| gap.stand_in.map(segment_name)).collect();
+    let no_room = || Error::Refused("no number is left for a file that stands in".to_owned());
+    let names = names.ok_or_else(no_room)?;
     let there = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
     if let Some(name) = names.iter().find(|name| there.contains(name)) {
         return Err(Error::Refused(format!("nothing can stand in where {name} is")));
