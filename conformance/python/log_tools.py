@@ -158,7 +158,14 @@ def broken(server, last):
     holds("the log is whole" in log("verify", "--data-dir", server.data), "and goes on")
 
 
-BACKLOG = 6000
+BACKLOG = 8000
+# So much is in the segment that is written to when the checkpoint is made.
+IN_NEWEST = 400_000
+
+
+def used_of_newest(server):
+    newest = max(name for name in os.listdir(server.data) if name.endswith(".segment"))
+    return len(open(os.path.join(server.data, newest), "rb").read().rstrip(b"\x00"))
 
 
 def backlog(server):
@@ -172,14 +179,19 @@ def backlog(server):
         channel.basic_publish("", "jobs" if i in wanted else "passing", b"%08d" % i + b"x" * 800, pika.BasicProperties(delivery_mode=2))
     channel.queue_declare("jobs", passive=True)
     channel.queue_purge("passing")
+    while used_of_newest(server) < IN_NEWEST:
+        for i in range(left[-1] + 1, left[-1] + 101):
+            channel.basic_publish("", "jobs", b"%08d" % i + b"x" * 800, pika.BasicProperties(delivery_mode=2))
+            left.append(i)
+        channel.queue_declare("jobs", passive=True)
     server.redis().save()
     server.kill()
     return left
 
 
-def drained(server):
+def drained(server, queue="jobs"):
     numbers = []
-    while got := server.redis().execute_command("AMQP.GET", "jobs", "NOACK", "BLOCK", "1000", "COUNT", "500"):
+    while got := server.redis().execute_command("AMQP.GET", queue, "NOACK", "BLOCK", "1000", "COUNT", "500"):
         numbers += [int(message[1][:8]) for message in got]
     return numbers
 
@@ -203,12 +215,12 @@ def of_messages(server):
         shutil.copytree(whole, server.data)
         return os.path.join(server.data, name)
 
-    def all_say(what):
+    def all_say(what, is_missing=False):
         before = files(server.data)
         for code, verb in ((4, "verify"), (4, "repair")):
             said = log(verb, "--data-dir", server.data, code=code)
             holds(what in said, said)
-        said = log("repair", "--data-dir", server.data, "--yes", code=4)
+        said = log("repair", "--data-dir", server.data, *([] if is_missing else ["--yes"]), code=4)
         holds("Nothing was changed" in said, said)
         for arguments in (["check"], ["backup", "--to", server.data + "-backup"]):
             said = leveret(*arguments, "--data-dir", server.data)
@@ -244,19 +256,155 @@ def of_messages(server):
         server.kill()
         # The file is not there.
         os.unlink(begin(name))
-        all_say(f"{name[:20]}.segment, or what was left of it, is missing")
+        all_say(f"{name[:20]}.segment, or what was left of it, is missing", is_missing=True)
         refused = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
         holds(refused.returncode == 1 and f"{name[:20]}.segment, or what was left of it, is missing" in refused.stderr, refused.stderr)
+        # If there is no copy of it, its messages are given up: the queue is purged, everything else goes on.
+        said = log("repair", "--data-dir", server.data, code=4)
+        missing = int(re.search(r"(\d+) messages of positions \d+ to \d+ are missing", said)[1])
+        log("repair", "--data-dir", server.data, "--yes")
+        holds("is damaged at byte 0" in log("verify", "--data-dir", server.data, code=4), "it is awaited")
+        server.start()
+        equal(drained(server), numbers, f"{name}: what stands before it")
+        r = server.redis()
+        waiting = r.execute_command("AMQP.LEN", "jobs")
+        holds(0 < missing <= waiting == len(left) - len(numbers), f"{missing} are missing, {waiting} wait")
+        channel = server.amqp().channel()
+        channel.basic_publish("", "passing", b"another")
+        equal(channel.basic_get("passing", auto_ack=True)[2], b"another", "other queues go on")
+        channel.queue_purge("jobs")
+        channel.basic_publish("", "jobs", b"00000007")
+        equal(drained(server), [7], "and so does this one")
+        server.kill()
     begin(segments[0])
     holds("the log is whole" in log("verify", "--data-dir", server.data), "what was put back")
     server.start()
     equal(drained(server), left, "all of them")
 
 
+def where_it_goes_on(server):
+    """The segment that has the checkpoint's position is missing or unreadable: nothing goes for that, and after a repair only what it had is
+    lost, whatever is written, restarted and checkpointed afterwards.
+    """
+    left = backlog(server)
+    whole = server.data + "-whole"
+    shutil.copytree(server.data, whole)
+    newest = max(name for name in os.listdir(whole) if name.endswith(".segment"))
+    copies = [name for name in os.listdir(whole) if name.endswith(".bodies")]
+    holds(copies, os.listdir(whole))
+    for damage in (os.unlink, lambda path: os.truncate(path, 0), lambda path: open(path, "r+b").write(b"\xff" * os.path.getsize(path))):
+        shutil.rmtree(server.data)
+        shutil.copytree(whole, server.data)
+        damage(os.path.join(server.data, newest))
+        before = files(server.data)
+        said = log("verify", "--data-dir", server.data, code=4)
+        holds(newest in said and "a server refuses to start" in said, said)
+        refused = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
+        holds(refused.returncode == 1 and newest in refused.stderr, refused.stderr)
+        said = log("repair", "--data-dir", server.data, code=4)
+        messages = int(re.search(r"and (\d+) messages of before", said)[1])
+        holds(0 < messages < len(left), said)
+        equal({n: h for n, h in files(server.data).items() if n != "LOCK"}, {n: h for n, h in before.items() if n != "LOCK"}, "nothing has changed")
+        log("repair", "--data-dir", server.data, "--yes")
+        for _ in range(2):
+            server.start()
+            holds(all(os.path.exists(os.path.join(server.data, name)) for name in copies), "no start removes a copy")
+            stopped(server)
+        server.start()
+        channel = server.amqp().channel()
+        channel.queue_declare("later", durable=True)
+        for i in range(3000):
+            channel.basic_publish("", "later", b"%08d" % i + b"y" * 800, pika.BasicProperties(delivery_mode=2))
+        channel.queue_declare("later", passive=True)
+        server.redis().save()
+        stopped(server)
+        server.start()
+        numbers = drained(server)
+        waiting = server.redis().execute_command("AMQP.LEN", "jobs")
+        equal(numbers, left[:len(left) - waiting], "what other files have")
+        # The newest, which the checkpoint has as a whole, stand behind what is lost.
+        holds(messages <= waiting < messages + 100, f"{waiting} wait, {messages} are lost")
+        equal(drained(server, "later"), list(range(3000)), "what was written since")
+        stopped(server)
+    # What the checkpoint has anyway is not needed: only messages of there wait.
+    shutil.rmtree(server.data)
+    shutil.copytree(whole, server.data)
+    with open(os.path.join(server.data, newest), "r+b") as file:
+        file.write(b"\xff" * 200)
+    said = log("verify", "--data-dir", server.data, code=4)
+    found = re.search(newest + r" is damaged at byte 0: .*, and only there were (\d+) messages; a server starts", said)
+    holds(found, said)
+    messages = int(found[1])
+    server.start()
+    holds(newest in open(server.log).read(), "a start says which file is damaged")
+    numbers = drained(server)
+    holds(0 < messages < len(left) - len(numbers), f"{messages} are damaged, {len(left) - len(numbers)} wait")
+    equal(numbers, left[:len(numbers)], "what other files have")
+    # One byte of its head is not missed by anybody.
+    server.kill()
+    shutil.rmtree(server.data)
+    shutil.copytree(whole, server.data)
+    with open(os.path.join(server.data, newest), "r+b") as file:
+        file.seek(20)
+        file.write(b"\xff")
+    said = log("verify", "--data-dir", server.data)
+    holds(f"the head of {newest} is damaged" in said and "the log is whole" in said, said)
+    server.start()
+    equal(drained(server), left, "all of them")
+    stopped(server)
+    equal(open(os.path.join(server.data, newest), "rb").read(32), open(os.path.join(whole, newest), "rb").read(32), "it is mended")
+
+
+def never_synced(server):
+    """Nothing was synced while it was written: damage after a clean stop is damage, and what a start cuts otherwise is kept."""
+    r = server.redis()
+    for i in range(3000):
+        r.set(f"key:{i}", b"x" * 1000)
+    whole = server.data + "-whole"
+    segment = os.path.join(server.data, "00000000000000000001.segment")
+
+    def damage():
+        with open(segment, "r+b") as file:
+            file.seek(100_000)
+            file.write(b"\xfe\xfe")
+
+    server.kill()
+    shutil.copytree(server.data, whole)
+    damage()
+    said = log("verify", "--data-dir", server.data, code=3)
+    holds("it is not known to have been synced" in said, said)
+    damaged = open(segment, "rb").read()
+    server.start()
+    there = server.redis().dbsize()
+    holds(0 < there < 3000, f"{there} keys")
+    holds("not known to have been synced, and was cut and kept" in open(server.log).read(), "a start says so")
+    server.kill()
+    kept = [name for name in os.listdir(server.data) if ".segment.cut" in name]
+    later = sorted(name for name in os.listdir(whole) if name.endswith(".segment"))[1:]
+    for name in later:
+        equal(open(os.path.join(server.data, name + ".cut"), "rb").read(), open(os.path.join(whole, name), "rb").read(), name)
+    [rest] = [name for name in kept if ".cut-at-" in name]
+    equal(open(os.path.join(server.data, rest), "rb").read(), damaged[int(rest.rsplit("-", 1)[1]):], "the rest of the first")
+    # The same after a clean stop.
+    shutil.rmtree(server.data)
+    shutil.copytree(whole, server.data)
+    server.start()
+    stopped(server)
+    damage()
+    said = log("verify", "--data-dir", server.data, code=4)
+    holds(f"positions up to 3000 can be made out there" in said, said)
+    refused = subprocess.run(server.command, capture_output=True, text=True, timeout=20)
+    holds(refused.returncode == 1 and "had been synced, as" in refused.stderr, refused.stderr)
+
+
 with Server("log-tools", "--appendfsync", "always") as server:
     broken(server, dumped(server))
 with Server("log-tools-messages", "--message-memory", "20kb", "--log-segment-bytes", str(1 << 20)) as server:
     of_messages(server)
+with Server("log-tools-beginning", "--message-memory", "20kb", "--log-segment-bytes", str(1 << 20)) as server:
+    where_it_goes_on(server)
+with Server("log-tools-never-synced", "--appendfsync", "no", "--log-segment-bytes", str(1 << 20)) as server:
+    never_synced(server)
 with tempfile.TemporaryDirectory() as folder:
     holds("there is no data directory" in log("verify", "--data-dir", folder + "/none", code=1), "a wrong name")
     equal(os.path.exists(folder + "/none"), False, "nothing is made")

@@ -9,8 +9,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use leveret_engine::{Described, DescribedValue, describe_record};
 use leveret_wal::{
-    Disk, Ending, Explained, Held, Inspection, Onlooker, Place, Record, Why, explain, inspect, repair,
-    verify_held,
+    Disk, Ending, Explained, Gap, Held, Inspection, Onlooker, Place, Record, Why, explain, gaps, inspect,
+    repair, stand_in, verify_held,
 };
 use serde_json::json;
 use std::io::{BufWriter, Write};
@@ -28,10 +28,11 @@ On a data directory that no server uses, but for explain. Dump, verify and expla
   dump      a line for each change: position, time, what it is, its fields; long strings are shortened without --full,
             and --json prints one object a line with everything. Passwords are not shown.
   verify    reads every byte; tells segments, records and how the log ends. It ends with 0 when the log is whole, 3 when its
-            end is torn (what a crash leaves, which was never confirmed; a server that starts cuts it), 4 when it is damaged.
+            end is torn (what a crash leaves, not known to have been synced; a server that starts cuts it), 4 when it is damaged.
   explain   tells of every file why it is still there; also beside a running server.
   repair    tells what would be lost by cutting a damaged log where it cannot be read on; with --yes it cuts it there, and keeps
-            what it has cut in files beside, which end in .cut-at-OFFSET and .cut.
+            what it has cut in files beside, which end in .cut-at-OFFSET and .cut, and a number if there are such already.
+            Where a file with messages is missing, --yes puts an empty one in its place.
 ";
 
 /// Of `verify`.
@@ -220,7 +221,7 @@ fn tell_summary(inspection: &Inspection) -> Result<()> {
         let (first, last) = (summary.first_position, summary.last_position);
         tell(&format!("positions {first} to {last}, the last of {}", utc(summary.last_time_ms)))?;
     }
-    Ok(())
+    summary.noticed.iter().try_for_each(|notice| tell(notice))
 }
 
 fn verify(dir: &Path) -> Result<ExitCode> {
@@ -239,7 +240,7 @@ fn verify(dir: &Path) -> Result<ExitCode> {
         Ending::Whole => tell("what comes after the checkpoint is whole")?,
         Ending::Torn(place) => {
             tell_place(place, "torn")?;
-            tell("a server that starts cuts this: it was never confirmed")?;
+            tell(&format!("a server that starts cuts this{}", never_confirmed(place)))?;
         }
         Ending::Damaged(place) => {
             tell_place(place, "damaged")?;
@@ -284,6 +285,7 @@ fn tell_place(place: &Place, what: &str) -> Result<()> {
     tell(&format!("the log is {what} in {} at byte {}: {}", place.file, place.offset, place.reason))?;
     match &place.end {
         Some((file, offset)) => tell(&format!("its last whole record ends in {file} at byte {offset}"))?,
+        None if place.begins_anew.is_some() => tell("nothing can be read that comes after the checkpoint")?,
         None => tell("no record can be read")?,
     }
     let mut behind = format!("{} bytes stand behind that", place.bytes_behind);
@@ -302,14 +304,21 @@ fn mend(dir: &Path, yes: bool) -> Result<ExitCode> {
     tell_summary(&inspection)?;
     let damage = held_damage(&verify_held(&disk)?);
     damage.iter().try_for_each(|damage| tell(damage))?;
+    let missing = gaps(&disk)?;
     let place = match &inspection.ending {
+        Ending::Whole | Ending::Torn(_) if !missing.is_empty() => {
+            return replace_missing(&disk, &missing, yes);
+        }
         Ending::Whole if damage.is_empty() => {
             tell("the log is whole; there is nothing to repair")?;
             return Ok(ExitCode::SUCCESS);
         }
         Ending::Torn(place) if damage.is_empty() => {
             tell_place(place, "torn")?;
-            tell("there is nothing to repair: a server that starts cuts this, which was never confirmed")?;
+            tell(&format!(
+                "there is nothing to repair: a server that starts cuts this{}",
+                never_confirmed(place)
+            ))?;
             return Ok(ExitCode::SUCCESS);
         }
         Ending::Whole | Ending::Torn(_) => {
@@ -320,16 +329,56 @@ fn mend(dir: &Path, yes: bool) -> Result<ExitCode> {
     };
     tell_place(place, "damaged")?;
     let last = inspection.summary.last_position;
+    let lost = lost(place, last);
     if !yes {
-        tell(&format!(
-            "cutting it there loses every commit after position {last}; --yes does it. Nothing was changed"
-        ))?;
+        tell(&format!("cutting it there loses {lost}; --yes does it. Nothing was changed"))?;
         return Ok(ExitCode::from(DAMAGED));
     }
     let kept = repair(&disk, place)?;
+    let kept = match kept.as_slice() {
+        [] => "Nothing had to be cut".to_owned(),
+        kept => format!("What was cut is kept in {}", kept.join(", ")),
+    };
+    tell(&format!("cut: the log ends with position {last} now. It has lost {lost}. {kept}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Files with messages that are not there may not come back.
+fn replace_missing(disk: &Disk, missing: &[Gap], yes: bool) -> Result<ExitCode> {
+    for Gap { messages, positions: (first, last), .. } in missing {
+        tell(&format!(
+            "{messages} messages of positions {first} to {last} are missing, counted once for each queue that they wait in"
+        ))?;
+    }
+    if !yes {
+        tell(
+            "put the files back from a copy. If there is none, --yes puts empty files in their place: a server starts then, and these queues wait there until they are purged. Nothing was changed",
+        )?;
+        return Ok(ExitCode::from(DAMAGED));
+    }
+    let names = stand_in(disk, missing)?;
     tell(&format!(
-        "cut: the log ends with position {last} now. What was cut is kept in {}",
-        kept.join(", ")
+        "a server starts now; for what is missing stands {}, to be removed by whoever puts it back",
+        names.join(", ")
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is known of a torn end.
+fn never_confirmed(place: &Place) -> &'static str {
+    match place.last_behind {
+        None => ": it was never confirmed",
+        Some(_) => ", and keeps it beside: it is not known to have been synced",
+    }
+}
+
+/// What a repair loses.
+fn lost(place: &Place, last: u64) -> String {
+    let commits = format!("every commit after position {last}");
+    match place.messages {
+        0 => commits,
+        count => format!(
+            "{commits}, and {count} messages of before, counted once for each queue that they wait in, which stops there"
+        ),
+    }
 }

@@ -65,7 +65,19 @@ fn greet(server: &Server, console: &Console) {
     let settings = &server.shared.settings;
     let recovered = &server.recovered;
     if let Some(cut) = &recovered.cut {
-        tracing::warn!(?cut, "the log had an unfinished end, which was never confirmed; it was cut there");
+        match cut.kept.is_empty() {
+            true => tracing::warn!(
+                ?cut,
+                "the log had an unfinished end, which was never confirmed; it was cut there"
+            ),
+            false => tracing::warn!(
+                ?cut,
+                "the log cannot be read on there; what stands behind is not known to have been synced, and was cut and kept"
+            ),
+        }
+    }
+    for notice in &recovered.noticed {
+        tracing::warn!("{notice}");
     }
     if !recovered.damaged.is_empty() {
         let files = &recovered.damaged;

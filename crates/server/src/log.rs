@@ -159,6 +159,13 @@ impl Shared {
             tracing::error!("the disk is full: what was executed last and never confirmed is lost");
         }
         self.sync(syncer, None);
+        let proved = self.log.lock().log.prove_synced();
+        match proved {
+            Ok(()) => self.sync(syncer, None),
+            // The next start cuts what there is of it.
+            Err(error) if error.is_full() => {}
+            Err(error) => stop_node("writing to the log", &error),
+        }
     }
 }
 

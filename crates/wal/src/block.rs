@@ -229,11 +229,12 @@ pub(crate) fn proves_synced(bytes: &[u8], from: usize, ordinal: u64, position: u
 pub(crate) fn last_position(bytes: &[u8], from: usize, ordinal: u64) -> Option<u64> {
     let (mut search, mut last) = (Search::new(bytes, from, ordinal), None);
     while let Some((head, payload)) = search.next(|_| true) {
-        let more = match head.part {
-            Part::Whole => (Records::new(head.first, payload).count() as u64).saturating_sub(1),
-            Part::First | Part::Middle | Part::Last => 0,
+        // One without records says only what had been synced.
+        let count = match head.part {
+            Part::Whole => Records::new(head.first, payload).count() as u64,
+            Part::First | Part::Middle | Part::Last => 1,
         };
-        last = last.max(head.first.position.checked_add(more));
+        last = last.max(head.first.position.checked_add(count).and_then(|end| end.checked_sub(1)));
     }
     last
 }

@@ -319,6 +319,20 @@ pub(crate) fn each_name(
     }
 }
 
+/// How many names in a checkpoint are of a position that is wanted.
+pub(crate) fn count_names(
+    storage: &dyn Storage,
+    position: u64,
+    mut is_wanted: impl FnMut(u64) -> bool,
+) -> Result<u64, Error> {
+    let (name, mut count) = (checkpoint_name(position), 0);
+    let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
+    each_name(file.as_ref(), &name, CheckpointHead { position, time_ms: 0 }, &mut |name| {
+        count += u64::from(is_wanted(name.place.position));
+    })?;
+    Ok(count)
+}
+
 /// Reads a checkpoint from start to end; gives its head and its size.
 pub(crate) fn read(
     storage: &dyn Storage,

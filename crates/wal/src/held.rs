@@ -5,9 +5,11 @@ use crate::bodies;
 use crate::checkpoint;
 use crate::error::Error;
 use crate::inspect::held;
-use crate::recovery::{all_zero, read_file};
+use crate::log::segment_name;
+use crate::recovery::{self, Each, Reader, Skip, all_zero, read_file};
 use crate::storage::Storage;
-use crate::units::{self, Unit};
+use crate::tail::Record;
+use crate::units::{self, Missing, Unit};
 
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,7 +30,7 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
     let Some(newest) = checkpoint::newest_position(storage)? else { return Ok(found) };
     let mut bytes = Vec::new();
     let census = held(storage, newest)?;
-    found.missing = census.missing(storage)?;
+    let gaps = census.gaps(storage)?;
     for (unit, tally) in census.needed(newest) {
         let name = unit.name();
         found.files += 1;
@@ -42,7 +44,7 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
             checked => {
                 checked?;
                 // What is behind it is missing, and that has been said.
-                if census.has_gap_behind(&unit) {
+                if census.has_gap_behind(&unit) && !gaps.cut.contains(&unit) {
                     continue;
                 }
                 found.damage.extend(census.is_cut(storage, &unit)?.map(|[end, wanted]| {
@@ -52,7 +54,29 @@ pub fn verify_held(storage: &dyn Storage) -> Result<Held, Error> {
             }
         }
     }
+    found.missing = gaps.missing.iter().map(Missing::sentence).collect();
+    for skip in skipped(storage, newest)? {
+        let messages = skip.names(storage, newest)?;
+        if messages > 0 {
+            let reason = format!("{}, and only there were {messages} messages", skip.reason);
+            found.damage.push((segment_name(skip.ordinal), skip.offset, reason));
+        }
+    }
     Ok(found)
+}
+
+/// What a start passes over in the segment that goes on from the checkpoint.
+fn skipped(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<Skip>, Error> {
+    let ordinals = recovery::ordinals(storage)?;
+    let needed = recovery::first_needed(storage, &ordinals, checkpoint)?;
+    let mut enough = |_: Record<'_>| Err("what comes after the checkpoint".to_owned());
+    let mut replay = Each(&mut enough);
+    let mut reader = Reader::new(&mut replay, checkpoint);
+    match reader.all(storage, ordinals.get(needed..).unwrap_or_default(), |_, _| Ok(())) {
+        // Who reads on says what is wrong there.
+        Ok(_) | Err(Error::Corrupt { .. }) => Ok(reader.skipped),
+        Err(other @ (Error::Io { .. } | Error::Poisoned | Error::Refused(_))) => Err(other),
+    }
 }
 
 /// The files before the newest checkpoint without which it is not whole.

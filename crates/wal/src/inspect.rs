@@ -1,12 +1,12 @@
-//! Reading a log without changing it: what is there, and how it ends. And the one thing to do about damage, which loses
-//! something and so is never done by a server: to cut there, and keep what was cut beside.
+//! Reading a log without changing it: what is there, and how it ends.
 
 use crate::block;
 use crate::bodies::bodies_of;
 use crate::checkpoint::{self, CheckpointHead};
 use crate::error::Error;
 use crate::log::segment_name;
-use crate::recovery::{self, Each, Reader, Replay, Summary, read_file};
+use crate::reach;
+use crate::recovery::{self, Each, Reader, Replay, Summary, Trouble, read_file};
 use crate::storage::Storage;
 use crate::tail::Record;
 use crate::units::{self, Census, Tally, Unit};
@@ -53,6 +53,10 @@ pub struct Place {
     pub segments_behind: Vec<String>,
     /// The last position that can still be made out behind the end.
     pub last_behind: Option<u64>,
+    /// The log ends before what its checkpoint has: after a repair it begins anew with this position.
+    pub begins_anew: Option<u64>,
+    /// Messages behind the end that the checkpoint has by name only, counted once for each queue.
+    pub messages: u64,
 }
 
 /// Reads everything and changes nothing.
@@ -76,20 +80,17 @@ pub fn inspect_after(
     ordinals.drain(..recovery::first_needed(storage, &ordinals, restored)?);
     let mut reader = Reader::new(replay, restored);
     let mut bytes = Vec::new();
-    let trouble = reader.all(storage, &ordinals, |_, _| Ok(()))?;
-    let ending = match trouble {
+    let ending = match reader.all(storage, &ordinals, |_, _| Ok(()))? {
         None => Ending::Whole,
-        Some((segment, offset, reason)) => {
-            let mut place = behind(storage, &ordinals, &reader, &mut bytes)?;
-            (place.offset, place.reason) = (offset as u64, reason);
-            place.file = ordinals.get(segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
-            let expected = reader.expected;
-            let judged = reader.refuse_if_restored(&ordinals, &place.reason).and_then(|()| {
-                let reason = &place.reason;
-                recovery::refuse_if_synced(storage, &ordinals, segment, offset, reason, expected, &mut bytes)
-            });
-            match judged {
-                Ok(()) => Ending::Torn(place),
+        Some(trouble) => {
+            let mut place = behind(storage, &ordinals, end_of(&trouble, &reader), &mut bytes)?;
+            (place.file, place.offset) = (trouble.file.clone(), trouble.offset as u64);
+            if let Some(checkpoint) = checkpoint.filter(|_| trouble.is_before_checkpoint) {
+                place.begins_anew = restored.checked_add(1);
+                place.messages = named_behind(storage, checkpoint, &reader)?;
+            }
+            match recovery::refuse(storage, &ordinals, &trouble, reader.expected, &mut bytes) {
+                Ok(()) => Ending::Torn(Place { reason: trouble.reason, ..place }),
                 Err(Error::Corrupt { reason, .. }) => Ending::Damaged(Place { reason, ..place }),
                 Err(other @ (Error::Io { .. } | Error::Poisoned | Error::Refused(_))) => return Err(other),
             }
@@ -199,16 +200,42 @@ pub(crate) fn held(storage: &dyn Storage, checkpoint: u64) -> Result<Census, Err
     Ok(census)
 }
 
-fn read(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Error> {
+/// How many messages a checkpoint names behind the place where the log ends before it.
+fn named_behind(storage: &dyn Storage, head: CheckpointHead, reader: &Reader<'_>) -> Result<u64, Error> {
+    let from = match (reader.end, held(storage, head.position)?.needed(head.position).last()) {
+        (Some(_), _) => reader.expected,
+        // What comes before it is there.
+        (None, Some((unit, _))) => {
+            reach::ends_with(storage, &unit)?.map_or(unit.first, |end| end.last.saturating_add(1))
+        }
+        (None, None) => 0,
+    };
+    checkpoint::count_names(storage, head.position, |position| position >= from)
+}
+
+pub(crate) fn read(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Error> {
     let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
     read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", name, e))
+}
+
+/// Where a repair would cut: the segment, and the place in it if something of it stays.
+fn end_of(trouble: &Trouble, reader: &Reader<'_>) -> (usize, Option<recovery::Place>) {
+    let Trouble { segment, offset, .. } = *trouble;
+    match reader.end {
+        // All that comes before it is there for messages.
+        _ if trouble.is_before_checkpoint => {
+            (segment, (offset > 0).then_some(recovery::Place { segment, offset }))
+        }
+        Some(end) => (end.segment, Some(end)),
+        None => (0, None),
+    }
 }
 
 /// What stands behind the last whole record.
 fn behind(
     storage: &dyn Storage,
     ordinals: &[u64],
-    reader: &Reader<'_>,
+    (first, end): (usize, Option<recovery::Place>),
     bytes: &mut Vec<u8>,
 ) -> Result<Place, Error> {
     let mut place = Place {
@@ -219,12 +246,13 @@ fn behind(
         bytes_behind: 0,
         segments_behind: Vec::new(),
         last_behind: None,
+        begins_anew: None,
+        messages: 0,
     };
-    let first = reader.end.map_or(0, |end| end.segment);
     for (i, &ordinal) in ordinals.iter().enumerate().skip(first) {
         let name = segment_name(ordinal);
         read(storage, &name, bytes)?;
-        let from = match reader.end {
+        let from = match end {
             Some(end) if end.segment == i => {
                 place.end = Some((name, end.offset as u64));
                 end.offset
@@ -240,35 +268,4 @@ fn behind(
         place.last_behind = place.last_behind.max(block::last_position(bytes, from, ordinal));
     }
     Ok(place)
-}
-
-/// Cuts a log where it ends, and keeps what was cut: the rest of the end's segment in a file of its own, later segments under
-/// another name. Gives the names of these files. What is kept is on disk before anything is cut, and later segments go
-/// last first, so that a crash leaves a log that can be repaired again.
-pub fn repair(storage: &dyn Storage, place: &Place) -> Result<Vec<String>, Error> {
-    let mut kept = Vec::new();
-    let mut bytes = Vec::new();
-    if let Some((name, offset)) = &place.end {
-        read(storage, name, &mut bytes)?;
-        let rest = bytes.get(*offset as usize..).unwrap_or_default();
-        let beside = format!("{name}.cut-at-{offset}");
-        let file = storage.create(&beside).map_err(|e| Error::io("create", &beside, e))?;
-        file.write_at(rest, 0).map_err(|e| Error::io("write", &beside, e))?;
-        file.sync_data().map_err(|e| Error::io("sync", &beside, e))?;
-        kept.push(beside);
-    }
-    let sync_dir = || storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e));
-    sync_dir()?;
-    for name in place.segments_behind.iter().rev() {
-        let beside = format!("{name}.cut");
-        storage.rename(name, &beside).map_err(|e| Error::io("rename", name, e))?;
-        sync_dir()?;
-        kept.push(beside);
-    }
-    if let Some((name, offset)) = &place.end {
-        let file = storage.open(name).map_err(|e| Error::io("open", name, e))?;
-        file.set_len(*offset).map_err(|e| Error::io("cut", name, e))?;
-        file.sync_data().map_err(|e| Error::io("sync", name, e))?;
-    }
-    Ok(kept)
 }

@@ -2,6 +2,7 @@
 //! has no threads itself. The trap: a write and a sync overlap, so a sync answers with what was written before it began.
 
 mod preparer;
+mod proof;
 
 pub use preparer::Preparer;
 
@@ -22,11 +23,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The name of a segment that is being prepared.
-const NEXT: &str = "next.tmp";
+pub(crate) const NEXT: &str = "next.tmp";
 /// A segment that grows is left for a prepared one when it has so many bytes: a small log stays a small file.
 const GROWN: u64 = 1024 * 1024;
 /// What the kernel's cache of files consists of.
-const PAGE: u64 = 4096;
+pub(crate) const PAGE: u64 = 4096;
 /// A block gets no larger, unless it is one record: whoever reads a record reads its block.
 const BLOCK_MAX: usize = 128 * 1024;
 
@@ -137,6 +138,8 @@ pub struct Log {
     open: Option<Open>,
     next_ordinal: u64,
     written: u64,
+    /// The last block says that everything up to this is on disk.
+    proved: u64,
     /// What the checkpoint has, once it is read.
     restored: Option<CheckpointHead>,
     /// What it needs of the files before it.
@@ -182,6 +185,7 @@ impl Log {
             open: None,
             next_ordinal: 1,
             written: 0,
+            proved: 0,
             restored: None,
             held: Vec::new(),
             damaged: Vec::new(),
@@ -205,9 +209,12 @@ impl Log {
         let newest = checkpoint::newest(storage, each, &mut |name| census.count(name))?;
         let Some((head, size)) = newest else { return Ok(None) };
         *self.shared.segments.lock() = Arc::clone(&census.units);
-        census.check(position, storage)?;
+        let gaps = census.gaps(storage)?;
+        gaps.refuse(position)?;
         self.held = census.needed(position).map(|(unit, _)| unit).collect();
         self.damaged = units::damaged(storage, &self.held)?;
+        let cut = gaps.cut.iter().map(Unit::name).filter(|name| !self.damaged.contains(name));
+        self.damaged.extend(cut.collect::<Vec<_>>());
         let kept_bytes = self.held.iter().map(|unit| units::size(storage, unit)).sum::<Result<_, _>>()?;
         self.shared.kept_bytes.store(kept_bytes, Ordering::Relaxed);
         self.shared.names.store(census.names, Ordering::Relaxed);
@@ -234,31 +241,47 @@ impl Log {
         let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
         let restored = self.restored.map_or(0, |head| head.position);
         let kept = storage.kept().map_err(|e| Error::io("read", "what is kept", e))?;
+        let segment_bytes = self.shared.segment_bytes;
+        let Recovered { mut summary, open, segments, skipped, proved } =
+            recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, &self.held, replay)?;
+        // Only now: of a log that is refused nothing goes.
         let is_old = |name: &String| checkpoint_position(name).is_some_and(|at| at < restored);
         let is_unfinished = |name: &String| [NEXT, UNFINISHED, bodies::UNFINISHED].contains(&name.as_str());
         let is_left_over = |name: &&String| is_unfinished(name) || is_old(name) && !kept.all;
         for name in names.iter().filter(is_left_over) {
             storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
         }
-        let segment_bytes = self.shared.segment_bytes;
-        let Recovered { mut summary, open, segments } =
-            recovery::recover(storage.as_ref(), segment_bytes, restored, &kept, &self.held, replay)?;
         let needed: BTreeSet<String> = self.held.iter().map(Unit::name).collect();
+        // Nothing was ever left of a segment that is read here, and its number is needed.
+        let begin = segments.first().map_or(u64::MAX, |(ordinal, _)| *ordinal);
         for name in names.iter().filter(|name| !needed.contains(*name)) {
-            if bodies_of(name).is_some() && !kept.all {
+            let Some((ordinal, made_for)) = bodies_of(name) else { continue };
+            let is_strange = ordinal >= begin && made_for <= restored;
+            if is_strange {
+                summary.noticed.push(format!("{name} belongs to no checkpoint, and was removed"));
+            }
+            if is_strange || !kept.all {
                 storage.remove(name).map_err(|e| Error::io("remove", name, e))?;
             }
         }
         drop(kept);
         summary.damaged = std::mem::take(&mut self.damaged);
+        for skip in skipped {
+            if skip.names(storage.as_ref(), restored)? > 0 {
+                summary.damaged.push(segment_name(skip.ordinal));
+            }
+        }
         // Perhaps there is nothing: the first look will tell.
         self.shared.left_over.store(true, Ordering::Relaxed);
         self.shared.checkpointed.store(restored, Ordering::Relaxed);
-        self.next_ordinal = open.as_ref().map_or(1, |open| open.ordinal + 1);
+        let last = open.as_ref().map(|open| Ok(open.ordinal));
+        self.next_ordinal =
+            last.unwrap_or_else(|| recovery::last_ordinal(storage.as_ref()))?.saturating_add(1);
         self.open = open;
-        self.written = summary.last_position;
+        (self.written, self.proved) = (summary.last_position, proved);
         let units = segments.into_iter().map(|(ordinal, first)| Unit::segment(ordinal, first));
-        *self.shared.segments.lock() = Arc::new(self.held.drain(..).chain(units).collect());
+        let held = self.held.drain(..).filter(|unit| unit.ordinal < begin);
+        *self.shared.segments.lock() = Arc::new(held.chain(units).collect());
         self.shared.logged.store(summary.bytes, Ordering::Relaxed);
         self.shared.unsynced.lock().written = summary.last_position;
         self.shared.synced.store(summary.last_position, Ordering::Release);
@@ -363,6 +386,7 @@ impl Log {
     fn put(&mut self, tail: &mut Tail, range: Range<usize>, part: Part, first: Head) -> Result<(), Error> {
         let open = self.open.as_mut().expect("without a segment there is no room");
         let synced = self.shared.synced.load(Ordering::Acquire);
+        self.proved = synced;
         block::seal(&mut tail.bytes[range.clone()], &BlockHead { part, first, synced }, open.ordinal);
         let len = range.len() as u64;
         let end = tail.bytes.len();

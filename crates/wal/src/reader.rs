@@ -16,6 +16,8 @@ use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
+mod check;
+
 /// Bytes of a file between two places that are kept.
 const APART: u64 = 64 * 1024;
 /// Files that are open at a time.
@@ -34,6 +36,8 @@ struct OpenUnit {
     file: Arc<dyn File>,
     /// Where some of its blocks begin, and the first message or record in each.
     places: Vec<(Place, u64)>,
+    /// Every block has been looked at, and `places` lead around damage.
+    is_checked: bool,
     /// The end of what was read last, and of what the disk was asked for.
     read: u64,
     asked: u64,
@@ -114,6 +118,9 @@ impl Reader {
                 self.units = Arc::default();
                 self.find(place)?
             }
+            // It may stand behind damage.
+            found @ (Ok(None) | Err(Error::Corrupt { .. })) if !self.check(place.position)? => found?,
+            Ok(None) | Err(Error::Corrupt { .. }) => self.find(place)?,
             found => found?,
         };
         Ok(found.map(|(home, range)| self.home(home).get(range).unwrap_or_default()))
@@ -177,7 +184,8 @@ impl Reader {
                 let name = unit.name();
                 let file =
                     self.shared.storage.open(&name).map_err(|error| Error::io("open", &name, error))?;
-                Ok(place.insert(OpenUnit { unit, name, file, places: Vec::new(), read: 0, asked: 0 }))
+                let (places, is_checked) = (Vec::new(), false);
+                Ok(place.insert(OpenUnit { unit, name, file, places, is_checked, read: 0, asked: 0 }))
             }
         }
     }

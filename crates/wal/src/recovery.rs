@@ -5,15 +5,21 @@
 use crate::block::{self, BLOCK_HEAD, Found, Part, Records, SEGMENT_HEAD};
 use crate::error::Error;
 use crate::kept::Kept;
-use crate::log::{Open, segment_name, segment_ordinal};
+use crate::log::{Open, segment_name};
 use crate::opened::Opened;
+use crate::repair;
 use crate::storage::{File, Storage};
 use crate::tail::{Head, Record};
 use crate::units::Unit;
 use std::sync::Arc;
 
+mod begin;
+mod skip;
 mod source;
 
+pub(crate) use begin::{begins_anew, first_needed, first_position, last_ordinal, ordinals};
+pub(crate) use skip::Skip;
+use skip::{Begun, On};
 use source::Source;
 
 /// What a replay found.
@@ -33,6 +39,8 @@ pub struct Summary {
     pub cut: Option<Cut>,
     /// Files with messages that the checkpoint has by name only, and whose heads are damaged; the messages may be, too.
     pub damaged: Vec<String>,
+    /// What is not as it should be and has cost nothing, a sentence each.
+    pub noticed: Vec<String>,
 }
 
 /// Where a torn tail was cut, and why.
@@ -44,6 +52,8 @@ pub struct Cut {
     pub offset: u64,
     /// What stood there.
     pub reason: String,
+    /// Files in which whole blocks behind it are kept: they are not known to have been synced, but may have been.
+    pub kept: Vec<String>,
 }
 
 /// Who takes the records of a log that is read.
@@ -90,6 +100,12 @@ pub(crate) struct Reader<'a> {
     parts: Vec<u8>,
     /// Where the log ends if nothing more is valid.
     pub(crate) end: Option<Place>,
+    /// What was passed over because the checkpoint has it.
+    pub(crate) skipped: Vec<Skip>,
+    /// Segments whose heads cannot be read, as their first blocks tell: which one, its number and first position.
+    headless: Vec<(usize, u64, u64)>,
+    /// The last block says that everything up to this had been synced.
+    proved: u64,
 }
 
 enum Ended {
@@ -132,14 +148,6 @@ pub(crate) fn all_zero(bytes: &[u8]) -> bool {
     bytes.chunks(4096).all(|chunk| chunk.iter().fold(0, |sum, &byte| sum | byte) == 0)
 }
 
-/// The segments there are, in order.
-pub(crate) fn ordinals(storage: &dyn Storage) -> Result<Vec<u64>, Error> {
-    let names = storage.list().map_err(|e| Error::io("list", "the log directory", e))?;
-    let mut ordinals: Vec<u64> = names.iter().filter_map(|name| segment_ordinal(name)).collect();
-    ordinals.sort_unstable();
-    Ok(ordinals)
-}
-
 /// What recovery leaves.
 pub(crate) struct Recovered {
     pub(crate) summary: Summary,
@@ -147,26 +155,10 @@ pub(crate) struct Recovered {
     pub(crate) open: Option<Open>,
     /// Ordinals and first positions of the segments that were read.
     pub(crate) segments: Vec<(u64, u64)>,
-}
-
-/// The first position of a segment, as far as its head can be read.
-pub(crate) fn first_position(storage: &dyn Storage, ordinal: u64) -> Result<Option<u64>, Error> {
-    let name = segment_name(ordinal);
-    let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-    let mut head = [0; SEGMENT_HEAD];
-    let len = fill(file.as_ref(), &mut head, 0).map_err(|e| Error::io("read", &name, e))?;
-    Ok(block::read_segment_head(head.get(..len).unwrap_or_default(), ordinal).unwrap_or(None))
-}
-
-/// The first segment that is needed after a checkpoint of this position. The last record in it may go on in the next one, so
-/// that one must begin with a position that is in the checkpoint, too.
-pub(crate) fn first_needed(storage: &dyn Storage, ordinals: &[u64], restored: u64) -> Result<usize, Error> {
-    for (i, &ordinal) in ordinals.iter().enumerate().rev() {
-        if first_position(storage, ordinal)?.is_some_and(|first| first <= restored) {
-            return Ok(i);
-        }
-    }
-    Ok(0)
+    /// What was passed over because the checkpoint has it.
+    pub(crate) skipped: Vec<Skip>,
+    /// The last block says that everything up to this is on disk.
+    pub(crate) proved: u64,
 }
 
 /// Reads the log from a checkpoint's position on, cuts what is torn, and gives the segment to go on with.
@@ -181,6 +173,18 @@ pub(crate) fn recover(
     let mut ordinals = ordinals(storage)?;
     let needed = first_needed(storage, &ordinals, restored)?;
     let mut unnecessary: Vec<u64> = ordinals.drain(..needed).collect();
+    let mut reader = Reader::new(replay, restored);
+    let mut bytes = Vec::new();
+    // A killed process leaves bytes that the kernel has and the disk does not: what is replayed is made durable.
+    let sync = |file: &dyn File, name: &str| file.sync_data().map_err(|e| Error::io("sync", name, e));
+    if let Some(trouble) = reader.all(storage, &ordinals, sync)? {
+        refuse(storage, &ordinals, &trouble, reader.expected, &mut bytes)?;
+        let kept = repair::cut(storage, &ordinals, reader.end)?;
+        let at = reader.end.unwrap_or(Place { segment: 0, offset: 0 });
+        let file = ordinals.get(at.segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
+        reader.summary.cut = Some(Cut { file, offset: at.offset as u64, reason: trouble.reason, kept });
+    }
+    reader.mend_heads(storage)?;
     // A crash has come between a checkpoint and the removal of what it makes unnecessary.
     unnecessary.retain(|ordinal| !held.iter().any(|unit| unit.is_segment() && unit.ordinal == *ordinal));
     let (removable, _) = kept.removable(&unnecessary, segment_bytes);
@@ -188,72 +192,53 @@ pub(crate) fn recover(
         let name = segment_name(ordinal);
         storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
     }
-    let mut reader = Reader::new(replay, restored);
-    let mut bytes = Vec::new();
-    // A killed process leaves bytes that the kernel has and the disk does not: what is replayed is made durable.
-    let sync = |file: &dyn File, name: &str| file.sync_data().map_err(|e| Error::io("sync", name, e));
-    let damage = reader.all(storage, &ordinals, sync)?;
-    if let Some((segment, offset, reason)) = damage {
-        reader.refuse_if_restored(&ordinals, &reason)?;
-        refuse_if_synced(storage, &ordinals, segment, offset, &reason, reader.expected, &mut bytes)?;
-        cut(storage, &ordinals, reader.end)?;
-        let at = reader.end.unwrap_or(Place { segment: 0, offset: 0 });
-        let file = ordinals.get(at.segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
-        reader.summary.cut = Some(Cut { file, offset: at.offset as u64, reason });
-    }
     storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
-    let Reader { summary, firsts, end, .. } = reader;
-    let Some(end) = end else { return Ok(Recovered { summary, open: None, segments: Vec::new() }) };
+    let Reader { summary, firsts, end, skipped, proved, .. } = reader;
+    let Some(end) = end else {
+        return Ok(Recovered { summary, open: None, segments: Vec::new(), skipped, proved });
+    };
     let segments = ordinals.iter().copied().zip(firsts).take(end.segment + 1).collect();
     let ordinal = ordinals.get(end.segment).copied().unwrap_or_default();
     let name = segment_name(ordinal);
     let file: Arc<dyn File> = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
     let size = file.size().map_err(|e| Error::io("read", &name, e))?;
     let open = Some(Open { ordinal, name, file, offset: end.offset as u64, grows: size < segment_bytes });
-    Ok(Recovered { summary, open, segments })
+    Ok(Recovered { summary, open, segments, skipped, proved })
 }
 
-/// Damage at `position`, of which a later block says that it had been synced, is not the trace of a power cut.
-pub(crate) fn refuse_if_synced(
+/// What cannot be read on.
+pub(crate) struct Trouble {
+    /// The segment, if there is one; else it is the one that should come behind all.
+    pub(crate) segment: usize,
+    pub(crate) file: String,
+    pub(crate) offset: usize,
+    pub(crate) reason: String,
+    /// It comes before the checkpoint's position, so it was on disk.
+    pub(crate) is_before_checkpoint: bool,
+}
+
+/// Damage at `position`, of which a checkpoint or a later block says that it had been synced, is not the trace of a power cut.
+pub(crate) fn refuse(
     storage: &dyn Storage,
     ordinals: &[u64],
-    segment: usize,
-    offset: usize,
-    reason: &str,
+    trouble: &Trouble,
     position: u64,
     bytes: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let mut from = offset;
-    for &ordinal in ordinals.get(segment..).unwrap_or_default() {
+    let Trouble { segment, file: damaged, offset, reason, is_before_checkpoint } = trouble;
+    if *is_before_checkpoint {
+        return Err(Error::corrupt(damaged, *offset, reason.clone()));
+    }
+    let mut from = *offset;
+    for &ordinal in ordinals.get(*segment..).unwrap_or_default() {
         let name = segment_name(ordinal);
         let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
         read_file(file.as_ref(), bytes).map_err(|e| Error::io("read", &name, e))?;
         if block::proves_synced(bytes, from, ordinal, position) {
-            let damaged = ordinals.get(segment).map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
             let reason = format!("{reason}, although position {position} had been synced, as {name} says");
-            return Err(Error::corrupt(&damaged, offset, reason));
+            return Err(Error::corrupt(damaged, *offset, reason));
         }
         from = 0;
-    }
-    Ok(())
-}
-
-/// Removes later segments, the last one first, and then what is behind the end; durably at each step, so that a crash
-/// between them leaves a tail that is torn earlier or later and never one with a hole.
-fn cut(storage: &dyn Storage, ordinals: &[u64], end: Option<Place>) -> Result<(), Error> {
-    let keep = end.map_or(0, |end| end.segment + 1);
-    for &ordinal in ordinals.get(keep..).unwrap_or_default().iter().rev() {
-        let name = segment_name(ordinal);
-        storage.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
-        storage.sync_dir().map_err(|e| Error::io("sync", "the log directory", e))?;
-    }
-    if let Some(end) = end
-        && let Some(&ordinal) = ordinals.get(end.segment)
-    {
-        let name = segment_name(ordinal);
-        let file = storage.open(&name).map_err(|e| Error::io("open", &name, e))?;
-        file.set_len(end.offset as u64).map_err(|e| Error::io("cut", &name, e))?;
-        file.sync_data().map_err(|e| Error::io("sync", &name, e))?;
     }
     Ok(())
 }
@@ -270,17 +255,20 @@ impl<'a> Reader<'a> {
             partial: None,
             parts: Vec::new(),
             end: None,
+            skipped: Vec::new(),
+            headless: Vec::new(),
+            proved: 0,
         }
     }
 
-    /// Reads these segments up to the first place that is not valid, if there is one: segment, offset and reason. `after` is
-    /// called with each file that was read.
+    /// Reads these segments up to the first place that is not valid, if there is one. `after` is called with each file that was
+    /// read.
     pub(crate) fn all(
         &mut self,
         storage: &dyn Storage,
         ordinals: &[u64],
         after: impl Fn(&dyn File, &str) -> Result<(), Error>,
-    ) -> Result<Option<(usize, usize, String)>, Error> {
+    ) -> Result<Option<Trouble>, Error> {
         let (mut damage, mut source, mut last_size) = (None, Source::new(storage, ordinals), 0);
         for (i, &ordinal) in ordinals.iter().enumerate() {
             let mut segment = Opened::new(storage, &segment_name(ordinal))?;
@@ -296,34 +284,43 @@ impl<'a> Reader<'a> {
             }
             last_size = segment.size as usize;
         }
-        if damage.is_none() && self.partial.is_some() {
+        // A checkpoint is only of what had been synced, and the log goes on from it.
+        let restored = self.restored;
+        let is_before_checkpoint = restored > 0 && (self.end.is_none() || self.expected <= restored);
+        if damage.is_none() && self.partial.is_some() && !is_before_checkpoint {
             damage = Some((ordinals.len().saturating_sub(1), last_size, "the last record has no end".into()));
         }
-        self.check_end(ordinals, damage.as_ref().map_or(0, |(_, offset, _)| *offset))?;
-        Ok(damage)
+        if damage.is_none() && !is_before_checkpoint {
+            return Ok(None);
+        }
+        let (segment, offset, reason) = match damage {
+            Some((segment, offset, reason)) if is_before_checkpoint => {
+                let reason = format!(
+                    "{reason}, although the checkpoint says that position {restored} had been synced"
+                );
+                (segment, offset, reason)
+            }
+            Some(damage) => damage,
+            None => (ordinals.len(), 0, self.ends_before(ordinals)),
+        };
+        let file = match ordinals.get(segment) {
+            Some(&ordinal) => segment_name(ordinal),
+            None => segment_name(last_ordinal(storage)?.saturating_add(1)),
+        };
+        Ok(Some(Trouble { segment, file, offset, reason, is_before_checkpoint }))
     }
 
-    /// A log that ends before what its checkpoint has, is not this checkpoint's.
-    fn check_end(&self, ordinals: &[u64], offset: usize) -> Result<(), Error> {
-        let restored = self.restored;
-        if restored == 0 || self.expected > restored {
-            return Ok(());
+    /// That the log ends, and nothing is damaged, before what its checkpoint has.
+    fn ends_before(&self, ordinals: &[u64]) -> String {
+        let Self { restored, expected, .. } = self;
+        match ordinals.last() {
+            Some(&last) => format!(
+                "it is missing, or {} was cut, for the log ends at position {}, but the checkpoint is of position {restored}",
+                segment_name(last),
+                expected.saturating_sub(1)
+            ),
+            None => format!("it is missing: no segment goes on from the checkpoint of position {restored}"),
         }
-        let name = ordinals.last().map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
-        let last = self.expected.saturating_sub(1);
-        let reason = format!("the log ends at position {last}, but the checkpoint is of position {restored}");
-        Err(Error::corrupt(&name, offset, reason))
-    }
-
-    /// When not even the first segment begins, though a checkpoint was made of what is in it: that was on disk before.
-    pub(crate) fn refuse_if_restored(&self, ordinals: &[u64], reason: &str) -> Result<(), Error> {
-        if self.end.is_some() || self.restored == 0 {
-            return Ok(());
-        }
-        let name = ordinals.first().map(|&ordinal| segment_name(ordinal)).unwrap_or_default();
-        let reason =
-            format!("{reason}, although the checkpoint says that position {} had been synced", self.restored);
-        Err(Error::corrupt(&name, 0, reason))
     }
 
     fn segment(
@@ -334,22 +331,36 @@ impl<'a> Reader<'a> {
         segment: usize,
     ) -> Result<Ended, Error> {
         let name = &segment_name(ordinal);
+        let mut at = SEGMENT_HEAD;
         let first = block::read_segment_head(source.head(read, ordinal)?, ordinal)
             .map_err(|reason| Error::corrupt(name, 0, reason))?;
-        let Some(first) = first else { return Ok(Ended::Damaged(0, "the segment's head is torn".into())) };
-        if segment == 0 && first > self.expected {
-            let reason = format!("it begins at position {first}, and {} is missing", self.expected);
-            return Err(Error::corrupt(name, 0, reason));
+        let begun = match first {
+            Some(first) => Some(Begun::At(first)),
+            None => self.headless(source, read, (ordinal, segment))?,
+        };
+        let is_missing =
+            |first, expected| format!("it begins at position {first}, and {expected} is missing");
+        match begun {
+            None => return Ok(Ended::Damaged(0, "the segment's head is torn".into())),
+            Some(Begun::Behind(first, on)) => {
+                self.firsts.push(first);
+                match on {
+                    On::At(behind) => at = behind,
+                    On::NextSegment => return Ok(Ended::Clean),
+                }
+            }
+            // Without a checkpoint all of it may go on from nothing.
+            Some(Begun::At(first)) if segment == 0 && first > self.expected && self.restored == 0 => {
+                return Err(Error::corrupt(name, 0, is_missing(first, self.expected)));
+            }
+            Some(Begun::At(first)) if segment == 0 && first <= self.expected => {
+                self.expected = first;
+                self.is_inside = first <= self.restored;
+                self.firsts.push(first);
+            }
+            Some(Begun::At(first)) if first == self.expected => self.firsts.push(first),
+            Some(Begun::At(first)) => return Ok(Ended::Damaged(0, is_missing(first, self.expected))),
         }
-        if segment == 0 {
-            self.expected = first;
-            self.is_inside = first <= self.restored;
-        } else if first != self.expected {
-            let reason = format!("it begins at position {first}, and {} is missing", self.expected);
-            return Ok(Ended::Damaged(0, reason));
-        }
-        self.firsts.push(first);
-        let mut at = SEGMENT_HEAD;
         if self.partial.is_none() {
             self.end = Some(Place { segment, offset: at });
         }
@@ -357,25 +368,29 @@ impl<'a> Reader<'a> {
             let found = source
                 .block(read, (ordinal, at as u64))?
                 .map_err(|reason| Error::corrupt(name, at, reason))?;
-            match found {
-                Found::End => {
-                    if read.is_zero_from(at as u64)? {
-                        break;
+            let reason = match found {
+                Found::End => match read.is_zero_from(at as u64)? {
+                    true => break,
+                    false => "zeros where a block should begin",
+                },
+                Found::Damaged(reason) => reason,
+                Found::Block(head, payload) => match self.block(head.part, head.first, payload) {
+                    Ok(()) => {
+                        self.proved = head.synced;
+                        at += BLOCK_HEAD + payload.len();
+                        if self.partial.is_none() {
+                            self.end = Some(Place { segment, offset: at });
+                        }
+                        continue;
                     }
-                    return Ok(Ended::Damaged(at, "zeros where a block should begin".into()));
-                }
-                Found::Damaged(reason) => return Ok(Ended::Damaged(at, reason.into())),
-                Found::Block(head, payload) => {
-                    match self.block(head.part, head.first, payload) {
-                        Ok(()) => {}
-                        Err(Stop::Damaged(reason)) => return Ok(Ended::Damaged(at, reason.into())),
-                        Err(Stop::Refused(reason)) => return Err(Error::corrupt(name, at, reason)),
-                    }
-                    at += BLOCK_HEAD + payload.len();
-                    if self.partial.is_none() {
-                        self.end = Some(Place { segment, offset: at });
-                    }
-                }
+                    Err(Stop::Damaged(reason)) => reason,
+                    Err(Stop::Refused(reason)) => return Err(Error::corrupt(name, at, reason)),
+                },
+            };
+            match self.pass(source.behind(segment), read, (ordinal, at), reason)? {
+                Some(On::At(behind)) => at = behind,
+                Some(On::NextSegment) => break,
+                None => return Ok(Ended::Damaged(at, reason.into())),
             }
         }
         self.summary.bytes += at as u64;

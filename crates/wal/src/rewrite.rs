@@ -45,7 +45,7 @@ pub(crate) fn keep(
     names(&mut |name| census.count(name))?;
     let mut reader = Reader::new(Arc::clone(shared));
     let storage = shared.storage.as_ref();
-    census.check(checkpoint, storage)?;
+    census.gaps(storage)?.refuse(checkpoint)?;
     let units = &census.units;
     let mut left = Left { before: before(units, checkpoint), names: census.names, ..Left::default() };
     let mut rewritten: Vec<(Unit, Tally)> = Vec::new();

@@ -72,6 +72,53 @@ pub(crate) struct Tally {
     is_joint: bool,
 }
 
+/// What is missing.
+pub(crate) struct Missing {
+    /// The numbers of files of which one or more had it.
+    pub(crate) ordinals: Range<u64>,
+    /// What is named of these positions is not there, and this one at least.
+    pub(crate) positions: Range<u64>,
+    position: u64,
+}
+
+impl Missing {
+    /// That a message is missing, and the file that had it.
+    pub(crate) fn sentence(&self) -> String {
+        let Range { start, end } = self.ordinals;
+        let what = match end.saturating_sub(start) {
+            0 => "the segment with that".to_owned(),
+            1 => format!("{}, or what was left of it,", segment_name(start)),
+            _ => {
+                format!(
+                    "one of {} to {}, or what was left of it,",
+                    segment_name(start),
+                    segment_name(end - 1)
+                )
+            }
+        };
+        format!("it needs a message of position {}, and {what} is missing", self.position)
+    }
+}
+
+/// What is known of gaps between files.
+#[derive(Default)]
+pub(crate) struct Gaps {
+    /// Those in which something is missing.
+    pub(crate) missing: Vec<Missing>,
+    /// Files before a gap that do not have what is named and were longer: nothing says that another one is missing.
+    pub(crate) cut: Vec<Unit>,
+}
+
+impl Gaps {
+    /// Refuses a checkpoint of which a file is missing.
+    pub(crate) fn refuse(&self, checkpoint: u64) -> Result<(), Error> {
+        match self.missing.first() {
+            Some(missing) => Err(Error::corrupt(&checkpoint_name(checkpoint), 0, missing.sentence())),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What a message has beside its content, about: names, properties, lengths.
 const AROUND: u64 = 64;
 
@@ -145,9 +192,9 @@ impl Census {
     }
 
     /// What is named and lies in a file that is not there, as far as the heads of blocks tell: of each gap between files, which
-    /// may have been unnecessary, a sentence. What may be in damage is not missing.
-    pub(crate) fn missing(&self, storage: &dyn Storage) -> Result<Vec<String>, Error> {
-        let mut missing = Vec::new();
+    /// may have been unnecessary. What may be in damage is not missing.
+    pub(crate) fn gaps(&self, storage: &dyn Storage) -> Result<Gaps, Error> {
+        let mut gaps = Gaps::default();
         let mut before: Option<&(Unit, Tally)> = None;
         let all: Vec<(Unit, Tally)> = self.units.iter().copied().zip(self.tallies.iter().copied()).collect();
         for behind in all.iter().map(Some).chain([None]) {
@@ -165,10 +212,30 @@ impl Census {
             {
                 lost = Some(unit.first);
             }
-            missing.extend(lost.map(|position| sentence(position, gap)));
+            if lost.is_some()
+                && let Some((unit, _)) = before
+                && reach::is_short(storage, unit)?
+            {
+                lost = None;
+                gaps.cut.push(*unit);
+            }
+            if let Some(position) = lost {
+                let start = match before {
+                    Some((unit, _)) => {
+                        reach::ends_with(storage, unit)?.map_or(unit.first, |end| end.last + 1)
+                    }
+                    None => 0,
+                };
+                let end = match behind {
+                    Some((unit, _)) => reach::begins_with(storage, unit)?.unwrap_or(unit.first),
+                    None => u64::MAX,
+                };
+                let end = end.max(position.saturating_add(1));
+                gaps.missing.push(Missing { ordinals: gap, positions: start..end, position });
+            }
             before = behind;
         }
-        Ok(missing)
+        Ok(gaps)
     }
 
     /// Files are missing behind this one, which may have been unnecessary.
@@ -195,10 +262,11 @@ impl Census {
 
     /// Refuses a checkpoint that needs what is not there.
     pub(crate) fn check(&self, checkpoint: u64, storage: &dyn Storage) -> Result<(), Error> {
-        match self.missing(storage)?.into_iter().next() {
-            Some(reason) => Err(Error::corrupt(&checkpoint_name(checkpoint), 0, reason)),
-            None => Ok(()),
+        let gaps = self.gaps(storage)?;
+        if let Some(cut) = gaps.cut.first() {
+            return Err(Error::corrupt(&cut.name(), 0, "it ends before messages that it should have"));
         }
+        gaps.refuse(checkpoint)
     }
 
     /// The files before the checkpoint that have something which it names.
@@ -208,28 +276,24 @@ impl Census {
     }
 }
 
-/// How many of these a checkpoint has made unnecessary but for what it names: the next one begins in it, even if with the
-/// rest of a record.
+/// How many of these a checkpoint has made unnecessary but for what it names: those before the segment that the log goes on in. That is the
+/// last one that begins in the checkpoint, even if with the rest of a record, or one that begins anew behind it. Nothing is left of that one or
+/// of a later one: behind copies it is missing, and all of them count.
 pub(crate) fn before(units: &[Unit], checkpoint: u64) -> usize {
-    units.windows(2).take_while(|pair| pair.get(1).is_some_and(|next| next.first <= checkpoint)).count()
-}
-
-/// That a message is missing, and the file that had it, which is one of these.
-fn sentence(position: u64, gap: Range<u64>) -> String {
-    let what = match gap.end.saturating_sub(gap.start) {
-        0 => "the segment with that".to_owned(),
-        1 => format!("{}, or what was left of it,", segment_name(gap.start)),
-        _ => format!(
-            "one of {} to {}, or what was left of it,",
-            segment_name(gap.start),
-            segment_name(gap.end - 1)
-        ),
+    let behind_copies = units.iter().rposition(|unit| !unit.is_segment()).map_or(0, |last| last + 1);
+    let is_it = |(i, unit): (usize, &Unit)| {
+        let before = i.checked_sub(1).and_then(|before| units.get(before));
+        let follows = before.and_then(|before| before.ordinal.checked_add(1)) == Some(unit.ordinal);
+        unit.first <= checkpoint || recovery::begins_anew(unit.first, checkpoint, follows)
     };
-    format!("it needs a message of position {position}, and {what} is missing")
+    let behind = units.get(behind_copies..).unwrap_or_default().iter().enumerate();
+    let begin = behind.map(|(i, unit)| (i + behind_copies, unit)).rfind(|place| is_it(*place));
+    begin.map_or(behind_copies, |(i, _)| i)
 }
 
 /// The files that a checkpoint and the log behind it may need. A segment of the log itself whose head cannot be read is left over
-/// from a crash, or is found when the log is read; before that, or when all are so, it may have what is named, and it counts.
+/// from a crash, or is found when the log is read; before that, or when all are so, it may have what is named, and it counts. Of the segment that
+/// the log goes on in, and of later ones, nothing was ever left.
 pub(crate) fn list(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<Unit>, Error> {
     let mut units = Vec::new();
     let ordinals = recovery::ordinals(storage)?;
@@ -243,10 +307,10 @@ pub(crate) fn list(storage: &dyn Storage, checkpoint: u64) -> Result<Vec<Unit>, 
         units.push(Unit { is_blind: first.is_none(), ..Unit::segment(ordinal, first.unwrap_or(0)) });
     }
     for name in storage.list().map_err(|e| Error::io("list", "the log directory", e))? {
-        let Some((ordinal, made_for)) = bodies_of(&name).filter(|(_, made_for)| *made_for <= checkpoint)
-        else {
-            continue;
+        let is_possible = |(ordinal, made_for): &(u64, u64)| {
+            *made_for <= checkpoint && ordinals.get(needed).is_none_or(|begin| ordinal < begin)
         };
+        let Some((ordinal, made_for)) = bodies_of(&name).filter(is_possible) else { continue };
         let (first, count) = match bodies::read_head(storage, &name)? {
             Some(head) => (Some(head.first), head.count),
             // It is never little enough to be copied.

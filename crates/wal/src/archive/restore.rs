@@ -9,7 +9,7 @@ use crate::bodies::bodies_name;
 use crate::checkpoint::{self, CheckpointHead, checkpoint_name};
 use crate::error::Error;
 use crate::log::segment_name;
-use crate::recovery::{first_needed, ordinals, read_file};
+use crate::recovery::{begins_anew, first_needed, ordinals, read_file};
 use crate::storage::Storage;
 use crate::units::{self, Census};
 use std::sync::Arc;
@@ -245,11 +245,14 @@ fn read(storage: &dyn Storage, name: &str, bytes: &mut Vec<u8>) -> Result<(), Er
 /// Removes every record behind a position.
 fn cut_behind(into: &dyn Storage, position: u64) -> Result<(), Error> {
     let mut bytes = Vec::new();
-    for ordinal in ordinals(into)?.into_iter().rev() {
+    let there = ordinals(into)?;
+    for &ordinal in there.iter().rev() {
         let name = segment_name(ordinal);
+        let follows = ordinal.checked_sub(1).is_some_and(|before| there.contains(&before));
         read(into, &name, &mut bytes)?;
         let first = block::read_segment_head(&bytes, ordinal).map_err(|why| Error::corrupt(&name, 0, why))?;
-        if first.is_none_or(|first| first > position) {
+        // Where a repair has begun anew there is no other segment that goes on from the checkpoint.
+        if first.is_none_or(|first| first > position && !begins_anew(first, position, follows)) {
             into.remove(&name).map_err(|e| Error::io("remove", &name, e))?;
             continue;
         }

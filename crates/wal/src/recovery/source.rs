@@ -23,6 +23,11 @@ impl<'a> Source<'a> {
         source
     }
 
+    /// Where it reads, and the segment that comes behind this one, if there is one.
+    pub(super) fn behind(&self, segment: usize) -> (&'a dyn Storage, Option<u64>) {
+        (self.storage, self.ordinals.get(segment + 1).copied())
+    }
+
     fn with_ahead<T>(&mut self, act: impl FnOnce(&mut Ahead, &Segments<'_>) -> T) -> T {
         let has = |ordinal| self.ordinals.binary_search(&ordinal).is_ok();
         act(&mut self.ahead, &Segments { storage: self.storage, has: &has })

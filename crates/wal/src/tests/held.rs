@@ -4,10 +4,15 @@
 use super::reader::{Life, read};
 use super::{add, open, replay};
 use crate::archive::listing::backup_name;
+use crate::bodies::{BodiesWriter, bodies_name};
 use crate::faulty::FaultyDisk;
 use crate::held::files_held;
 use crate::log::segment_name;
-use crate::{Ending, Error, Storage, Until, Why, backup, backups, explain, inspect, restore, verify_held};
+use crate::{
+    Ending, Error, Storage, Until, Why, backup, backups, explain, gaps, inspect, restore, stand_in,
+    verify_held,
+};
+use leveret_base::codec::Place;
 
 /// Old messages of which some files have many and others few, and a few that span two or more.
 fn life(seed: u64) -> Life {
@@ -117,6 +122,7 @@ fn what_is_missing_is_missed_by_everybody_and_what_is_not_needed_is_not() {
         let mut life = life(seed);
         for name in files_held(&life.disk).unwrap() {
             let disk = life.disk.crash();
+            let Some(whole) = disk.content(&name) else { continue };
             disk.remove(&name).unwrap();
             life.log = open(&disk, 1024);
             let started = life.log.restore(&mut |_| Ok(()));
@@ -133,6 +139,27 @@ fn what_is_missing_is_missed_by_everybody_and_what_is_not_needed_is_not() {
             assert_eq!((held.missing.len(), held.damage.len()), (1, 0), "{what}: {held:?}");
             for error in [started.unwrap_err(), made.unwrap_err()] {
                 assert!(error.to_string().contains(&held.missing[0]), "{what}: {error}");
+            }
+            // Nothing can be done but to wait for what it had; everything else goes on.
+            let found = gaps(&disk).unwrap();
+            assert!(found.len() == 1 && found[0].messages >= 2 * lost.len() as u64, "{what}: {found:?}");
+            let (first, last) = found[0].positions;
+            assert!(lost.iter().all(|at| (first..=last).contains(at)), "{what}: {found:?} for {lost:?}");
+            if missed % 8 == 0 {
+                let repaired = disk.clone();
+                let stands = stand_in(&repaired, &found).unwrap().remove(0);
+                assert_eq!(verify_held(&repaired).unwrap().missing, [""; 0], "{what}");
+                let mut again = self::life(seed);
+                again.restart(repaired);
+                assert_eq!(unreadable(&again), lost, "{what}");
+                again.checkpoint().unwrap();
+                assert_eq!(unreadable(&again), lost, "{what}");
+                again.disk.remove(&stands).unwrap();
+                again.disk.put(&name, &whole);
+                again.log.syncer().sync().unwrap();
+                let disk = again.disk.clone();
+                again.restart(disk);
+                assert_eq!(unreadable(&again), [0; 0], "{what}: it was put back");
             }
             // Which one that is can be told if its neighbours are there.
             let ordinal = name.get(..20).unwrap();
@@ -283,24 +310,133 @@ fn the_segment_that_a_checkpoint_ends_in_is_never_cut() {
         let newest = segments.iter().max().unwrap();
         alone += usize::from(segments.len() == 1);
         let bytes = life.disk.content(newest).unwrap();
-        let mut flipped = bytes.clone();
-        flipped[20] ^= 0xff;
+        let flipped: Vec<u8> = bytes.iter().map(|byte| byte ^ 0x55).collect();
         for damaged in [&flipped[..], &bytes[..20], &[]] {
             let disk = life.disk.clone();
             disk.put(newest, damaged);
-            match inspect(&disk, &mut |_| Ok(())) {
-                Ok(looked) => assert!(matches!(looked.ending, Ending::Damaged(_)), "seed {seed}: {looked:?}"),
-                Err(error) => assert!(error.to_string().contains("but the checkpoint is of"), "{error}"),
-            }
+            let looked = inspect(&disk, &mut |_| Ok(())).unwrap();
+            assert!(matches!(looked.ending, Ending::Damaged(_)), "seed {seed}: {looked:?}");
             let mut log = open(&disk, 1024);
             log.restore(&mut |_| Ok(())).unwrap();
             let error = replay(&mut log).unwrap_err().to_string();
-            let what =
-                if segments.len() == 1 { "although the checkpoint says" } else { "but the checkpoint is of" };
-            assert!(error.contains(what), "{error}");
+            assert!(error.contains("although the checkpoint says"), "{error}");
             assert_eq!(disk.content(newest).as_deref(), Some(damaged));
             backup(&disk, &FaultyDisk::new(1), 1).unwrap_err();
         }
     }
     assert!((4..8).contains(&alone), "{alone} were alone");
+}
+
+/// A held segment of which only the head is left, or that was cut between two blocks, is damaged; no file behind it is missing.
+#[test]
+fn a_held_segment_that_was_cut_is_not_taken_for_a_missing_one() {
+    let (mut heads, mut blocks) = (0, 0);
+    for seed in 0..12 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut whole = Life::new(seed, 16 * 1024);
+        for _ in 0..60 {
+            let count = rng.usize(1..5);
+            whole.write(&mut rng, count);
+            whole.log.preparer().run(&mut || ()).unwrap();
+        }
+        // Most of some segments lives, and nothing of what is between.
+        whole.alive.retain(|at| at % 50 < 30);
+        whole.checkpoint().unwrap();
+        whole.log.syncer().sync().unwrap();
+        whole.disk.sync_dir().unwrap();
+        let names = whole.disk.list().unwrap();
+        let segments: Vec<u64> = names
+            .iter()
+            .filter(|name| name.ends_with(".segment"))
+            .map(|name| name[..20].parse().unwrap())
+            .collect();
+        for pair in segments.windows(2).filter(|pair| pair[1] > pair[0] + 1) {
+            let name = segment_name(pair[0]);
+            if names
+                .iter()
+                .any(|other| *other > name && other.ends_with(".bodies") && *other < segment_name(pair[1]))
+            {
+                continue;
+            }
+            let bytes = whole.disk.content(&name).unwrap();
+            let ends = (33..bytes.len()).filter(|at| bytes[*at..].starts_with(b"LVBK") && at % 4096 != 0);
+            for len in std::iter::once(32).chain(ends.step_by(3)) {
+                let disk = whole.disk.crash();
+                disk.put(&name, &bytes[..len]);
+                let what = format!("seed {seed}: {name} of {len} bytes");
+                let held = verify_held(&disk).unwrap();
+                assert_eq!(held.missing, [""; 0], "{what}");
+                let mut log = open(&disk, 16 * 1024);
+                log.restore(&mut |_| Ok(())).unwrap_or_else(|error| panic!("{what}: {error}"));
+                let (summary, _) = replay(&mut log).unwrap();
+                let mut reader = log.reader();
+                let lost =
+                    whole.alive.iter().filter(|at| !matches!(read(&mut reader, **at), Ok(Some(_)))).count();
+                if lost == 0 {
+                    continue;
+                }
+                assert_eq!(summary.damaged, [name.as_str()], "{what}");
+                assert!(held.damage.len() == 1 && held.damage[0].0 == name, "{what}: {held:?}");
+                assert!(backup(&disk, &FaultyDisk::new(1), 1).is_err(), "{what}");
+                *(if len == 32 { &mut heads } else { &mut blocks }) += 1;
+            }
+        }
+    }
+    assert!(heads > 3 && blocks > 3, "{heads} heads, {blocks} blocks");
+}
+
+/// A file that looks like what is left of a segment, whose number is that of one which is needed or comes later, is believed by nobody.
+#[test]
+fn what_is_left_of_no_segment_is_not_believed() {
+    let mut tried = 0;
+    for seed in 0..12 {
+        for (behind, content) in [(0, 0), (1, 0), (1, 1), (7, 1), (0, 2), (3, 2)] {
+            let mut life = life(seed);
+            let disk = life.disk.crash();
+            let names = disk.list().unwrap();
+            let newest: u64 =
+                names.iter().filter(|name| name.ends_with(".segment")).max().unwrap()[..20].parse().unwrap();
+            let strange = bodies_name(newest + behind, life.checkpoint);
+            let copy =
+                names.iter().find(|name| name.ends_with(".bodies")).map(|name| disk.content(name).unwrap());
+            match content {
+                0 => disk.put(&strange, &[]),
+                1 => disk.put(&strange, &[0x55; 100]),
+                // With a head that is right.
+                _ => {
+                    let mut writer = BodiesWriter::begin(&disk, newest + behind, life.checkpoint).unwrap();
+                    writer
+                        .put(Place { position: life.checkpoint, offset: 0 }, &copy.unwrap_or_default())
+                        .unwrap();
+                    writer.finish(&disk, life.checkpoint).unwrap();
+                }
+            }
+            tried += 1;
+            let what = format!("seed {seed}: {strange}");
+            let held = verify_held(&disk).unwrap();
+            assert_eq!((&held.damage[..], &held.missing[..]), (&[][..], &[][..]), "{what}");
+            disk.keep(seed % 2 == 0, None);
+            life.restart(disk);
+            assert!(
+                life.noticed.len() == 1 && life.noticed[0].contains(&strange),
+                "{what}: {:?}",
+                life.noticed
+            );
+            assert!(life.disk.content(&strange).is_none());
+            life.check(&what);
+            let mut rng = fastrand::Rng::with_seed(seed);
+            for _ in 0..3 {
+                life.write(&mut rng, 30);
+                let chance = rng.u8(5..60);
+                life.alive.retain(|_| rng.u8(..100) < chance);
+                life.checkpoint().unwrap();
+                life.check(&what);
+                life.log.syncer().sync().unwrap();
+                let disk = life.disk.crash();
+                life.restart(disk);
+                life.check(&what);
+            }
+        }
+    }
+    assert_eq!(tried, 72);
 }

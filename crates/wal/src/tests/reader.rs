@@ -92,6 +92,8 @@ pub(super) struct Life {
     pub(super) checkpoint: u64,
     /// What the last start has said of held files.
     pub(super) damaged: Vec<String>,
+    /// What else it has said.
+    pub(super) noticed: Vec<String>,
 }
 
 impl Life {
@@ -110,6 +112,7 @@ impl Life {
             alive: Vec::new(),
             checkpoint: 0,
             damaged: Vec::new(),
+            noticed: Vec::new(),
         }
     }
 
@@ -175,7 +178,7 @@ impl Life {
         let restored = restored.unwrap().map_or(0, |head| head.position);
         assert!(restored == self.checkpoint && (restored == 0 || changes == b"beforebehind"));
         let (summary, records) = replay(&mut self.log).unwrap();
-        self.damaged = summary.damaged;
+        (self.damaged, self.noticed) = (summary.damaged, summary.noticed);
         assert_eq!(records, self.written[restored as usize..]);
         self.reader = self.log.reader();
     }
