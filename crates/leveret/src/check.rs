@@ -107,6 +107,9 @@ pub(crate) fn tell_state(checked: &Checked) -> Result<()> {
         );
     }
     tell(&text)?;
+    for notice in &summary.noticed {
+        tell(&format!("noticed: {notice}"))?;
+    }
     if checked.held.files > 0 {
         let Held { files, messages, .. } = checked.held;
         tell(&format!("read: {files} files for {messages} messages in queues that only they have"))?;
