@@ -178,8 +178,8 @@ def refusals(c):
             "PRECONDITION_FAILED - inequivalent arg 'auto_delete' for queue 'mine' in vhost '/': received 'true' but current is 'false'",
         ),
         (
-            lambda k: k.queue_declare("mine", exclusive=True, arguments={"x-expires": 0}), 406,
-            "PRECONDITION_FAILED - invalid arg 'x-expires' for queue 'mine' in vhost '/': {value_zero,0}",
+            lambda k: k.queue_declare("other", exclusive=True, arguments={"x-expires": 0}), 406,
+            "PRECONDITION_FAILED - invalid arg 'x-expires' for queue 'other' in vhost '/': {value_zero,0}",
         ),
         (lambda k: k.basic_publish("no", "k", b"x"), 404, "NOT_FOUND - no exchange 'no' in vhost '/'"),
         (lambda k: k.basic_ack(99), 406, "PRECONDITION_FAILED - unknown delivery tag 99"),
