@@ -1,5 +1,7 @@
 """A server that a program starts, kills and starts again on the same directory and ports."""
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -12,9 +14,12 @@ import redis
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """None that the kernel gives to clients, so that a server that was killed finds its port again."""
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(("127.0.0.1", port))
+            return port
 
 
 class Server:

@@ -3,8 +3,10 @@
 
 use crate::step::{output, target};
 use anyhow::{Context, Result, bail};
+use std::collections::hash_map::RandomState;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::hash::BuildHasher;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -48,7 +50,10 @@ pub(crate) fn binary() -> Result<PathBuf> {
 
 /// A port that was free a moment ago.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    // None that the kernel gives to clients: nobody takes it before the server listens on it.
+    let mut ports = (0..1000).map(|_| 15_000 + (RandomState::new().hash_one(()) % 17_000) as u16);
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    ports.find(free).context("there is no free port")
 }
 
 /// The commands that start RabbitMQ's name server and RabbitMQ itself, all of whose files are in `dir`, which is `seen` by it.

@@ -17,7 +17,9 @@ fn ask(stream: &mut TcpStream, command: &[u8]) -> String {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    // None that the kernel gives to clients: nobody takes it before the server listens on it.
+    let mut ports = std::iter::repeat_with(|| fastrand::u16(15_000..32_000));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 fn start(name: &str, port: u16) -> (leveret_server::Server, std::path::PathBuf) {
