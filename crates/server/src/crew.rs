@@ -1,7 +1,7 @@
 //! The threads that serve the event loops: one more than there are loops. The one without a loop stands by and syncs once a
 //! second, or when somebody asks. Whoever's loop has answers that wait for the disk gives the loop away to that one and syncs
-//! itself; then it sends them, and it is the one that stands by. So whoever waits for the disk waits for no other thread, and
-//! a disk that hangs keeps nobody else waiting.
+//! itself; then it sends them, and it is the one that stands by. So whoever waits for the disk waits for no other thread, unless
+//! that is syncing already, and a disk that hangs keeps nobody else waiting.
 //! The trap: a loop that is given away must not be without a thread, whatever happens meanwhile.
 
 use crate::io_loop::{IoLoop, wait};

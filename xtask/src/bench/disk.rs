@@ -83,7 +83,9 @@ pub(super) fn group_commits(kind: Kind, messages: u64, flags: &str, writes: Opti
     let syncs = syncs(&peer)? - before.0;
     let bytes = (log_bytes(&peer)? - before.1) / syncs;
     let seconds = messages as f64 / report["per_second"].as_f64().context("the load has printed no rate")?;
-    Ok(100.0 * (syncs / seconds) / raw_syncs(&peer, bytes as usize)?)
+    let (rate, raw) = (syncs / seconds, raw_syncs(&peer, bytes as usize)?);
+    eprintln!("    {rate:.0} syncs a second of {raw:.0}");
+    Ok(100.0 * rate / raw)
 }
 
 const DRAINED: &str = "drained";
