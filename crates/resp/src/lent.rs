@@ -7,7 +7,6 @@ use std::sync::Arc;
 pub type Owner = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
 /// A part of what somebody has.
-#[derive(Clone)]
 pub struct Piece {
     at: usize,
     owner: Owner,
@@ -28,7 +27,7 @@ impl Piece {
 }
 
 /// What is lent to an output, in order of the places.
-#[derive(Default, Clone)]
+#[derive(Default)]
 pub struct Lent {
     pieces: Vec<Piece>,
     len: usize,

@@ -107,8 +107,6 @@ pub(crate) struct IoLoop {
     heartbeat_ms: u64,
     /// Something was short when it was looked at last.
     alarmed: bool,
-    /// Something of this turn waits for the disk.
-    wants_sync: bool,
 }
 
 impl IoLoop {
@@ -131,7 +129,6 @@ impl IoLoop {
             amqp_count: 0,
             heartbeat_ms: 0,
             alarmed: false,
-            wants_sync: false,
         })
     }
 
@@ -152,7 +149,6 @@ impl IoLoop {
     /// The first half of a turn: what has come is executed, and the kernel has what was logged. False when the server stops:
     /// then this was the last one.
     pub(crate) fn take_in(&mut self, poll: &mut Poll, events: &Events) -> bool {
-        self.wants_sync = false;
         let stopping = self.shared.stopping.load(Ordering::Acquire);
         for event in events {
             match event.token() {
@@ -175,9 +171,9 @@ impl IoLoop {
         !stopping
     }
 
-    /// True if something of the last turn waits for the disk.
+    /// True if something waits for the disk.
     pub(crate) fn wants_sync(&self) -> bool {
-        self.wants_sync
+        self.holds() || self.shared.sync_waiters.load(Ordering::Relaxed) > 0
     }
 
     /// True if answers do.

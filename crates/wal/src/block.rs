@@ -173,6 +173,18 @@ pub(crate) fn read(bytes: &[u8], ordinal: u64) -> Result<Found<'_>, String> {
     ))
 }
 
+/// Where something stands, at or behind a place, that looks like the head of a block.
+pub(crate) fn next_head(bytes: &[u8], mut from: usize) -> Option<usize> {
+    let first = BLOCK_MAGIC.to_le_bytes()[0];
+    loop {
+        let at = from + bytes.get(from..)?.iter().position(|&byte| byte == first)?;
+        if glance(bytes.get(at..)?).is_some() {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
 /// Blocks at or behind a place, wherever they begin. Each byte is looked at a few times only, whatever clients have written.
 struct Search<'a> {
     bytes: &'a [u8],
@@ -188,13 +200,10 @@ impl<'a> Search<'a> {
 
     /// The next valid block of which the unchecked head is `likely` what is looked for. It goes on behind that block.
     fn next(&mut self, likely: impl Fn(&[u8]) -> bool) -> Option<(BlockHead, &'a [u8])> {
-        let magic = BLOCK_MAGIC.to_le_bytes();
         loop {
+            self.at = next_head(self.bytes, self.at)?;
             let rest = self.bytes.get(self.at..)?;
-            self.at += rest.iter().position(|&byte| byte == magic[0])?;
-            let rest = self.bytes.get(self.at..)?;
-            if rest.starts_with(&magic)
-                && likely(rest)
+            if likely(rest)
                 && self.has_its_sum()
                 && let Ok(Found::Block(head, payload)) = read(rest, self.ordinal)
             {

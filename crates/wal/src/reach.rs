@@ -146,8 +146,6 @@ impl Opened {
 
 /// What is looked at for blocks, in files of the damaged one's size.
 const LOOKED_AT: usize = 4;
-/// A block's head begins so.
-const FIRST_BYTE: u8 = b'L';
 
 /// Blocks of a damaged segment. They are looked for in bytes that clients may have written, so not for ever.
 pub(crate) struct Blocks<'a> {
@@ -171,7 +169,9 @@ impl<'a> Blocks<'a> {
         let told = self.bytes.get(at..).and_then(block::glance).map(|(_, len, _)| at.saturating_add(len));
         let told = told.and_then(|told| Some((told, self.followed(told).filter(is_wanted)?)));
         let mut from = SEGMENT_HEAD.max(at + 1);
-        while let Some(next) = self.next_head(from).filter(|next| told.is_none_or(|(told, _)| *next < told)) {
+        while let Some(next) =
+            block::next_head(self.bytes, from).filter(|next| told.is_none_or(|(told, _)| *next < told))
+        {
             if let Some(head) = self.followed(next).filter(is_wanted)
                 && told.is_none_or(|(told, _)| self.leads_to(next, told))
             {
@@ -190,17 +190,6 @@ impl<'a> Blocks<'a> {
             at = behind;
         }
         at == end
-    }
-
-    /// Where something stands that looks like the head of a block.
-    fn next_head(&self, mut from: usize) -> Option<usize> {
-        loop {
-            let at = from + self.bytes.get(from..)?.iter().position(|&byte| byte == FIRST_BYTE)?;
-            if block::glance(self.bytes.get(at..)?).is_some() {
-                return Some(at);
-            }
-            from = at + 1;
-        }
     }
 
     /// The block there, if another one follows it or nothing does.

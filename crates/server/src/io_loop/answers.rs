@@ -70,7 +70,6 @@ impl IoLoop {
         if !self.holding.is_empty() {
             self.shared.mailboxes[self.index].holds.store(true, Ordering::Release);
         }
-        self.wants_sync = !self.holding.is_empty() || self.shared.sync_waiters.load(Ordering::Relaxed) > 0;
     }
 
     /// The gate for what tells of commits up to this one.

@@ -52,6 +52,20 @@ fn life(seed: u64) -> (Life, String) {
     (life, newest)
 }
 
+/// Checkpoints and power cuts go on, and nothing more is missed.
+fn goes_on(life: &mut Life, seed: u64, missed: usize, what: &str) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for _ in 0..2 {
+        life.write(&mut rng, 40);
+        life.checkpoint().unwrap();
+        life.log.syncer().sync().unwrap();
+        let disk = life.disk.crash();
+        life.restart(disk);
+        let now = readable(life, &life.log);
+        assert_eq!(now.len(), life.alive.len() - missed, "{what}: later");
+    }
+}
+
 fn flipped(disk: &FaultyDisk, name: &str, at: usize, flip: u8) -> FaultyDisk {
     let disk = disk.crash();
     let mut bytes = disk.content(name).unwrap();
@@ -137,16 +151,7 @@ fn what_the_checkpoint_has_is_not_needed() {
                     blocks(&bytes, ordinal),
                     life.disk.list()
                 );
-                let mut rng = fastrand::Rng::with_seed(seed);
-                for _ in 0..2 {
-                    life.write(&mut rng, 40);
-                    life.checkpoint().unwrap();
-                    life.log.syncer().sync().unwrap();
-                    let disk = life.disk.crash();
-                    life.restart(disk);
-                    let now = readable(&life, &life.log);
-                    assert_eq!(now.len(), life.alive.len() - missed.len(), "{what}: later");
-                }
+                goes_on(&mut life, seed, missed.len(), &what);
             }
         }
     }
@@ -211,16 +216,7 @@ fn a_head_is_told_by_what_stands_behind_it() {
                 whole.alive.iter().any(|at| positions.contains(at)),
                 "{what}"
             );
-            let mut rng = fastrand::Rng::with_seed(seed);
-            for _ in 0..2 {
-                life.write(&mut rng, 40);
-                life.checkpoint().unwrap();
-                life.log.syncer().sync().unwrap();
-                let disk = life.disk.crash();
-                life.restart(disk);
-                let now = readable(&life, &life.log);
-                assert_eq!(now.len(), life.alive.len() - missed.len(), "{what}: later");
-            }
+            goes_on(&mut life, seed, missed.len(), &what);
         }
     }
     assert!(alone > 4 && behind_held > 30, "{alone} alone, {behind_held} behind held segments");
